@@ -1,0 +1,59 @@
+"""DeepFM: a factorisation machine and an MLP over the same embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from recsys.models.checks import check_sizes
+from recsys.models.interactions import factorization_machine
+from recsys.models.linear import LogitLinear, concat_padded
+from recsys.models.mlp import LogitMLP
+
+
+class DeepFM(nn.Module):
+    """DeepFM (Guo et al., 2017, arXiv:1703.04247): linear terms, all pairs and an MLP, added.
+
+    Shape:
+        embeddings [B, F, D], dense [B, num_dense] -> logits [B].
+
+    Differs from the paper: the first-order weight of an id is a learned linear function of its embedding, one for each
+    feature, so that no second table is needed; dense features enter the linear part and the MLP, not the pairs.
+    Weights start Xavier-normal and biases at 0.
+
+    Args:
+        num_features: features with an embedding, F.
+        embedding_dim: width of an embedding, D.
+        num_dense: dense features, may be 0.
+        hidden_dims: hidden widths of the MLP.
+        activation: class of the activation.
+        dropout: probability of zeroing a hidden value, in [0, 1).
+        batch_norm: normalise every hidden layer over the batch; training then needs B >= 2.
+
+    Raises:
+        ValueError: a size or width is too small, or dropout is outside [0, 1).
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        embedding_dim: int,
+        num_dense: int,
+        *,
+        hidden_dims: Sequence[int] = (400, 400, 400),
+        activation: type[nn.Module] = nn.ReLU,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        check_sizes("DeepFM", num_features, embedding_dim, num_dense)
+        input_dim = num_features * embedding_dim + num_dense
+        self.linear = LogitLinear(input_dim, bias=False)
+        self.mlp = LogitMLP(input_dim, hidden_dims, activation=activation, dropout=dropout, batch_norm=batch_norm)
+
+    def forward(self, embeddings: Tensor, dense: Tensor) -> Tensor:
+        """One logit for each row."""
+        inputs = concat_padded(embeddings.flatten(1), dense)
+        logits: Tensor = self.linear(inputs) + factorization_machine(embeddings) + self.mlp(inputs)
+        return logits

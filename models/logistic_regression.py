@@ -1,0 +1,37 @@
+"""Logistic regression, the baseline."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from recsys.models.checks import check_sizes
+
+
+class LogisticRegression(nn.Module):
+    """The sum of all embedding values, a weight for each dense feature, and a bias.
+
+    With embedding_dim = 1 this is logistic regression on one-hot ids; wider embeddings are summed and add nothing.
+    The weights and the bias start at 0.
+
+    Shape:
+        embeddings [B, F, D], dense [B, num_dense] -> logits [B].
+
+    Args:
+        num_features: features with an embedding, F.
+        embedding_dim: width of an embedding, D.
+        num_dense: dense features, may be 0.
+
+    Raises:
+        ValueError: a size is too small.
+    """
+
+    def __init__(self, num_features: int, embedding_dim: int, num_dense: int) -> None:
+        super().__init__()
+        check_sizes("LogisticRegression", num_features, embedding_dim, num_dense)
+        self.dense_weight = nn.Parameter(torch.zeros(num_dense))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, embeddings: Tensor, dense: Tensor) -> Tensor:
+        """One logit for each row."""
+        return embeddings.flatten(1).sum(dim=1) + (dense * self.dense_weight).sum(dim=1) + self.bias

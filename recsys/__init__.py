@@ -1,0 +1,3 @@
+"""Configurable embedding tables for recommender systems."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,128 @@
+"""Rows picked from row groups, laid out so that a batch is a slice of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recsys.batch import Batch, concatenate
+from recsys.data.parquet import Array, RowGroup
+from recsys.data.schema import Schema
+from recsys.tables import Bag
+
+Picked = Array | slice
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Lists of ids laid end to end: row i's are values[offsets[i] : offsets[i + 1]]."""
+
+    values: Tensor
+    offsets: Tensor
+
+    def bag(self, start: int, stop: int) -> Bag:
+        """The lists of rows [start, stop)."""
+        offsets = self.offsets[start : stop + 1]
+        return Bag(self.values[int(offsets[0]) : int(offsets[-1])], offsets.diff())
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows in the order in which they are trained on.
+
+    Shape:
+        ids [F, n], dense [n, num_dense], labels [n]
+    """
+
+    ids: Tensor
+    dense: Tensor
+    labels: Tensor
+    lists: dict[str, Ragged]
+
+    def __len__(self) -> int:
+        return self.labels.numel()
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Rows [start, stop); only the ids are copied, to be contiguous."""
+        return Batch(
+            ids=self.ids[:, start:stop].contiguous(),
+            bags={name: lists.bag(start, stop) for name, lists in self.lists.items()},
+            dense=self.dense[start:stop],
+            labels=self.labels[start:stop],
+        )
+
+
+def pick(schema: Schema, groups: Sequence[RowGroup], picked: Picked) -> Rows:
+    """The picked rows of the row groups laid end to end, column by column; ids are int32 if all of them fit."""
+    id_type = np.int64 if schema.wide_ids else np.int32
+    num_rows = sum(group.labels.size for group in groups)
+    num_picked = len(range(num_rows)[picked]) if isinstance(picked, slice) else picked.size
+    ids = np.empty((len(schema.categorical), num_picked), id_type)
+    for feature in range(len(ids)):
+        ids[feature] = _join([group.ids[feature] for group in groups], id_type)[picked]
+    lists = {
+        column.name: _pick_lists([group.lists[column.name] for group in groups], picked, id_type)
+        for column in schema.multi_valued
+    }
+    labels = _join([group.labels for group in groups], np.float32)[picked]
+    return Rows(torch.from_numpy(ids), _pick_dense(schema, groups, picked), torch.tensor(labels), lists)
+
+
+def _pick_dense(schema: Schema, groups: Sequence[RowGroup], picked: Picked) -> Tensor:
+    num_rows = sum(group.labels.size for group in groups)
+    dense = np.empty((num_rows, len(schema.dense)), np.float32)
+    for number in range(len(schema.dense)):
+        dense[:, number] = _join([group.dense[number] for group in groups], np.float32)
+    return torch.from_numpy(dense[picked])
+
+
+def _pick_lists(lists: Sequence[tuple[Array, Array]], picked: Picked, id_type: type) -> Ragged:
+    values = _join([values for values, _ in lists], id_type)
+    lengths = _join([lengths for _, lengths in lists], np.int64)
+    starts = (np.cumsum(lengths) - lengths)[picked]
+    lengths = lengths[picked]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+    return Ragged(torch.from_numpy(values[places]), torch.from_numpy(offsets))
+
+
+def _join(parts: Sequence[Array], dtype: type) -> Array:
+    if len(parts) == 1:
+        return parts[0].astype(dtype, copy=False)
+    return np.concatenate(parts, dtype=dtype, casting="unsafe")
+
+
+def batches(pieces: Iterable[Rows], batch_size: int) -> Iterator[Batch]:
+    """The pieces' rows, `batch_size` at a time; the last batch may be smaller."""
+    parts: list[Batch] = []
+    missing = batch_size
+    for rows in pieces:
+        start = 0
+        while start < len(rows):
+            stop = min(start + missing, len(rows))
+            parts.append(rows.batch(start, stop))
+            missing -= stop - start
+            start = stop
+            if missing == 0:
+                yield concatenate(parts)
+                parts, missing = [], batch_size
+    if parts:
+        yield concatenate(parts)
+
+
+def empty_batch(schema: Schema) -> Batch:
+    """A batch of no rows."""
+    id_type = torch.int64 if schema.wide_ids else torch.int32
+    return Batch(
+        ids=torch.empty(len(schema.categorical), 0, dtype=id_type),
+        bags={
+            column.name: Bag(torch.empty(0, dtype=id_type), torch.empty(0, dtype=torch.int64))
+            for column in schema.multi_valued
+        },
+        dense=torch.empty(0, len(schema.dense)),
+        labels=torch.empty(0),
+    )

@@ -1,0 +1,178 @@
+"""What a prepared data folder holds: the columns, the splits and where the counts are, read from its schema.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args
+
+Kind = Literal["dense", "categorical", "multi_valued"]
+Pooling = Literal["sum", "mean"]
+
+FORMAT_VERSION = 1
+SCRIPTS = {
+    "criteo": "python data_scripts/criteo.py --raw train.txt --out {path}",
+    "avazu": "python data_scripts/avazu.py --raw train.gz --out {path}",
+    "ml-1m": "python data_scripts/movielens.py --raw ml-1m --out {path}",
+    "movielens": "python data_scripts/movielens.py --raw ml-1m --out {path}",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One feature as stored: a number (dense), an id (categorical) or a list of ids (multi_valued).
+
+    Args:
+        name: the Parquet column.
+        kind: what a cell holds.
+        num_embeddings: number of ids V, ids are in [0, V); None for a dense column.
+        pooling: how a multi_valued column's vectors become one; None for the other kinds.
+    """
+
+    name: str
+    kind: Kind
+    num_embeddings: int | None = None
+    pooling: Pooling | None = None
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """Number of rows of a split, and the fraction of them with label 1."""
+
+    num_rows: int
+    label_rate: float | None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns and splits of a prepared data folder."""
+
+    path: Path
+    dataset: str
+    label: str
+    columns: tuple[Column, ...]
+    splits: Mapping[str, SplitInfo]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Schema:
+        """Read and check PATH/schema.json.
+
+        Raises:
+            FileNotFoundError: if there is no such folder or file; the message has the command that makes it.
+            ValueError: if the file is not valid; the message names the entry.
+        """
+        folder = Path(path)
+        file = folder / "schema.json"
+        if not file.is_file():
+            problem = "has no schema.json" if folder.is_dir() else "does not exist"
+            raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {prepare_command(folder)}")
+        return _Parser(file).schema(folder)
+
+    @property
+    def dense(self) -> tuple[str, ...]:
+        """Names of the dense columns."""
+        return tuple(column.name for column in self.columns if column.kind == "dense")
+
+    @property
+    def categorical(self) -> tuple[Column, ...]:
+        """Columns with one id per row, in the order of a batch's ids."""
+        return tuple(column for column in self.columns if column.kind == "categorical")
+
+    @property
+    def multi_valued(self) -> tuple[Column, ...]:
+        """Columns with any number of ids per row."""
+        return tuple(column for column in self.columns if column.kind == "multi_valued")
+
+    @property
+    def wide_ids(self) -> bool:
+        """Whether some id needs 64 bits."""
+        return any((column.num_embeddings or 0) > 2**31 - 1 for column in self.columns)
+
+    def counts_path(self, name: str) -> Path:
+        """The file that says how often each id of a column occurs in the train split."""
+        return self.path / "counts" / f"{name}.parquet"
+
+
+def prepare_command(folder: Path) -> str:
+    """The command that makes a data folder, guessed from the folder's name."""
+    for dataset, command in SCRIPTS.items():
+        if dataset in folder.name.lower():
+            return command.format(path=folder)
+    return SCRIPTS["criteo"].format(path=folder) + "    (or another script of data_scripts/)"
+
+
+class _Parser:
+    """Turns schema.json into a Schema, or says what is wrong with it."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def schema(self, folder: Path) -> Schema:
+        content = self._content()
+        columns = tuple(self._column(entry) for entry in self._get(content, "features", list, "schema"))
+        label = self._get(content, "label", str, "schema")
+        self._check_names([column.name for column in columns], label)
+        splits = self._get(content, "splits", dict, "schema")
+        return Schema(
+            path=folder,
+            dataset=self._get(content, "dataset", str, "schema"),
+            label=label,
+            columns=columns,
+            splits={name: self._split(name, entry) for name, entry in splits.items()},
+        )
+
+    def _content(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self.file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.file}: not valid JSON ({error}); prepare the folder again.") from error
+        if not isinstance(content, dict):
+            self._fail(f"must be a JSON object, got {type(content).__name__}")
+        version = content.get("format_version")
+        if version != FORMAT_VERSION:
+            self._fail(f"format_version must be {FORMAT_VERSION}, got {version!r}; prepare the folder again")
+        return content
+
+    def _column(self, entry: Any) -> Column:
+        if not isinstance(entry, dict):
+            self._fail(f"an entry of features must be an object, got {entry!r}")
+        name = self._get(entry, "name", str, "feature")
+        kind = entry.get("kind")
+        if kind not in get_args(Kind):
+            self._fail(f"feature '{name}': kind must be one of {', '.join(get_args(Kind))}, got {kind!r}")
+        pooling = entry.get("pooling")
+        if (pooling not in get_args(Pooling)) if kind == "multi_valued" else (pooling is not None):
+            self._fail(f"feature '{name}': pooling is 'sum' or 'mean' for multi_valued, absent else; got {pooling!r}")
+        return Column(name, kind, self._num_embeddings(name, kind, entry), pooling)
+
+    def _num_embeddings(self, name: str, kind: Kind, entry: dict[str, Any]) -> int | None:
+        if kind == "dense":
+            return None
+        num_embeddings = self._get(entry, "num_embeddings", int, f"feature '{name}'")
+        if num_embeddings < 1:
+            self._fail(f"feature '{name}': num_embeddings must be at least 1, got {num_embeddings}")
+        return num_embeddings
+
+    def _split(self, name: str, entry: Any) -> SplitInfo:
+        if not isinstance(entry, dict):
+            self._fail(f"split '{name}' must be an object, got {entry!r}")
+        num_rows = self._get(entry, "num_rows", int, f"split '{name}'")
+        return SplitInfo(num_rows, entry.get("label_rate"))
+
+    def _check_names(self, names: list[str], label: str) -> None:
+        if not names:
+            self._fail("features must not be empty")
+        for name in [*names, label]:
+            if [*names, label].count(name) > 1:
+                self._fail(f"column '{name}' is named more than once")
+
+    def _get(self, entry: dict[str, Any], key: str, kind: type, where: str) -> Any:
+        value = entry.get(key)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            self._fail(f"{where}: {key} must be of type {kind.__name__}, got {value!r}")
+        return value
+
+    def _fail(self, problem: str) -> NoReturn:
+        raise ValueError(f"{self.file}: {problem}.")

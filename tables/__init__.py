@@ -1,0 +1,51 @@
+"""Embedding tables: the methods, the collection that fuses them, and a drop-in for nn.Embedding.
+
+torch alone is enough; fbgemm is imported when an FbgemmLookup is built.
+"""
+
+from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
+from recsys.tables.collection import TableCollection
+from recsys.tables.embedding import Embedding
+from recsys.tables.fbgemm_lookup import FbgemmLookup
+from recsys.tables.features import Bag, Feature
+from recsys.tables.full import FullTable
+from recsys.tables.hashing import HashTable
+from recsys.tables.lookup import Lookup
+from recsys.tables.mixed_dim import MixedDimTable, power_law_dims, power_law_dims_for_budget
+from recsys.tables.optimizers import SGD, Adagrad, Adam, DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
+from recsys.tables.partitions import Coprime, MixedRadix, Partition
+from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
+from recsys.tables.torch_lookup import TorchLookup
+from recsys.tables.unified import UnifiedTable
+
+__all__ = [
+    "DEFAULT_INIT_STD",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "Bag",
+    "Coprime",
+    "DenseGradient",
+    "Embedding",
+    "FbgemmLookup",
+    "Feature",
+    "Frozen",
+    "FullTable",
+    "HashTable",
+    "Lookup",
+    "MixedDimTable",
+    "MixedRadix",
+    "Partition",
+    "PhysicalTable",
+    "QRConcatTable",
+    "QRSumTable",
+    "QRTable",
+    "RowWiseAdagrad",
+    "Table",
+    "TableCollection",
+    "TableOptimizer",
+    "TorchLookup",
+    "UnifiedTable",
+    "power_law_dims",
+    "power_law_dims_for_budget",
+]

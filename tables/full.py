@@ -1,0 +1,37 @@
+"""The uncompressed table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
+
+
+class FullTable(Table):
+    """One row per id.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory V rows of D.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        init_std: standard deviation of the initial vectors.
+    """
+
+    def __init__(
+        self, name: str, num_embeddings: int, embedding_dim: int, *, init_std: float = DEFAULT_INIT_STD
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        self.init_std = init_std
+
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """One matrix, V x D."""
+        return (PhysicalTable(self.name, self.num_embeddings, self.embedding_dim, self.init_std),)
+
+    def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
+        """The id is the row."""
+        return ids

@@ -1,0 +1,84 @@
+"""The hashing trick, with one or several hashed rows summed per id.
+
+Sources: Weinberger et al., "Feature hashing for large scale multitask learning" (ICML 2009), arXiv:0902.2206;
+several probes: Serrà and Karatzoglou, "Getting deep recommenders fit" (RecSys 2017), arXiv:1706.03993.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
+from recsys.tables.budget import exactly_one, fraction_to_bytes, largest_within
+from recsys.tables.hashes import bucket, expected_collisions, name_seeds
+
+
+class HashTable(Table):
+    """Ids share num_rows rows; each reads num_lookups of them by seeded hashes and adds them up.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory num_rows rows of D.
+
+    Differs from the paper: no sign hash; the hash is splitmix64 seeded by the feature's name and the probe number.
+
+    Args:
+        name: feature or table name; it seeds the hashes.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        num_rows: rows of the feature's own matrix; or give one of:
+        budget_bytes: bytes the matrix may take in float32.
+        budget_fraction: the same as a fraction of the full table's bytes.
+        num_lookups: K, hashed rows per id.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: unless exactly one size is given, or if it is below one row.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        num_rows: int | None = None,
+        budget_bytes: int | None = None,
+        budget_fraction: float | None = None,
+        num_lookups: int = 1,
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        self.require("num_lookups", num_lookups, 1)
+        exactly_one(f"HashTable '{name}'", num_rows=num_rows, budget_bytes=budget_bytes, budget_fraction=budget_fraction)
+        budget_bytes = fraction_to_bytes(self, budget_fraction, budget_bytes)
+        if budget_bytes is not None:
+            num_rows = largest_within(self, lambda rows: 4 * rows * embedding_dim, 1, num_embeddings, budget_bytes)
+        assert num_rows is not None
+        self.require("num_rows", num_rows, 1, 1 << 31)
+        self.num_rows = num_rows
+        self.num_lookups = num_lookups
+        self.init_std = init_std
+        self.register_constants(seed=name_seeds(name, num_lookups), num_buckets=[num_rows] * num_lookups)
+
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """One matrix, read K times."""
+        row_std = self.init_std / math.sqrt(self.num_lookups)
+        return (PhysicalTable(self.name, self.num_rows, self.embedding_dim, row_std),) * self.num_lookups
+
+    def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
+        """One hash per lookup."""
+        return bucket(ids, constants["seed"], constants["num_buckets"])
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Sum of the K rows."""
+        if self.num_lookups == 1:
+            return rows
+        return torch.stack(rows.split(self.embedding_dim, dim=-1)).sum(0)
+
+    def expected_collisions(self) -> float:
+        """Ids expected to share all their rows with an earlier one."""
+        return expected_collisions(self.num_embeddings, [self.num_rows] * self.num_lookups)

@@ -1,0 +1,231 @@
+"""A lookup owns the matrices and their optimiser, and turns rows into vectors.
+
+A *request* is what one group of features asks for in one batch: S slots, each naming the matrix it reads, and a row
+number per slot and id. All requests of a batch are answered together, so that a back-end can fuse them.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recsys.tables.base import PhysicalTable
+from recsys.tables.optimizers import TableOptimizer
+
+Slots = tuple[str, ...]
+"""Names of the matrices that the slots of one request read."""
+
+
+class Store(nn.Module, ABC):
+    """Matrices of one kind under one optimiser: what a back-end implements.
+
+    Args:
+        tables: the matrices, in order.
+        requests: for every request, the matrix each of its slots reads; may be empty.
+        optimizer: updates touched rows in the backward pass.
+        dtype: of the rows.
+        device: where they live.
+    """
+
+    def __init__(
+        self,
+        tables: Sequence[PhysicalTable],
+        requests: Sequence[Slots],
+        optimizer: TableOptimizer,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self.tables = tuple(tables)
+        self.requests = tuple(requests)
+        self.optimizer = optimizer
+        self.dtype = dtype
+        self.device = device
+        self.row_dims = {table.name: table.row_dim for table in tables}
+        self.num_steps = 0
+
+    def slot_dims(self, request: int) -> list[int]:
+        """Row width of every slot of a request."""
+        return [self.row_dims[name] for name in self.requests[request]]
+
+    @abstractmethod
+    def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Rows of all slots laid side by side, for every request.
+
+        Shape:
+            rows[i] [S_i, N_i] -> [N_i, W_i], W_i the sum of the slots' row widths
+        """
+
+    @abstractmethod
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Copies or views of each matrix's "weight" and optimizer state, by matrix name."""
+
+    @abstractmethod
+    def load_tensor(self, table: str, kind: str, values: Tensor) -> None:
+        """Overwrite the weight or a state of one matrix."""
+
+    @abstractmethod
+    def set_learning_rate(self, learning_rate: float) -> None:
+        """Step size of the next backward pass."""
+
+    def stored_bytes(self, table: PhysicalTable) -> int:
+        """Bytes that a matrix takes in this store."""
+        return table.num_bytes(self.dtype)
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        """The lookup saves for its stores, by matrix name."""
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """The lookup loads for its stores."""
+
+
+class Lookup(nn.Module, ABC):
+    """All matrices of a collection, spread over stores; answers the requests of a batch.
+
+    The checkpoint names matrices, never stores: what one kind of lookup saved, any other loads.
+
+    Args:
+        tables: the matrices by name.
+        requests: for every request, the matrix each of its slots reads.
+        optimizers: the optimiser of every matrix, by name.
+        dtype: of the rows.
+        device: where they live.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[str, PhysicalTable],
+        requests: Sequence[Slots],
+        optimizers: Mapping[str, TableOptimizer],
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.tables = dict(tables)
+        self.requests = tuple(requests)
+        num_slots = {name: sum(slots.count(name) for slots in requests) for name in tables}
+        kinds: dict[Hashable, list[PhysicalTable]] = {}
+        for name, table in tables.items():
+            kinds.setdefault(self.store_key(table, optimizers[name], num_slots[name], dtype), []).append(table)
+        stores, self._routes = [], []
+        for key, members in kinds.items():
+            names = {table.name for table in members}
+            picks = [[s for s, name in enumerate(slots) if name in names] for slots in requests]
+            asked = [request for request, pick in enumerate(picks) if pick]
+            own_requests = [tuple(requests[request][s] for s in picks[request]) for request in asked]
+            store_type = self.store_type(key)
+            stores.append(store_type(members, own_requests, optimizers[members[0].name], dtype, torch.device(device)))
+            self._routes.append([(request, picks[request]) for request in asked])
+        self.stores = nn.ModuleList(stores)
+        self._store_of = {table.name: store for store in stores for table in store.tables}
+
+    @abstractmethod
+    def store_key(
+        self, table: PhysicalTable, optimizer: TableOptimizer, num_slots: int, dtype: torch.dtype
+    ) -> Hashable:
+        """Matrices with equal keys go to one store."""
+
+    @abstractmethod
+    def store_type(self, key: Hashable) -> type[Store]:
+        """The store for a key."""
+
+    def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Rows of all slots laid side by side, for every request.
+
+        Shape:
+            rows[i] [S_i, N_i] -> [N_i, W_i], W_i the sum of the slots' row widths
+        """
+        columns: list[dict[int, Tensor]] = [{} for _ in self.requests]
+        whole: dict[int, Tensor] = {}
+        for store, route in zip(self.stores, self._routes, strict=True):
+            complete = [len(slots) == len(self.requests[request]) for request, slots in route]
+            asked = [
+                rows[request] if all_here else rows[request][slots]
+                for (request, slots), all_here in zip(route, complete, strict=True)
+            ]
+            for position, (answer, all_here) in enumerate(zip(store(asked), complete, strict=True)):
+                request, slots = route[position]
+                if all_here:
+                    whole[request] = answer
+                else:
+                    columns[request].update(zip(slots, answer.split(store.slot_dims(position), dim=1), strict=True))
+        return [
+            whole[request] if request in whole else torch.cat([found[s] for s in sorted(found)], dim=1)
+            for request, found in enumerate(columns)
+        ]
+
+    def set_learning_rate_factor(self, factor: float) -> None:
+        """Multiply every store's own learning rate, as a warm-up does."""
+        for store in self.stores:
+            store.set_learning_rate(factor * store.optimizer.learning_rate)
+
+    def weight(self, table: str) -> Tensor:
+        """The matrix [R, row_dim] of a name."""
+        return self._store_of[table].tensors()[table]["weight"]
+
+    def load_weight(self, table: str, values: Tensor) -> None:
+        """Overwrite a matrix, as with pretrained rows.
+
+        Raises:
+            ValueError: if the shape differs.
+        """
+        wanted = (self.tables[table].num_rows, self.tables[table].row_dim)
+        if tuple(values.shape) != wanted:
+            raise ValueError(f"physical table '{table}': rows must have shape {wanted}, got {tuple(values.shape)}.")
+        self._store_of[table].load_tensor(table, "weight", values)
+
+    def stored_bytes(self, table: str) -> int:
+        """Bytes that a matrix takes, padding included."""
+        store = self._store_of[table]
+        return store.stored_bytes(self.tables[table])
+
+    def state_bytes(self, table: str) -> int:
+        """Bytes of the optimizer state of a matrix."""
+        physical = self.tables[table]
+        return self._store_of[table].optimizer.state_bytes(physical.num_rows, physical.row_dim)
+
+    def optimizer_of(self, table: str) -> TableOptimizer:
+        """The optimiser of a matrix."""
+        return self._store_of[table].optimizer
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        for name, store in self._store_of.items():
+            for kind, tensor in store.tensors()[name].items():
+                destination[f"{prefix}{name}.{kind}"] = tensor if keep_vars else tensor.detach()
+            destination[f"{prefix}{name}.num_steps"] = torch.tensor(store.num_steps)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        known = set()
+        for name, store in self._store_of.items():
+            for kind, mine in store.tensors()[name].items():
+                key = f"{prefix}{name}.{kind}"
+                known.add(key)
+                if key not in state_dict:
+                    missing_keys.append(key)
+                elif state_dict[key].shape != mine.shape:
+                    error_msgs.append(
+                        f"physical table '{name}': {kind} has shape {tuple(state_dict[key].shape)} in the checkpoint "
+                        f"and {tuple(mine.shape)} here."
+                    )
+                else:
+                    store.load_tensor(name, kind, state_dict[key])
+            steps_key = f"{prefix}{name}.num_steps"
+            known.add(steps_key)
+            if steps_key in state_dict:
+                store.num_steps = int(state_dict[steps_key])
+        own = re.compile(re.escape(prefix))
+        unexpected_keys.extend(key for key in state_dict if own.match(key) and key not in known)

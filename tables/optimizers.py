@@ -1,0 +1,220 @@
+"""Optimisers of table rows, applied in the backward pass to the rows a batch has touched and to no others.
+
+Each is a frozen description that can be written in YAML, with the update in plain torch. `step` receives every touched
+row once, with the sum of its gradients, so the result equals a dense optimizer's on those rows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TableOptimizer(ABC):
+    """Settings shared by the row optimisers.
+
+    Args:
+        learning_rate: step size, at least 0.
+        weight_decay: L2 penalty added to the gradient of touched rows only, at least 0.
+
+    Raises:
+        ValueError: if a setting is negative.
+    """
+
+    learning_rate: float = 0.01
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse negative settings."""
+        for name, value in vars(self).items():
+            if value < 0:
+                raise ValueError(f"{type(self).__name__}: {name} must be at least 0, got {value!r}.")
+
+    @abstractmethod
+    def state_dims(self, row_dim: int) -> dict[str, int]:
+        """Width of each state matrix, by name; the state has one row per table row."""
+
+    @abstractmethod
+    def update(self, grad: Tensor, state: Mapping[str, Tensor], num_steps: int) -> Tensor:
+        """Direction to move the touched rows in, before the learning rate; changes `state` in place.
+
+        Shape:
+            grad [M, row_dim], state [M, state_dim] each -> [M, row_dim]
+        """
+
+    def state_bytes(self, num_rows: int, row_dim: int) -> int:
+        """Bytes of the optimizer's state for one matrix."""
+        return 4 * num_rows * sum(self.state_dims(row_dim).values())
+
+    @torch.no_grad()
+    def step(
+        self,
+        weight: Tensor,
+        state: Mapping[str, Tensor],
+        rows: Tensor,
+        grad: Tensor,
+        num_steps: int,
+        learning_rate: float,
+    ) -> None:
+        """Update `weight` and `state` in place.
+
+        Args:
+            weight: [R, row_dim].
+            state: [R, state_dim] each.
+            rows: distinct rows [M].
+            grad: summed gradient of each [M, row_dim]; may be overwritten.
+            num_steps: updates made so far, this one included.
+            learning_rate: step size in force now.
+        """
+        if self.weight_decay:
+            grad = grad + self.weight_decay * weight.index_select(0, rows)
+        touched = {name: matrix.index_select(0, rows) for name, matrix in state.items()}
+        direction = self.update(grad, touched, num_steps)
+        for name, matrix in state.items():
+            matrix.index_copy_(0, rows, touched[name])
+        weight.index_add_(0, rows, direction, alpha=-learning_rate)
+
+
+@dataclass(frozen=True)
+class SGD(TableOptimizer):
+    """Plain stochastic gradient descent."""
+
+    def state_dims(self, row_dim: int) -> dict[str, int]:
+        """No state."""
+        return {}
+
+    def update(self, grad: Tensor, state: Mapping[str, Tensor], num_steps: int) -> Tensor:
+        """The gradient."""
+        return grad
+
+
+@dataclass(frozen=True)
+class Adagrad(TableOptimizer):
+    """Adagrad (Duchi et al., JMLR 2011) with one accumulator per value.
+
+    Args:
+        learning_rate: step size.
+        weight_decay: L2 penalty on touched rows.
+        eps: added to the root.
+    """
+
+    eps: float = 1e-8
+
+    def state_dims(self, row_dim: int) -> dict[str, int]:
+        """A squared-gradient sum per value."""
+        return {"momentum": row_dim}
+
+    def update(self, grad: Tensor, state: Mapping[str, Tensor], num_steps: int) -> Tensor:
+        """Gradient over the root of the sum of squares."""
+        momentum = state["momentum"].addcmul_(grad, grad)
+        return grad / momentum.sqrt().add_(self.eps)
+
+
+@dataclass(frozen=True)
+class RowWiseAdagrad(TableOptimizer):
+    """Adagrad with one accumulator per row: the mean of the row's squared gradients. A row's state is one number.
+
+    Args:
+        learning_rate: step size.
+        weight_decay: L2 penalty on touched rows.
+        eps: added to the root.
+    """
+
+    eps: float = 1e-8
+
+    def state_dims(self, row_dim: int) -> dict[str, int]:
+        """A mean squared gradient per row."""
+        return {"momentum": 1}
+
+    def update(self, grad: Tensor, state: Mapping[str, Tensor], num_steps: int) -> Tensor:
+        """Gradient over the root of the row's sum."""
+        momentum = state["momentum"].add_(grad.square().mean(1, keepdim=True))
+        return grad / momentum.sqrt().add_(self.eps)
+
+
+@dataclass(frozen=True)
+class Adam(TableOptimizer):
+    """Adam (Kingma and Ba, arXiv:1412.6980) whose moments move only where a row was touched, as torch's SparseAdam.
+
+    Args:
+        learning_rate: step size.
+        weight_decay: L2 penalty on touched rows.
+        beta1: decay of the gradient's mean, in [0, 1).
+        beta2: decay of its square's, in [0, 1).
+        eps: added to the root.
+
+    Raises:
+        ValueError: if a beta is outside [0, 1).
+    """
+
+    learning_rate: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Refuse settings out of range."""
+        super().__post_init__()
+        for name in ("beta1", "beta2"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"Adam: {name} must be in [0, 1), got {getattr(self, name)!r}.")
+
+    def state_dims(self, row_dim: int) -> dict[str, int]:
+        """Two moments per value."""
+        return {"mean": row_dim, "variance": row_dim}
+
+    def update(self, grad: Tensor, state: Mapping[str, Tensor], num_steps: int) -> Tensor:
+        """Bias-corrected mean over the root of the bias-corrected square."""
+        mean = state["mean"].lerp_(grad, 1 - self.beta1)
+        variance = state["variance"].mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
+        correction = (1 - self.beta2**num_steps) ** 0.5 / (1 - self.beta1**num_steps)
+        return mean.mul(correction).div_(variance.sqrt().add_(self.eps))
+
+
+@dataclass(frozen=True)
+class DenseGradient(TableOptimizer):
+    """Rows are ordinary parameters with dense gradients, trained by the task's optimizer over the whole matrix.
+
+    For methods that need a full-table step. Its learning rate and decay are the task's own; both settings here must
+    stay at their defaults.
+
+    Raises:
+        ValueError: if learning_rate or weight_decay is set.
+    """
+
+    learning_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that would be ignored."""
+        if self.learning_rate or self.weight_decay:
+            raise ValueError(
+                "DenseGradient: learning_rate and weight_decay belong to the task's dense optimizer; set them there."
+            )
+
+    def state_dims(self, row_dim: int) -> dict[str, int]:
+        """The task's optimizer keeps its own state."""
+        return {}
+
+    def update(self, grad: Tensor, state: Mapping[str, Tensor], num_steps: int) -> Tensor:
+        """Never called: the task's optimizer steps."""
+        raise AssertionError("DenseGradient has no row update")
+
+
+@dataclass(frozen=True)
+class Frozen(TableOptimizer):
+    """Rows that never change: no gradient, no state."""
+
+    learning_rate: float = 0.0
+
+    def state_dims(self, row_dim: int) -> dict[str, int]:
+        """No state."""
+        return {}
+
+    def update(self, grad: Tensor, state: Mapping[str, Tensor], num_steps: int) -> Tensor:
+        """Never called: no gradient reaches the rows."""
+        raise AssertionError("Frozen rows have no update")

@@ -1,0 +1,162 @@
+"""Compositional tables: an id's vector is put together from one row of each of K small matrices.
+
+Source: Shi et al., "Compositional embeddings using complementary partitions" (KDD 2020), arXiv:1909.02107. The
+quotient-remainder trick is the case K = 2. The three ways to put rows together are three classes.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
+from recsys.tables.budget import fraction_to_bytes, largest_within
+from recsys.tables.partitions import MixedRadix, Partition, Remainders, ceil_div, ceil_root
+
+
+class PartitionedTable(Table):
+    """What the compositional tables share: sizes, storage and routing.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; every id keeps a combination of rows of its own.
+
+    Differs from the paper: the rows are scaled so that the combined vector starts with standard deviation init_std.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        num_remainders: quotient-remainder with this divisor: num_remainders + ceil(V / num_remainders) rows.
+        budget_bytes: quotient-remainder with the largest divisor that fits, in float32.
+        budget_fraction: the same as a fraction of the full table's bytes.
+        partition: any other set of partitions; by default, quotient and remainder with the smallest memory.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: if more than one of the four sizes is given, one is out of range or a budget cannot be met.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        num_remainders: int | None = None,
+        budget_bytes: int | None = None,
+        budget_fraction: float | None = None,
+        partition: Partition | None = None,
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        sizes = {"num_remainders": num_remainders, "budget_bytes": budget_bytes, "budget_fraction": budget_fraction}
+        given = [key for key, value in {**sizes, "partition": partition}.items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(f"{type(self).__name__} '{name}': give one of {' or '.join(given)}, not several.")
+        self.init_std = init_std
+        budget_bytes = fraction_to_bytes(self, budget_fraction, budget_bytes)
+        if budget_bytes is not None:
+            num_remainders = self._remainders_within(budget_bytes)
+        if num_remainders is not None:
+            self.require("num_remainders", num_remainders, 1, num_embeddings, "num_embeddings")
+            partition = Remainders(num_remainders=num_remainders)
+        partition = partition or MixedRadix()
+        moduli = partition.moduli(num_embeddings)
+        self.register_constants(divisor=partition.divisors(moduli), modulus=moduli)
+        self._moduli = moduli
+
+    @abstractmethod
+    def partition_dims(self, num_partitions: int) -> list[int]:
+        """Row width of each matrix."""
+
+    @abstractmethod
+    def row_std(self, num_partitions: int) -> float:
+        """Standard deviation of the rows that gives the combined vector init_std."""
+
+    def _remainders_within(self, budget_bytes: int) -> int:
+        """Largest divisor, from sqrt(V) up, whose two matrices fit the budget."""
+        remainder_dim, quotient_dim = self.partition_dims(2)
+
+        def count_bytes(divisor: int) -> int:
+            return 4 * (divisor * remainder_dim + ceil_div(self.num_embeddings, divisor) * quotient_dim)
+
+        return largest_within(self, count_bytes, ceil_root(self.num_embeddings, 2), self.num_embeddings, budget_bytes)
+
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """One matrix per partition."""
+        std = self.row_std(len(self._moduli))
+        dims = self.partition_dims(len(self._moduli))
+        return tuple(
+            PhysicalTable(f"{self.name}/partition{position}", num_rows, row_dim, std)
+            for position, (num_rows, row_dim) in enumerate(zip(self._moduli, dims, strict=True))
+        )
+
+    def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
+        """The codes of the id: (id // divisor) mod modulus, in integers."""
+        return ids // constants["divisor"] % constants["modulus"]
+
+
+class QRTable(PartitionedTable):
+    """Compositional table that multiplies its rows: the paper's default and usually its best.
+
+    See PartitionedTable for the arguments. Bags are pooled after the product, so a bag's vector is the sum of its
+    ids' products.
+    """
+
+    linear = False
+
+    def partition_dims(self, num_partitions: int) -> list[int]:
+        """Every matrix has the full width."""
+        return [self.embedding_dim] * num_partitions
+
+    def row_std(self, num_partitions: int) -> float:
+        """The K-th root: the variance of a product of independent rows is the product of the variances."""
+        return float(self.init_std ** (1 / num_partitions))
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Product of the K rows."""
+        product, *factors = rows.split(self.embedding_dim, dim=-1)
+        for factor in factors:
+            product = product * factor
+        return product
+
+
+class QRSumTable(PartitionedTable):
+    """Compositional table that adds its rows. See PartitionedTable for the arguments."""
+
+    def partition_dims(self, num_partitions: int) -> list[int]:
+        """Every matrix has the full width."""
+        return [self.embedding_dim] * num_partitions
+
+    def row_std(self, num_partitions: int) -> float:
+        """Variances of the summands add up."""
+        return self.init_std / math.sqrt(num_partitions)
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Sum of the K rows."""
+        return torch.stack(rows.split(self.embedding_dim, dim=-1)).sum(0)
+
+
+class QRConcatTable(PartitionedTable):
+    """Compositional table that lays its rows, each about D / K wide, side by side.
+
+    See PartitionedTable for the arguments.
+    """
+
+    def partition_dims(self, num_partitions: int) -> list[int]:
+        """D split as evenly as it goes, wider shares first.
+
+        Raises:
+            ValueError: if D is smaller than the number of partitions.
+        """
+        self.require("embedding_dim", self.embedding_dim, num_partitions)
+        share, wider = divmod(self.embedding_dim, num_partitions)
+        return [share + (position < wider) for position in range(num_partitions)]
+
+    def row_std(self, num_partitions: int) -> float:
+        """Concatenation keeps the standard deviation."""
+        return self.init_std

@@ -1,0 +1,113 @@
+"""What every Table must satisfy: the examples, and a slow float64 oracle that knows nothing of lookups or groups."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from recsys.tables import (
+    Bag,
+    Coprime,
+    Feature,
+    FullTable,
+    HashTable,
+    MixedDimTable,
+    MixedRadix,
+    QRConcatTable,
+    QRSumTable,
+    QRTable,
+    Table,
+    TableCollection,
+    UnifiedTable,
+)
+from torch import Tensor
+
+Factory = Callable[[str, int, int], Table]
+
+EXAMPLES: dict[str, tuple[type[Table], dict]] = {
+    "full": (FullTable, {}),
+    "hash": (HashTable, {"num_rows": 701}),
+    "hash-3": (HashTable, {"num_rows": 701, "num_lookups": 3}),
+    "unified": (UnifiedTable, {"num_rows": 997, "num_lookups": 2}),
+    "unified-12": (UnifiedTable, {"num_rows": 997, "num_lookups": 12}),
+    "qr": (QRTable, {"num_remainders": 60}),
+    "qr-3": (QRTable, {"partition": MixedRadix(3)}),
+    "qr-coprime": (QRTable, {"partition": Coprime(2)}),
+    "qr-sum": (QRSumTable, {"partition": Coprime(3)}),
+    "qr-concat": (QRConcatTable, {}),
+    "qr-concat-11": (QRConcatTable, {"partition": MixedRadix(11)}),
+    "mixed-dim": (MixedDimTable, {"row_dim": 4}),
+    "mixed-dim-odd": (MixedDimTable, {"row_dim": 6}),
+    "mixed-dim-wide": (MixedDimTable, {"row_dim": 24}),
+}
+
+EMBEDDING_DIM = 24
+
+
+def make(example: str, name: str = "f", num_embeddings: int = 3_000, embedding_dim: int = EMBEDDING_DIM) -> Table:
+    """An example table."""
+    table_type, arguments = EXAMPLES[example]
+    return table_type(name, num_embeddings, embedding_dim, **arguments)
+
+
+def collect(
+    example: str, features: Sequence[str], multi: Mapping[str, str] | None = None, sizes: Sequence[int] = (), **arguments
+) -> TableCollection:
+    """A collection of one table per feature; `multi` gives the pooling of multi-valued features."""
+    multi = multi or {}
+    sizes = sizes or [3_000 - 100 * i for i in range(len(features))]
+    tables = {name: make(example, name, size) for name, size in zip(features, sizes, strict=True)}
+    return TableCollection([Feature(name, name, multi.get(name)) for name in features], tables, **arguments)
+
+
+class Oracle:
+    """Embeds one id after the other in float64, from dense copies of a collection's matrices and parameters."""
+
+    def __init__(self, collection: TableCollection) -> None:
+        self.collection = collection
+        self.matrices = {
+            name: collection.lookup.weight(name).double().clone().requires_grad_() for name in collection.lookup.tables
+        }
+        self.parameters = {
+            feature.table: {
+                name: value.detach().double().clone().requires_grad_()
+                for name, value in collection.table(feature.table).named_parameters()
+            }
+            for feature in collection.features
+        }
+
+    def vector(self, feature: Feature, identifier: int) -> Tensor:
+        """[D] of one id."""
+        table = self.collection.table(feature.table)
+        constants = {name: values.unsqueeze(-1) for name, values in table.constants().items()}
+        codes = table.route(torch.tensor([[identifier]]), constants)[:, 0].tolist()
+        physical = table.physical_tables()
+        rows = torch.cat([self.matrices[p.name][code] for p, code in zip(physical, codes, strict=True)])
+        parameters = {name: value.unsqueeze(0) for name, value in self.parameters[feature.table].items()}
+        return table.combine(rows.view(1, 1, -1), parameters).view(-1)
+
+    def __call__(self, ids: Tensor, bags: Mapping[str, Bag]) -> Tensor:
+        """[B, F, D] of a batch."""
+        num_samples = ids.shape[1] if ids.numel() or not bags else len(next(iter(bags.values())))
+        columns = iter(ids.tolist())
+        embedded = []
+        for feature in self.collection.features:
+            if feature.pooling is None:
+                embedded.append([self.vector(feature, identifier) for identifier in next(columns)])
+            else:
+                embedded.append(self._pooled(feature, bags[feature.name]))
+        empty = torch.zeros(0, len(embedded), self.collection.embedding_dim, dtype=torch.float64)
+        return torch.stack([torch.stack(column) for column in embedded], 1) if num_samples else empty
+
+    def _pooled(self, feature: Feature, bag: Bag) -> list[Tensor]:
+        pooled, start = [], 0
+        for length in bag.lengths.tolist():
+            vectors = [self.vector(feature, identifier) for identifier in bag.values[start : start + length].tolist()]
+            total = torch.stack(vectors).sum(0) if vectors else torch.zeros(EMBEDDING_DIM, dtype=torch.float64)
+            pooled.append(total / max(length, 1) if feature.pooling == "mean" else total)
+            start += length
+        return pooled
+
+
+def all_subclasses(kind: type) -> set[type]:
+    """Every concrete class below `kind`."""
+    below = {deeper for child in kind.__subclasses__() for deeper in all_subclasses(child)}
+    return below | {child for child in kind.__subclasses__() if not getattr(child, "__abstractmethods__", None)}
