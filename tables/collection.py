@@ -181,6 +181,19 @@ class TableCollection(nn.Module):
         assert isinstance(found, Table)
         return found
 
+    def param_groups(self) -> list[dict[str, object]]:
+        """Parameters for a dense optimizer: those of the tables, and rows with dense gradients with their settings."""
+        groups: list[dict[str, object]] = []
+        methods = [parameter for parameter in self.tables.parameters() if parameter.requires_grad]
+        if methods:
+            groups.append({"params": methods})
+        for store in self.lookup.stores:
+            rows = list(store.parameters())
+            if rows:
+                rate = {"lr": store.optimizer.learning_rate} if store.optimizer.learning_rate else {}
+                groups.append({"params": rows, "weight_decay": store.optimizer.weight_decay, **rate})
+        return groups
+
     def regularizer(self) -> Tensor | None:
         """Sum of the tables' penalties, or None where no table has one."""
         penalties = [penalty for t in self.tables.children() if (penalty := t.regularizer()) is not None]

@@ -178,23 +178,16 @@ class Adam(TableOptimizer):
 
 @dataclass(frozen=True)
 class DenseGradient(TableOptimizer):
-    """Rows are ordinary parameters with dense gradients, trained by the task's optimizer over the whole matrix.
+    """Rows are ordinary parameters with dense gradients, stepped over the whole matrix by the task's dense optimizer.
 
-    For methods that need a full-table step. Its learning rate and decay are the task's own; both settings here must
-    stay at their defaults.
+    The choice for methods that need a full-table step, and for tables small enough to afford it.
 
-    Raises:
-        ValueError: if learning_rate or weight_decay is set.
+    Args:
+        learning_rate: of the rows; 0 takes the dense optimizer's own.
+        weight_decay: of the rows, in the dense optimizer's sense.
     """
 
     learning_rate: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Refuse settings that would be ignored."""
-        if self.learning_rate or self.weight_decay:
-            raise ValueError(
-                "DenseGradient: learning_rate and weight_decay belong to the task's dense optimizer; set them there."
-            )
 
     def state_dims(self, row_dim: int) -> dict[str, int]:
         """The task's optimizer keeps its own state."""

@@ -1,0 +1,181 @@
+"""Click-through-rate training: tables, a model, binary cross-entropy and exact metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from recsys.batch import Batch
+from recsys.data.schema import Schema
+from recsys.metrics import BinaryMetrics
+from recsys.tables import FullTable, Lookup, RowWiseAdagrad, TableCollection, TableOptimizer
+from recsys.tasks.schedule import Schedule
+from recsys.tasks.tables import TableFactory, TableOptions, build_collection, default_lookup
+
+ModelFactory = Callable[[int, int, int], nn.Module]
+"""Called with (num_features, embedding_dim, num_dense)."""
+
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
+"""Called with parameter groups."""
+
+
+class CTRTask(LightningModule):
+    """Trains a model of clicks on tables of any method.
+
+    Table rows are updated in the backward pass by `table_optimizer`, everything else by `optimizer`. Metrics are
+    logged as val/auc, val/log_loss, val/normalised_entropy and val/calibration over the whole split, never averaged
+    over batches.
+
+    Args:
+        model: factory of the dense part; receives (num_features, embedding_dim, num_dense).
+        schema: columns of the data; the command line takes it from the data module.
+        embedding_dim: width D of every embedding.
+        tables: factories of tables, by entry; each receives (name, num_embeddings, embedding_dim).
+        assign: for each entry, the features that use it, by name or pattern; the others use "default".
+        exact_up_to: features with at most this many ids keep a FullTable, unless `assign` names them.
+        table_options: optimizer, freezing and initial rows of an entry.
+        table_optimizer: of all rows without an optimizer of their own.
+        optimizer: of all dense parameters.
+        warmup_steps: steps of linear warm-up, for rows and dense parameters alike.
+        final_learning_rate_fraction: rates fall linearly to this fraction over the run; 1 keeps them.
+        lookup: where rows live; by default FBGEMM's kernels if installed, else torch.
+        compile_model: compile the dense part with torch.compile; needs a C++ compiler.
+
+    Raises:
+        ValueError: if the settings do not fit the schema or each other.
+    """
+
+    def __init__(
+        self,
+        model: ModelFactory,
+        schema: Schema | None = None,
+        embedding_dim: int = 16,
+        tables: dict[str, TableFactory] | None = None,
+        assign: dict[str, list[str]] | None = None,
+        exact_up_to: int = 0,
+        table_options: dict[str, TableOptions] | None = None,
+        table_optimizer: TableOptimizer = RowWiseAdagrad(learning_rate=0.05),  # noqa: B008 (frozen)
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        warmup_steps: int = 0,
+        final_learning_rate_fraction: float = 1.0,
+        lookup: type[Lookup] | None = None,
+        compile_model: bool = False,
+    ) -> None:
+        super().__init__()
+        if schema is None:
+            raise ValueError("CTRTask: schema is missing; pass CTRDataModule(...).schema.")
+        if warmup_steps < 0:
+            raise ValueError(f"CTRTask: warmup_steps must be at least 0, got {warmup_steps}.")
+        if not 0 <= final_learning_rate_fraction <= 1:
+            raise ValueError(
+                f"CTRTask: final_learning_rate_fraction must be in [0, 1], got {final_learning_rate_fraction}."
+            )
+        self.schema = schema
+        self.embedding_dim = embedding_dim
+        self._tables: Mapping[str, TableFactory] = tables or {"default": FullTable}
+        self._assign: Mapping[str, Sequence[str]] = assign or {}
+        self._exact_up_to = exact_up_to
+        self._options = table_options or {}
+        self._table_optimizer = table_optimizer
+        self._optimizer = optimizer
+        self._warmup_steps = warmup_steps
+        self._final_fraction = final_learning_rate_fraction
+        self._lookup = lookup or default_lookup()
+        self._schedule = Schedule(warmup_steps)
+        num_features = len(schema.categorical) + len(schema.multi_valued)
+        self.model = model(num_features, embedding_dim, len(schema.dense))
+        if compile_model:
+            self.model.compile()
+        self.collection: TableCollection
+        self._metrics = BinaryMetrics()
+
+    def configure_model(self) -> None:
+        """Allocate the rows on the trainer's device, once."""
+        if "collection" in self._modules:
+            return
+        device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
+        self.collection = build_collection(
+            self.schema,
+            self.embedding_dim,
+            self._tables,
+            self._assign,
+            self._exact_up_to,
+            self._options,
+            self._table_optimizer,
+            self._lookup,
+            device,
+        )
+
+    def setup(self, stage: str) -> None:
+        """Refuse several processes: their copies of the rows would drift apart."""
+        if self.trainer.world_size > 1:
+            raise ValueError(
+                f"CTRTask trains its tables in one process, got {self.trainer.world_size}; set trainer.devices: 1."
+            )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits [B] of a batch."""
+        logits: Tensor = self.model(self.collection(batch.ids, batch.bags), batch.dense)
+        return logits.float()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean binary cross-entropy of the batch, plus what the tables' methods add."""
+        assert batch.labels is not None
+        total = F.binary_cross_entropy_with_logits(self(batch), batch.labels, reduction="sum")
+        loss = total / max(1, len(batch))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        penalty = self.collection.regularizer()
+        return loss if penalty is None else loss + penalty
+
+    def on_train_start(self) -> None:
+        """Fix the length of the decay."""
+        total_steps = int(self.trainer.estimated_stepping_batches) if self._final_fraction < 1 else 0
+        self._schedule = Schedule(self._warmup_steps, self._final_fraction, total_steps)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Set the rates of rows and dense parameters for this step."""
+        if self._schedule.is_constant:
+            return
+        factor = self._schedule(self.trainer.global_step)
+        self.collection.lookup.set_learning_rate_factor(factor)
+        for group in self.optimizers().param_groups:
+            group["lr"] = factor * group["initial_lr"]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The dense optimizer, over the model and whatever of the tables takes dense gradients."""
+        model = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimizer = self._optimizer([{"params": model}, *self.collection.param_groups()])
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        return optimizer
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect scores."""
+        self._metrics.update(self(batch), batch.labels)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect scores."""
+        self._metrics.update(self(batch), batch.labels)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Click probabilities, beside the labels where the data has them."""
+        scores = torch.sigmoid(self(batch))
+        return {"score": scores} if batch.labels is None else {"label": batch.labels, "score": scores}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the split's metrics."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the split's metrics."""
+        self._log_metrics("test")
+
+    def _log_metrics(self, split: str) -> None:
+        for name, value in self._metrics.compute().items():
+            self.log(f"{split}/{name}", value, prog_bar=name == "auc", rank_zero_only=True)
+        self._metrics = BinaryMetrics()
