@@ -9,9 +9,7 @@ if TYPE_CHECKING:
     from recsys.tables.base import Table
 
 
-def largest_within(
-    table: Table, count_bytes: Callable[[int], int], low: int, high: int, budget_bytes: int
-) -> int:
+def largest_within(table: Table, count_bytes: Callable[[int], int], low: int, high: int, budget_bytes: int) -> int:
     """Largest size in [low, high] whose bytes do not exceed the budget.
 
     Args:

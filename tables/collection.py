@@ -45,7 +45,7 @@ class Group(nn.Module):
         return len(self._tables)
 
     def route(self, ids: Tensor) -> Tensor:
-        """ids [G, N] -> rows [G * K, N]."""
+        """Ids [G, N] -> rows [G * K, N]."""
         constants = {name: self.get_buffer(name) for name in self._constant_names}
         return self._tables[0].route(ids.unsqueeze(1), constants).reshape(len(self.slots), -1)
 
@@ -62,14 +62,14 @@ class Group(nn.Module):
         return list(rows.split(counts, dim=1))
 
     def combine(self, rows: Tensor) -> Tensor:
-        """rows [N, G * W] -> vectors [N, G, D]."""
+        """Rows [N, G * W] -> vectors [N, G, D]."""
         parameters = {
             name: torch.stack([table.get_parameter(name) for table in self._tables]) for name in self._parameter_names
         }
         return self._tables[0].combine(rows.view(-1, len(self), self.width), parameters)
 
     def combine_one(self, position: int, rows: Tensor) -> Tensor:
-        """rows [N, W] of one feature -> vectors [N, D]."""
+        """Rows [N, W] of one feature -> vectors [N, D]."""
         table = self._tables[position]
         parameters = {name: table.get_parameter(name).unsqueeze(0) for name in self._parameter_names}
         return table.combine(rows.unsqueeze(1), parameters).squeeze(1)
@@ -121,7 +121,11 @@ class TableCollection(nn.Module):
             width = group.num_lookups
             requests += [group.slots[i * width : (i + 1) * width] for i in range(len(members))]
         self.lookup = lookup(
-            unique_physical_tables(list(tables.values())), requests, _optimizers_by_matrix(tables, optimizer), dtype, device
+            unique_physical_tables(list(tables.values())),
+            requests,
+            _optimizers_by_matrix(tables, optimizer),
+            dtype,
+            device,
         )
         self._arrangement = self._arrange()
         self.to(device)
@@ -210,9 +214,7 @@ class _Arrangement:
         positions: for every feature, where it stands in that order.
     """
 
-    def __init__(
-        self, ids_order: list[list[int]], num_single: int, sizes: list[int], positions: list[int]
-    ) -> None:
+    def __init__(self, ids_order: list[list[int]], num_single: int, sizes: list[int], positions: list[int]) -> None:
         self.num_single = num_single
         self._ids_order = ids_order
         self._sizes = sizes

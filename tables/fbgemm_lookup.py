@@ -174,7 +174,10 @@ class FbgemmSharedStore(FbgemmStore):
 
 
 class FbgemmLookup(Lookup):
-    """Fused kernels where they exist, torch for the rest (Adam, weight decay, dense gradients, frozen rows, other dtypes)."""
+    """Fused kernels where they exist; torch for the rest.
+
+    The rest: Adam, weight decay, dense gradients, frozen rows, and dtypes other than float32.
+    """
 
     def store_key(
         self, table: PhysicalTable, optimizer: TableOptimizer, num_slots: int, dtype: torch.dtype

@@ -53,7 +53,9 @@ class HashTable(Table):
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
         self.require("num_lookups", num_lookups, 1)
-        exactly_one(f"HashTable '{name}'", num_rows=num_rows, budget_bytes=budget_bytes, budget_fraction=budget_fraction)
+        exactly_one(
+            f"HashTable '{name}'", num_rows=num_rows, budget_bytes=budget_bytes, budget_fraction=budget_fraction
+        )
         budget_bytes = fraction_to_bytes(self, budget_fraction, budget_bytes)
         if budget_bytes is not None:
             num_rows = largest_within(self, lambda rows: 4 * rows * embedding_dim, 1, num_embeddings, budget_bytes)

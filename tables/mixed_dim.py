@@ -37,7 +37,10 @@ def power_law_dims(
     if not 0 <= alpha <= 1:
         raise ValueError(f"power_law_dims: alpha must be in [0, 1], got {alpha!r}.")
     smallest = min(num_embeddings, default=1)
-    return [_power_of_two(embedding_dim * (size / smallest) ** -alpha, embedding_dim, multiple_of) for size in num_embeddings]
+    return [
+        _power_of_two(embedding_dim * (size / smallest) ** -alpha, embedding_dim, multiple_of)
+        for size in num_embeddings
+    ]
 
 
 def _power_of_two(width: float, embedding_dim: int, multiple_of: int) -> int:

@@ -68,6 +68,7 @@ class PartitionedTable(Table):
         moduli = partition.moduli(num_embeddings)
         self.register_constants(divisor=partition.divisors(moduli), modulus=moduli)
         self._moduli = moduli
+        self._row_dims = self.partition_dims(len(moduli))
 
     @abstractmethod
     def partition_dims(self, num_partitions: int) -> list[int]:
@@ -89,10 +90,9 @@ class PartitionedTable(Table):
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """One matrix per partition."""
         std = self.row_std(len(self._moduli))
-        dims = self.partition_dims(len(self._moduli))
         return tuple(
             PhysicalTable(f"{self.name}/partition{position}", num_rows, row_dim, std)
-            for position, (num_rows, row_dim) in enumerate(zip(self._moduli, dims, strict=True))
+            for position, (num_rows, row_dim) in enumerate(zip(self._moduli, self._row_dims, strict=True))
         )
 
     def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:

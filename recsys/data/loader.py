@@ -77,6 +77,9 @@ class BatchLoader:
         self._loaded = False
         self._go_to(self._whole(epoch=0))
 
+    batch_sampler = None
+    """Lightning asks every loader with a sampler for one."""
+
     @property
     def sampler(self) -> BatchLoader:
         """Where Lightning looks for `set_epoch`."""

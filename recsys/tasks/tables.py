@@ -115,7 +115,9 @@ def build_collection(
     entries = assign_features(columns, list(tables), assign, exact_up_to)
     for name in options:
         if name not in tables:
-            raise ValueError(f"table_options names table '{name}', which is not in tables{did_you_mean(name, list(tables))}")
+            raise ValueError(
+                f"table_options names table '{name}', which is not in tables{did_you_mean(name, list(tables))}"
+            )
     made: dict[str, Table] = {}
     optimizers: dict[str, TableOptimizer] = {}
     for column in columns:
@@ -129,7 +131,9 @@ def build_collection(
     collection = TableCollection(features, made, optimizer=optimizers, lookup=lookup, device=device)
     for name, chosen in options.items():
         if chosen.init_from is not None:
-            _load_rows(collection, name, [feature for feature, entry in entries.items() if entry == name], chosen.init_from)
+            _load_rows(
+                collection, name, [feature for feature, entry in entries.items() if entry == name], chosen.init_from
+            )
     return collection
 
 
@@ -139,7 +143,7 @@ def _load_rows(collection: TableCollection, entry: str, features: Sequence[str],
     matrices = {p.name for feature in features for p in collection.table(feature).physical_tables()}
     if len(matrices) != 1:
         raise ValueError(
-            f"table_options '{entry}': init_from fills one matrix, but '{entry}' has {len(matrices)} ({sorted(matrices)})."
+            f"table_options '{entry}': init_from fills one matrix, but '{entry}' has {sorted(matrices)}."
         )
     if not file.is_file():
         raise ValueError(f"table_options '{entry}': init_from file '{file}' does not exist.")

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from torch import Tensor
+
 from recsys.tables import (
     Bag,
     Coprime,
@@ -18,7 +20,6 @@ from recsys.tables import (
     TableCollection,
     UnifiedTable,
 )
-from torch import Tensor
 
 Factory = Callable[[str, int, int], Table]
 
@@ -49,7 +50,11 @@ def make(example: str, name: str = "f", num_embeddings: int = 3_000, embedding_d
 
 
 def collect(
-    example: str, features: Sequence[str], multi: Mapping[str, str] | None = None, sizes: Sequence[int] = (), **arguments
+    example: str,
+    features: Sequence[str],
+    multi: Mapping[str, str] | None = None,
+    sizes: Sequence[int] = (),
+    **arguments,
 ) -> TableCollection:
     """A collection of one table per feature; `multi` gives the pooling of multi-valued features."""
     multi = multi or {}

@@ -6,6 +6,8 @@ import pytest
 import torch
 from contract import EMBEDDING_DIM, EXAMPLES, Oracle, all_subclasses, collect, make
 from jsonargparse import ArgumentParser
+from torch.testing import assert_close
+
 from recsys.tables import (
     SGD,
     Adagrad,
@@ -20,10 +22,16 @@ from recsys.tables import (
     TableCollection,
     TorchLookup,
 )
-from torch.testing import assert_close
 
 LOOKUPS = [TorchLookup, FbgemmLookup]
-OPTIMIZERS = [SGD(0.1), Adagrad(0.1), RowWiseAdagrad(0.1), RowWiseAdagrad(0.1, weight_decay=0.2), Adagrad(0.1, 0.2), Adam(0.1)]
+OPTIMIZERS = [
+    SGD(0.1),
+    Adagrad(0.1),
+    RowWiseAdagrad(0.1),
+    RowWiseAdagrad(0.1, weight_decay=0.2),
+    Adagrad(0.1, 0.2),
+    Adam(0.1),
+]
 
 every_example = pytest.mark.parametrize("example", EXAMPLES)
 every_lookup = pytest.mark.parametrize("lookup", LOOKUPS)
@@ -190,11 +198,13 @@ def test_loading_refuses_other_routing(example):
     saved = collect(example, ["f"]).state_dict()
     renamed = {key.replace(".f.", ".g.").replace("lookup.f", "lookup.g"): value for key, value in saved.items()}
     if example == "qr":
-        other = TableCollection([Feature("g", "g")], {"g": EXAMPLES["qr"][0]("g", 3_000, EMBEDDING_DIM, num_remainders=61)})
-        with pytest.raises(RuntimeError, match="modulus is .* in the checkpoint"):
+        other = TableCollection(
+            [Feature("g", "g")], {"g": EXAMPLES["qr"][0]("g", 3_000, EMBEDDING_DIM, num_remainders=61)}
+        )
+        with pytest.raises(RuntimeError, match=r"modulus is .* in the checkpoint"):
             other.load_state_dict(renamed)
     else:
-        with pytest.raises(RuntimeError, match="seed is .* in the checkpoint"):
+        with pytest.raises(RuntimeError, match=r"seed is .* in the checkpoint"):
             collect(example, ["g"]).load_state_dict(renamed)
 
 
@@ -210,7 +220,9 @@ def test_configuration_round_trip(example):
     parser = ArgumentParser()
     parser.add_argument("--table", type=Table)
     init_args = {"name": "f", "num_embeddings": 3_000, "embedding_dim": EMBEDDING_DIM, **arguments}
-    config = parser.parse_object({"table": {"class_path": f"recsys.tables.{table_type.__name__}", "init_args": init_args}})
+    config = parser.parse_object(
+        {"table": {"class_path": f"recsys.tables.{table_type.__name__}", "init_args": init_args}}
+    )
     again = parser.parse_string(parser.dump(config))
     assert again == config
     table = parser.instantiate_classes(again).table

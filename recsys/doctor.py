@@ -1,0 +1,56 @@
+"""`recsys doctor`: versions, device, whether the trio matches, and the command that mends it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+from recsys.environment import has_gpu, installed_versions, mending_command, problems
+
+_IMPORTS = ("torch", "fbgemm_gpu", "torchrec", "lightning")
+
+
+def doctor() -> int:
+    """Print the report; 0 if all is well, 1 if something must be mended."""
+    versions = installed_versions()
+    device = "cuda" if has_gpu() else "cpu"
+    print(f"python        {platform.python_version()} on {platform.machine()}")
+    for name, version in vars(versions).items():
+        print(f"{name.replace('_', '-'):<13} {version or '-'}")
+    print(f"device        {device}")
+    found = problems(versions)
+    if versions.torch:
+        _print_cpu()
+        found += [f"'import {name}' fails: {reason}" for name in _IMPORTS if (reason := _import_failure(name))]
+    for problem in found:
+        print(f"PROBLEM       {problem}")
+    if found:
+        print(f"mend it with\n  {mending_command(device)}")
+        return 1
+    print("the trio matches")
+    return 0
+
+
+def has_bf16_hardware() -> bool:
+    """Whether this CPU multiplies bf16 matrices in hardware; without it bf16 is several times slower than float32."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _print_cpu() -> None:
+    import torch
+
+    bf16 = "yes" if has_bf16_hardware() else "no: train in 32-true"
+    print(f"cpu           {torch.backends.cpu.get_cpu_capability()}, bf16 hardware: {bf16}")
+    print(f"threads       {torch.get_num_threads()}, OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'unset')}")
+
+
+def _import_failure(name: str) -> str:
+    """The last line of what importing a package in a fresh interpreter says; empty if it works."""
+    command = [sys.executable, "-W", "ignore", "-c", f"import {name}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+    return lines[-1] if result.returncode else ""

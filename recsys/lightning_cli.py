@@ -1,0 +1,66 @@
+"""LightningCLI with this project's classes, defaults and links."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+import recsys.data
+import recsys.models
+import recsys.tables
+import recsys.tasks
+from recsys.doctor import has_bf16_hardware
+
+
+class RecsysCLI(LightningCLI):
+    """fit, validate, test and predict of any task on any data, from YAML files."""
+
+    @classmethod
+    def launch(cls, arguments: Sequence[str]) -> RecsysCLI:
+        """Parse the arguments, build everything and run the command."""
+        return cls(
+            recsys.tasks.CTRTask,
+            recsys.data.CTRDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"exit_on_error": False},
+            args=list(arguments),
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The task learns the columns from the data module."""
+        parser.link_arguments("data.schema", "model.init_args.schema", apply_on="instantiate")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer with the summary, samples per second, predictions and logs that users expect."""
+        settings = self._get(self.config_init, "trainer")
+        own = [recsys.tasks.TableSummary(), recsys.tasks.Throughput(), recsys.tasks.PredictionWriter()]
+        given = list(settings.get("callbacks") or [])
+        kinds = {type(callback) for callback in given}
+        extra = [callback for callback in own if type(callback) not in kinds]
+        if settings.get("enable_progress_bar") is not False and RichProgressBar not in kinds:
+            extra.append(RichProgressBar())
+        root = settings.get("default_root_dir") or "."
+        if settings.get("logger") in (None, True):
+            tensorboard = TensorBoardLogger(root, default_hp_metric=False)
+            kwargs["logger"] = [tensorboard, CSVLogger(root, version=tensorboard.version)]
+        return super().instantiate_trainer(
+            **{**kwargs, "callbacks": [*given, *extra], "precision": _usable(settings), "enable_model_summary": False}
+        )
+
+
+def _usable(settings: Any) -> str:
+    """The precision asked for, or 32-true with a word why where bf16 would be slower than float32."""
+    precision = str(settings.get("precision") or "32-true")
+    on_cpu = settings.get("accelerator") == "cpu" or not torch.cuda.is_available()
+    if precision.startswith("bf16") and on_cpu and not has_bf16_hardware():
+        print("precision: this CPU has no bf16 hardware, where bf16 is slower than float32; training in 32-true")
+        return "32-true"
+    return precision
