@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -9,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from ordered_map import ordered_map
+from raw_fields import Mask
 from row_split import SPLITS
 from row_store import RowStore, spans
 
@@ -61,17 +65,54 @@ class SplitWriter:
         self.num_rows += len(table)
 
 
-def write_splits(folder: Path, store: RowStore) -> dict[str, dict[str, object]]:
+def write_splits(folder: Path, store: RowStore, on_rows: Callable[[int], None]) -> dict[str, dict[str, object]]:
     """Write every row of ``store`` to its split, in row order, and return the summaries by split."""
-    schema = arrow_schema(store)
-    writers = [SplitWriter(folder / name, schema) for name in SPLITS]
-    first_values = dict.fromkeys(store.lengths, 0)
-    for start, stop in spans(store.num_rows, 4 * GROUP_ROWS):
-        table = _read_table(store, schema, start, stop, first_values)
-        splits = store.splits.read(start, stop)
-        for number, writer in enumerate(writers):
-            writer.add(_rows_of(table, splits == number))
-    for writer in writers:
-        with writer:
-            pass
+    schema = _arrow_schema(store)
+    chunks = list(spans(store.num_rows, 4 * GROUP_ROWS))
+    bag_spans = {name: _value_spans(store, name, chunks) for name in store.lengths}
+
+    def read(number: int) -> tuple[pa.Table, NDArray[np.uint8]]:
+        start, stop = chunks[number]
+        bags = {name: _read_lists(store, name, start, stop, places[number]) for name, places in bag_spans.items()}
+        return _read_table(store, schema, start, stop, bags), store.splits.read(start, stop)
+
+    with ExitStack() as stack:
+        writers = [stack.enter_context(SplitWriter(folder / name, schema)) for name in SPLITS]
+        for table, splits in ordered_map(read, range(len(chunks)), num_threads=1):
+            for number, writer in enumerate(writers):
+                writer.add(_rows_of(table, splits == number))
+            on_rows(len(table))
     return {name: writer.summary() for name, writer in zip(SPLITS, writers, strict=True)}
+
+
+def _arrow_schema(store: RowStore) -> pa.Schema:
+    ids = [(name, pa.list_(pa.int32()) if name in store.lengths else pa.int32()) for name in store.ids]
+    return pa.schema([("label", pa.uint8()), *((name, pa.float32()) for name in store.dense), *ids])
+
+
+def _read_table(store: RowStore, schema: pa.Schema, start: int, stop: int, bags: dict[str, pa.Array]) -> pa.Table:
+    columns = {"label": store.labels.read(start, stop)}
+    columns |= {name: file.read(start, stop) for name, file in store.dense.items()}
+    columns |= {name: file.read(start, stop) for name, file in store.ids.items() if name not in bags}
+    return pa.table({**columns, **bags}, schema=schema)
+
+
+def _value_spans(store: RowStore, name: str, chunks: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return where the values of each chunk of rows lie."""
+    counts = [int(store.lengths[name].read(start, stop).sum(dtype=np.int64)) for start, stop in chunks]
+    ends = np.cumsum(counts).tolist()
+    return [(end - count, end) for end, count in zip(ends, counts, strict=True)]
+
+
+def _read_lists(store: RowStore, name: str, start: int, stop: int, values: tuple[int, int]) -> pa.Array:
+    lengths = store.lengths[name].read(start, stop)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(store.ids[name].read(*values)))
+
+
+def _rows_of(table: pa.Table, chosen: Mask) -> pa.Table:
+    if chosen.all():
+        return table
+    if not chosen.any():
+        return table.slice(0, 0)
+    return table.filter(pa.array(chosen))

@@ -32,6 +32,11 @@ class RawBlock:
     data: bytes
     damage: str | None = None
 
+    @property
+    def num_lines(self) -> int:
+        """Lines in the block; a damaged place counts as one."""
+        return 1 if self.damage is not None else self.data.count(b"\n")
+
 
 class _HashingReader(io.RawIOBase):
     """Passes bytes through from ``stream`` and keeps their number and SHA-256."""

@@ -1,0 +1,98 @@
+"""Samples per second of whole training steps, side by side: naive PyTorch, torchrec's DLRM, this project.
+
+    python benchmarks/training_speed.py [--largest 100000] [--rounds 5] [--compile] [--auc]
+
+Contenders run in turns, so that a noisy machine is noisy for all; medians and ratios to the naive loop are printed,
+with the rate that the dense part's matrix products alone would allow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import generated
+import torch
+from contenders import BATCH, DIM, HIDDEN, NaiveModel, TorchrecModel, deepfm, dlrm, lightning_fit, plain_loop
+
+
+def matrix_products_only(widths: list[int]) -> float:
+    """Samples per second if a step were nothing but its matrix products, forward and both backward ones."""
+    layers = [(torch.randn(BATCH, i), torch.randn(o, i), torch.randn(BATCH, o)) for i, o in zip(widths, widths[1:])]
+    seconds = []
+    for _ in range(15):
+        start = perf_counter()
+        for inputs, weight, grad in layers:
+            inputs @ weight.t()
+            grad @ weight
+            grad.t() @ inputs
+        seconds.append(perf_counter() - start)
+    return BATCH / median(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--largest", type=int, default=100_000, help="rows of the largest column")
+    parser.add_argument("--rows", type=int, default=500_000, help="samples of the data set")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=30, help="steps per round")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="also with the dense part compiled")
+    parser.add_argument("--precision", default="32-true")
+    parser.add_argument("--auc", action="store_true", help="also the AUC of each after one epoch")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    sizes = generated.geometric_rows(arguments.largest)
+    folder = Path(tempfile.gettempdir()) / f"recsys-speed-{arguments.largest}-{arguments.rows}"
+    generated.write(folder, sizes, arguments.rows)
+
+    loops = {
+        "DeepFM naive": plain_loop(folder, lambda n, d: NaiveModel(n, d, dlrm=False)),
+        "DLRM naive": plain_loop(folder, lambda n, d: NaiveModel(n, d, dlrm=True)),
+        "DLRM torchrec": plain_loop(folder, TorchrecModel),
+    }
+    ours = {"DeepFM recsys": (deepfm, False), "DLRM recsys": (dlrm, False)}
+    if arguments.compile:
+        ours |= {"DeepFM recsys compiled": (deepfm, True), "DLRM recsys compiled": (dlrm, True)}
+    rates: dict[str, list[float]] = {name: [] for name in (*loops, *ours)}
+    for loop in loops.values():
+        next(loop)
+        loop.send(3)
+    for _ in range(arguments.rounds):
+        for name, loop in loops.items():
+            rates[name].append(loop.send(arguments.steps))
+        for name, (model, compiled) in ours.items():
+            rate, _ = lightning_fit(
+                folder, model, 3 * arguments.steps, compile_model=compiled, precision=arguments.precision
+            )
+            rates[name].append(rate)
+    middle = {name: median(values) for name, values in rates.items()}
+    width = DIM * len(sizes) + generated.NUM_DENSE
+    pairs = len(sizes) * (len(sizes) + 1) // 2
+    floors = {
+        "DeepFM": matrix_products_only([width, *HIDDEN, 1]),
+        "DLRM": matrix_products_only([DIM + pairs, *HIDDEN, 1]),
+    }
+    print(f"{sum(sizes):,} rows, batch {BATCH}, {arguments.threads} threads, median of {arguments.rounds} rounds")
+    print(f"{'contender':<26}{'samples/s':>12}{'x naive':>9}{'of products':>13}")
+    for name, rate in middle.items():
+        model = name.split()[0]
+        print(f"{name:<26}{rate:>12,.0f}{rate / middle[f'{model} naive']:>9.2f}{rate / floors[model]:>13.0%}")
+    print(f"DLRM recsys / DLRM torchrec: {middle['DLRM recsys'] / middle['DLRM torchrec']:.2f}")
+    if arguments.auc:
+        epoch = int(0.8 * arguments.rows) // BATCH
+        for name, build in {"DeepFM naive": False, "DLRM naive": True}.items():
+            loop = plain_loop(folder, lambda n, d, build=build: NaiveModel(n, d, dlrm=build))
+            next(loop)
+            loop.send(epoch)
+            print(f"AUC after one epoch, {name}: {loop.send(None):.4f}")
+        for name, (model, compiled) in ours.items():
+            _, area = lightning_fit(folder, model, 10, compile_model=compiled, measure_auc=True)
+            print(f"AUC after one epoch, {name}: {area:.4f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Prepare the Criteo display advertising data (Kaggle 2014 ``train.txt``; a day of the terabyte log has the same layout).
+
+    python data_scripts/criteo.py --raw train.txt --out data/criteo --min-count 2
+    python data_scripts/criteo.py --sample 100000 --out data/sample
+
+A line is: label, 13 whole numbers I1..I13, 26 hexadecimal categories C1..C26, separated by tabs, no header; an empty
+field is a missing value. A dense feature is log(x + 1) of the number, log(x + 4) for I2 whose smallest published value
+is -3; what is smaller still is raised to 0 (-3 for I2) first, and missing gives 0.0. A missing category has id 0.
+
+--bin-integers adds each number once more as a categorical feature I1_bin..I13_bin, so that a model may learn any shape of
+its effect and tell missing (id 0) from 0: numbers up to 2 are their own bin (negative ones share a bin), larger ones fall
+into floor(log(x)^2), the bins of the winners of the Kaggle contest.
+
+--sample ROWS needs no raw file: it writes a GENERATED one to OUT/raw/train.txt, in the same layout, and prepares that.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from criteo_rows import CriteoRows
+from criteo_sample import write_sample
+from preparation import prepare
+from preparation_arguments import fail, make_parser, make_rule, prepare_folder
+from prepared_folder import PreparedFolder
+from raw_files import RawFile
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse and check the command line."""
+    parser = make_parser(__doc__ or "", "train.txt, plain or gzip", ("rows", "random"))
+    parser.add_argument("--bin-integers", action="store_true", help="add I1_bin..I13_bin as categorical features")
+    parser.add_argument("--sample", type=int, metavar="ROWS", help="generate ROWS raw lines instead of reading --raw")
+    parsed = parser.parse_args(arguments)
+    if (parsed.raw is None) == (parsed.sample is None):
+        parser.error("give either --raw FILE or --sample ROWS")
+    return parsed
+
+
+def prepare_sample(arguments: argparse.Namespace) -> None:
+    """Generate raw lines and prepare them, in one folder."""
+    rule = make_rule(arguments)
+    with PreparedFolder(arguments.out, arguments.overwrite) as folder:
+        (folder / "raw").mkdir()
+        raw = folder / "raw" / "train.txt"
+        write_sample(raw, arguments.sample, arguments.seed)
+        report = prepare(CriteoRows(RawFile(raw), arguments.bin_integers, "criteo_sample"), rule, folder)
+    print("\n".join([*report, f"wrote {arguments.out}: GENERATED rows with a planted signal, not Criteo's"]))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the script."""
+    parsed = parse_arguments(arguments)
+    try:
+        if parsed.sample is not None:
+            prepare_sample(parsed)
+        else:
+            dataset = CriteoRows(RawFile(parsed.raw), parsed.bin_integers)
+            prepare_folder(dataset, make_rule(parsed), parsed.out, parsed.overwrite)
+    except ValueError as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""From raw files to a prepared folder, in three streaming passes over scratch arrays on disk.
+
+1. read: parse blocks of raw lines into one array file per column (categorical values as 64-bit keys);
+2. encode: per feature, count its keys in the train rows and replace them by ids;
+3. write: gather the columns into Parquet row groups.
+
+Memory holds some blocks and the vocabularies of as many features as there are threads; the scratch arrays take about as
+much disk as the raw text, in the unfinished folder, and are gone at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from bad_lines import BadLine, LineReport
+from feature_encoding import EncodedFeature, EncodingRule, encode_feature
+from ordered_map import ordered_map
+from parquet_output import write_splits
+from prepared_files import feature_entry, write_feature_files, write_schema
+from raw_dataset import ParsedBlock, RawDataset
+from raw_files import RawBlock, RawFile
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from row_split import SplitRule, assign_splits
+from row_store import RowStore
+
+
+@dataclass(frozen=True)
+class PreparationRule:
+    """Everything that decides what the prepared rows are, apart from the raw files."""
+
+    encoding: EncodingRule
+    split: SplitRule
+    on_bad_line: str = "fail"
+    num_threads: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare(dataset: RawDataset, rule: PreparationRule, folder: Path) -> list[str]:
+    """Fill ``folder`` (an empty one) and return the lines of the report.
+
+    Raises:
+        ValueError: A raw file is missing or empty, has a bad line under the policy ``fail``, or no line is usable.
+    """
+    store = RowStore(folder / "scratch", dataset.features)
+    with _progress_bar() as bar, LineReport(rule.on_bad_line, folder / "bad_lines.tsv") as report:
+        _read(dataset, rule, store, report, bar)
+        assign_splits(rule.split, store)
+        num_embeddings = _encode(dataset, rule, store, folder, bar)
+        task = bar.add_task("writing", total=store.num_rows)
+        splits = write_splits(folder, store, lambda count: bar.advance(task, count))
+    shutil.rmtree(folder / "scratch")
+    write_schema(folder, _schema(dataset, rule, report, num_embeddings, splits))
+    return [*report.summary(), *_describe(splits, num_embeddings)]
+
+
+def _progress_bar() -> Progress:
+    columns = TextColumn("{task.description:>8}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def _read(dataset: RawDataset, rule: PreparationRule, store: RowStore, report: LineReport, bar: Progress) -> None:
+    main = dataset.main_file
+    task = bar.add_task("reading", total=sum(file.path.stat().st_size for file in [main, *dataset.side_files]))
+    for file in [main, *dataset.side_files]:
+        file.on_bytes = lambda count: bar.advance(task, count)
+    dataset.read_side_files(report)
+    counts = report.of(main.path.name)
+
+    def parse(block: RawBlock) -> tuple[RawBlock, ParsedBlock | None]:
+        return block, dataset.parse(block) if block.damage is None else None
+
+    for block, parsed in ordered_map(parse, main.blocks(), rule.num_threads):
+        counts.read += block.num_lines
+        if parsed is None:
+            report.bad([BadLine(block.file, block.first_line, block.damage or "")])
+            continue
+        report.bad(parsed.bad)
+        counts.dropped += parsed.dropped
+        counts.kept += len(parsed.rows.labels)
+        store.append(parsed.rows)
+    left = counts.read - counts.kept - counts.skipped - counts.dropped.total()
+    assert left == 0, f"{left} lines of {main.path.name} are not accounted for"
+    if not counts.kept:
+        raise ValueError("\n".join([f"{main.path.name} has no usable line.", *report.summary()]))
+
+
+def _encode(
+    dataset: RawDataset, rule: PreparationRule, store: RowStore, folder: Path, bar: Progress
+) -> dict[str, int]:
+    """Return num_embeddings by feature."""
+
+    def encode(name: str) -> tuple[str, int]:
+        encoded: EncodedFeature = encode_feature(store, name, rule.encoding, dataset.long_values)
+        write_feature_files(folder, name, encoded, dataset.long_values)
+        return name, encoded.num_embeddings
+
+    (folder / "counts").mkdir()
+    return dict(bar.track(ordered_map(encode, list(store.keys), rule.num_threads), len(store.keys), description="encoding"))
+
+
+def _schema(
+    dataset: RawDataset,
+    rule: PreparationRule,
+    report: LineReport,
+    num_embeddings: dict[str, int],
+    splits: dict[str, dict[str, object]],
+) -> dict[str, object]:
+    return {
+        "dataset": dataset.name,
+        "label": "label",
+        "features": [feature_entry(feature, num_embeddings.get(feature.name)) for feature in dataset.features],
+        "splits": splits,
+        "split": rule.split.as_json(),
+        "min_count": rule.encoding.min_count,
+        "hash_bits": rule.encoding.hash_bits,
+        "source": {
+            "files": {file.path.name: _origin(file) for file in [dataset.main_file, *dataset.side_files]},
+            "lines": {file: counts.as_json() for file, counts in report.files.items()},
+        },
+    }
+
+
+def _origin(file: RawFile) -> dict[str, object]:
+    return {"bytes": file.num_bytes, "sha256": file.sha256}
+
+
+def _describe(splits: dict[str, dict[str, object]], num_embeddings: dict[str, int]) -> list[str]:
+    lines = [f"{name}: {split['num_rows']:,} rows, label rate {_rate(split['label_rate'])}" for name, split in splits.items()]
+    total = sum(num_embeddings.values())
+    kept = total - len(num_embeddings)
+    lines.append(f"{len(num_embeddings)} id features, {kept:,} kept values + {len(num_embeddings)} ids 0 = {total:,} ids")
+    return lines
+
+
+def _rate(label_rate: object) -> str:
+    return "none" if label_rate is None else f"{label_rate:.4f}"
