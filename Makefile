@@ -1,0 +1,52 @@
+# Two commands do everything on a machine with only Python 3.11 and make:
+#   make demo   environment, install, the main job on a generated sample
+#   make test   environment, install, lint, all tests
+# Variables: PYTHON, VENV, DEVICE (cpu or cuda, default: what the machine has), INDEX (package index),
+# TORCH_INDEX (package index for torch alone), DATA (where prepared data goes).
+
+PYTHON ?= python3
+VENV ?= .venv
+DEVICE ?=
+INDEX ?=
+TORCH_INDEX ?=
+DATA ?= data
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP_INDEX := $(if $(INDEX),--index-url $(INDEX))
+
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml recsys/environment.py
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python recsys/environment.py install $(if $(DEVICE),--device $(DEVICE)) $(if $(INDEX),--index $(INDEX)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
+	$(BIN)/python -m pip install --quiet $(PIP_INDEX) -e ".[train,dev]"
+	$(BIN)/recsys doctor
+	touch $@
+
+demo: setup
+	$(BIN)/python data_scripts/criteo.py --sample 100000 --out $(DATA)/sample --overwrite
+	$(BIN)/lightning fit -c configs/demo.yaml --data.init_args.path $(DATA)/sample
+	@echo "That was the main job, on generated data: no number above says anything about real clicks."
+	@echo "Logs: tensorboard --logdir lightning_logs. Real data: see 'Data' in README.md."
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+bench: setup
+	$(BIN)/python benchmarks/data_preparation.py
+	$(BIN)/python benchmarks/data_loading.py
+	$(BIN)/python benchmarks/tables.py
+	$(BIN)/python benchmarks/training_speed.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache lightning_logs
