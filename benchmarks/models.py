@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.models import DLRM, DCNv2, DeepFM, FinalMLP, LogisticRegression, StackedDCNv2
-from recsys.models.linear import PaddedLinear
+from recsys.models.linear import COLUMN_ALIGNMENT, PaddedLinear
 
 NUM_FEATURES, EMBEDDING_DIM, NUM_DENSE = 26, 16, 13
 SIZES = (NUM_FEATURES, EMBEDDING_DIM, NUM_DENSE)
@@ -48,19 +48,21 @@ def training_pass(model: nn.Module, embeddings: Tensor, dense: Tensor, labels: T
 
 
 def matrix_products(model: nn.Module, batch_size: int) -> Callable[[], None]:
-    """Forward product, input gradient and weight gradient of every linear layer, nothing else."""
-    linears = [module for module in model.modules() if isinstance(module, PaddedLinear)]
-    operands = [
-        (torch.randn(batch_size, layer.in_features), layer.weight.detach(), torch.randn(batch_size, layer.out_features))
-        for layer in linears
-    ]
+    """Forward product, input gradient and weight gradient of every linear layer at its padded width, nothing else."""
+    operands = []
+    for layer in model.modules():
+        if isinstance(layer, PaddedLinear):
+            input_dim = layer.in_features + -layer.in_features % COLUMN_ALIGNMENT
+            output_dim = layer.out_features + layer.output_padding
+            tensors = torch.randn(batch_size, input_dim), torch.randn(output_dim, input_dim)
+            operands.append((*tensors, torch.randn(batch_size, output_dim), layer.in_features != NUM_DENSE))
 
     def run() -> None:
-        for inputs, weight, grad in operands:
+        for inputs, weight, grad, needs_input_grad in operands:
             inputs @ weight.t()
-            if weight.shape[1] != NUM_DENSE:
-                grad @ weight
             grad.t() @ inputs
+            if needs_input_grad:
+                grad @ weight
 
     return run
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 from bad_lines import LineReport
 from integer_bins import bin_keys
 from numpy.typing import NDArray
 from raw_dataset import Feature, ParsedBlock, Rows
-from raw_fields import Layout, RowChecks, split_fields
 from raw_files import RawBlock, RawFile
-from raw_values import LongValues, WholeNumbers, categorical, whole_numbers
+from raw_frames import Layout, RowChecks, in_line_order, read_frame
+from raw_keys import LongValues, keys_of
 
+LABEL = "label"
 INTEGERS = tuple(f"I{number}" for number in range(1, 14))
 CATEGORIES = tuple(f"C{number}" for number in range(1, 27))
-LAYOUT = Layout(b"\t", ("label", *INTEGERS, *CATEGORIES))
-NUMBERS = slice(0, 14)
-VALUES = slice(14, 40)
-SMALLEST = np.array([0, -3] + [0] * 11, dtype=np.float32)[:, None]
+LAYOUT = Layout(b"\t", (LABEL, *INTEGERS, *CATEGORIES), frozenset((LABEL, *INTEGERS)))
+SMALLEST = dict.fromkeys(INTEGERS, 0) | {"I2": -3}
 
 
 class CriteoRows:
@@ -38,23 +38,21 @@ class CriteoRows:
 
     def parse(self, block: RawBlock) -> ParsedBlock:
         """Parse whole lines."""
-        fields, bad = split_fields(block, LAYOUT)
-        numbers = whole_numbers(fields, NUMBERS)
-        checks = RowChecks(fields)
-        labels = numbers.values[0]
-        checks.reject_field(numbers.bad[0] | numbers.missing[0] | (labels < 0) | (labels > 1), 0, "not 0 or 1")
-        for column in range(1, len(INTEGERS) + 1):
-            checks.reject_field(numbers.bad[column], column, "not a whole number")
-        keys = categorical(fields, VALUES, self.long_values)
+        lines, bad = read_frame(block, LAYOUT)
+        frame, checks = lines.frame, RowChecks(lines)
+        checks.reject(LABEL, ~frame[LABEL].is_in([0, 1]).fill_null(False), "not 0 or 1")
+        keys = [keys_of(frame[column], self.long_values) for column in CATEGORIES]
         if self.bin_integers:
-            keys = np.concatenate([keys, bin_keys(numbers.values[1:], numbers.missing[1:])])
-        rows = Rows(labels.astype(np.uint8), dense_values(numbers), keys).select(checks.keep())
-        return ParsedBlock(rows, sorted([*bad, *checks.bad_lines()], key=lambda line: line.line))
+            keys += [bin_keys(frame[column]) for column in INTEGERS]
+        labels = frame[LABEL].fill_null(0).to_numpy().astype(np.uint8)
+        rows = Rows(labels, dense_values(frame), tuple(keys)).select(checks.keep())
+        return ParsedBlock(rows, in_line_order(bad, checks.bad_lines()))
 
 
-def dense_values(numbers: WholeNumbers) -> NDArray[np.float32]:
-    """Return [13, num_rows] the log-transformed numbers, given with the label in row 0."""
-    raised = np.maximum(numbers.values[1:].astype(np.float32), SMALLEST)
-    dense = np.log(raised - SMALLEST + 1)
-    dense[numbers.missing[1:]] = 0
-    return dense
+def dense_values(frame: pl.DataFrame) -> tuple[NDArray[np.float32], ...]:
+    """Return log(x + 1 - smallest) of each whole number x, raised to the smallest first; 0 where missing."""
+    logs = frame.select(
+        (pl.col(name).clip(lower_bound=smallest) - smallest + 1).cast(pl.Float32).log().fill_null(0.0)
+        for name, smallest in SMALLEST.items()
+    )
+    return tuple(logs[name].to_numpy() for name in INTEGERS)

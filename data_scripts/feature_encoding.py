@@ -1,4 +1,4 @@
-"""Replace one feature's keys by ids on disk, chunk by chunk, and count the ids that train sees."""
+"""Give the values of one column their ids, and count the ids that train sees."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from raw_fields import Mask
-from raw_values import Keys, LongValues
+from raw_keys import MISSING, Keys, LongValues
 from row_split import TRAIN
-from row_store import RowStore, spans
+from row_store import CodedColumn, RowStore
 from vocabulary import MAX_HASH_BITS, Vocabulary, build_vocabulary, count_keys, hashed_ids
+
+LOOKUP_KEYS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,17 @@ class EncodingRule:
 
 @dataclass(frozen=True)
 class EncodedFeature:
-    """What encoding found out: ``counts[id]`` in train, and the vocabulary unless values are hashed."""
+    """What encoding found out.
+
+    Attributes:
+        counts: How often each id occurs in train.
+        vocabulary: None where values are hashed.
+        num_values: Distinct values in all splits; None where values are hashed.
+    """
 
     counts: NDArray[np.int64]
     vocabulary: Vocabulary | None
+    num_values: int | None
 
     @property
     def num_embeddings(self) -> int:
@@ -48,35 +56,39 @@ class EncodedFeature:
         return len(self.counts)
 
 
-def encode_feature(store: RowStore, feature: str, rule: EncodingRule, long_values: LongValues) -> EncodedFeature:
-    """Fill ``store.ids[feature]`` from ``store.keys[feature]``, whose file is then removed."""
+def encode_feature(store: RowStore, name: str, rule: EncodingRule, long_values: LongValues) -> EncodedFeature:
+    """Fill ``store.coded[name].ids``; several features may be encoded at a time, each from one thread."""
+    column = store.coded[name]
     if rule.hash_bits is not None:
         hash_bits = rule.hash_bits
-        counts = _encode(store, feature, lambda keys: hashed_ids(keys, feature, hash_bits), 2**hash_bits)
-        return EncodedFeature(counts, None)
-    train_keys = (keys[in_train] for keys, in_train in _chunks(store, feature))
-    vocabulary = build_vocabulary(*count_keys(train_keys), rule.min_count, long_values)
-    return EncodedFeature(_encode(store, feature, vocabulary.ids, vocabulary.num_embeddings), vocabulary)
+        _fill_ids(column, lambda keys: hashed_ids(keys, name, hash_bits))
+        return EncodedFeature(_count_ids(store, column, 2**hash_bits), None, None)
+    keys, counts = count_keys(_train_counts(store, column))
+    vocabulary = build_vocabulary(keys, counts, rule.min_count, long_values)
+    _fill_ids(column, vocabulary.ids)
+    num_rest = counts.sum() - vocabulary.counts.sum()
+    return EncodedFeature(np.append(num_rest, vocabulary.counts), vocabulary, int(np.count_nonzero(keys != MISSING)))
 
 
-def _encode(
-    store: RowStore, feature: str, ids_of: Callable[[Keys], NDArray[np.int32]], num_embeddings: int
-) -> NDArray[np.int64]:
+def _fill_ids(column: CodedColumn, ids_of: Callable[[Keys], NDArray[np.int32]]) -> None:
+    for blocks, keys in column.dictionaries(LOOKUP_KEYS):
+        ends = [column.dictionary.ends[block + 1] - column.dictionary.ends[blocks[0]] for block in blocks]
+        for ids in np.split(ids_of(keys), ends[:-1]):
+            column.ids.append(ids)
+
+
+def _train_counts(store: RowStore, column: CodedColumn) -> Iterator[tuple[Keys, NDArray[np.int64]]]:
+    """Yield the dictionary of each block and how often train rows have each of its keys (0 for some)."""
+    for block in range(column.num_blocks):
+        in_train = store.splits.read(block) == TRAIN
+        if column.lengths is not None:
+            in_train = np.repeat(in_train, column.lengths.read(block))
+        keys = column.dictionary.read(block)
+        yield keys, np.bincount(column.codes.read(block)[in_train], minlength=len(keys))
+
+
+def _count_ids(store: RowStore, column: CodedColumn, num_embeddings: int) -> NDArray[np.int64]:
     counts = np.zeros(num_embeddings, dtype=np.int64)
-    for keys, in_train in _chunks(store, feature):
-        ids = ids_of(keys)
-        store.ids[feature].append(ids)
-        counts += np.bincount(ids[in_train], minlength=num_embeddings)
-    store.keys[feature].remove()
+    for block, (_, key_counts) in enumerate(_train_counts(store, column)):
+        np.add.at(counts, column.ids.read(block), key_counts)
     return counts
-
-
-def _chunks(store: RowStore, feature: str) -> Iterator[tuple[Keys, Mask]]:
-    """Yield a feature's keys and whether each belongs to a train row."""
-    first = 0
-    for start, stop in spans(store.num_rows):
-        in_train = store.splits.read(start, stop) == TRAIN
-        if feature in store.lengths:
-            in_train = np.repeat(in_train, store.lengths[feature].read(start, stop))
-        yield store.keys[feature].read(first, first + len(in_train)), in_train
-        first += len(in_train)

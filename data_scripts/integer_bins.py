@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
-from raw_fields import Mask
-from raw_values import Keys, LongValues, pack
+from raw_keys import MISSING, Keys, LongValues, pack
 
 _NEGATIVE = 0
 _FIRST = 1
@@ -19,8 +19,8 @@ def bins(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(values < 0, _NEGATIVE, _FIRST + np.where(values <= 2, values, squared_log))
 
 
-def bin_keys(values: NDArray[np.int64], missing: Mask) -> Keys:
+def bin_keys(numbers: pl.Series) -> Keys:
     """Return the key of each number's bin: ``neg`` or its number; 0 where missing."""
-    keys = _BIN_KEYS[bins(values)]
-    keys[missing] = 0
+    keys = _BIN_KEYS[bins(numbers.fill_null(0).to_numpy())]
+    keys[numbers.is_null().to_numpy()] = MISSING
     return keys

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from ordered_map import ordered_map
-from raw_fields import Mask
+from raw_frames import Mask
 from row_split import SPLITS
-from row_store import RowStore, spans
+from row_store import CodedColumn, RowStore
 
 GROUP_ROWS = 65_536
 FILE_ROWS = 16 * GROUP_ROWS
@@ -68,17 +68,13 @@ class SplitWriter:
 def write_splits(folder: Path, store: RowStore, on_rows: Callable[[int], None]) -> dict[str, dict[str, object]]:
     """Write every row of ``store`` to its split, in row order, and return the summaries by split."""
     schema = _arrow_schema(store)
-    chunks = list(spans(store.num_rows, 4 * GROUP_ROWS))
-    bag_spans = {name: _value_spans(store, name, chunks) for name in store.lengths}
 
-    def read(number: int) -> tuple[pa.Table, NDArray[np.uint8]]:
-        start, stop = chunks[number]
-        bags = {name: _read_lists(store, name, start, stop, places[number]) for name, places in bag_spans.items()}
-        return _read_table(store, schema, start, stop, bags), store.splits.read(start, stop)
+    def read(block: int) -> tuple[pa.Table, NDArray[np.uint8]]:
+        return _read_table(store, schema, block), store.splits.read(block)
 
     with ExitStack() as stack:
         writers = [stack.enter_context(SplitWriter(folder / name, schema)) for name in SPLITS]
-        for table, splits in ordered_map(read, range(len(chunks)), num_threads=1):
+        for table, splits in ordered_map(read, range(store.num_blocks), num_threads=1):
             for number, writer in enumerate(writers):
                 writer.add(_rows_of(table, splits == number))
             on_rows(len(table))
@@ -86,28 +82,23 @@ def write_splits(folder: Path, store: RowStore, on_rows: Callable[[int], None]) 
 
 
 def _arrow_schema(store: RowStore) -> pa.Schema:
-    ids = [(name, pa.list_(pa.int32()) if name in store.lengths else pa.int32()) for name in store.ids]
+    ids = [(name, pa.int32() if column.lengths is None else pa.list_(pa.int32())) for name, column in store.coded.items()]
     return pa.schema([("label", pa.uint8()), *((name, pa.float32()) for name in store.dense), *ids])
 
 
-def _read_table(store: RowStore, schema: pa.Schema, start: int, stop: int, bags: dict[str, pa.Array]) -> pa.Table:
-    columns = {"label": store.labels.read(start, stop)}
-    columns |= {name: file.read(start, stop) for name, file in store.dense.items()}
-    columns |= {name: file.read(start, stop) for name, file in store.ids.items() if name not in bags}
-    return pa.table({**columns, **bags}, schema=schema)
+def _read_table(store: RowStore, schema: pa.Schema, block: int) -> pa.Table:
+    columns = {"label": pa.array(store.labels.read(block))}
+    columns |= {name: pa.array(file.read(block)) for name, file in store.dense.items()}
+    columns |= {name: _read_ids(column, block) for name, column in store.coded.items()}
+    return pa.table(columns, schema=schema)
 
 
-def _value_spans(store: RowStore, name: str, chunks: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return where the values of each chunk of rows lie."""
-    counts = [int(store.lengths[name].read(start, stop).sum(dtype=np.int64)) for start, stop in chunks]
-    ends = np.cumsum(counts).tolist()
-    return [(end - count, end) for end, count in zip(ends, counts, strict=True)]
-
-
-def _read_lists(store: RowStore, name: str, start: int, stop: int, values: tuple[int, int]) -> pa.Array:
-    lengths = store.lengths[name].read(start, stop)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(store.ids[name].read(*values)))
+def _read_ids(column: CodedColumn, block: int) -> pa.Array:
+    ids = pa.array(column.read_ids(block))
+    if column.lengths is None:
+        return ids
+    offsets = np.concatenate([[0], np.cumsum(column.lengths.read(block))]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), ids)
 
 
 def _rows_of(table: pa.Table, chosen: Mask) -> pa.Table:

@@ -1,11 +1,12 @@
 """From raw files to a prepared folder, in three streaming passes over scratch arrays on disk.
 
-1. read: parse blocks of raw lines into one array file per column (categorical values as 64-bit keys);
-2. encode: per feature, count its keys in the train rows and replace them by ids;
+1. read: parse blocks of raw lines into one array file per column; a categorical column is coded block by block, each
+   block with a dictionary of its own;
+2. encode: per feature, add up how often train rows have each value, and give the dictionaries' values their ids;
 3. write: gather the columns into Parquet row groups.
 
-Memory holds some blocks and the vocabularies of as many features as there are threads; the scratch arrays take about as
-much disk as the raw text, in the unfinished folder, and are gone at the end.
+Memory holds some blocks and the vocabularies of as many features as there are threads. The scratch arrays take about
+three quarters of the raw text's disk space, in the unfinished folder, and are gone at the end.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bad_lines import BadLine, LineReport
-from feature_encoding import EncodedFeature, EncodingRule, encode_feature
+from feature_encoding import EncodingRule, encode_feature
 from ordered_map import ordered_map
 from parquet_output import write_splits
 from prepared_files import feature_entry, write_feature_files, write_schema
 from raw_dataset import ParsedBlock, RawDataset
 from raw_files import RawBlock, RawFile
+from raw_keys import KeyCodes, code_keys
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from row_split import SplitRule, assign_splits
@@ -38,6 +40,14 @@ class PreparationRule:
     num_threads: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@dataclass(frozen=True)
+class FeatureSummary:
+    """What the report and schema.json say of an encoded feature; ``num_values`` is None where values are hashed."""
+
+    num_embeddings: int
+    num_values: int | None
+
+
 def prepare(dataset: RawDataset, rule: PreparationRule, folder: Path) -> list[str]:
     """Fill ``folder`` (an empty one) and return the lines of the report.
 
@@ -48,12 +58,12 @@ def prepare(dataset: RawDataset, rule: PreparationRule, folder: Path) -> list[st
     with _progress_bar() as bar, LineReport(rule.on_bad_line, folder / "bad_lines.tsv") as report:
         _read(dataset, rule, store, report, bar)
         assign_splits(rule.split, store)
-        num_embeddings = _encode(dataset, rule, store, folder, bar)
+        encoded = _encode(dataset, rule, store, folder, bar)
         task = bar.add_task("writing", total=store.num_rows)
         splits = write_splits(folder, store, lambda count: bar.advance(task, count))
     shutil.rmtree(folder / "scratch")
-    write_schema(folder, _schema(dataset, rule, report, num_embeddings, splits))
-    return [*report.summary(), *_describe(splits, num_embeddings)]
+    write_schema(folder, _schema(dataset, rule, report, encoded, splits))
+    return [*report.summary(), *_describe(splits, encoded)]
 
 
 def _progress_bar() -> Progress:
@@ -69,10 +79,13 @@ def _read(dataset: RawDataset, rule: PreparationRule, store: RowStore, report: L
     dataset.read_side_files(report)
     counts = report.of(main.path.name)
 
-    def parse(block: RawBlock) -> tuple[RawBlock, ParsedBlock | None]:
-        return block, dataset.parse(block) if block.damage is None else None
+    def parse(block: RawBlock) -> tuple[RawBlock, ParsedBlock | None, list[KeyCodes]]:
+        if block.damage is not None:
+            return block, None, []
+        parsed = dataset.parse(block)
+        return block, parsed, [code_keys(keys) for keys in (*parsed.rows.keys, *(bag.keys for bag in parsed.rows.bags))]
 
-    for block, parsed in ordered_map(parse, main.blocks(), rule.num_threads):
+    for block, parsed, coded in ordered_map(parse, main.blocks(), rule.num_threads):
         counts.read += block.num_lines
         if parsed is None:
             report.bad([BadLine(block.file, block.first_line, block.damage or "")])
@@ -80,7 +93,7 @@ def _read(dataset: RawDataset, rule: PreparationRule, store: RowStore, report: L
         report.bad(parsed.bad)
         counts.dropped += parsed.dropped
         counts.kept += len(parsed.rows.labels)
-        store.append(parsed.rows)
+        store.append(parsed.rows, coded)
     left = counts.read - counts.kept - counts.skipped - counts.dropped.total()
     assert left == 0, f"{left} lines of {main.path.name} are not accounted for"
     if not counts.kept:
@@ -89,25 +102,24 @@ def _read(dataset: RawDataset, rule: PreparationRule, store: RowStore, report: L
 
 def _encode(
     dataset: RawDataset, rule: PreparationRule, store: RowStore, folder: Path, bar: Progress
-) -> dict[str, int]:
-    """Return num_embeddings by feature."""
+) -> dict[str, FeatureSummary]:
 
-    def encode(name: str) -> tuple[str, int]:
-        encoded: EncodedFeature = encode_feature(store, name, rule.encoding, dataset.long_values)
+    def encode(name: str) -> tuple[str, FeatureSummary]:
+        encoded = encode_feature(store, name, rule.encoding, dataset.long_values)
         write_feature_files(folder, name, encoded, dataset.long_values)
-        return name, encoded.num_embeddings
+        return name, FeatureSummary(encoded.num_embeddings, encoded.num_values)
 
-    (folder / "counts").mkdir()
-    return dict(bar.track(ordered_map(encode, list(store.keys), rule.num_threads), len(store.keys), description="encoding"))
+    return dict(bar.track(ordered_map(encode, list(store.coded), rule.num_threads), len(store.coded), description="encoding"))
 
 
 def _schema(
     dataset: RawDataset,
     rule: PreparationRule,
     report: LineReport,
-    num_embeddings: dict[str, int],
+    encoded: dict[str, FeatureSummary],
     splits: dict[str, dict[str, object]],
 ) -> dict[str, object]:
+    num_embeddings = {name: summary.num_embeddings for name, summary in encoded.items()}
     return {
         "dataset": dataset.name,
         "label": "label",
@@ -127,12 +139,13 @@ def _origin(file: RawFile) -> dict[str, object]:
     return {"bytes": file.num_bytes, "sha256": file.sha256}
 
 
-def _describe(splits: dict[str, dict[str, object]], num_embeddings: dict[str, int]) -> list[str]:
+def _describe(splits: dict[str, dict[str, object]], encoded: dict[str, FeatureSummary]) -> list[str]:
     lines = [f"{name}: {split['num_rows']:,} rows, label rate {_rate(split['label_rate'])}" for name, split in splits.items()]
-    total = sum(num_embeddings.values())
-    kept = total - len(num_embeddings)
-    lines.append(f"{len(num_embeddings)} id features, {kept:,} kept values + {len(num_embeddings)} ids 0 = {total:,} ids")
-    return lines
+    num_embeddings = sum(summary.num_embeddings for summary in encoded.values())
+    num_values = [summary.num_values for summary in encoded.values() if summary.num_values is not None]
+    if num_values:
+        lines.append(f"{sum(num_values):,} distinct values in {len(encoded)} features, all splits")
+    return [*lines, f"{num_embeddings:,} ids, of which {len(encoded)} are id 0 (rare, unseen or missing)"]
 
 
 def _rate(label_rate: object) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from feature_encoding import EncodedFeature
 from raw_dataset import Feature
-from raw_values import LongValues, unpack
+from raw_keys import LongValues, unpack
 
 FORMAT_VERSION = 1
 

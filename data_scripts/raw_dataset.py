@@ -9,9 +9,9 @@ from typing import Literal, Protocol
 import numpy as np
 from bad_lines import BadLine, LineReport
 from numpy.typing import NDArray
-from raw_fields import Mask
 from raw_files import RawBlock, RawFile
-from raw_values import Keys, LongValues
+from raw_frames import Mask
+from raw_keys import Keys, LongValues
 
 Kind = Literal["dense", "categorical", "multi_valued"]
 
@@ -43,15 +43,15 @@ class Rows:
 
     Attributes:
         labels: [num_rows] 0 or 1.
-        dense: [num_dense, num_rows] float32, ready to train on.
-        keys: [num_categorical, num_rows] categorical values.
-        bags: One per multi-valued feature.
+        dense: [num_rows] float32 for each dense feature, ready to train on.
+        keys: [num_rows] for each categorical feature.
+        bags: One for each multi-valued feature.
         days: [num_rows] days since some epoch, where the data set knows them.
     """
 
     labels: NDArray[np.uint8]
-    dense: NDArray[np.float32]
-    keys: Keys
+    dense: tuple[NDArray[np.float32], ...]
+    keys: tuple[Keys, ...]
     bags: tuple[KeyBag, ...] = ()
     days: NDArray[np.int32] | None = None
 
@@ -59,9 +59,13 @@ class Rows:
         """Return the rows where ``keep`` is true."""
         if keep.all():
             return self
-        bags = tuple(bag.select(keep) for bag in self.bags)
-        days = None if self.days is None else self.days[keep]
-        return Rows(self.labels[keep], self.dense[:, keep], self.keys[:, keep], bags, days)
+        return Rows(
+            self.labels[keep],
+            tuple(values[keep] for values in self.dense),
+            tuple(keys[keep] for keys in self.keys),
+            tuple(bag.select(keep) for bag in self.bags),
+            None if self.days is None else self.days[keep],
+        )
 
 
 @dataclass(frozen=True)

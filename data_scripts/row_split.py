@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from row_store import RowStore, spans
+from row_store import RowStore
 
 SPLITS = ("train", "val", "test")
 TRAIN = 0
@@ -51,14 +51,15 @@ def assign_splits(rule: SplitRule, store: RowStore) -> None:
         ValueError: There are too few days for the split by day.
     """
     days = _split_of_days(rule, store) if rule.by == "day" else {}
-    for start, stop in spans(store.num_rows):
+    ends = np.round(store.num_rows * np.cumsum(rule.fractions[:2]))
+    for block in range(store.num_blocks):
+        start, stop = store.labels.ends[block : block + 2]
         if rule.by == "day":
-            known, places = np.unique(store.days.read(start, stop), return_inverse=True)
+            known, places = np.unique(store.days.read(block), return_inverse=True)
             store.splits.append(np.array([days[day] for day in known.tolist()], dtype=np.uint8)[places])
         elif rule.by == "random":
             store.splits.append(_place(uniform(rule.seed, start, stop), rule.fractions))
         else:
-            ends = [round(store.num_rows * total) for total in np.cumsum(rule.fractions[:2])]
             store.splits.append(np.searchsorted(ends, np.arange(start, stop), side="right"))
 
 
@@ -83,8 +84,8 @@ def _place(position: NDArray[np.float64], fractions: tuple[float, float, float])
 
 def _split_of_days(rule: SplitRule, store: RowStore) -> dict[int, int]:
     num_rows: dict[int, int] = {}
-    for start, stop in spans(store.num_rows):
-        for day, count in zip(*np.unique(store.days.read(start, stop), return_counts=True), strict=True):
+    for block in range(store.num_blocks):
+        for day, count in zip(*np.unique(store.days.read(block), return_counts=True), strict=True):
             num_rows[int(day)] = num_rows.get(int(day), 0) + int(count)
     days = sorted(num_rows)
     counts = np.array([num_rows[day] for day in days])

@@ -7,84 +7,113 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from raw_dataset import Feature, KeyBag, Rows
-
-CHUNK_ROWS = 1 << 21
+from raw_dataset import Feature, Rows
+from raw_keys import KeyCodes, Keys
 
 
 class ArrayFile:
-    """A one-dimensional array in a file: appended to in blocks, read back in slices."""
+    """A one-dimensional array in a file: appended to in blocks of any length, read back by block."""
 
     def __init__(self, path: Path, dtype: DTypeLike) -> None:
         self.path = path
         self.dtype = np.dtype(dtype)
-        self.length = 0
+        self.ends = [0]
         self._stream = path.open("wb", buffering=0)
 
     def append(self, values: NDArray[np.generic]) -> None:
-        """Write ``values`` at the end."""
+        """Write ``values`` as the next block."""
         self._stream.write(np.ascontiguousarray(values, dtype=self.dtype).data)
-        self.length += len(values)
+        self.ends.append(self.ends[-1] + len(values))
 
-    def read(self, start: int, stop: int) -> NDArray[np.generic]:
-        """Return the values from ``start`` up to ``stop``, in memory of their own."""
+    def read(self, block: int) -> NDArray[np.generic]:
+        """Return the values of a block, in memory of their own."""
+        start, stop = self.ends[block : block + 2]
         return np.fromfile(self.path, self.dtype, stop - start, offset=start * self.dtype.itemsize)
 
-    def remove(self) -> None:
-        """Delete the file."""
-        self._stream.close()
-        self.path.unlink()
+    def __len__(self) -> int:
+        return self.ends[-1]
 
 
-def spans(num_rows: int, step: int = CHUNK_ROWS) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) over ``num_rows`` rows, ``step`` at a time."""
-    for start in range(0, num_rows, step):
-        yield start, min(start + step, num_rows)
+class CodedColumn:
+    """A categorical or multi-valued column: each block has its own dictionary of keys.
+
+    Attributes:
+        codes: Places in the block's dictionary.
+        dictionary: Distinct keys of the block.
+        ids: Id of each key of the dictionary, filled when the column is encoded.
+        lengths: Values per row, only if multi-valued.
+    """
+
+    def __init__(self, folder: Path, name: str, multi_valued: bool) -> None:
+        self.codes = ArrayFile(folder / f"{name}.codes", np.int32)
+        self.dictionary = ArrayFile(folder / f"{name}.dictionary", np.uint64)
+        self.ids = ArrayFile(folder / f"{name}.ids", np.int32)
+        self.lengths = ArrayFile(folder / f"{name}.lengths", np.int32) if multi_valued else None
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks appended."""
+        return len(self.codes.ends) - 1
+
+    def append(self, coded: KeyCodes) -> None:
+        """Write the next block."""
+        self.codes.append(coded.codes)
+        self.dictionary.append(coded.dictionary)
+
+    def read_ids(self, block: int) -> NDArray[np.int32]:
+        """Return the id of every value of a block."""
+        return self.ids.read(block)[self.codes.read(block)]
+
+    def dictionaries(self, num_keys: int) -> Iterator[tuple[range, Keys]]:
+        """Yield the dictionaries of consecutive blocks as one array, each time of about ``num_keys`` keys or more."""
+        first, waiting = 0, []
+        for block in range(self.num_blocks):
+            waiting.append(self.dictionary.read(block))
+            if block + 1 == self.num_blocks or sum(map(len, waiting)) >= num_keys:
+                yield range(first, block + 1), np.concatenate(waiting)
+                first, waiting = block + 1, []
 
 
 class RowStore:
-    """Every column of the kept rows.
+    """Every column of the kept rows, in blocks.
 
     Attributes:
         labels: Labels, one per row.
         splits: Split of each row, filled after reading.
-        days: Day of each row, empty where unknown.
+        days: Day of each row; empty where unknown.
         dense: Values by feature name.
-        keys: Categorical keys by feature name (multi-valued: of all rows after each other).
-        ids: What ``keys`` become, filled feature by feature.
-        lengths: Keys per row, by name of the multi-valued feature.
+        coded: Categorical and multi-valued columns by feature name.
     """
 
     def __init__(self, folder: Path, features: list[Feature]) -> None:
         folder.mkdir()
-        by_kind = {kind: [f.name for f in features if f.kind == kind] for kind in ("dense", "categorical", "multi_valued")}
-        coded = by_kind["categorical"] + by_kind["multi_valued"]
         self.labels = ArrayFile(folder / "label", np.uint8)
         self.splits = ArrayFile(folder / "split", np.uint8)
         self.days = ArrayFile(folder / "day", np.int32)
-        self.dense = {name: ArrayFile(folder / f"{name}.dense", np.float32) for name in by_kind["dense"]}
-        self.keys = {name: ArrayFile(folder / f"{name}.keys", np.uint64) for name in coded}
-        self.ids = {name: ArrayFile(folder / f"{name}.ids", np.int32) for name in coded}
-        self.lengths = {name: ArrayFile(folder / f"{name}.lengths", np.int32) for name in by_kind["multi_valued"]}
+        self.dense = {f.name: ArrayFile(folder / f"{f.name}.dense", np.float32) for f in features if f.kind == "dense"}
+        self.coded = {
+            f.name: CodedColumn(folder, f.name, f.kind == "multi_valued") for f in features if f.kind != "dense"
+        }
 
     @property
     def num_rows(self) -> int:
         """Rows so far."""
-        return self.labels.length
+        return len(self.labels)
 
-    def append(self, rows: Rows) -> None:
-        """Add rows at the end of every column."""
+    @property
+    def num_blocks(self) -> int:
+        """Blocks so far."""
+        return len(self.labels.ends) - 1
+
+    def append(self, rows: Rows, coded: list[KeyCodes]) -> None:
+        """Add rows; ``coded`` are their keys and then their bags' keys, feature by feature."""
         self.labels.append(rows.labels)
-        for file, dense in zip(self.dense.values(), rows.dense, strict=True):
-            file.append(dense)
-        single_valued = [file for name, file in self.keys.items() if name not in self.lengths]
-        for file, keys in zip(single_valued, rows.keys, strict=True):
-            file.append(keys)
-        for name, bag in zip(self.lengths, rows.bags, strict=True):
-            self._append_bag(name, bag)
+        for file, values in zip(self.dense.values(), rows.dense, strict=True):
+            file.append(values)
+        for column, codes in zip(self.coded.values(), coded, strict=True):
+            column.append(codes)
+        multi_valued = [column.lengths for column in self.coded.values() if column.lengths is not None]
+        for lengths, bag in zip(multi_valued, rows.bags, strict=True):
+            lengths.append(bag.lengths)
         if rows.days is not None:
             self.days.append(rows.days)
-
-    def _append_bag(self, name: str, bag: KeyBag) -> None:
-        self.keys[name].append(bag.keys)
-        self.lengths[name].append(bag.lengths)

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from raw_values import LONG_MARK, Keys, LongValues, unpack
+from raw_keys import LONG_MARK, MISSING, Keys, LongValues, code_keys, unpack
 from row_split import mix64
 
-MISSING = 0
 MAX_HASH_BITS = 30
+WAITING_KEYS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,22 @@ class Vocabulary:
         return places.fill_null(-1).to_numpy() + np.int32(1)
 
 
-def count_keys(blocks: Iterable[Keys]) -> tuple[Keys, NDArray[np.int64]]:
-    """Return the distinct keys of all blocks and how often each occurs; memory grows with the distinct keys only."""
-    total = pa.table({"values": pa.array([], pa.uint64()), "counts": pa.array([], pa.int64())})
-    for block in blocks:
-        counted = pa.Table.from_struct_array(pc.value_counts(pa.array(block)))
-        total = counted if len(total) == 0 else _add(total, counted)
-    return total["values"].to_numpy(), total["counts"].to_numpy()
+def count_keys(blocks: Iterable[tuple[Keys, NDArray[np.int64]]]) -> tuple[Keys, NDArray[np.int64]]:
+    """Return the distinct keys of all blocks and the sums of their counts; memory grows with the distinct keys only."""
+    total: tuple[Keys, NDArray[np.int64]] = (np.empty(0, np.uint64), np.empty(0, np.int64))
+    waiting: list[tuple[Keys, NDArray[np.int64]]] = []
+    for keys, counts in blocks:
+        waiting.append((keys, counts))
+        if sum(len(some) for some, _ in waiting) > max(len(total[0]), WAITING_KEYS):
+            total, waiting = _sum([total, *waiting]), []
+    return _sum([total, *waiting])
 
 
-def _add(left: pa.Table, right: pa.Table) -> pa.Table:
-    both = pa.concat_tables([left, right]).group_by("values", use_threads=False).aggregate([("counts", "sum")])
-    return both.rename_columns({"counts_sum": "counts"})
+def _sum(parts: list[tuple[Keys, NDArray[np.int64]]]) -> tuple[Keys, NDArray[np.int64]]:
+    coded = code_keys(np.concatenate([keys for keys, _ in parts]))
+    counts = np.zeros(len(coded.dictionary), dtype=np.int64)
+    np.add.at(counts, coded.codes, np.concatenate([counts for _, counts in parts]))
+    return coded.dictionary, counts
 
 
 def build_vocabulary(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -42,7 +43,9 @@ def check_types(path: Path, stored: pa.Schema, schema: Schema) -> None:
             _check_type(path, stored, column.name, "multi_valued", _is_id_list, "lists of integers")
 
 
-def _check_type(path: Path, stored: pa.Schema, name: str, kind: str, accepts: Any, expected: str) -> None:
+def _check_type(
+    path: Path, stored: pa.Schema, name: str, kind: str, accepts: Callable[[pa.DataType], bool], expected: str
+) -> None:
     if name not in stored.names:
         raise ValueError(f"{path}: column '{name}' of schema.json is missing; the file has {', '.join(stored.names)}.")
     found = stored.field(name).type
@@ -51,12 +54,12 @@ def _check_type(path: Path, stored: pa.Schema, name: str, kind: str, accepts: An
 
 
 def _is_number(found: pa.DataType) -> bool:
-    return pa.types.is_floating(found) or pa.types.is_integer(found)
+    return bool(pa.types.is_floating(found) or pa.types.is_integer(found))
 
 
 def _is_id_list(found: pa.DataType) -> bool:
     is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
-    return is_list and pa.types.is_integer(found.value_type)
+    return bool(is_list and pa.types.is_integer(found.value_type))
 
 
 def check_not_null(array: pa.Array, place: Place) -> None:

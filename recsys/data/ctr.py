@@ -81,17 +81,8 @@ class CTRDataModule(LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled batches of the train split, from the loaded position on."""
-        trainer = self.trainer
-        overfit = trainer is not None and trainer.overfit_batches > 0
-        loader = BatchLoader(
-            self._split("train"),
-            self._order("train", shuffle=self.shuffle and not overfit),
-            batch_size=self.batch_size,
-            rank=0 if trainer is None else trainer.global_rank,
-            num_ranks=1 if trainer is None else trainer.world_size,
-            drop_last=self.drop_last,
-            progress=None if trainer is None else FitProgress(trainer),
-        )
+        shuffle = self.shuffle and not getattr(self.trainer, "overfit_batches", 0)
+        loader = self._loader("train", self.batch_size, shuffle=shuffle, drop_last=self.drop_last)
         if self._state_to_load is not None:
             loader.load_state_dict(self._state_to_load)
             self._state_to_load = None
@@ -124,23 +115,25 @@ class CTRDataModule(LightningDataModule):
             self._state_to_load = state_dict
 
     def _eval_loader(self, split: Split) -> BatchLoader:
+        return self._loader(split, self.eval_batch_size, shuffle=False, drop_last=False)
+
+    def _loader(self, split: Split, batch_size: int, shuffle: bool, drop_last: bool) -> BatchLoader:
+        rows = self._split(split)
         trainer = self.trainer
         return BatchLoader(
-            self._split(split),
-            self._order(split, shuffle=False),
-            batch_size=self.eval_batch_size,
+            rows,
+            RowOrder(rows.group_rows, seed=self.seed, shuffle=shuffle, shuffle_blocks=self.shuffle_blocks),
+            batch_size=batch_size,
             rank=0 if trainer is None else trainer.global_rank,
             num_ranks=1 if trainer is None else trainer.world_size,
+            drop_last=drop_last,
+            progress=FitProgress(trainer) if split == "train" and trainer is not None else None,
         )
 
     def _split(self, split: Split) -> ParquetSplit:
         if split not in self._splits:
             self._splits[split] = ParquetSplit(self.schema, split)
         return self._splits[split]
-
-    def _order(self, split: Split, shuffle: bool) -> RowOrder:
-        group_rows = self._split(split).group_rows
-        return RowOrder(group_rows, seed=self.seed, shuffle=shuffle, shuffle_blocks=self.shuffle_blocks)
 
 
 def _positive(name: str, value: int, at_least: int = 1) -> int:

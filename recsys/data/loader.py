@@ -75,7 +75,9 @@ class BatchLoader:
         self.drop_last = drop_last
         self.progress = progress
         self._loaded = False
-        self._go_to(self._whole(epoch=0))
+        self._position = self._whole(epoch=0)
+        self._started = False
+        self._num_yielded = 0
 
     batch_sampler = None
     """Lightning asks every loader with a sampler for one."""

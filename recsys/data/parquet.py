@@ -124,21 +124,21 @@ def _array(column: pa.ChunkedArray) -> pa.Array:
 
 def _ids(column: Column, array: pa.Array, place: Place) -> Array:
     check_not_null(array, place)
-    values = array.to_numpy()
+    values: Array = array.to_numpy()
     check_ids(values, column, place)
     return values
 
 
 def _dense(array: pa.Array, place: Place) -> Array:
     check_not_null(array, place)
-    values = array.to_numpy()
+    values: Array = array.to_numpy()
     check_finite(values, place)
     return values
 
 
 def _labels(array: pa.Array, place: Place) -> Array:
     check_not_null(array, place)
-    values = array.to_numpy()
+    values: Array = array.to_numpy()
     check_labels(values, place)
     return values
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.loops.progress import _ProcessedTracker
 
 
 class FitProgress:
     """How many batches of the running epoch a trainer has trained on."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._count = trainer.fit_loop.epoch_loop.batch_progress.current
+        count = trainer.fit_loop.epoch_loop.batch_progress.current
+        assert isinstance(count, _ProcessedTracker)
+        self._count = count
 
     def get(self) -> int:
         """Batches whose training step is done."""

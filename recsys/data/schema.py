@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NoReturn, TypeVar, cast, get_args
 
 Kind = Literal["dense", "categorical", "multi_valued"]
 Pooling = Literal["sum", "mean"]
+
+T = TypeVar("T")
 
 FORMAT_VERSION = 1
 SCRIPTS = {
@@ -135,7 +137,7 @@ class _Parser:
             self._fail(f"format_version must be {FORMAT_VERSION}, got {version!r}; prepare the folder again")
         return content
 
-    def _column(self, entry: Any) -> Column:
+    def _column(self, entry: object) -> Column:
         if not isinstance(entry, dict):
             self._fail(f"an entry of features must be an object, got {entry!r}")
         name = self._get(entry, "name", str, "feature")
@@ -145,17 +147,16 @@ class _Parser:
         pooling = entry.get("pooling")
         if (pooling not in get_args(Pooling)) if kind == "multi_valued" else (pooling is not None):
             self._fail(f"feature '{name}': pooling is 'sum' or 'mean' for multi_valued, absent else; got {pooling!r}")
-        return Column(name, kind, self._num_embeddings(name, kind, entry), pooling)
+        num_embeddings = None if kind == "dense" else self._num_embeddings(name, entry)
+        return Column(name, cast(Kind, kind), num_embeddings, pooling)
 
-    def _num_embeddings(self, name: str, kind: Kind, entry: dict[str, Any]) -> int | None:
-        if kind == "dense":
-            return None
+    def _num_embeddings(self, name: str, entry: dict[str, Any]) -> int:
         num_embeddings = self._get(entry, "num_embeddings", int, f"feature '{name}'")
         if num_embeddings < 1:
             self._fail(f"feature '{name}': num_embeddings must be at least 1, got {num_embeddings}")
         return num_embeddings
 
-    def _split(self, name: str, entry: Any) -> SplitInfo:
+    def _split(self, name: str, entry: object) -> SplitInfo:
         if not isinstance(entry, dict):
             self._fail(f"split '{name}' must be an object, got {entry!r}")
         num_rows = self._get(entry, "num_rows", int, f"split '{name}'")
@@ -168,7 +169,7 @@ class _Parser:
             if [*names, label].count(name) > 1:
                 self._fail(f"column '{name}' is named more than once")
 
-    def _get(self, entry: dict[str, Any], key: str, kind: type, where: str) -> Any:
+    def _get(self, entry: dict[str, Any], key: str, kind: type[T], where: str) -> T:
         value = entry.get(key)
         if not isinstance(value, kind) or isinstance(value, bool):
             self._fail(f"{where}: {key} must be of type {kind.__name__}, got {value!r}")

@@ -1,9 +1,10 @@
 """Lightning modules and callbacks: the only code that joins tables, a model, a loss and metrics."""
 
+from recsys.tasks.averaging import WeightEMA
 from recsys.tasks.ctr import CTRTask
 from recsys.tasks.predictions import PredictionWriter
 from recsys.tasks.summary import TableSummary
 from recsys.tasks.tables import TableOptions
 from recsys.tasks.throughput import Throughput
 
-__all__ = ["CTRTask", "PredictionWriter", "TableOptions", "TableSummary", "Throughput"]
+__all__ = ["CTRTask", "PredictionWriter", "TableOptions", "TableSummary", "Throughput", "WeightEMA"]

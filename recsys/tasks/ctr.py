@@ -41,6 +41,7 @@ class CTRTask(LightningModule):
         table_options: optimizer, freezing and initial rows of an entry.
         table_optimizer: of all rows without an optimizer of their own.
         optimizer: of all dense parameters.
+        embedding_dropout: fraction of embedding values set to zero while training, in [0, 1).
         warmup_steps: steps of linear warm-up, for rows and dense parameters alike.
         final_learning_rate_fraction: rates fall linearly to this fraction over the run; 1 keeps them.
         lookup: where rows live; by default FBGEMM's kernels if installed, else torch.
@@ -61,6 +62,7 @@ class CTRTask(LightningModule):
         table_options: dict[str, TableOptions] | None = None,
         table_optimizer: TableOptimizer = RowWiseAdagrad(learning_rate=0.05),  # noqa: B008 (frozen)
         optimizer: OptimizerFactory = torch.optim.Adam,
+        embedding_dropout: float = 0.0,
         warmup_steps: int = 0,
         final_learning_rate_fraction: float = 1.0,
         lookup: type[Lookup] | None = None,
@@ -75,6 +77,8 @@ class CTRTask(LightningModule):
             raise ValueError(
                 f"CTRTask: final_learning_rate_fraction must be in [0, 1], got {final_learning_rate_fraction}."
             )
+        if not 0 <= embedding_dropout < 1:
+            raise ValueError(f"CTRTask: embedding_dropout must be in [0, 1), got {embedding_dropout}.")
         self.schema = schema
         self.embedding_dim = embedding_dim
         self._tables: Mapping[str, TableFactory] = tables or {"default": FullTable}
@@ -83,6 +87,7 @@ class CTRTask(LightningModule):
         self._options = table_options or {}
         self._table_optimizer = table_optimizer
         self._optimizer = optimizer
+        self._embedding_dropout = embedding_dropout
         self._warmup_steps = warmup_steps
         self._final_fraction = final_learning_rate_fraction
         self._lookup = lookup or default_lookup()
@@ -120,7 +125,10 @@ class CTRTask(LightningModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B] of a batch."""
-        logits: Tensor = self.model(self.collection(batch.ids, batch.bags), batch.dense)
+        embeddings = self.collection(batch.ids, batch.bags)
+        if self._embedding_dropout:
+            embeddings = F.dropout(embeddings, self._embedding_dropout, self.training)
+        logits: Tensor = self.model(embeddings, batch.dense)
         return logits.float()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -156,11 +164,16 @@ class CTRTask(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect scores."""
-        self._metrics.update(self(batch), batch.labels)
+        self._collect(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect scores."""
-        self._metrics.update(self(batch), batch.labels)
+        self._collect(batch)
+
+    def _collect(self, batch: Batch) -> None:
+        logits = self(batch)
+        assert batch.labels is not None
+        self._metrics.update(logits, batch.labels)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Click probabilities, beside the labels where the data has them."""
@@ -177,5 +190,5 @@ class CTRTask(LightningModule):
 
     def _log_metrics(self, split: str) -> None:
         for name, value in self._metrics.compute().items():
-            self.log(f"{split}/{name}", value, prog_bar=name == "auc", rank_zero_only=True)
+            self.log(f"{split}/{name}", float(value), prog_bar=name == "auc")
         self._metrics = BinaryMetrics()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shutil
 
 import pytest
 import torch
@@ -60,7 +59,7 @@ def test_gradients_reach_every_parameter_and_input(example):
     dead = [name for name, parameter in model.named_parameters() if parameter.numel() and not parameter.grad.any()]
     assert dead == []
     assert embeddings.grad.any(dim=0).all()
-    assert dense.grad.any(dim=0).all()
+    assert example.num_dense == 0 or dense.grad.any(dim=0).all()
 
 
 @every_example
@@ -105,7 +104,6 @@ def test_bf16_autocast_keeps_float32_logits_and_gradients(example):
     assert (grad - expected_grad).norm() < 0.15 * expected_grad.norm()
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @every_example
 def test_compiles_without_graph_breaks(example):
     model = example.build()
