@@ -12,13 +12,14 @@ import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
 from recsys.data import CTRDataModule, Schema
 from recsys.metrics import auc
 from recsys.models import DLRM, DeepFM
 from recsys.tables import FullTable, RowWiseAdagrad
 from recsys.tasks import CTRTask
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 DIM, HIDDEN, BATCH = 16, (400, 400), 4096
 Measurement = tuple[float, float | None]

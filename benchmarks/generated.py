@@ -15,7 +15,7 @@ SPLITS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 def geometric_rows(largest: int, num_features: int = 26) -> list[int]:
     """Vocabularies from 10 to `largest`, spread evenly on a logarithmic scale."""
-    return [int(round(size)) for size in np.geomspace(10, largest, num_features)]
+    return [round(float(size)) for size in np.geomspace(10, largest, num_features)]
 
 
 def zipf_ids(generator: np.random.Generator, num_embeddings: int, num_rows: int, exponent: float = 1.05) -> np.ndarray:
@@ -62,5 +62,6 @@ def _write_schema(folder: Path, columns: dict[str, np.ndarray], num_embeddings: 
     ids = [{"name": f"C{i + 1}", "kind": "categorical", "num_embeddings": s} for i, s in enumerate(num_embeddings)]
     rate = float(columns["label"].mean())
     splits = {name: {"num_rows": int(num_rows * fraction), "label_rate": rate} for name, fraction in SPLITS.items()}
-    schema = {"format_version": 1, "dataset": "generated", "label": "label", "features": [*dense, *ids], "splits": splits}
+    head = {"format_version": 1, "dataset": "generated", "label": "label"}
+    schema = {**head, "features": [*dense, *ids], "splits": splits}
     (folder / "schema.json").write_text(json.dumps(schema, indent=1))

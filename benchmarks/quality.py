@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 import yaml
+
 from recsys.lightning_cli import RecsysCLI
 from recsys.tasks.summary import total_bytes
 
@@ -37,9 +38,7 @@ def models() -> Contenders:
         "DLRM": {"bottom_dims": [64], "top_dims": [128, 64], "dropout": 0.1},
         "LogisticRegression": {},
     }
-    return {
-        name: {"model": {"class_path": name, "init_args": init_args}} for name, init_args in arguments.items()
-    }
+    return {name: {"model": {"class_path": name, "init_args": init_args}} for name, init_args in arguments.items()}
 
 
 def tables() -> Contenders:
@@ -63,11 +62,14 @@ def run(config: Path, data: Path, override: dict[str, Any], seed: int) -> dict[s
         arguments += [f"--trainer.default_root_dir={folder}", "--trainer.enable_progress_bar=false"]
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             cli = RecsysCLI.launch(arguments)
-            best = cli.trainer.checkpoint_callback
+            trainer, best = cli.trainer, cli.trainer.checkpoint_callback
             validated = float(best.best_model_score)
-            (tested,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=best.best_model_path, verbose=False)
+            (tested,) = trainer.test(
+                cli.model, datamodule=cli.datamodule, ckpt_path=best.best_model_path, verbose=False
+            )
         _, stored, _ = total_bytes(cli.model.collection)
-        return {"val_auc": validated, "test_auc": tested["test/auc"], "log_loss": tested["test/log_loss"], "bytes": stored}
+        area, loss = tested["test/auc"], tested["test/log_loss"]
+        return {"val_auc": validated, "test_auc": area, "log_loss": loss, "bytes": stored}
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -21,7 +22,7 @@ from contenders import BATCH, DIM, HIDDEN, NaiveModel, TorchrecModel, deepfm, dl
 
 def matrix_products_only(widths: list[int]) -> float:
     """Samples per second if a step were nothing but its matrix products, forward and both backward ones."""
-    layers = [(torch.randn(BATCH, i), torch.randn(o, i), torch.randn(BATCH, o)) for i, o in zip(widths, widths[1:])]
+    layers = [(torch.randn(BATCH, i), torch.randn(o, i), torch.randn(BATCH, o)) for i, o in pairwise(widths)]
     seconds = []
     for _ in range(15):
         start = perf_counter()

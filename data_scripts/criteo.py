@@ -7,9 +7,8 @@ A line is: label, 13 whole numbers I1..I13, 26 hexadecimal categories C1..C26, s
 field is a missing value. A dense feature is log(x + 1) of the number, log(x + 4) for I2 whose smallest published value
 is -3; what is smaller still is raised to 0 (-3 for I2) first, and missing gives 0.0. A missing category has id 0.
 
---bin-integers adds each number once more as a categorical feature I1_bin..I13_bin, so that a model may learn any shape of
-its effect and tell missing (id 0) from 0: numbers up to 2 are their own bin (negative ones share a bin), larger ones fall
-into floor(log(x)^2), the bins of the winners of the Kaggle contest.
+--bin-integers adds each number once more as a categorical feature I1_bin..I13_bin, with the bins floor(log2(x + 1)) and one
+for negative numbers, so that a model may learn any shape of its effect and tell missing (id 0) from 0.
 
 --sample ROWS needs no raw file: it writes a GENERATED one to OUT/raw/train.txt, in the same layout, and prepares that.
 """

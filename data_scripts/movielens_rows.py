@@ -6,14 +6,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from bad_lines import BadLine, LineReport
+from bad_lines import LineReport
 from movielens_side import read_movie_genres, read_users
 from raw_dataset import Feature, KeyBag, ParsedBlock, Rows
-from raw_fields import Layout, RowChecks, split_fields
 from raw_files import RawBlock, RawFile
-from raw_values import Keys, LongValues, categorical, whole_numbers
+from raw_frames import Layout, RowChecks, in_line_order, read_frame
+from raw_keys import Keys, LongValues, keys_of
 
-RATINGS = Layout(b"::", ("user", "item", "rating", "timestamp"))
+RATINGS = Layout(b"::", ("user", "item", "rating", "timestamp"), frozenset(("rating", "timestamp")))
 FIELDS = ("user", "item", "gender", "age", "occupation", "zip")
 SECONDS_PER_DAY = 86_400
 NEUTRAL = 3
@@ -43,37 +43,28 @@ class MovieLensRows:
 
     def parse(self, block: RawBlock) -> ParsedBlock:
         """Parse whole lines of ratings.dat."""
-        fields, bad = split_fields(block, RATINGS)
-        numbers = whole_numbers(fields, slice(2, 4))
-        checks = RowChecks(fields)
-        ratings, times = numbers.values
-        checks.reject_field(numbers.bad[0] | (ratings < 1) | (ratings > 5), 2, "not a rating from 1 to 5")
-        checks.reject_field(numbers.bad[1] | numbers.missing[1], 3, "not a time in seconds")
-        keys = categorical(fields, slice(0, 2), self.long_values)
-        user_places, known = self.users.find(keys[0])
-        checks.reject_field(~known, 0, f"which is not in {self.users_file.path.name}")
-        bags = self._genres_of(keys[1], checks)
-        profile = self.users.columns[:, user_places]
+        lines, bad = read_frame(block, RATINGS)
+        checks = RowChecks(lines)
+        ratings = lines.frame["rating"].fill_null(0).to_numpy()
+        checks.reject("rating", (ratings < 1) | (ratings > 5), "not a rating from 1 to 5")
+        checks.reject("timestamp", lines.frame["timestamp"].is_null(), "not a time in seconds")
+        user_keys, item_keys = (keys_of(lines.frame[name], self.long_values) for name in ("user", "item"))
+        places, known = self.users.find(user_keys)
+        checks.reject("user", ~known, f"which is not in {self.users_file.path.name}")
         rows = Rows(
             labels=(ratings > NEUTRAL).astype(np.uint8),
-            dense=np.empty((0, fields.num_rows), dtype=np.float32),
-            keys=np.concatenate([keys, profile]),
-            bags=bags,
-            days=(times // SECONDS_PER_DAY).astype(np.int32),
+            dense=(),
+            keys=(user_keys, item_keys, *(column[places] for column in self.users.columns)),
+            bags=self._genres_of(item_keys, checks),
+            days=(lines.frame["timestamp"].fill_null(0) // SECONDS_PER_DAY).to_numpy().astype(np.int32),
         )
-        return _without_neutral(rows, ratings == NEUTRAL, bad, checks)
+        good, neutral = checks.keep(), ratings == NEUTRAL
+        dropped = Counter({f"rating {NEUTRAL}": int(np.count_nonzero(good & neutral))})
+        return ParsedBlock(rows.select(good & ~neutral), in_line_order(bad, checks.bad_lines()), dropped)
 
     def _genres_of(self, items: Keys, checks: RowChecks) -> tuple[KeyBag, ...]:
         if self.genres is None or self.movies_file is None:
             return ()
         bag, known = self.genres.find(items)
-        checks.reject_field(~known, 1, f"which is not in {self.movies_file.path.name}")
+        checks.reject("item", ~known, f"which is not in {self.movies_file.path.name}")
         return (bag,)
-
-
-def _without_neutral(rows: Rows, neutral: np.ndarray, bad: list[BadLine], checks: RowChecks) -> ParsedBlock:
-    good = checks.keep()
-    dropped = Counter({f"rating {NEUTRAL}": int(np.count_nonzero(neutral & good))})
-    return ParsedBlock(
-        rows.select(good & ~neutral), sorted([*bad, *checks.bad_lines()], key=lambda line: line.line), dropped
-    )

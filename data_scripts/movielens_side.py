@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from bad_lines import BadLine, LineReport
 from numpy.typing import NDArray
 from raw_dataset import KeyBag
-from raw_fields import Fields, Layout, Mask, split_fields
 from raw_files import RawFile
-from raw_values import Keys, LongValues, categorical, pack
+from raw_frames import Layout, Mask, read_frame
+from raw_keys import Keys, LongValues, keys_of
 
 USERS = Layout(b"::", ("user", "gender", "age", "occupation", "zip"))
 MOVIES = Layout(b"::", ("item", "title", "genres"), encoding="latin-1")
@@ -55,50 +55,49 @@ class KeyedBags:
 
 def read_users(file: RawFile, report: LineReport, long_values: LongValues) -> KeyedTable:
     """Return gender, age, occupation and zip of every user."""
-    keys = np.concatenate([categorical(fields, slice(0, 5), long_values) for fields in _fields(file, USERS, report)], 1)
-    keys = keys[:, _first_of_each(file, keys[0])]
+    frame = _read(file, USERS, report)
+    keys = np.stack([keys_of(frame[name], long_values) for name in USERS.columns])
+    keys = keys[:, _order(file, "user", frame["user"], keys[0])]
     return KeyedTable(keys[0], keys[1:])
 
 
 def read_movie_genres(file: RawFile, report: LineReport, long_values: LongValues) -> KeyedBags:
     """Return the genres of every movie; a movie without any has an empty bag."""
-    items: list[Keys] = []
-    genres: list[list[bytes]] = []
-    for fields in _fields(file, MOVIES, report):
-        items.append(categorical(fields, slice(0, 1), long_values)[0])
-        genres += [[genre for genre in fields.raw(row, 2).split(b"|") if genre] for row in range(fields.num_rows)]
-    keys = np.concatenate(items)
-    order = _first_of_each(file, keys)
-    lengths = np.array([len(genres[place]) for place in order.tolist()], dtype=np.int32)
-    values = pack([genre for place in order.tolist() for genre in genres[place]], long_values)
+    frame = _read(file, MOVIES, report)
+    keys = keys_of(frame["item"], long_values)
+    order = _order(file, "item", frame["item"], keys)
+    genres = frame["genres"].fill_null("").gather(order).str.split("|").list.filter(pl.element() != "")
+    lengths = genres.list.len().to_numpy().astype(np.int32)
+    values = keys_of(genres.explode(empty_as_null=False), long_values)
     return KeyedBags(KeyedTable(keys[order], keys[None, order]), values, np.cumsum(lengths) - lengths, lengths)
 
 
-def _fields(file: RawFile, layout: Layout, report: LineReport) -> Iterator[Fields]:
-    """Yield the good lines of a side file and account for them all."""
+def _read(file: RawFile, layout: Layout, report: LineReport) -> pl.DataFrame:
+    """Return the good lines of a side file and account for all of its lines."""
     counts = report.of(file.path.name)
+    frames = []
     for block in file.blocks():
         counts.read += block.num_lines
         if block.damage is not None:
             report.bad([BadLine(block.file, block.first_line, block.damage)])
             continue
-        fields, bad = split_fields(block, layout)
+        lines, bad = read_frame(block, layout)
         report.bad(bad)
-        counts.kept += fields.num_rows
-        yield fields
+        counts.kept += len(lines.frame)
+        frames.append(lines.frame)
+    if not counts.kept:
+        raise ValueError(f"{file.path.name} has no usable line.")
+    return pl.concat(frames)
 
 
-def _first_of_each(file: RawFile, keys: Keys) -> NDArray[np.intp]:
+def _order(file: RawFile, column: str, texts: pl.Series, keys: Keys) -> NDArray[np.intp]:
     """Return the places of the keys in sorted order.
 
     Raises:
-        ValueError: A key is there twice, or there is none.
+        ValueError: A key is there twice.
     """
     order = np.argsort(keys, kind="stable")
-    if len(keys) == 0:
-        raise ValueError(f"{file.path.name} has no usable line.")
     twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
     if len(twice):
-        lines = order[twice[0] : twice[0] + 2] + 1
-        raise ValueError(f"{file.path.name}: good lines {lines[0]} and {lines[1]} have the same id; keep one.")
+        raise ValueError(f"{file.path.name}: {column} '{texts[int(order[twice[0]])]}' is there twice; keep one line.")
     return order

@@ -115,12 +115,18 @@ def count_byte(data: bytes, byte: bytes) -> int:
 
 
 def _read(stream: BinaryIO, num_bytes: int) -> tuple[bytes, str | None]:
+    """Return up to ``num_bytes``, fewer only at the end, and what ended the stream early if it is damaged."""
+    parts, damage = [], None
     try:
-        return stream.read(num_bytes), None
+        # read1 hands over what came before a damaged place; read would lose it
+        while num_bytes > 0 and (part := stream.read1(num_bytes)):  # type: ignore[attr-defined]
+            parts.append(part)
+            num_bytes -= len(part)
     except EOFError:
-        return b"", "the gzip stream ends early (truncated file); download it again"
+        damage = "the gzip stream ends early (truncated file); download it again"
     except (zlib.error, gzip.BadGzipFile) as error:
-        return b"", f"the gzip stream is damaged ({error}); download the file again"
+        damage = f"the gzip stream is damaged ({error}); download the file again"
+    return b"".join(parts), damage
 
 
 def _unix_newlines(data: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,25 +27,29 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(doctor())
     if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
         sys.exit(_fail(_unknown_command(arguments)))
-    # Must stand in the environment before torch is loaded: spinning OpenMP threads make a busy machine 100 times slower.
+    # Before torch is loaded: threads that spin while they wait make a step on a busy machine 100 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         _check_files(arguments)
-        run(arguments)
+        run(args)
     except (ValueError, FileNotFoundError) as error:
-        sys.exit(_fail(str(error)))
+        sys.exit(_fail(explain(str(error))))
 
 
-def run(arguments: Sequence[str]) -> LightningCLI:
-    """Parse, build and run; raises what the parts raise."""
+def run(arguments: Sequence[str] | None) -> LightningCLI:
+    """Parse, build and run; None takes the arguments of the process.
+
+    Raises:
+        ValueError: on a mistake in the configuration, saying what was meant.
+    """
+    from jsonargparse import ArgumentError
+
     from recsys.lightning_cli import RecsysCLI
 
     try:
         return RecsysCLI.launch(arguments)
-    except SystemExit as stop:
-        if stop.code not in (0, None) and isinstance(stop.__context__, Exception):
-            raise ValueError(explain(str(stop.__context__))) from None
-        raise
+    except ArgumentError as error:
+        raise ValueError(str(error)) from error
 
 
 def _unknown_command(arguments: Sequence[str]) -> str:
@@ -55,7 +60,7 @@ def _unknown_command(arguments: Sequence[str]) -> str:
 
 def _check_files(arguments: Sequence[str]) -> None:
     """A missing config file is named, with those of its folder that look like it."""
-    for flag, value in zip(arguments, arguments[1:], strict=False):
+    for flag, value in pairwise(arguments):
         if flag in ("-c", "--config") and not Path(value).is_file() and ":" not in value:
             folder = Path(value).parent
             siblings = [str(path) for path in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []

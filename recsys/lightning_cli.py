@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 import recsys.data
@@ -22,7 +22,7 @@ class RecsysCLI(LightningCLI):
     """fit, validate, test and predict of any task on any data, from YAML files."""
 
     @classmethod
-    def launch(cls, arguments: Sequence[str]) -> RecsysCLI:
+    def launch(cls, arguments: Sequence[str] | None) -> RecsysCLI:
         """Parse the arguments, build everything and run the command."""
         return cls(
             recsys.tasks.CTRTask,
@@ -31,7 +31,7 @@ class RecsysCLI(LightningCLI):
             subclass_mode_data=True,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"exit_on_error": False},
-            args=list(arguments),
+            args=None if arguments is None else list(arguments),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -50,7 +50,7 @@ class RecsysCLI(LightningCLI):
         root = settings.get("default_root_dir") or "."
         if settings.get("logger") in (None, True):
             tensorboard = TensorBoardLogger(root, default_hp_metric=False)
-            kwargs["logger"] = [tensorboard, CSVLogger(root, version=tensorboard.version)]
+            kwargs["logger"] = [tensorboard, CSVLogger(root, version=f"version_{tensorboard.version}/csv")]
         return super().instantiate_trainer(
             **{**kwargs, "callbacks": [*given, *extra], "precision": _usable(settings), "enable_model_summary": False}
         )

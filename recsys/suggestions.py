@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 
 def explain(message: str, word: str | None = None, known: Sequence[str] = ()) -> str:
     """The message with "did you mean" and the words that exist.
 
-    Without `word`, the message is a parser's: the word it rejects is found in it, and the known words are looked up.
+    Without `word`, the message is a parser's: its cause is taken out of the nesting, and the word that it rejects is
+    compared with the words that would have been right there.
     """
-    if word is None:
-        message = _shorten(message)
-        word, known = _rejected(message)
-    if not word or not known:
-        return message
-    close = get_close_matches(word, known, n=1, cutoff=0.5)
-    hint = f"; did you mean '{close[0]}'?" if close else "."
-    return f"{message.rstrip('.')}{hint}\n  known: {', '.join(known)}"
-
-
-def _shorten(message: str) -> str:
-    """The innermost cause of a nested message, which is where the mistake is."""
-    lines = [line.strip(" -") for line in message.strip().splitlines() if line.strip(" -")]
-    telling = [line for line in lines if re.search(r"not accepted|has no attribute|must be|does not|cannot|which is not", line)]
-    return "\n".join(dict.fromkeys(telling[-2:])) if telling else message.strip()
-
-
-def _rejected(message: str) -> tuple[str | None, Sequence[str]]:
-    """The word that a parser rejected, and those it would have taken."""
-    key = re.search(r"(?:Option|Key|key) '([\w.]+)' is not (?:accepted|expected)", message)
-    owner = re.search(r"class_path '([\w.]+)'", message)
-    if key and owner:
-        return key.group(1).split(".")[-1], _parameters(owner.group(1).split(".")[-1])
-    name = re.search(r"has no attribute '(\w+)'|[Nn]ot a subclass[^']*'(\w+)'|class_path[^']*'(\w+)' ", message)
+    if word is not None:
+        return _suggest(message, word, known, known)
+    folder = re.search(r"data folder '.*?' .*?; make it with\s+.*", message)
+    if folder:
+        return folder.group(0)
+    option = re.search(r"[Oo]ption '([\w.]+)' is not accepted", message)
+    if option:
+        rejected = option.group(1).split(".")[-1]
+        owner = re.search(r"class_path '[\w.]*?(\w+)'", message)
+        accepted = _parameters(owner.group(1)) if owner else []
+        everywhere = sorted({name for kind in _classes() for name in _parameters(kind)})
+        return _suggest(f"'{rejected}' is not an argument here", rejected, [*accepted, *everywhere], accepted)
+    name = re.search(r"path string: (\w+)|has no attribute '(\w+)'", message)
     if name:
-        return next(group for group in name.groups() if group), sorted(_classes())
-    return None, ()
+        rejected = name.group(1) or name.group(2)
+        return _suggest(f"there is no class '{rejected}'", rejected, sorted(_classes()), sorted(_own_classes()))
+    return message
 
 
-def _classes() -> dict[str, type]:
-    """Every class that a config may name by its short name."""
+def _suggest(message: str, word: str, candidates: Sequence[str], known: Sequence[str]) -> str:
+    close = get_close_matches(word, candidates, n=1, cutoff=0.5)
+    hint = f"; did you mean '{close[0]}'?" if close else "."
+    listed = f"\n  known: {', '.join(known)}" if known and not (close and close[0] not in known) else ""
+    return f"{message}{hint}{listed}"
+
+
+def _own_classes() -> dict[str, type]:
+    """Every class of this project that a config may name by its short name."""
     import recsys.data
     import recsys.models
     import recsys.tables
@@ -52,7 +50,15 @@ def _classes() -> dict[str, type]:
     return {name: value for module in modules for name, value in vars(module).items() if isinstance(value, type)}
 
 
-def _parameters(class_name: str) -> Iterable[str]:
+def _classes() -> dict[str, type]:
+    """Those, Lightning's callbacks and the trainer."""
+    from lightning.pytorch import Trainer, callbacks
+
+    theirs = {name: value for name, value in vars(callbacks).items() if isinstance(value, type)}
+    return {**theirs, "Trainer": Trainer, **_own_classes()}
+
+
+def _parameters(class_name: str) -> list[str]:
     import inspect
 
     found = _classes().get(class_name)

@@ -191,16 +191,12 @@ class TableCollection(nn.Module):
         methods = [parameter for parameter in self.tables.parameters() if parameter.requires_grad]
         if methods:
             groups.append({"params": methods})
-        for store in self.lookup.stores:
-            rows = list(store.parameters())
-            if rows:
-                rate = {"lr": store.optimizer.learning_rate} if store.optimizer.learning_rate else {}
-                groups.append({"params": rows, "weight_decay": store.optimizer.weight_decay, **rate})
-        return groups
+        return [*groups, *self.lookup.param_groups()]
 
     def regularizer(self) -> Tensor | None:
         """Sum of the tables' penalties, or None where no table has one."""
-        penalties = [penalty for t in self.tables.children() if (penalty := t.regularizer()) is not None]
+        tables = (self.table(name) for name in dict.fromkeys(feature.table for feature in self.features))
+        penalties = [penalty for table in tables if (penalty := table.regularizer()) is not None]
         return torch.stack(penalties).sum() if penalties else None
 
 

@@ -142,7 +142,7 @@ class Lookup(nn.Module, ABC):
         """
         columns: list[dict[int, Tensor]] = [{} for _ in self.requests]
         whole: dict[int, Tensor] = {}
-        for store, route in zip(self.stores, self._routes, strict=True):
+        for store, route in zip(dict.fromkeys(self._store_of.values()), self._routes, strict=True):
             complete = [len(slots) == len(self.requests[request]) for request, slots in route]
             asked = [
                 rows[request] if all_here else rows[request][slots]
@@ -161,8 +161,19 @@ class Lookup(nn.Module, ABC):
 
     def set_learning_rate_factor(self, factor: float) -> None:
         """Multiply every store's own learning rate, as a warm-up does."""
-        for store in self.stores:
+        for store in dict.fromkeys(self._store_of.values()):
             store.set_learning_rate(factor * store.optimizer.learning_rate)
+
+    def param_groups(self) -> list[dict[str, object]]:
+        """Rows with dense gradients, with their settings, for a dense optimizer."""
+        groups: list[dict[str, object]] = []
+        for store in dict.fromkeys(self._store_of.values()):
+            rows = list(store.parameters())
+            settings = store.optimizer
+            if rows:
+                rate = {"lr": settings.learning_rate} if settings.learning_rate else {}
+                groups.append({"params": rows, "weight_decay": settings.weight_decay, **rate})
+        return groups
 
     def weight(self, table: str) -> Tensor:
         """The matrix [R, row_dim] of a name."""

@@ -59,25 +59,31 @@ class Rows:
 def pick(schema: Schema, groups: Sequence[RowGroup], picked: Picked) -> Rows:
     """The picked rows of the row groups laid end to end, column by column; ids are int32 if all of them fit."""
     id_type = np.int64 if schema.wide_ids else np.int32
-    num_rows = sum(group.labels.size for group in groups)
-    num_picked = len(range(num_rows)[picked]) if isinstance(picked, slice) else picked.size
-    ids = np.empty((len(schema.categorical), num_picked), id_type)
+    labels = _join([group.labels for group in groups], np.float32)[picked]
+    ids = np.empty((len(schema.categorical), labels.size), id_type)
     for feature in range(len(ids)):
-        ids[feature] = _join([group.ids[feature] for group in groups], id_type)[picked]
+        _pick(_join([group.ids[feature] for group in groups], id_type), picked, ids[feature])
     lists = {
         column.name: _pick_lists([group.lists[column.name] for group in groups], picked, id_type)
         for column in schema.multi_valued
     }
-    labels = _join([group.labels for group in groups], np.float32)[picked]
-    return Rows(torch.from_numpy(ids), _pick_dense(schema, groups, picked), torch.tensor(labels), lists)
+    dense = np.empty((labels.size, len(schema.dense)), np.float32)
+    _pick(_join_dense(groups, len(schema.dense)), picked, dense)
+    return Rows(torch.from_numpy(ids), torch.from_numpy(dense), torch.tensor(labels), lists)
 
 
-def _pick_dense(schema: Schema, groups: Sequence[RowGroup], picked: Picked) -> Tensor:
-    num_rows = sum(group.labels.size for group in groups)
-    dense = np.empty((num_rows, len(schema.dense)), np.float32)
-    for number in range(len(schema.dense)):
+def _pick(values: Array, picked: Picked, out: Array) -> None:
+    if isinstance(picked, slice):
+        out[:] = values[picked]
+    else:
+        np.take(values, picked, axis=0, out=out, mode="clip")  # "raise", the default, copies through a buffer
+
+
+def _join_dense(groups: Sequence[RowGroup], num_dense: int) -> Array:
+    dense = np.empty((sum(group.labels.size for group in groups), num_dense), np.float32)
+    for number in range(num_dense):
         dense[:, number] = _join([group.dense[number] for group in groups], np.float32)
-    return torch.from_numpy(dense[picked])
+    return dense
 
 
 def _pick_lists(lists: Sequence[tuple[Array, Array]], picked: Picked, id_type: type) -> Ragged:

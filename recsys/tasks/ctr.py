@@ -15,7 +15,7 @@ from recsys.data.schema import Schema
 from recsys.metrics import BinaryMetrics
 from recsys.tables import FullTable, Lookup, RowWiseAdagrad, TableCollection, TableOptimizer
 from recsys.tasks.schedule import Schedule
-from recsys.tasks.tables import TableFactory, TableOptions, build_collection, default_lookup
+from recsys.tasks.tables import TableFactory, TableOptions, assign_features, build_collection, default_lookup
 
 ModelFactory = Callable[[int, int, int], nn.Module]
 """Called with (num_features, embedding_dim, num_dense)."""
@@ -85,6 +85,8 @@ class CTRTask(LightningModule):
         self._assign: Mapping[str, Sequence[str]] = assign or {}
         self._exact_up_to = exact_up_to
         self._options = table_options or {}
+        columns = [column for column in schema.columns if column.kind != "dense"]
+        assign_features(columns, list(self._tables), self._assign, exact_up_to)
         self._table_optimizer = table_optimizer
         self._optimizer = optimizer
         self._embedding_dropout = embedding_dropout
@@ -151,7 +153,8 @@ class CTRTask(LightningModule):
             return
         factor = self._schedule(self.trainer.global_step)
         self.collection.lookup.set_learning_rate_factor(factor)
-        for group in self.optimizers().param_groups:
+        (optimizer,) = self.trainer.optimizers
+        for group in optimizer.param_groups:
             group["lr"] = factor * group["initial_lr"]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -142,9 +142,7 @@ def _load_rows(collection: TableCollection, entry: str, features: Sequence[str],
 
     matrices = {p.name for feature in features for p in collection.table(feature).physical_tables()}
     if len(matrices) != 1:
-        raise ValueError(
-            f"table_options '{entry}': init_from fills one matrix, but '{entry}' has {sorted(matrices)}."
-        )
+        raise ValueError(f"table_options '{entry}': init_from fills one matrix, but '{entry}' has {sorted(matrices)}.")
     if not file.is_file():
         raise ValueError(f"table_options '{entry}': init_from file '{file}' does not exist.")
     collection.lookup.load_weight(matrices.pop(), torch.from_numpy(np.load(file, allow_pickle=False)))
