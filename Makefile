@@ -4,7 +4,7 @@
 # Variables: PYTHON, VENV, DEVICE (cpu or cuda, default: what the machine has), INDEX (package index),
 # TORCH_INDEX (package index for torch alone), DATA (where prepared data goes).
 
-PYTHON ?= python3
+PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV ?= .venv
 DEVICE ?=
 INDEX ?=
@@ -23,7 +23,7 @@ setup: $(READY)
 $(READY): pyproject.toml recsys/environment.py
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed')"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python recsys/environment.py install $(if $(DEVICE),--device $(DEVICE)) $(if $(INDEX),--index $(INDEX)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
+	$(BIN)/python -P recsys/environment.py install $(if $(DEVICE),--device $(DEVICE)) $(if $(INDEX),--index $(INDEX)) $(if $(TORCH_INDEX),--torch-index $(TORCH_INDEX))
 	$(BIN)/python -m pip install --quiet $(PIP_INDEX) -e ".[train,dev]"
 	$(BIN)/recsys doctor
 	touch $@

@@ -3,10 +3,10 @@
     python benchmarks/data_preparation.py --rows 1000000
     python benchmarks/data_preparation.py --rows 10000000 --source train.txt --repeats 1
 
-The raw file is made by repeating ``--source`` (by default 100,000 generated lines) and replacing 5 % of the fields of each
-repetition. Two pandas scripts: one as pandas is usually written (value_counts, isin, factorize) and one that avoids every
-slow call (factorize to codes, the rest in NumPy). Each run is a process of its own; the runs take turns, and the best of
-``--repeats`` counts.
+The raw file is made by repeating ``--source`` (by default 100,000 generated lines) and replacing 5 % of the fields of
+each repetition. Two pandas scripts: one as pandas is usually written (value_counts, isin, factorize) and one that
+avoids every slow call (factorize to codes, the rest in NumPy). Each run is a process of its own; the runs take turns,
+and the best of ``--repeats`` counts.
 """
 
 from __future__ import annotations

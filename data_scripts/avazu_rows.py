@@ -15,8 +15,9 @@ from raw_keys import LongValues, keys_of
 
 TIMES = ("hour", "weekday", "weekend")
 VALUES = (
-    *("C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category", "device_id"),
-    *("device_ip", "device_model", "device_type", "device_conn_type", "C14", "C15", "C16", "C17", "C18", "C19", "C20", "C21"),
+    *("C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category"),
+    *("device_id", "device_ip", "device_model", "device_type", "device_conn_type"),
+    *("C14", "C15", "C16", "C17", "C18", "C19", "C20", "C21"),
 )
 LAYOUT = Layout(b",", ("id", "click", "hour", *VALUES), frozenset(("click",)))
 HEADER = b",".join(name.encode() for name in LAYOUT.columns) + b"\n"
@@ -52,11 +53,11 @@ class AvazuRows:
         times = (lines.frame["hour"] + "00").str.to_datetime("%y%m%d%H%M", strict=False)
         times = times.set(lines.frame["hour"].str.len_bytes().fill_null(0) != 8, None)
         checks.reject("hour", times.is_null(), "not a time written YYMMDDHH")
-        keys = [keys_of(texts, self.long_values) for texts in (*_time_values(times), *(lines.frame[v] for v in VALUES))]
+        texts = [*_time_values(times), *(lines.frame[name] for name in VALUES)]
         rows = Rows(
             labels=lines.frame["click"].fill_null(0).to_numpy().astype(np.uint8),
             dense=(),
-            keys=tuple(keys),
+            keys=tuple(keys_of(column, self.long_values) for column in texts),
             days=times.dt.epoch("d").fill_null(0).to_numpy().astype(np.int32),
         )
         return ParsedBlock(rows.select(checks.keep()), in_line_order(bad, checks.bad_lines()), dropped)

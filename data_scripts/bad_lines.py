@@ -98,9 +98,8 @@ class LineReport:
         lines = []
         for file, counts in self.files.items():
             dropped = "".join(f", {count:,} dropped ({reason})" for reason, count in counts.dropped.items())
-            lines.append(
-                f"{file}: {counts.read:,} lines read, {counts.kept:,} kept{dropped}, {counts.skipped:,} bad lines skipped"
-            )
+            skipped = f"{counts.skipped:,} bad lines skipped"
+            lines.append(f"{file}: {counts.read:,} lines read, {counts.kept:,} kept{dropped}, {skipped}")
         lines += [f"  skipped {bad.file}, line {bad.line}: {bad.reason}" for bad in self.first_bad]
         if self.num_skipped > len(self.first_bad):
             lines.append(f"  ... all {self.num_skipped:,} are listed in {self.listing.name}")

@@ -1,16 +1,17 @@
-"""Prepare the Criteo display advertising data (Kaggle 2014 ``train.txt``; a day of the terabyte log has the same layout).
+"""Prepare the Criteo display advertising data.
 
     python data_scripts/criteo.py --raw train.txt --out data/criteo --min-count 2
     python data_scripts/criteo.py --sample 100000 --out data/sample
 
 A line is: label, 13 whole numbers I1..I13, 26 hexadecimal categories C1..C26, separated by tabs, no header; an empty
-field is a missing value. A dense feature is log(x + 1) of the number, log(x + 4) for I2 whose smallest published value
-is -3; what is smaller still is raised to 0 (-3 for I2) first, and missing gives 0.0. A missing category has id 0.
+field is a missing value (Kaggle 2014 ``train.txt``; the days of the terabyte log have the same layout). A dense feature
+is log(x + 1) of the number, with x below 0 raised to 0; for I2, which begins at -3, it is log(x + 4), with x below -3
+raised to -3. A missing number gives 0.0, a missing category id 0.
 
---bin-integers adds each number once more as a categorical feature I1_bin..I13_bin, with the bins floor(log2(x + 1)) and one
-for negative numbers, so that a model may learn any shape of its effect and tell missing (id 0) from 0.
+--bin-integers adds each number once more as a categorical feature I1_bin..I13_bin, with the bins floor(log2(x + 1))
+and one for negative numbers, so that a model may learn any shape of its effect and tell missing (id 0) from 0.
 
---sample ROWS needs no raw file: it writes a GENERATED one to OUT/raw/train.txt, in the same layout, and prepares that.
+--sample ROWS needs no raw file: it writes a GENERATED one to OUT/raw/train.txt, in the same layout, and prepares it.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Write a GENERATED file in Criteo's raw layout, with a signal that a model can learn.
 
-Category ids follow Zipf's law. The log-odds of a click are a sum of an effect of each value, of products of two-dimensional
-factors of neighbouring categories (which a linear model cannot see), and of a humped function of each whole number. Nothing
-in it is taken from Criteo's data.
+Category ids follow Zipf's law. The log-odds of a click are a sum of an effect of each value, of products of
+two-dimensional factors of neighbouring categories (which a linear model cannot see), and of a humped function of each
+whole number. Nothing in it is taken from Criteo's data.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def draw_signal(rng: np.random.Generator) -> Signal:
 
 def _fading(num_values: int) -> NDArray[np.float64]:
     """Return smaller scales for rarer values, which few rows could teach."""
-    return np.arange(1, num_values + 1) ** -0.25
+    return np.arange(1.0, num_values + 1) ** -0.25
 
 
 def write_sample(path: Path, num_rows: int, seed: int) -> None:
@@ -91,8 +92,12 @@ def zipf_ids(num_values: int, num_rows: int, rng: np.random.Generator) -> NDArra
 
 
 def _log_odds(ids: list[NDArray[np.int64]], numbers: NDArray[np.int64], signal: Signal) -> NDArray[np.float64]:
-    effects = sum(column[id_] for column, id_ in zip(signal.effects, ids, strict=True))
-    factors = [column[id_] for column, id_ in zip(signal.factors, ids, strict=True)]
-    pairs = sum((left * right).sum(1) for left, right in zip(factors[:-1], factors[1:], strict=True))
+    log_odds = np.full(numbers.shape[1], BIAS)
+    for column, chosen in zip(signal.effects, ids, strict=True):
+        log_odds += column[chosen]
+    factors = [column[chosen] for column, chosen in zip(signal.factors, ids, strict=True)]
+    for left, right in itertools.pairwise(factors):
+        log_odds += (left * right).sum(1)
     humps = np.exp(-((np.log(numbers + 1) - signal.centers[:, None]) ** 2)) - 0.5
-    return BIAS + effects + pairs + DENSE_SCALE * 2 * humps.sum(0)
+    log_odds += 2 * DENSE_SCALE * humps.sum(0)
+    return log_odds

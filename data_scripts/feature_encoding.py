@@ -33,7 +33,7 @@ class EncodingRule:
         if self.hash_bits is not None and not 1 <= self.hash_bits <= MAX_HASH_BITS:
             raise ValueError(f"--hash-bits must be in [1, {MAX_HASH_BITS}], got {self.hash_bits}.")
         if self.hash_bits is not None and self.min_count > 1:
-            raise ValueError("--hash-bits keeps no vocabulary, so --min-count cannot be applied; leave one of them out.")
+            raise ValueError("--hash-bits keeps no vocabulary, so --min-count cannot be applied; leave one out.")
 
 
 @dataclass(frozen=True)

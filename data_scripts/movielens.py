@@ -19,7 +19,8 @@ from preparation_arguments import fail, make_parser, make_rule, prepare_folder
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the script."""
-    parser = make_parser(__doc__ or "", "the folder with ratings.dat, users.dat and movies.dat", ("random", "rows", "day"))
+    raw_help = "the folder with ratings.dat, users.dat and movies.dat"
+    parser = make_parser(__doc__ or "", raw_help, ("random", "rows", "day"))
     parser.add_argument("--genres", action="store_true", help="add the multi-valued feature genres from movies.dat")
     parsed = parser.parse_args(arguments)
     if parsed.raw is None:

@@ -109,7 +109,8 @@ def _encode(
         write_feature_files(folder, name, encoded, dataset.long_values)
         return name, FeatureSummary(encoded.num_embeddings, encoded.num_values)
 
-    return dict(bar.track(ordered_map(encode, list(store.coded), rule.num_threads), len(store.coded), description="encoding"))
+    encoded = ordered_map(encode, list(store.coded), rule.num_threads)
+    return dict(bar.track(encoded, len(store.coded), description="encoding"))
 
 
 def _schema(
@@ -140,7 +141,9 @@ def _origin(file: RawFile) -> dict[str, object]:
 
 
 def _describe(splits: dict[str, dict[str, object]], encoded: dict[str, FeatureSummary]) -> list[str]:
-    lines = [f"{name}: {split['num_rows']:,} rows, label rate {_rate(split['label_rate'])}" for name, split in splits.items()]
+    lines = [
+        f"{name}: {split['num_rows']:,} rows, label rate {_rate(split['label_rate'])}" for name, split in splits.items()
+    ]
     num_embeddings = sum(summary.num_embeddings for summary in encoded.values())
     num_values = [summary.num_values for summary in encoded.values() if summary.num_values is not None]
     if num_values:

@@ -24,7 +24,8 @@ def write_feature_files(folder: Path, feature: str, encoded: EncodedFeature, lon
     _write(folder / "counts" / f"{feature}.parquet", {"id": pa.array(ids), "count": pa.array(encoded.counts)})
     if encoded.vocabulary is not None:
         values = pa.array(unpack(encoded.vocabulary.keys, long_values), pa.binary())
-        _write(folder / "vocabulary" / f"{feature}.parquet", {"id": pa.array(ids[1:]), "value": values.cast(pa.string())})
+        columns = {"id": pa.array(ids[1:]), "value": values.cast(pa.string())}
+        _write(folder / "vocabulary" / f"{feature}.parquet", columns)
 
 
 def _write(path: Path, columns: dict[str, pa.Array]) -> None:

@@ -28,7 +28,9 @@ class PreparedFolder:
         if self.out.exists() and not overwrite:
             raise ValueError(f"--out '{out}' exists; give another folder, or --overwrite to replace it.")
         if self.out.exists() and not _may_be_replaced(self.out):
-            raise ValueError(f"--overwrite: '{out}' is not a prepared folder (it has no schema.json); remove it yourself.")
+            raise ValueError(
+                f"--overwrite: '{out}' has no schema.json, so it is not a prepared folder; remove it yourself."
+            )
 
     def __enter__(self) -> Path:
         self.partial.mkdir(parents=True, exist_ok=True)

@@ -76,7 +76,7 @@ class RawFile:
             ValueError: The file is empty, or a line is longer than 16 MiB (not a text file).
         """
         with self.path.open("rb", buffering=0) as stream:
-            hashing = _HashingReader(stream, self.on_bytes)  # type: ignore[arg-type]
+            hashing = _HashingReader(stream, self.on_bytes)
             plain: BinaryIO = io.BufferedReader(hashing, block_bytes)
             if plain.peek(2)[:2] == GZIP_MAGIC:  # type: ignore[attr-defined]
                 plain = gzip.GzipFile(fileobj=plain)  # type: ignore[assignment]

@@ -107,33 +107,34 @@ def _parse(data: bytes, separator: bytes, layout: Layout, schema: dict[str, pl.D
     return pl.read_csv(data, separator=separator.decode(), has_header=False, schema=schema, quote_char=None)
 
 
-def _read_exactly(
-    data: bytes, separator: bytes, layout: Layout, unread: LineFrame
-) -> tuple[LineFrame, list[BadLine]]:
+def _read_exactly(data: bytes, separator: bytes, layout: Layout, unread: LineFrame) -> tuple[LineFrame, list[BadLine]]:
     """Judge each line, then each number of the lines that have the right shape."""
     good: list[int] = []
-    texts: list[str] = []
     bad: list[BadLine] = []
-    for place, line in enumerate(data.split(b"\n")[:-1]):
+    lines = data.split(b"\n")[:-1]
+    for place, line in enumerate(lines):
         complaint = _complaint(line, separator, layout)
         if complaint is None:
             good.append(place)
-            texts.append(line.decode(layout.encoding))
         else:
             bad.append(BadLine(unread.file, int(unread.lines[place]), complaint))
-    text = "".join(f"{line}\n" for line in texts).encode()
-    strings = _parse(text, separator, layout, dict.fromkeys(layout.columns, pl.String()))
-    rows = LineFrame(unread.file, strings, unread.lines[good])
+    text = b"".join(lines[place] + b"\n" for place in good).decode(layout.encoding)
+    texts = _parse(text.encode(), separator, layout, dict.fromkeys(layout.columns, pl.String()))
+    rows, bad_numbers = _to_numbers(LineFrame(unread.file, texts, unread.lines[good]), layout)
+    return rows, bad + bad_numbers
+
+
+def _to_numbers(rows: LineFrame, layout: Layout) -> tuple[LineFrame, list[BadLine]]:
+    """Turn the texts of number columns into numbers as the CSV reader does: leading spaces do not count."""
     checks = RowChecks(rows)
-    stripped = pl.col(*layout.numbers).str.strip_chars_start(" ").replace("", None) if layout.numbers else []
-    fields = strings.select(stripped)
-    numbers = fields.with_columns(pl.all().cast(pl.Int64, strict=False))
-    for name in layout.columns:
-        if name in layout.numbers:
-            checks.reject(name, numbers[name].is_null() & fields[name].is_not_null(), "not a whole number")
+    numbers = {}
+    for name in (column for column in layout.columns if column in layout.numbers):
+        texts = rows.frame[name].str.strip_chars_start(" ").replace("", None)
+        numbers[name] = texts.cast(pl.Int64, strict=False)
+        checks.reject(name, numbers[name].is_null() & texts.is_not_null(), "not a whole number")
     keep = checks.keep()
-    frame = strings.with_columns(numbers).filter(pl.Series(keep, dtype=pl.Boolean))
-    return LineFrame(rows.file, frame, rows.lines[keep]), bad + checks.bad_lines()
+    frame = rows.frame.with_columns(**numbers).filter(pl.Series(keep, dtype=pl.Boolean))
+    return LineFrame(rows.file, frame, rows.lines[keep]), checks.bad_lines()
 
 
 def _complaint(line: bytes, separator: bytes, layout: Layout) -> str | None:
@@ -154,4 +155,3 @@ def _complaint(line: bytes, separator: bytes, layout: Layout) -> str | None:
 def in_line_order(*bad: list[BadLine]) -> list[BadLine]:
     """Return the bad lines of one block in file order."""
     return sorted((line for lines in bad for line in lines), key=lambda line: line.line)
-

@@ -1,8 +1,8 @@
 """A 64-bit key for each categorical value, without a Python object per value.
 
-Up to eight bytes, the key is the value itself: its UTF-8 bytes, zero-padded, first byte lowest. A longer value gets a key
-whose top byte is 0xFF, which no UTF-8 text contains, over 56 bits of its BLAKE2 digest; ``LongValues`` remembers it and
-refuses two values with one digest. Key 0 is the missing value.
+Up to eight bytes, the key is the value itself: its UTF-8 bytes, zero-padded, first byte lowest. A longer value gets a
+key whose top byte is 0xFF, which no UTF-8 text contains, over 56 bits of its BLAKE2 digest; ``LongValues`` remembers
+it and refuses two values with one digest. Key 0 is the missing value.
 """
 
 from __future__ import annotations

@@ -94,6 +94,6 @@ def _split_of_days(rule: SplitRule, store: RowStore) -> dict[int, int]:
     missing = [name for number, name in enumerate(SPLITS) if rule.fractions[number] > 0 and number not in splits]
     if missing:
         raise ValueError(
-            f"--split day: the rows are of {len(days)} day(s), and {', '.join(missing)} would get none; use --split random."
+            f"--split day: the rows are of {len(days)} day(s), {', '.join(missing)} would get none; use --split random."
         )
     return dict(zip(days, splits, strict=True))

@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 from raw_dataset import Feature, Rows
 from raw_keys import KeyCodes, Keys
 
+Scalar = TypeVar("Scalar", bound=np.generic)
 
-class ArrayFile:
+
+class ArrayFile(Generic[Scalar]):
     """A one-dimensional array in a file: appended to in blocks of any length, read back by block."""
 
-    def __init__(self, path: Path, dtype: DTypeLike) -> None:
+    def __init__(self, path: Path, scalar: type[Scalar]) -> None:
         self.path = path
-        self.dtype = np.dtype(dtype)
+        self.dtype = np.dtype(scalar)
         self.ends = [0]
         self._stream = path.open("wb", buffering=0)
 
-    def append(self, values: NDArray[np.generic]) -> None:
+    def append(self, values: NDArray[Any]) -> None:
         """Write ``values`` as the next block."""
         self._stream.write(np.ascontiguousarray(values, dtype=self.dtype).data)
         self.ends.append(self.ends[-1] + len(values))
 
-    def read(self, block: int) -> NDArray[np.generic]:
+    def read(self, block: int) -> NDArray[Scalar]:
         """Return the values of a block, in memory of their own."""
         start, stop = self.ends[block : block + 2]
         return np.fromfile(self.path, self.dtype, stop - start, offset=start * self.dtype.itemsize)

@@ -31,8 +31,9 @@ class Vocabulary:
 
     def ids(self, keys: Keys) -> NDArray[np.int32]:
         """Return the id of each key."""
-        places = pc.index_in(pa.array(keys), value_set=pa.array(self.keys))
-        return places.fill_null(-1).to_numpy() + np.int32(1)
+        places = pc.index_in(pa.array(keys), value_set=pa.array(self.keys)).fill_null(-1)
+        ids: NDArray[np.int32] = places.to_numpy() + np.int32(1)
+        return ids
 
 
 def count_keys(blocks: Iterable[tuple[Keys, NDArray[np.int64]]]) -> tuple[Keys, NDArray[np.int64]]:
@@ -53,9 +54,7 @@ def _sum(parts: list[tuple[Keys, NDArray[np.int64]]]) -> tuple[Keys, NDArray[np.
     return coded.dictionary, counts
 
 
-def build_vocabulary(
-    keys: Keys, counts: NDArray[np.int64], min_count: int, long_values: LongValues
-) -> Vocabulary:
+def build_vocabulary(keys: Keys, counts: NDArray[np.int64], min_count: int, long_values: LongValues) -> Vocabulary:
     """Keep the keys seen at least ``min_count`` times, by falling count; ties in the order of their bytes."""
     kept = (counts >= min_count) & (keys != MISSING)
     keys, counts = keys[kept], counts[kept]

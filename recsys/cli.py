@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 from recsys.suggestions import explain
@@ -33,7 +34,10 @@ def main(args: Sequence[str] | None = None) -> None:
         _check_files(arguments)
         run(args)
     except (ValueError, FileNotFoundError) as error:
-        sys.exit(_fail(explain(str(error))))
+        mistake = _mistake(error)
+        if mistake is None:
+            raise
+        sys.exit(_fail(explain(str(mistake))))
 
 
 def run(arguments: Sequence[str] | None) -> LightningCLI:
@@ -50,6 +54,15 @@ def run(arguments: Sequence[str] | None) -> LightningCLI:
         return RecsysCLI.launch(arguments)
     except ArgumentError as error:
         raise ValueError(str(error)) from error
+
+
+def _mistake(error: BaseException | None) -> BaseException | None:
+    """The error of this package, which tells a user of a mistake, among those that led to this one; else None."""
+    while error is not None:
+        if Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parent):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _unknown_command(arguments: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ def doctor() -> int:
     for problem in found:
         print(f"PROBLEM       {problem}")
     if found:
-        print(f"mend it with\n  {mending_command(device)}")
+        print(f"mend it with\n  {mending_command(versions, device)}")
         return 1
     print("the trio matches")
     return 0

@@ -2,7 +2,10 @@
 
 The set-up runs this file by its path before anything is installed, so it imports the standard library alone:
 
-    .venv/bin/python recsys/environment.py install [--device cpu|cuda] [--index URL] [--torch-index URL]
+    .venv/bin/python -P recsys/environment.py install [--device cpu|cuda] [--index URL] [--torch-index URL]
+
+`pip check` afterwards names two requirements of torchrec, both on purpose: it asks for fbgemm-gpu by that name, which the
+CPU build does not carry, and for one old release of torchmetrics, of which it uses what the newer ones still have.
 """
 
 from __future__ import annotations
@@ -45,8 +48,12 @@ def _version(name: str) -> str | None:
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA driver is at work on this machine."""
-    return shutil.which("nvidia-smi") is not None or Path("/proc/driver/nvidia/version").exists()
+    """Whether an NVIDIA driver is at work on this machine and sees a GPU."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return any(Path("/dev").glob("nvidia[0-9]*"))
+    listing = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
+    return listing.returncode == 0 and "GPU " in listing.stdout
 
 
 def problems(versions: Versions) -> list[str]:
@@ -73,14 +80,12 @@ def _minor(version: str) -> tuple[str, ...]:
     return tuple(version.split("+")[0].split(".")[:2])
 
 
-def mending_command(device: str, python: str = sys.executable) -> str:
-    """One command line that puts the matching trio in place."""
-    remove, keep = ("fbgemm-gpu", "fbgemm-gpu-cpu") if device == "cpu" else ("fbgemm-gpu-cpu", "fbgemm-gpu")
-    pip = f"{python} -m pip"
-    return (
-        f"{pip} uninstall -y {remove} && {pip} install --force-reinstall --no-deps "
-        f"torch=={TORCH} {keep}=={FBGEMM} torchrec=={TORCHREC}"
-    )
+def mending_command(versions: Versions, device: str) -> str:
+    """One command line that puts in place what is missing or does not match."""
+    command = f"{sys.executable} -P {Path(__file__).resolve()} install --device {device}"
+    if versions.lightning is None:
+        command += f' && {sys.executable} -m pip install "recsys-tables[train]"'
+    return command
 
 
 def install(device: str, index: str | None, torch_index: str | None) -> None:
@@ -90,26 +95,38 @@ def install(device: str, index: str | None, torch_index: str | None) -> None:
         subprocess.CalledProcessError: if pip fails.
     """
     options = ["--index-url", index] if index else []
-    _install_torch(device, options, torch_index)
-    fbgemm = "fbgemm-gpu-cpu" if device == "cpu" else "fbgemm-gpu"
-    _pip([*options, f"fbgemm-gpu-cpu=={FBGEMM}" if device == "cpu" else f"{fbgemm}=={FBGEMM}", *TORCHREC_REQUIREMENTS])
-    _pip([*options, "--no-deps", f"torchrec=={TORCHREC}"])
+    wanted, other = ("fbgemm-gpu-cpu", "fbgemm-gpu") if device == "cpu" else ("fbgemm-gpu", "fbgemm-gpu-cpu")
+    if _version(other):  # both own the same folder: removing one breaks the other
+        _pip("uninstall", "--yes", wanted, other)
+    _install_torch(device, ["--index-url", torch_index] if torch_index else options)
+    _pip("install", *options, f"{wanted}=={FBGEMM}", *TORCHREC_REQUIREMENTS)
+    _pip("install", *options, "--no-deps", f"torchrec=={TORCHREC}")
 
 
-def _install_torch(device: str, options: list[str], torch_index: str | None) -> None:
-    """Prefer the CPU build, a tenth of the size, where an index offers one."""
-    options = ["--index-url", torch_index] if torch_index else options
-    if device == "cpu" and _pip([*options, f"torch=={TORCH}+cpu"], check=False) == 0:
-        return
-    if device == "cpu":
-        print(f"no index offers torch {TORCH}+cpu; installing the plain build")
-    _pip([*options, f"torch=={TORCH}"])
+def _install_torch(device: str, options: list[str]) -> None:
+    """On the CPU prefer torch's CPU build, a tenth of the size, where an index offers one."""
+    if device == "cuda":
+        _pip("install", *options, f"torch=={TORCH},!={TORCH}+cpu")
+    elif not _pip("install", *options, f"torch=={TORCH}+cpu", may_be_missing=True):
+        print(f"no index offers torch {TORCH}+cpu: installing the larger build with CUDA, which runs here as well")
+        _pip("install", *options, f"torch=={TORCH}")
 
 
-def _pip(arguments: list[str], check: bool = True) -> int:
-    command = [sys.executable, "-m", "pip", "install", "--quiet", *arguments]
-    print("pip install", *arguments, flush=True)
-    return subprocess.run(command, check=check, stderr=None if check else subprocess.DEVNULL).returncode
+def _pip(*arguments: str, may_be_missing: bool = False) -> bool:
+    """Run pip quietly; False if no index offers what was asked for and that is allowed.
+
+    Raises:
+        subprocess.CalledProcessError: on any other failure of pip, whose message is shown.
+    """
+    print("pip", *arguments, flush=True)
+    command = [sys.executable, "-m", "pip", *arguments, "--quiet"]
+    result = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
+    if result.returncode and may_be_missing and "No matching distribution" in result.stderr:
+        return False
+    if result.returncode:
+        print(result.stderr, file=sys.stderr)
+    result.check_returncode()
+    return True
 
 
 def main() -> None:
@@ -122,7 +139,10 @@ def main() -> None:
     arguments = parser.parse_args()
     device = arguments.device or ("cuda" if has_gpu() else "cpu")
     print(f"device: {device}")
-    install(device, arguments.index or None, arguments.torch_index or None)
+    try:
+        install(device, arguments.index, arguments.torch_index)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"error: pip failed (exit code {error.returncode}); its message stands above")
 
 
 if __name__ == "__main__":

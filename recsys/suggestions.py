@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+_SECTIONS = ("seed_everything", "model", "data", "trainer", "ckpt_path")
+
 
 def explain(message: str, word: str | None = None, known: Sequence[str] = ()) -> str:
     """The message with "did you mean" and the words that exist.
@@ -15,9 +17,6 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
     """
     if word is not None:
         return _suggest(message, word, known, known)
-    folder = re.search(r"data folder '.*?' .*?; make it with\s+.*", message)
-    if folder:
-        return folder.group(0)
     option = re.search(r"[Oo]ption '([\w.]+)' is not accepted", message)
     if option:
         rejected = option.group(1).split(".")[-1]
@@ -25,6 +24,10 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
         accepted = _parameters(owner.group(1)) if owner else []
         everywhere = sorted({name for kind in _classes() for name in _parameters(kind)})
         return _suggest(f"'{rejected}' is not an argument here", rejected, [*accepted, *everywhere], accepted)
+    section = re.search(r"does not accept option '(trainer\.)?(\w+)", message)
+    if section:
+        known = _parameters("Trainer") if section.group(1) else _SECTIONS
+        return _suggest(f"'{section.group(2)}' is not a key here", section.group(2), known, known)
     name = re.search(r"path string: (\w+)|has no attribute '(\w+)'", message)
     if name:
         rejected = name.group(1) or name.group(2)

@@ -95,8 +95,12 @@ class FbgemmStore(Store):
             if self._offsets.numel() < rows.numel() + 1 or self._offsets.dtype != rows.dtype:
                 self._offsets = torch.arange(rows.numel() + 1, dtype=rows.dtype, device=rows.device)
             offsets = self._offsets[: rows.numel() + 1]
-        answer: Tensor = self._kernel[0](rows, offsets)
-        return answer
+        if not torch.is_inference_mode_enabled():
+            answer: Tensor = self._kernel[0](rows, offsets)
+            return answer
+        # The CPU kernel is registered with autograd alone, which inference mode leaves out.
+        with torch.inference_mode(False), torch.no_grad():
+            return self._kernel[0](rows.clone(), offsets.clone())
 
     def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """See Store."""

@@ -39,7 +39,7 @@ class CTRTask(LightningModule):
         assign: for each entry, the features that use it, by name or pattern; the others use "default".
         exact_up_to: features with at most this many ids keep a FullTable, unless `assign` names them.
         table_options: optimizer, freezing and initial rows of an entry.
-        table_optimizer: of all rows without an optimizer of their own.
+        table_optimizer: of all rows without an optimizer of their own; by default RowWiseAdagrad at rate 0.05.
         optimizer: of all dense parameters.
         embedding_dropout: fraction of embedding values set to zero while training, in [0, 1).
         warmup_steps: steps of linear warm-up, for rows and dense parameters alike.
@@ -60,7 +60,7 @@ class CTRTask(LightningModule):
         assign: dict[str, list[str]] | None = None,
         exact_up_to: int = 0,
         table_options: dict[str, TableOptions] | None = None,
-        table_optimizer: TableOptimizer = RowWiseAdagrad(learning_rate=0.05),  # noqa: B008 (frozen)
+        table_optimizer: TableOptimizer | None = None,
         optimizer: OptimizerFactory = torch.optim.Adam,
         embedding_dropout: float = 0.0,
         warmup_steps: int = 0,
@@ -87,7 +87,8 @@ class CTRTask(LightningModule):
         self._options = table_options or {}
         columns = [column for column in schema.columns if column.kind != "dense"]
         assign_features(columns, list(self._tables), self._assign, exact_up_to)
-        self._table_optimizer = table_optimizer
+        # No default in the signature: a parser would carry its settings over to another class.
+        self._table_optimizer = table_optimizer or RowWiseAdagrad(learning_rate=0.05)
         self._optimizer = optimizer
         self._embedding_dropout = embedding_dropout
         self._warmup_steps = warmup_steps
