@@ -94,13 +94,13 @@ class RawFile:
             data = rest + chunk
             end = data.rfind(b"\n") + 1
             rest = data[end:]
-            if len(rest) > MAX_LINE_BYTES:
-                raise ValueError(f"{self.path.name}, line {line}: over {MAX_LINE_BYTES} bytes without a newline.")
             if end:
                 data = _unix_newlines(data[:end])
                 num_lines = count_byte(data, b"\n")
                 yield RawBlock(self.path.name, line, data, num_lines)
                 line += num_lines
+            if len(rest) > MAX_LINE_BYTES:
+                raise ValueError(f"{self.path.name}, line {line}: over {MAX_LINE_BYTES} bytes without a newline.")
         if damage is not None:
             yield RawBlock(self.path.name, line, b"", 1, damage)
         elif rest:

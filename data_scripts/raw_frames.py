@@ -121,7 +121,7 @@ def _read_exactly(data: bytes, separator: bytes, layout: Layout, unread: LineFra
     text = b"".join(lines[place] + b"\n" for place in good).decode(layout.encoding)
     texts = _parse(text.encode(), separator, layout, dict.fromkeys(layout.columns, pl.String()))
     rows, bad_numbers = _to_numbers(LineFrame(unread.file, texts, unread.lines[good]), layout)
-    return rows, bad + bad_numbers
+    return rows, in_line_order(bad, bad_numbers)
 
 
 def _to_numbers(rows: LineFrame, layout: Layout) -> tuple[LineFrame, list[BadLine]]:

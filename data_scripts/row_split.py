@@ -20,7 +20,8 @@ class SplitRule:
 
     Attributes:
         by: ``rows`` cuts the row order; ``random`` draws for each row on its own, so the fractions hold on average;
-            ``day`` gives whole days in time order to the split where the middle of the day's rows falls.
+            ``day`` gives whole days in time order to the split where the middle of the day's rows falls, and at least
+            one day to each split whose fraction is not 0.
         fractions: Of train, val and test; they sum to 1.
         seed: Of the random draw.
     """
@@ -90,10 +91,11 @@ def _split_of_days(rule: SplitRule, store: RowStore) -> dict[int, int]:
     days = sorted(num_rows)
     counts = np.array([num_rows[day] for day in days])
     middle = (np.cumsum(counts) - counts / 2) / store.num_rows
-    splits = _place(middle, rule.fractions).tolist()
-    missing = [name for number, name in enumerate(SPLITS) if rule.fractions[number] > 0 and number not in splits]
-    if missing:
+    _, for_val, for_test = (int(fraction > 0) for fraction in rule.fractions)
+    val_end = min(int(np.count_nonzero(middle < sum(rule.fractions[:2]))), len(days) - for_test)
+    train_end = min(int(np.count_nonzero(middle < rule.fractions[0])), val_end - for_val)
+    if train_end < 1:
         raise ValueError(
-            f"--split day: the rows are of {len(days)} day(s), {', '.join(missing)} would get none; use --split random."
+            f"--split day: the rows are of {len(days)} day(s), too few for the splits; use --split random."
         )
-    return dict(zip(days, splits, strict=True))
+    return {day: int(place >= train_end) + int(place >= val_end) for place, day in enumerate(days)}

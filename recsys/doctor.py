@@ -22,8 +22,10 @@ def doctor() -> int:
     print(f"device        {device}")
     found = problems(versions)
     if versions.torch:
-        _print_cpu()
-        found += [f"'import {name}' fails: {reason}" for name in _IMPORTS if (reason := _import_failure(name))]
+        failures = {name: reason for name in _IMPORTS if (reason := _import_failure(name))}
+        found += [f"'import {name}' fails: {reason}" for name, reason in failures.items()]
+        if "torch" not in failures:
+            _print_compute()
     for problem in found:
         print(f"PROBLEM       {problem}")
     if found:
@@ -40,9 +42,10 @@ def has_bf16_hardware() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _print_cpu() -> None:
+def _print_compute() -> None:
     import torch
 
+    print(f"torch.cuda    {torch.version.cuda or 'not built in'}, GPU usable: {torch.cuda.is_available()}")
     bf16 = "yes" if has_bf16_hardware() else "no: train in 32-true"
     print(f"cpu           {torch.backends.cpu.get_cpu_capability()}, bf16 hardware: {bf16}")
     print(f"threads       {torch.get_num_threads()}, OMP_WAIT_POLICY={os.environ.get('OMP_WAIT_POLICY', 'unset')}")

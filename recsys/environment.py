@@ -4,8 +4,8 @@ The set-up runs this file by its path before anything is installed, so it import
 
     .venv/bin/python -P recsys/environment.py install [--device cpu|cuda] [--index URL] [--torch-index URL]
 
-`pip check` afterwards names two requirements of torchrec, both on purpose: it asks for fbgemm-gpu by that name, which the
-CPU build does not carry, and for one old release of torchmetrics, of which it uses what the newer ones still have.
+Afterwards `pip check` names two requirements of torchrec, both unmet on purpose: it asks for fbgemm-gpu by that name,
+which the CPU build does not carry, and for one old release of torchmetrics, whose newer releases serve it as well.
 """
 
 from __future__ import annotations
@@ -73,6 +73,8 @@ def problems(versions: Versions) -> list[str]:
         found.append("fbgemm-gpu and fbgemm-gpu-cpu are both installed and overwrite each other's files.")
     elif _minor(fbgemm[0]) != _minor(FBGEMM):
         found.append(f"fbgemm {fbgemm[0]} is installed; torch {TORCH} pairs with fbgemm {FBGEMM}.")
+    if versions.fbgemm_cuda and (versions.torch or "").endswith("+cpu"):
+        found.append(f"fbgemm-gpu is built for CUDA, but torch {versions.torch} is not.")
     return found
 
 

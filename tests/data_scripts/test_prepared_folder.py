@@ -23,9 +23,13 @@ def test_appears_at_the_end(tmp_path):
 
 
 def test_an_error_leaves_nothing(tmp_path):
-    with pytest.raises(KeyboardInterrupt), PreparedFolder(tmp_path / "out", overwrite=False) as folder:
-        (folder / "half").write_text("")
-        raise KeyboardInterrupt
+    def interrupted_run() -> None:
+        with PreparedFolder(tmp_path / "out", overwrite=False) as folder:
+            (folder / "half").write_text("")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_run()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -44,7 +48,7 @@ def test_an_existing_folder_is_an_error_unless_overwritten(tmp_path):
 def test_overwrite_spares_other_folders(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(ValueError, match="has no schema.json"):
+    with pytest.raises(ValueError, match=r"has no schema\.json"):
         PreparedFolder(tmp_path / "home", overwrite=True)
 
 

@@ -46,12 +46,28 @@ def test_random_fractions(tmp_path):
 
 
 def test_by_day_takes_whole_days_in_time_order(tmp_path):
-    store = make_store(tmp_path, [[9, 3, 4, 5], [1, 2, 6, 7], [8, 10, 10]])
+    store = make_store(tmp_path, [[9, 3, 4, 5], [1, 2, 6, 7], [8, 10]])
     assign_splits(SplitRule("day", (0.8, 0.1, 0.1)), store)
-    assert splits_of(store) == [1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 2]
+    assert splits_of(store) == [1, 0, 0, 0, 0, 0, 0, 0, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("days", "fractions", "expected"),
+    [
+        ([1, 2, 3], (0.8, 0.1, 0.1), [0, 1, 2]),
+        ([1, 1, 1, 1, 2, 3], (0.1, 0.1, 0.8), [0, 0, 0, 0, 1, 2]),
+        ([1, 2, 3, 4], (0.5, 0.5, 0), [0, 0, 1, 1]),
+        ([1, 2, 2, 2, 2, 2], (0.5, 0, 0.5), [0, 2, 2, 2, 2, 2]),
+        ([4], (1, 0, 0), [0]),
+    ],
+)
+def test_by_day_every_split_that_is_to_have_rows_has_a_day(tmp_path, days, fractions, expected):
+    store = make_store(tmp_path, [days])
+    assign_splits(SplitRule("day", fractions), store)
+    assert splits_of(store) == expected
 
 
 def test_too_few_days(tmp_path):
     store = make_store(tmp_path, [[1, 1, 2, 2]])
-    with pytest.raises(ValueError, match=r"the rows are of 2 day\(s\), val would get none"):
+    with pytest.raises(ValueError, match=r"the rows are of 2 day\(s\), too few for the splits; use --split random"):
         assign_splits(SplitRule("day", (0.5, 0.1, 0.4)), store)

@@ -1,0 +1,114 @@
+"""The command line: every config parses, builds and trains; mistakes are named."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recsys.cli import main
+from recsys.lightning_cli import RecsysCLI
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+EXPERIMENTS = sorted(path.name for path in CONFIGS.glob("*.yaml"))
+OVERRIDES = sorted(path.name for path in (CONFIGS / "tables").glob("*.yaml"))
+
+
+def arguments(prepared, folder, config, *more):
+    """A command on the small prepared folder; the demo names columns of its own sample."""
+    swap = [f"--data.init_args.path={prepared}", "--data.init_args.batch_size=64"]
+    swap += [f"--trainer.default_root_dir={folder}", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+    if config == "demo.yaml":
+        swap += ["--model.init_args.assign={large: [C3]}"]
+    return ["-c", str(CONFIGS / config), *more, *swap]
+
+
+@pytest.mark.parametrize("config", EXPERIMENTS)
+def test_every_experiment_takes_two_steps(prepared, tmp_path, config):
+    cli = RecsysCLI.launch(["fit", *arguments(prepared, tmp_path, config), "--trainer.fast_dev_run=2"])
+    assert cli.trainer.global_step == 2
+
+
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_every_override_swaps_the_tables_and_takes_two_steps(prepared, tmp_path, override):
+    more = ["-c", str(CONFIGS / "tables" / override)]
+    cli = RecsysCLI.launch(["fit", *arguments(prepared, tmp_path, "criteo.yaml", *more), "--trainer.fast_dev_run=2"])
+    entry = yaml.safe_load((CONFIGS / "tables" / override).read_text())["model"]["init_args"]["tables"]["default"]
+    wanted = entry if isinstance(entry, str) else entry["class_path"]
+    assert type(cli.model.collection.table("C3")).__name__ == wanted
+    assert type(cli.model.collection.table("C1")).__name__ == "FullTable", "8 ids stay exact"
+
+
+def test_fit_then_validate_test_and_predict(prepared, tmp_path):
+    cli = RecsysCLI.launch(["fit", *arguments(prepared, tmp_path, "criteo.yaml"), "--trainer.max_epochs=1"])
+    assert (Path(cli.trainer.log_dir) / "config.yaml").exists()
+    assert list(tmp_path.rglob("metrics.csv"))
+    assert list(tmp_path.rglob("events.out.tfevents*"))
+    checkpoint = cli.trainer.checkpoint_callback.best_model_path
+    for command in ("validate", "test", "predict"):
+        RecsysCLI.launch([command, *arguments(prepared, tmp_path, "criteo.yaml"), f"--ckpt_path={checkpoint}"])
+    assert (tmp_path / "predictions.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "messages"),
+    [
+        (["--model.init_args.embeding_dim=8"], ["'embeding_dim' is not an argument", "did you mean 'embedding_dim'?"]),
+        (["--model.init_args.model.class_path=DepFM"], ["no class 'DepFM'", "did you mean 'DeepFM'?"]),
+        (["--model.init_args.tables.default=HashTabel"], ["no class 'HashTabel'", "did you mean 'HashTable'?"]),
+        (["--model.init_args.assign={defalt: [C1]}"], ["'defalt', which is not in tables", "did you mean 'default'?"]),
+        (["--data.init_args.path=no/criteo"], ["'no/criteo' does not exist", "python data_scripts/criteo.py --raw"]),
+    ],
+)
+def test_a_mistake_ends_with_what_was_meant(prepared, tmp_path, capsys, changes, messages):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *arguments(prepared, tmp_path, "criteo.yaml"), *changes])
+    assert stop.value.code == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    for message in messages:
+        assert message in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modle: {class_path: CTRTask}", "'modle' is not a key here; did you mean 'model'?"),
+        ("trainer: {max_epoch: 3}", "'max_epoch' is not a key here; did you mean 'max_epochs'?"),
+        ("trainer: {max_epochs: [3", "Problems parsing config"),
+    ],
+)
+def test_a_misspelt_section_of_a_file_is_named(tmp_path, capsys, text, message):
+    (tmp_path / "override.yaml").write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "-c", str(CONFIGS / "criteo.yaml"), "-c", str(tmp_path / "override.yaml")])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_error_from_elsewhere_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(RecsysCLI, "launch", lambda arguments: int("no number"))
+    with pytest.raises(ValueError, match="invalid literal"):
+        main(["fit"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fitt"], "unknown command 'fitt'; did you mean 'fit'?"),
+        (["fit", "-c", str(CONFIGS / "crite.yaml")], "criteo.yaml'?"),
+        ([], "usage: recsys"),
+    ],
+)
+def test_a_wrong_command_or_file_is_named(capsys, words, message):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_doctor_runs():
+    result = subprocess.run([sys.executable, "-m", "recsys", "doctor"], capture_output=True, text=True, check=False)
+    assert "torchrec" in result.stdout
+    assert result.returncode == 0, result.stdout
