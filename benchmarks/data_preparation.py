@@ -2,11 +2,15 @@
 
     python benchmarks/data_preparation.py --rows 1000000
     python benchmarks/data_preparation.py --rows 10000000 --source train.txt --repeats 1
+    python benchmarks/data_preparation.py --engines
 
 The raw file is made by repeating ``--source`` (by default 100,000 generated lines) and replacing 5 % of the fields of
 each repetition. Two pandas scripts: one as pandas is usually written (value_counts, isin, factorize) and one that
 avoids every slow call (factorize to codes, the rest in NumPy). Each run is a process of its own; the runs take turns,
 and the best of ``--repeats`` counts.
+
+--engines compares Polars and PyArrow instead, step by step on one block: why data_scripts/raw_frames.py parses with
+Polars and numbers 64-bit keys with PyArrow.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +98,55 @@ def lean_ids(column, num_train: int) -> np.ndarray:
     return ids[codes]
 
 
+def compare_engines(raw: Path) -> None:
+    """Print the processor time per million rows of each way to parse a block and to number its categories."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    data = raw.read_bytes()[: 16 << 20]
+    data = data[: data.rfind(b"\n") + 1]
+    schema = {name: pl.String() if name in CATEGORIES else pl.Int64() for name in COLUMNS}
+    options = {"separator": "\t", "has_header": False, "quote_char": None}
+    arrow_types = {name: pa.string() if name in CATEGORIES else pa.int64() for name in COLUMNS}
+
+    def arrow_csv(types: dict[str, pa.DataType]) -> pa.Table:
+        read, parse = csv.ReadOptions(column_names=COLUMNS), csv.ParseOptions(delimiter="\t", quote_char=False)
+        return csv.read_csv(pa.BufferReader(data), read, parse, csv.ConvertOptions(column_types=types))
+
+    frame, table = pl.read_csv(data, schema=schema, **options), arrow_csv(arrow_types).combine_chunks()
+    keys = [
+        pa.array(frame[name].str.to_integer(base=16).cast(pl.UInt64).fill_null(0).to_numpy()) for name in CATEGORIES
+    ]
+    ways = {
+        "parse: Polars": lambda: pl.read_csv(data, schema=schema, **options),
+        "parse: PyArrow": lambda: arrow_csv(arrow_types),
+        "number strings: Polars categorical": lambda: [
+            frame[name].cast(pl.Categorical(pl.Categories.random())).to_physical() for name in CATEGORIES
+        ],
+        "number strings: PyArrow dictionary": lambda: [table[name].chunk(0).dictionary_encode() for name in CATEGORIES],
+        "number 64-bit keys: Polars group_by and join": lambda: [_polars_codes(column) for column in keys],
+        "number 64-bit keys: PyArrow dictionary": lambda: [column.dictionary_encode() for column in keys],
+    }
+    for name, way in ways.items():
+        print(f"{name:46s} {processor_seconds(way) / len(frame) * 1e6:6.2f} s of processor time per million rows")
+
+
+def _polars_codes(keys) -> pl.DataFrame:
+    frame = pl.DataFrame({"key": keys})
+    counted = frame.group_by("key").len().with_row_index("code")
+    return frame.join(counted, on="key", how="left", maintain_order="left")
+
+
+def processor_seconds(way: Callable[[], object], repeats: int = 7) -> float:
+    """Return the best of some runs, all threads together."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.process_time()
+        way()
+        seconds.append(time.process_time() - start)
+    return min(seconds)
+
+
 def measure(command: list[str], out: Path) -> tuple[float, float, float]:
     """Run a command; return its wall seconds, processor seconds and peak resident GiB."""
     shutil.rmtree(out, ignore_errors=True)
@@ -133,6 +187,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--source", type=Path, help="a raw Criteo file to repeat; default: generated lines")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--engines", action="store_true", help="compare Polars and PyArrow on one block")
     parser.add_argument("--raw", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--pandas", choices=["usual", "lean"], help=argparse.SUPPRESS)
@@ -147,6 +202,9 @@ def main() -> None:
             sample = [str(ROOT / "data_scripts" / "criteo.py"), "--sample", "100000", "--out", str(folder / "sample")]
             subprocess.run([sys.executable, *sample], check=True, capture_output=True)
             source = folder / "sample" / "raw" / "train.txt"
+        if arguments.engines:
+            compare_engines(source)
+            return
         make_raw(source, folder / "train.txt", arguments.rows)
         compare(folder / "train.txt", folder, arguments.rows, arguments.repeats)
 

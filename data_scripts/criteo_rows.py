@@ -51,8 +51,9 @@ class CriteoRows:
 
 def dense_values(frame: pl.DataFrame) -> tuple[NDArray[np.float32], ...]:
     """Return log(x + 1 - smallest) of each whole number x, raised to the smallest first; 0 where missing."""
-    logs = frame.select(
-        (pl.col(name).clip(lower_bound=smallest) - smallest + 1).cast(pl.Float32).log().fill_null(0.0)
-        for name, smallest in SMALLEST.items()
-    )
-    return tuple(logs[name].to_numpy() for name in INTEGERS)
+    return tuple(_log(frame[name], smallest) for name, smallest in SMALLEST.items())
+
+
+def _log(numbers: pl.Series, smallest: int) -> NDArray[np.float32]:
+    values = numbers.fill_null(smallest).to_numpy().astype(np.float32)
+    return np.log(np.maximum(values, np.float32(smallest)) + np.float32(1 - smallest))

@@ -92,10 +92,11 @@ def _split_of_days(rule: SplitRule, store: RowStore) -> dict[int, int]:
     counts = np.array([num_rows[day] for day in days])
     middle = (np.cumsum(counts) - counts / 2) / store.num_rows
     _, for_val, for_test = (int(fraction > 0) for fraction in rule.fractions)
-    val_end = min(int(np.count_nonzero(middle < sum(rule.fractions[:2]))), len(days) - for_test)
-    train_end = min(int(np.count_nonzero(middle < rule.fractions[0])), val_end - for_val)
-    if train_end < 1:
+    if len(days) < 1 + for_val + for_test:
         raise ValueError(
             f"--split day: the rows are of {len(days)} day(s), too few for the splits; use --split random."
         )
+    num_before = [int(np.count_nonzero(middle < total)) for total in np.cumsum(rule.fractions[:2])]
+    train_end = min(max(num_before[0], 1), len(days) - for_val - for_test)
+    val_end = min(max(num_before[1], train_end + for_val), len(days) - for_test)
     return {day: int(place >= train_end) + int(place >= val_end) for place, day in enumerate(days)}

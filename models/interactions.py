@@ -50,9 +50,7 @@ class PairwiseDots(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """All pairs of dot products."""
-        dots: Tensor = _PairwiseDots.apply(
-            vectors, self.pairs, self.pair_of_cell
-        )
+        dots: Tensor = _PairwiseDots.apply(vectors, self.pairs, self.pair_of_cell)
         return dots
 
 

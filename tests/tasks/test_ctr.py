@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
+from torch.testing import assert_close
+
 from recsys.data import CTRDataModule
 from recsys.metrics import auc
 from recsys.models import DCNv2, DeepFM
@@ -28,7 +30,6 @@ from recsys.tables import (
 from recsys.tasks import CTRTask, PredictionWriter, TableOptions, TableSummary, Throughput, WeightEMA
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.summary import table_rows, total_bytes
-from torch.testing import assert_close
 
 
 def small_model(*sizes):
@@ -59,7 +60,9 @@ def make_task(data, **arguments):
 
 
 @pytest.mark.parametrize("lookup", [TorchLookup, FbgemmLookup])
-@pytest.mark.parametrize("optimizer", [RowWiseAdagrad(0.1), Adam(0.02), DenseGradient(0.02)], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize(
+    "optimizer", [RowWiseAdagrad(0.1), Adam(0.02), DenseGradient(0.02)], ids=lambda o: type(o).__name__
+)
 def test_it_learns_the_planted_signal(prepared, tmp_path, lookup, optimizer):
     seed_everything(0, verbose=False)
     data = CTRDataModule(prepared, batch_size=100)
@@ -106,8 +109,8 @@ seed_everything(0, verbose=False)
 data = CTRDataModule(prepared, batch_size=100)
 task = CTRTask(lambda *s: DeepFM(*s, hidden_dims=(16,)), data.schema, 8, warmup_steps=30, final_learning_rate_fraction=0.5)
 saves = ModelCheckpoint(folder, every_n_train_steps=7, save_last=True, save_top_k=1, monitor=None)
-trainer = Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-                  callbacks=[saves, Kill()], default_root_dir=folder)
+trainer = Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_progress_bar=False,
+                  enable_model_summary=False, callbacks=[saves, Kill()], default_root_dir=folder)
 trainer.fit(task, datamodule=data, ckpt_path=resume or None)
 torch.save(task.state_dict(), folder + "/final.pt")
 """
