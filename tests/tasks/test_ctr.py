@@ -107,7 +107,8 @@ class Kill(Callback):
             os.kill(os.getpid(), signal.SIGKILL)
 seed_everything(0, verbose=False)
 data = CTRDataModule(prepared, batch_size=100)
-task = CTRTask(lambda *s: DeepFM(*s, hidden_dims=(16,)), data.schema, 8, warmup_steps=30, final_learning_rate_fraction=0.5)
+model = lambda *s: DeepFM(*s, hidden_dims=(16,))
+task = CTRTask(model, data.schema, 8, warmup_steps=30, final_learning_rate_fraction=0.5)
 saves = ModelCheckpoint(folder, every_n_train_steps=7, save_last=True, save_top_k=1, monitor=None)
 trainer = Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_progress_bar=False,
                   enable_model_summary=False, callbacks=[saves, Kill()], default_root_dir=folder)
