@@ -45,7 +45,6 @@ test: lint
 bench: setup
 	$(BIN)/python benchmarks/data_preparation.py
 	$(BIN)/python benchmarks/data_loading.py
-	$(BIN)/python benchmarks/tables.py
 	$(BIN)/python benchmarks/training_speed.py
 
 clean:

@@ -6,10 +6,8 @@ and why; the others go on.
 
 Engine, in seconds of processor time per million Criteo rows (``benchmarks/data_preparation.py --engines``):
 parsing takes Polars 1.06, PyArrow 1.16. Numbering the 26 categories as strings takes Polars' categoricals .94,
-PyArrow's dictionaries
-dictionaries .64; as 64-bit keys (``raw_keys``, .2 to make) Polars' group_by and join 1.25, PyArrow's dictionaries
-.33. So Polars
-parses, and PyArrow makes dictionaries of keys.
+PyArrow's dictionaries .64; as 64-bit keys (``raw_keys``, .2 to make) Polars' group_by and join 1.25, PyArrow's
+dictionaries .33. So Polars parses, and PyArrow makes dictionaries of keys.
 """
 
 from __future__ import annotations
