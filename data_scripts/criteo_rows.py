@@ -56,4 +56,5 @@ def dense_values(frame: pl.DataFrame) -> tuple[NDArray[np.float32], ...]:
 
 def _log(numbers: pl.Series, smallest: int) -> NDArray[np.float32]:
     values = numbers.fill_null(smallest).to_numpy().astype(np.float32)
-    return np.log(np.maximum(values, np.float32(smallest)) + np.float32(1 - smallest))
+    logs: NDArray[np.float32] = np.log(np.maximum(values, np.float32(smallest)) + np.float32(1 - smallest))
+    return logs

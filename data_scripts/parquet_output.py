@@ -8,84 +8,80 @@ they compress well.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from ordered_map import ordered_map
 from raw_frames import Mask
 from row_split import SPLITS
 from row_store import CodedColumn, RowStore
 
 GROUP_ROWS = 65_536
-FILE_ROWS = 16 * GROUP_ROWS
+FILE_ROWS = 8 * GROUP_ROWS
 PARQUET = {"compression": "lz4", "use_dictionary": False, "use_byte_stream_split": True, "write_statistics": False}
 
 
-class SplitWriter:
-    """Writes tables of any length as row groups of 65,536 rows, in files of 16 groups."""
+class SplitFiles:
+    """Gathers the rows of one split into files of 8 row groups of 65,536 rows; the last file is shorter."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         folder.mkdir()
         self.folder = folder
-        self.schema = schema
         self.num_rows = 0
         self.num_positive = 0
+        self._num_files = 0
         self._waiting = schema.empty_table()
-        self._writer: pq.ParquetWriter | None = None
 
-    def __enter__(self) -> SplitWriter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        if kind is None and (len(self._waiting) or self.num_rows == 0):
-            self._write_group(self._waiting)
-        if self._writer is not None:
-            self._writer.close()
-
-    def add(self, table: pa.Table) -> None:
-        """Take rows; whole row groups are written at once."""
+    def add(self, table: pa.Table) -> Iterator[tuple[Path, pa.Table]]:
+        """Take rows; yield the files that are full."""
+        self.num_rows += len(table)
         self.num_positive += int(np.count_nonzero(table["label"].to_numpy()))
-        table = pa.concat_tables([self._waiting, table])
-        whole = len(table) - len(table) % GROUP_ROWS
-        for start in range(0, whole, GROUP_ROWS):
-            self._write_group(table.slice(start, GROUP_ROWS))
-        self._waiting = table.slice(whole).combine_chunks()
+        self._waiting = pa.concat_tables([self._waiting, table])
+        while len(self._waiting) >= FILE_ROWS:
+            yield self._next(FILE_ROWS)
+
+    def rest(self) -> Iterator[tuple[Path, pa.Table]]:
+        """Yield the last file, if rows wait for it or there is no file yet."""
+        if len(self._waiting) or not self._num_files:
+            yield self._next(len(self._waiting))
 
     def summary(self) -> dict[str, object]:
         """Return what schema.json says of the split."""
         return {"num_rows": self.num_rows, "label_rate": self.num_positive / self.num_rows if self.num_rows else None}
 
-    def _write_group(self, table: pa.Table) -> None:
-        if self.num_rows % FILE_ROWS == 0:
-            if self._writer is not None:
-                self._writer.close()
-            path = self.folder / f"part-{self.num_rows // FILE_ROWS:05d}.parquet"
-            self._writer = pq.ParquetWriter(path, self.schema, **PARQUET)
-        assert self._writer is not None, "the first group of a file opens it"
-        self._writer.write_table(table, row_group_size=GROUP_ROWS)
-        self.num_rows += len(table)
+    def _next(self, num_rows: int) -> tuple[Path, pa.Table]:
+        path = self.folder / f"part-{self._num_files:05d}.parquet"
+        table, self._waiting = self._waiting.slice(0, num_rows), self._waiting.slice(num_rows)
+        self._num_files += 1
+        return path, table
 
 
-def write_splits(folder: Path, store: RowStore, on_rows: Callable[[int], None]) -> dict[str, dict[str, object]]:
+def write_splits(
+    folder: Path, store: RowStore, num_threads: int, on_rows: Callable[[int], None]
+) -> dict[str, dict[str, object]]:
     """Write every row of ``store`` to its split, in row order, and return the summaries by split."""
     schema = _arrow_schema(store)
+    splits = [SplitFiles(folder / name, schema) for name in SPLITS]
 
-    def read(block: int) -> tuple[pa.Table, NDArray[np.uint8]]:
-        return _read_table(store, schema, block), store.splits.read(block)
+    def files() -> Iterator[tuple[Path, pa.Table]]:
+        for block in range(store.num_blocks):
+            table, places = _read_table(store, schema, block), store.splits.read(block)
+            for number, split in enumerate(splits):
+                yield from split.add(_rows_of(table, places == number))
+        for split in splits:
+            yield from split.rest()
 
-    with ExitStack() as stack:
-        writers = [stack.enter_context(SplitWriter(folder / name, schema)) for name in SPLITS]
-        for table, splits in ordered_map(read, range(store.num_blocks), num_threads=1):
-            for number, writer in enumerate(writers):
-                writer.add(_rows_of(table, splits == number))
-            on_rows(len(table))
-    return {name: writer.summary() for name, writer in zip(SPLITS, writers, strict=True)}
+    def write(file: tuple[Path, pa.Table]) -> int:
+        path, table = file
+        pq.write_table(table.combine_chunks(), path, row_group_size=GROUP_ROWS, **PARQUET)
+        return len(table)
+
+    for num_rows in ordered_map(write, files(), num_threads):
+        on_rows(num_rows)
+    return {name: split.summary() for name, split in zip(SPLITS, splits, strict=True)}
 
 
 def _arrow_schema(store: RowStore) -> pa.Schema:

@@ -60,7 +60,7 @@ def prepare(dataset: RawDataset, rule: PreparationRule, folder: Path) -> list[st
         assign_splits(rule.split, store)
         encoded = _encode(dataset, rule, store, folder, bar)
         task = bar.add_task("writing", total=store.num_rows)
-        splits = write_splits(folder, store, lambda count: bar.advance(task, count))
+        splits = write_splits(folder, store, rule.num_threads, lambda count: bar.advance(task, count))
     shutil.rmtree(folder / "scratch")
     write_schema(folder, _schema(dataset, rule, report, encoded, splits))
     return [*report.summary(), *_describe(splits, encoded)]

@@ -4,10 +4,10 @@ A cheap check of the bytes (as many separators as the lines need, valid text) an
 accept a block only if every line is good. A block they refuse is taken apart line by line, to learn which lines are bad
 and why; the others go on.
 
-Engine, in seconds of processor time per million Criteo rows (``benchmarks/data_preparation.py --engines``):
-parsing takes Polars 1.06, PyArrow 1.16. Numbering the 26 categories as strings takes Polars' categoricals .94,
-PyArrow's dictionaries .64; as 64-bit keys (``raw_keys``, .2 to make) Polars' group_by and join 1.25, PyArrow's
-dictionaries .33. So Polars parses, and PyArrow makes dictionaries of keys.
+Engine, in seconds of processor time per million Criteo rows (``benchmarks/data_preparation.py --engines``): parsing
+takes Polars 1.06, PyArrow 1.16. Numbering the 26 categories as strings takes Polars' categoricals .94, PyArrow's
+dictionaries .64; as 64-bit keys (``raw_keys``, .2 to make) Polars' group_by and join 1.25, PyArrow's dictionaries .33.
+So Polars parses, and PyArrow makes dictionaries of keys.
 """
 
 from __future__ import annotations
