@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from recsys.batch import Batch
 from recsys.data.schema import Schema
 from recsys.metrics import BinaryMetrics
-from recsys.tables import FullTable, Lookup, RowWiseAdagrad, TableCollection, TableOptimizer
-from recsys.tasks.schedule import Schedule
-from recsys.tasks.tables import TableFactory, TableOptions, assign_features, build_collection, default_lookup
+from recsys.tables import FullTable, Lookup, RowWiseAdagrad, TableOptimizer
+from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
+from recsys.tasks.tables import TableFactory, TableOptions
 
 ModelFactory = Callable[[int, int, int], nn.Module]
 """Called with (num_features, embedding_dim, num_dense)."""
 
-OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
-"""Called with parameter groups."""
 
-
-class CTRTask(LightningModule):
+class CTRTask(TableTask):
     """Trains a model of clicks on tables of any method.
 
     Table rows are updated in the backward pass by `table_optimizer`, everything else by `optimizer`. Metrics are
@@ -68,63 +63,29 @@ class CTRTask(LightningModule):
         lookup: type[Lookup] | None = None,
         compile_model: bool = False,
     ) -> None:
-        super().__init__()
         if schema is None:
             raise ValueError("CTRTask: schema is missing; pass CTRDataModule(...).schema.")
-        if warmup_steps < 0:
-            raise ValueError(f"CTRTask: warmup_steps must be at least 0, got {warmup_steps}.")
-        if not 0 <= final_learning_rate_fraction <= 1:
-            raise ValueError(
-                f"CTRTask: final_learning_rate_fraction must be in [0, 1], got {final_learning_rate_fraction}."
-            )
         if not 0 <= embedding_dropout < 1:
             raise ValueError(f"CTRTask: embedding_dropout must be in [0, 1), got {embedding_dropout}.")
+        settings = TableSettings(
+            columns=[column for column in schema.columns if column.kind != "dense"],
+            embedding_dim=embedding_dim,
+            # No default in the signature: a parser would carry its settings over to another class.
+            table_optimizer=table_optimizer or RowWiseAdagrad(learning_rate=0.05),
+            tables=tables or {"default": FullTable},
+            assign=assign or {},
+            exact_up_to=exact_up_to,
+            options=table_options or {},
+            lookup=lookup,
+        )
+        super().__init__(settings, optimizer, warmup_steps, final_learning_rate_fraction)
         self.schema = schema
-        self.embedding_dim = embedding_dim
-        self._tables: Mapping[str, TableFactory] = tables or {"default": FullTable}
-        self._assign: Mapping[str, Sequence[str]] = assign or {}
-        self._exact_up_to = exact_up_to
-        self._options = table_options or {}
-        columns = [column for column in schema.columns if column.kind != "dense"]
-        assign_features(columns, list(self._tables), self._assign, exact_up_to)
-        # No default in the signature: a parser would carry its settings over to another class.
-        self._table_optimizer = table_optimizer or RowWiseAdagrad(learning_rate=0.05)
-        self._optimizer = optimizer
         self._embedding_dropout = embedding_dropout
-        self._warmup_steps = warmup_steps
-        self._final_fraction = final_learning_rate_fraction
-        self._lookup = lookup or default_lookup()
-        self._schedule = Schedule(warmup_steps)
         num_features = len(schema.categorical) + len(schema.multi_valued)
         self.model = model(num_features, embedding_dim, len(schema.dense))
         if compile_model:
             self.model.compile()
-        self.collection: TableCollection
         self._metrics = BinaryMetrics()
-
-    def configure_model(self) -> None:
-        """Allocate the rows on the trainer's device, once."""
-        if "collection" in self._modules:
-            return
-        device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
-        self.collection = build_collection(
-            self.schema,
-            self.embedding_dim,
-            self._tables,
-            self._assign,
-            self._exact_up_to,
-            self._options,
-            self._table_optimizer,
-            self._lookup,
-            device,
-        )
-
-    def setup(self, stage: str) -> None:
-        """Refuse several processes: their copies of the rows would drift apart."""
-        if self.trainer.world_size > 1:
-            raise ValueError(
-                f"CTRTask trains its tables in one process, got {self.trainer.world_size}; set trainer.devices: 1."
-            )
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B] of a batch."""
@@ -140,31 +101,7 @@ class CTRTask(LightningModule):
         total = F.binary_cross_entropy_with_logits(self(batch), batch.labels, reduction="sum")
         loss = total / max(1, len(batch))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
-        penalty = self.collection.regularizer()
-        return loss if penalty is None else loss + penalty
-
-    def on_train_start(self) -> None:
-        """Fix the length of the decay."""
-        total_steps = int(self.trainer.estimated_stepping_batches) if self._final_fraction < 1 else 0
-        self._schedule = Schedule(self._warmup_steps, self._final_fraction, total_steps)
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Set the rates of rows and dense parameters for this step."""
-        if self._schedule.is_constant:
-            return
-        factor = self._schedule(self.trainer.global_step)
-        self.collection.lookup.set_learning_rate_factor(factor)
-        (optimizer,) = self.trainer.optimizers
-        for group in optimizer.param_groups:
-            group["lr"] = factor * group["initial_lr"]
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The dense optimizer, over the model and whatever of the tables takes dense gradients."""
-        model = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        optimizer = self._optimizer([{"params": model}, *self.collection.param_groups()])
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-        return optimizer
+        return self.with_penalty(loss)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect scores."""

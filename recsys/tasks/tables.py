@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from recsys.data.schema import Column, Schema
+from recsys.data.schema import Column
 from recsys.tables import (
     FbgemmLookup,
     Feature,
@@ -96,7 +96,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 
 def build_collection(
-    schema: Schema,
+    columns: Sequence[Column],
     embedding_dim: int,
     tables: Mapping[str, TableFactory],
     assign: Mapping[str, Sequence[str]],
@@ -111,7 +111,6 @@ def build_collection(
     Raises:
         ValueError: on anything that does not fit together, before rows are allocated.
     """
-    columns = [column for column in schema.columns if column.kind != "dense"]
     entries = assign_features(columns, list(tables), assign, exact_up_to)
     for name in options:
         if name not in tables:

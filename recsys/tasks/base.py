@@ -1,0 +1,152 @@
+"""What every task shares: tables built from a schema, one collection, optimisers and their schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+
+from recsys.data.schema import Column
+from recsys.tables import FullTable, Lookup, TableCollection, TableOptimizer
+from recsys.tasks.schedule import Schedule
+from recsys.tasks.tables import TableFactory, TableOptions, assign_features, build_collection, default_lookup
+
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
+"""Called with parameter groups."""
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """Which feature has which table, optimised how; see CTRTask for the meaning of each.
+
+    Args:
+        columns: the features that have a table.
+        embedding_dim: width D of every embedding.
+        table_optimizer: of all rows without an optimizer of their own.
+        tables: factories of tables, by entry.
+        assign: for each entry, the features that use it.
+        exact_up_to: features with at most this many ids keep a FullTable.
+        options: optimizer, freezing and initial rows of an entry.
+        lookup: where rows live; None for the default.
+
+    Raises:
+        ValueError: if the settings do not fit the columns or each other.
+    """
+
+    columns: Sequence[Column]
+    embedding_dim: int
+    table_optimizer: TableOptimizer
+    tables: Mapping[str, TableFactory] = field(default_factory=lambda: {"default": FullTable})
+    assign: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    exact_up_to: int = 0
+    options: Mapping[str, TableOptions] = field(default_factory=dict)
+    lookup: type[Lookup] | None = None
+
+    def __post_init__(self) -> None:
+        """Find what does not fit before any data is read."""
+        assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to)
+
+    def build(self, device: torch.device | str) -> TableCollection:
+        """Allocate the rows."""
+        return build_collection(
+            self.columns,
+            self.embedding_dim,
+            self.tables,
+            self.assign,
+            self.exact_up_to,
+            self.options,
+            self.table_optimizer,
+            self.lookup or default_lookup(),
+            device,
+        )
+
+
+class TableTask(LightningModule):
+    """A task whose tables live in one collection; rows and dense parameters share a schedule.
+
+    A subclass builds its dense modules in its constructor; the collection appears in `configure_model`.
+
+    Args:
+        settings: of the tables.
+        optimizer: of all dense parameters.
+        warmup_steps: steps of linear warm-up.
+        final_learning_rate_fraction: rates fall linearly to this fraction over the run; 1 keeps them.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        settings: TableSettings,
+        optimizer: OptimizerFactory,
+        warmup_steps: int,
+        final_learning_rate_fraction: float,
+    ) -> None:
+        super().__init__()
+        name = type(self).__name__
+        if warmup_steps < 0:
+            raise ValueError(f"{name}: warmup_steps must be at least 0, got {warmup_steps}.")
+        if not 0 <= final_learning_rate_fraction <= 1:
+            raise ValueError(
+                f"{name}: final_learning_rate_fraction must be in [0, 1], got {final_learning_rate_fraction}."
+            )
+        self._settings = settings
+        self._optimizer = optimizer
+        self._warmup_steps = warmup_steps
+        self._final_fraction = final_learning_rate_fraction
+        self._schedule = Schedule(warmup_steps)
+        self.embedding_dim = settings.embedding_dim
+        self.collection: TableCollection
+
+    def configure_model(self) -> None:
+        """Allocate the rows on the trainer's device, once."""
+        if "collection" in self._modules:
+            return
+        device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
+        self.collection = self._settings.build(device)
+
+    def setup(self, stage: str) -> None:
+        """Refuse several processes: their copies of the rows would drift apart."""
+        if self.trainer.world_size > 1:
+            raise ValueError(
+                f"{type(self).__name__} trains its tables in one process, got {self.trainer.world_size}; "
+                "set trainer.devices: 1."
+            )
+
+    def on_train_start(self) -> None:
+        """Fix the length of the decay."""
+        total_steps = int(self.trainer.estimated_stepping_batches) if self._final_fraction < 1 else 0
+        self._schedule = Schedule(self._warmup_steps, self._final_fraction, total_steps)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set the rates of rows and dense parameters for this step."""
+        if self._schedule.is_constant:
+            return
+        factor = self._schedule(self.trainer.global_step)
+        self.collection.lookup.set_learning_rate_factor(factor)
+        (optimizer,) = self.trainer.optimizers
+        for group in optimizer.param_groups:
+            group["lr"] = factor * group["initial_lr"]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The dense optimizer, over everything outside the collection and whatever of it takes dense gradients."""
+        dense = [
+            parameter
+            for name, module in self.named_children()
+            if name != "collection"
+            for parameter in module.parameters()
+            if parameter.requires_grad
+        ]
+        optimizer = self._optimizer([{"params": dense}, *self.collection.param_groups()])
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        return optimizer
+
+    def with_penalty(self, loss: torch.Tensor) -> torch.Tensor:
+        """The loss plus what the tables' methods add."""
+        penalty = self.collection.regularizer()
+        return loss if penalty is None else loss + penalty
