@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recsys.checkpoint_predictions import predict_with_columns
 from recsys.evaluation.calibration import reliability
 from recsys.evaluation.files import Names, PredictionFiles, Rows
 from recsys.evaluation.plots import reliability_curve, roc_curve, slice_bars
@@ -42,15 +44,32 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         ValueError: on bad input, naming file, column and row.
     """
-    chosen = parser().parse_args(list(arguments))
+    chosen, others = parser().parse_known_args(list(arguments))
+    if chosen.ckpt_path is None:
+        if others or chosen.config:
+            raise ValueError(
+                f"{' '.join([*others, *chosen.config])}: only with --ckpt_path; see recsys evaluate --help."
+            )
+        return _evaluate(chosen, _title(chosen.files))
+    if chosen.files:
+        raise ValueError("give either prediction files or --ckpt_path with -c, not both.")
+    configs = [word for config in chosen.config for word in ("-c", config)]
+    with TemporaryDirectory() as folder:
+        columns = _columns(chosen)
+        path = predict_with_columns(chosen.ckpt_path, [*configs, *others], columns, Path(folder))
+        chosen.files = [path]
+        return _evaluate(chosen, str(chosen.ckpt_path))
+
+
+def _evaluate(chosen: argparse.Namespace, title: str) -> int:
     files = PredictionFiles(chosen.files, _names(chosen))
     settings = Settings(chosen.logits, chosen.confidence, chosen.seed, tuple(chosen.cutoffs), ranking=chosen.ranking)
     num_rows = files.num_rows()
     budget = int(chosen.memory * 2**30)
     if num_rows is not None and num_rows * BYTES_PER_ROW > budget:
-        report = _streamed(chosen, files, settings, budget // STREAM_BYTES_PER_ROW)
+        report = _streamed(chosen, title, files, settings, budget // STREAM_BYTES_PER_ROW)
     else:
-        report = _in_memory(chosen, files, settings)
+        report = _in_memory(chosen, title, files, settings)
     report.print()
     if chosen.out is not None:
         report.write(chosen.out)
@@ -61,7 +80,11 @@ def main(arguments: Sequence[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(prog="recsys evaluate", description="Metrics of prediction files.")
-    found.add_argument("files", nargs="+", type=Path, help=".parquet, .csv or .tsv, read as one")
+    found.add_argument("files", nargs="*", type=Path, help=".parquet, .csv or .tsv, read as one")
+    found.add_argument(
+        "--ckpt_path", type=Path, help="predict with this checkpoint first; further options as predict's"
+    )
+    found.add_argument("-c", "--config", action="append", default=[], help="config of the checkpoint, once or more")
     found.add_argument("--label", default="label", help="column of 0 and 1 (default: label)")
     found.add_argument("--score", default="score", help="column of probabilities (default: score)")
     found.add_argument("--logits", action="store_true", help="scores are logits")
@@ -87,15 +110,20 @@ def _names(chosen: argparse.Namespace) -> Names:
         raise ValueError("--ranking needs --group, the column of queries.")
     if chosen.ranking and (chosen.against or chosen.slice or chosen.frequency or chosen.time or chosen.weight):
         raise ValueError("--ranking allows no --against, --slice, --frequency, --time or --weight.")
-    others = [chosen.group, chosen.time, *chosen.slice, *(column for column, _ in _frequencies(chosen))]
     return Names(
         label=chosen.label,
         score=chosen.score,
         weight=chosen.weight,
-        others=tuple(dict.fromkeys(name for name in others if name)),
+        others=_columns(chosen),
         # Ranking needs an order only, so any score will do.
         logits=chosen.logits or chosen.ranking,
     )
+
+
+def _columns(chosen: argparse.Namespace) -> tuple[str, ...]:
+    """What is read beside label, score and weight."""
+    named = [chosen.group, chosen.time, *chosen.slice, *(column for column, _ in _frequencies(chosen))]
+    return tuple(dict.fromkeys(name for name in named if name))
 
 
 def _frequencies(chosen: argparse.Namespace) -> list[tuple[str, Path]]:
@@ -108,15 +136,15 @@ def _frequencies(chosen: argparse.Namespace) -> list[tuple[str, Path]]:
     return found
 
 
-def _in_memory(chosen: argparse.Namespace, files: PredictionFiles, settings: Settings) -> Report:
+def _in_memory(chosen: argparse.Namespace, title: str, files: PredictionFiles, settings: Settings) -> Report:
     rows = files.all()
     groups = group_codes(rows.others[chosen.group]) if chosen.group else None
     try:
         metrics = summarize(rows, groups, settings)
     except ValueError as error:
-        raise ValueError(f"{_title(chosen.files)}: {error}") from error
+        raise ValueError(f"{title}: {error}") from error
     if settings.ranking:
-        return Report(_title(chosen.files), metrics, notes=_notes(rows, groups, settings))
+        return Report(title, metrics, notes=_notes(rows, groups, settings))
     cuts = _cuts(chosen, rows.others)
     metrics += summarize_slices(rows, groups, cuts, settings)
     comparison = {}
@@ -131,10 +159,12 @@ def _in_memory(chosen: argparse.Namespace, files: PredictionFiles, settings: Set
         "Reliability": reliability_curve(bins),
         **{f"AUC by {cut}": slice_bars(metrics, cut) for cut in cuts},
     }
-    return Report(_title(chosen.files), metrics, comparison, _notes(rows, groups, settings), figures)
+    return Report(title, metrics, comparison, _notes(rows, groups, settings), figures)
 
 
-def _streamed(chosen: argparse.Namespace, files: PredictionFiles, settings: Settings, memory_rows: int) -> Report:
+def _streamed(
+    chosen: argparse.Namespace, title: str, files: PredictionFiles, settings: Settings, memory_rows: int
+) -> Report:
     unmet = [
         f"--{name}" for name in ("group", "slice", "frequency", "time", "against", "weight") if getattr(chosen, name)
     ]
@@ -147,7 +177,7 @@ def _streamed(chosen: argparse.Namespace, files: PredictionFiles, settings: Sett
     note = (
         f"Streamed: the rows do not fit in {chosen.memory:g} GiB, so metrics that need all rows at once are left out."
     )
-    return Report(_title(chosen.files), metrics, notes=[note])
+    return Report(title, metrics, notes=[note])
 
 
 def _cuts(chosen: argparse.Namespace, columns: dict[str, pa.Array]) -> dict[str, Slices]:

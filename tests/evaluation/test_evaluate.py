@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pytest
 
 from recsys.cli import main
 from recsys.evaluation import auc
+from recsys.lightning_cli import RecsysCLI
 
 
 @pytest.fixture
@@ -114,6 +116,27 @@ def test_ranking_files(tmp_path):
     assert values(tmp_path / "out") | {"ndcg@2": None} == {
         "hr@1": 0, "recall@1": 0, "ndcg@1": 0, "mrr@1": 0, "hr@2": 1, "recall@2": 1, "ndcg@2": None, "mrr@2": 0.5
     }  # fmt: skip
+
+
+def test_a_checkpoint_is_evaluated_on_its_data(prepared, tmp_path, capsys):
+    config = Path(__file__).resolve().parents[2] / "configs" / "criteo.yaml"
+    words = ["-c", str(config), f"--data.init_args.path={prepared}", "--trainer.enable_progress_bar=false"]
+    fit = [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=1", "--trainer.logger=false"]
+    cli = RecsysCLI.launch(["fit", *words, *fit])
+    checkpoint = cli.trainer.checkpoint_callback.best_model_path
+    (expected,) = cli.trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, verbose=False)
+    assert run("--ckpt_path", checkpoint, *words, "--slice", "C1", "--out", tmp_path / "out") == 0
+    found = values(tmp_path / "out")
+    assert found["auc"] == pytest.approx(expected["test/auc"], abs=1e-6)
+    assert found["log_loss"] == pytest.approx(expected["test/log_loss"], abs=1e-5)
+    metrics = pq.read_table(tmp_path / "out" / "metrics.parquet").to_pylist()
+    counted = {row["part"]: row["num_rows"] for row in metrics if row["cut"] == "C1"}
+    stored = pq.read_table(prepared / "test")["C1"].to_pylist()
+    assert counted == {str(value): stored.count(value) for value in set(stored)}
+    assert run("--ckpt_path", checkpoint, *words, "--slice", "C9") == 2
+    assert "no column 'C9'" in capsys.readouterr().err
+    assert run("--ckpt_path", tmp_path / "no.ckpt", *words) == 2
+    assert "no.ckpt' does not exist" in capsys.readouterr().err
 
 
 def change(column, row, value):
