@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,8 +23,10 @@ class RecsysCLI(LightningCLI):
     """fit, validate, test and predict of any task on any data, from YAML files."""
 
     @classmethod
-    def launch(cls, arguments: Sequence[str] | None) -> RecsysCLI:
-        """Parse the arguments, build everything and run the command."""
+    def launch(cls, arguments: Sequence[str] | None, run: bool = True) -> RecsysCLI:
+        """Parse the arguments, build everything and run the command; without `run`, the arguments have no command."""
+        # Arguments given from Python are meant, whatever the process was started with.
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
         return cls(
             recsys.tasks.CTRTask,
             recsys.data.CTRDataModule,
@@ -32,6 +35,7 @@ class RecsysCLI(LightningCLI):
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"exit_on_error": False},
             args=None if arguments is None else list(arguments),
+            run=run,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

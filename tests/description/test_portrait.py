@@ -1,0 +1,95 @@
+"""Portraits against numbers counted one by one."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recsys.description import effective_rank, portray
+from recsys.description.vectors import vectors_of
+from recsys.tables import (
+    FbgemmLookup,
+    Feature,
+    FullTable,
+    HashTable,
+    MixedDimTable,
+    QRTable,
+    TableCollection,
+    TorchLookup,
+    UnifiedTable,
+)
+
+V, D = 300, 8
+TABLES = {
+    "full": FullTable("full", V, D),
+    "hash": HashTable("hash", V, D, num_rows=40),
+    "unified": UnifiedTable("unified", V, D, num_rows=60, num_lookups=2),
+    "qr": QRTable("qr", V, D),
+    "mixed": MixedDimTable("mixed", V, D, alpha=0.3),
+}
+
+
+@pytest.fixture(params=[TorchLookup, FbgemmLookup])
+def collection(request):
+    torch.manual_seed(0)
+    return TableCollection([Feature(name, name) for name in TABLES], TABLES, lookup=request.param)
+
+
+def test_vectors_are_those_of_the_collection(collection):
+    ids = torch.arange(V)
+    embedded = collection(ids.expand(len(TABLES), V))
+    for place, name in enumerate(TABLES):
+        torch.testing.assert_close(vectors_of(collection, name, ids), embedded[:, place].detach())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_collisions_and_unused_rows_are_counted(collection, name):
+    counts = np.random.default_rng(0).integers(0, 3, V)
+    found = portray(collection, name, counts)
+    seen = np.flatnonzero(counts)
+    vectors = vectors_of(collection, name, torch.from_numpy(seen))
+    alike = (vectors[:, None] == vectors).all(2).sum(1)
+    assert found.collisions == int((alike > 1).sum())
+    changed = 0
+    for physical in {p.name: p for p in collection.table(name).physical_tables()}.values():
+        before = collection.lookup.weight(physical.name).clone()
+        for row in range(physical.num_rows):
+            rows = before.clone()
+            rows[row] += 1.0
+            collection.lookup.load_weight(physical.name, rows)
+            changed += bool((vectors_of(collection, name, torch.from_numpy(seen)) != vectors).any())
+        collection.lookup.load_weight(physical.name, before)
+    assert found.unused_rows == found.num_rows - changed
+
+
+def test_dead_rows_and_norms(collection):
+    rows = torch.ones(V, D)
+    rows[10:15] = 0.0
+    rows[100:] = 2.0
+    collection.lookup.load_weight(collection.table("full").physical_tables()[0].name, rows)
+    counts = np.where(np.arange(V) < 100, 5, 20)
+    found = portray(collection, "full", counts)
+    assert found.dead_rows == 5
+    assert [(b.num_ids, b.median) for b in found.norms] == [
+        (100, pytest.approx(D**0.5)), (200, pytest.approx(2 * D**0.5))
+    ]  # fmt: skip
+    assert found.effective_rank == pytest.approx(1.0)
+    assert found.compression_ratio == 1.0
+
+
+@given(st.integers(1, 8), st.integers(10, 40))
+def test_effective_rank_of_equal_directions_is_their_number(rank, num_ids):
+    directions = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64))[0][:rank]
+    vectors = directions.repeat(num_ids, 1)
+    assert effective_rank(vectors) == pytest.approx(rank)
+
+
+def test_effective_rank_of_nothing_is_zero():
+    assert effective_rank(torch.zeros(5, 3)) == 0.0
+    assert effective_rank(torch.zeros(0, 3)) == 0.0
+
+
+def test_counts_must_fit(collection):
+    with pytest.raises(ValueError, match=r"counts of table 'full' must have 300 ids, got 7"):
+        portray(collection, "full", np.ones(7, dtype=np.int64))
