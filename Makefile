@@ -16,7 +16,7 @@ PIP_INDEX := $(if $(INDEX),--index-url $(INDEX))
 
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench reproduce clean
 
 setup: $(READY)
 
@@ -50,6 +50,11 @@ bench: setup
 	$(BIN)/python benchmarks/tables.py methods
 	$(BIN)/python benchmarks/tables.py vocabularies
 	$(BIN)/python benchmarks/evaluation.py
+
+# The result tables of the README and of docs/, from data prepared as they say.
+reproduce: setup
+	$(BIN)/recsys compare run configs/compare/movielens.yaml --data $(DATA)/ml-1m --update README.md docs/reproduction-movielens.md
+	$(BIN)/recsys compare run configs/compare/criteo.yaml --data $(DATA)/criteo --update README.md docs/reproduction-criteo.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache lightning_logs

@@ -41,8 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.out is not None:
         report.write(chosen.out)
         print(f"report: {chosen.out / 'report.html'}")
-    if chosen.update is not None:
-        report.update(chosen.update)
+    for page in chosen.update:
+        report.update(page)
     return 1 if report.failed else 0
 
 
@@ -57,7 +57,14 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--threads", type=_count, default=1, help="threads of each run")
     found.add_argument("--trials", type=int, default=20, help="of each contender, for search")
     found.add_argument("--out", type=Path, help="folder for table.md, summaries.parquet, pareto.png and report.html")
-    found.add_argument("--update", type=Path, help="page whose table, between its marks, is replaced")
+    found.add_argument(
+        "--update",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PAGE",
+        help="Markdown whose table, between marks, is replaced",
+    )
     return found
 
 

@@ -85,15 +85,16 @@ class ComparisonReport:
         (folder / "report.html").write_text(page, encoding="utf-8")
 
     def update(self, page: Path) -> None:
-        """Put the table between the page's marks `<!-- comparison -->` and `<!-- end -->`.
+        """Put the table between the page's marks `<!-- comparison: NAME -->` and `<!-- end -->`.
 
         Raises:
             ValueError: if the page does not have them once each.
         """
         text = page.read_text() if page.is_file() else ""
-        pattern = re.compile(r"(<!-- comparison -->\n).*?(<!-- end -->)", re.DOTALL)
+        mark = f"<!-- comparison: {self.name} -->"
+        pattern = re.compile(rf"({re.escape(mark)}\n).*?(<!-- end -->)", re.DOTALL)
         if len(pattern.findall(text)) != 1:
-            raise ValueError(f"{page}: needs one line '<!-- comparison -->' and, after it, one '<!-- end -->'.")
+            raise ValueError(f"{page}: needs one line '{mark}' and, after it, one '<!-- end -->'.")
         page.write_text(pattern.sub(lambda match: f"{match[1]}\n{self.markdown()}\n{match[2]}", text))
 
 

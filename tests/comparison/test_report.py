@@ -58,14 +58,14 @@ def test_for_losses_less_is_better(report):
 
 def test_a_page_is_updated_between_its_marks_alone(report, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- comparison -->\nold\n<!-- end -->\nafter\n")
+    page.write_text("before\n<!-- comparison: tables -->\nold\n<!-- end -->\nafter\n")
     report.update(page)
     report.update(page)
     text = page.read_text()
-    assert text.startswith("before\n<!-- comparison -->\n")
+    assert text.startswith("before\n<!-- comparison: tables -->\n")
     assert text.endswith("<!-- end -->\nafter\n")
     assert "\nold\n" not in text
     assert text.count("| full \\* |") == 1
     page.write_text("no marks")
-    with pytest.raises(ValueError, match="needs one line '<!-- comparison -->'"):
+    with pytest.raises(ValueError, match="needs one line '<!-- comparison: tables -->'"):
         report.update(page)
