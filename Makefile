@@ -45,7 +45,10 @@ test: lint
 bench: setup
 	$(BIN)/python benchmarks/data_preparation.py
 	$(BIN)/python benchmarks/data_loading.py
-	$(BIN)/python benchmarks/training_speed.py
+	$(BIN)/python benchmarks/training_speed.py --auc
+	$(BIN)/python benchmarks/training_speed.py --criteo --only "DLRM naive" "DLRM recsys" --rounds 3 --steps 3
+	$(BIN)/python benchmarks/tables.py methods
+	$(BIN)/python benchmarks/tables.py vocabularies
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache lightning_logs

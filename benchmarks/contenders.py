@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -151,6 +152,7 @@ def lightning_fit(
 ) -> Measurement:
     """This project, reading Parquet, under Lightning's Trainer; the first steps are not counted."""
     warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     data = CTRDataModule(folder, batch_size=BATCH, drop_last=True)
     task = CTRTask(
         model,

@@ -13,6 +13,18 @@ NUM_DENSE = 13
 SPLITS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
+# Categories of each column in all of Criteo Kaggle, every value kept: 33,762,577 in all.
+CRITEO_ROWS = [
+    *(1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194),
+    *(27, 14992, 5461306, 10, 5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572),
+]
+
+
+def large_columns(num_rows: int) -> list[int]:
+    """Criteo's columns with each of the five above 2 million rows given ``num_rows``, and no other above 100,000."""
+    return [num_rows if size > 2_000_000 else min(size, 100_000) for size in CRITEO_ROWS]
+
+
 def geometric_rows(largest: int, num_features: int = 26) -> list[int]:
     """Vocabularies from 10 to `largest`, spread evenly on a logarithmic scale."""
     return [round(float(size)) for size in np.geomspace(10, largest, num_features)]

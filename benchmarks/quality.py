@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import io
 import json
+import logging
 import tempfile
 import warnings
 from pathlib import Path
@@ -29,16 +30,20 @@ Contenders = dict[str, dict[str, Any]]
 
 
 def models() -> Contenders:
-    """The shipped config with each model, and logistic regression on the same rows and ids."""
+    """The shipped config with each model, and logistic regression on the same rows and ids with its own settings."""
     hidden = {"hidden_dims": [128, 64], "dropout": 0.1}
+    streams = {"stream1_dims": [128, 64], "stream2_dims": [128, 64], "num_heads": 8, "dropout": 0.1}
     arguments = {
         "DeepFM": hidden,
         "DCNv2": hidden,
-        "FinalMLP": {"dropout": 0.1},
-        "DLRM": {"bottom_dims": [64], "top_dims": [128, 64], "dropout": 0.1},
+        "FinalMLP": streams,
+        "DLRM": {"bottom_dims": [64, 16], "top_dims": [128, 64], "dropout": 0.1},
         "LogisticRegression": {},
     }
-    return {name: {"model": {"class_path": name, "init_args": init_args}} for name, init_args in arguments.items()}
+    found = {name: {"model": {"class_path": name, "init_args": init_args}} for name, init_args in arguments.items()}
+    weak_decay = {"class_path": "DenseGradient", "init_args": {"learning_rate": 0.004, "weight_decay": 1e-4}}
+    found["LogisticRegression"] |= {"embedding_dim": 1, "embedding_dropout": 0.0, "table_optimizer": weak_decay}
+    return found
 
 
 def tables() -> Contenders:
@@ -82,6 +87,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="append a JSON line per run")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(arguments.threads)
     contenders = models() if arguments.job == "criteo" else tables()
     print(f"{'contender':<26}{'bytes':>12}{'test AUC':>20}{'val AUC':>10}{'test log loss':>15}", flush=True)

@@ -10,6 +10,7 @@ raised to -3. A missing number gives 0.0, a missing category id 0.
 
 --bin-integers adds each number once more as a categorical feature I1_bin..I13_bin, with the bins floor(log2(x + 1))
 and one for negative numbers, so that a model may learn any shape of its effect and tell missing (id 0) from 0.
+--missing-indicators adds dense features I1_missing..I13_missing, 1 where the number is missing, else 0.
 
 --sample ROWS needs no raw file: it writes a GENERATED one to OUT/raw/train.txt, in the same layout, and prepares it.
 """
@@ -30,11 +31,17 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Parse and check the command line."""
     parser = make_parser(__doc__ or "", "train.txt, plain or gzip", ("rows", "random"))
     parser.add_argument("--bin-integers", action="store_true", help="add I1_bin..I13_bin as categorical features")
+    parser.add_argument("--missing-indicators", action="store_true", help="add I1_missing..I13_missing, 0 or 1")
     parser.add_argument("--sample", type=int, metavar="ROWS", help="generate ROWS raw lines instead of reading --raw")
     parsed = parser.parse_args(arguments)
     if (parsed.raw is None) == (parsed.sample is None):
         parser.error("give either --raw FILE or --sample ROWS")
     return parsed
+
+
+def make_dataset(arguments: argparse.Namespace, raw: RawFile, name: str) -> CriteoRows:
+    """Return the lines to parse, with the features asked for."""
+    return CriteoRows(raw, arguments.bin_integers, arguments.missing_indicators, name)
 
 
 def prepare_sample(arguments: argparse.Namespace) -> None:
@@ -44,7 +51,7 @@ def prepare_sample(arguments: argparse.Namespace) -> None:
         (folder / "raw").mkdir()
         raw = folder / "raw" / "train.txt"
         write_sample(raw, arguments.sample, arguments.seed)
-        report = prepare(CriteoRows(RawFile(raw), arguments.bin_integers, "criteo_sample"), rule, folder)
+        report = prepare(make_dataset(arguments, RawFile(raw), "criteo_sample"), rule, folder)
     print("\n".join([*report, f"wrote {arguments.out}: GENERATED rows with a planted signal, not Criteo's"]))
 
 
@@ -55,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         if parsed.sample is not None:
             prepare_sample(parsed)
         else:
-            dataset = CriteoRows(RawFile(parsed.raw), parsed.bin_integers)
+            dataset = make_dataset(parsed, RawFile(parsed.raw), "criteo")
             prepare_folder(dataset, make_rule(parsed), parsed.out, parsed.overwrite)
     except ValueError as error:
         fail(error)

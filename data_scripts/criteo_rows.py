@@ -20,15 +20,31 @@ SMALLEST = dict.fromkeys(INTEGERS, 0) | {"I2": -3}
 
 
 class CriteoRows:
-    """One train.txt; ``bin_integers`` adds the binned numbers as categorical features."""
+    """One train.txt.
 
-    def __init__(self, main_file: RawFile, bin_integers: bool = False, name: str = "criteo") -> None:
+    Args:
+        main_file: The raw lines.
+        bin_integers: Add the binned numbers as categorical features.
+        missing_indicators: Add a dense feature for each number, 1 where it is missing.
+        name: Of the data set.
+    """
+
+    def __init__(
+        self,
+        main_file: RawFile,
+        bin_integers: bool = False,
+        missing_indicators: bool = False,
+        name: str = "criteo",
+    ) -> None:
         self.name = name
         self.main_file = main_file
         self.side_files: list[RawFile] = []
         self.bin_integers = bin_integers
+        self.missing_indicators = missing_indicators
         self.long_values = LongValues()
         self.features = [Feature(column, "dense") for column in INTEGERS]
+        if missing_indicators:
+            self.features += [Feature(f"{column}_missing", "dense") for column in INTEGERS]
         self.features += [Feature(column, "categorical") for column in CATEGORIES]
         if bin_integers:
             self.features += [Feature(f"{column}_bin", "categorical") for column in INTEGERS]
@@ -44,8 +60,11 @@ class CriteoRows:
         keys = [keys_of(frame[column], self.long_values) for column in CATEGORIES]
         if self.bin_integers:
             keys += [bin_keys(frame[column]) for column in INTEGERS]
+        dense = dense_values(frame)
+        if self.missing_indicators:
+            dense += tuple(frame[column].is_null().to_numpy().astype(np.float32) for column in INTEGERS)
         labels = frame[LABEL].fill_null(0).to_numpy().astype(np.uint8)
-        rows = Rows(labels, dense_values(frame), tuple(keys)).select(checks.keep())
+        rows = Rows(labels, dense, tuple(keys)).select(checks.keep())
         return ParsedBlock(rows, in_line_order(bad, checks.bad_lines()))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from recsys.models.checks import check_sizes
@@ -19,8 +20,9 @@ class DeepFM(nn.Module):
         embeddings [B, F, D], dense [B, num_dense] -> logits [B].
 
     Differs from the paper: the first-order weight of an id is a learned linear function of its embedding, one for each
-    feature, so that no second table is needed; dense features enter the linear part and the MLP, not the pairs.
-    Weights start Xavier-normal and biases at 0.
+    feature, so that no second table is needed. A dense feature is in the pairs as its value times a learned vector,
+    which starts normal with standard deviation .01, and in the linear part and the MLP as its value. Other weights
+    start Xavier-normal and biases at 0.
 
     Args:
         num_features: features with an embedding, F.
@@ -50,10 +52,12 @@ class DeepFM(nn.Module):
         check_sizes("DeepFM", num_features, embedding_dim, num_dense)
         input_dim = num_features * embedding_dim + num_dense
         self.linear = LogitLinear(input_dim, bias=False)
+        self.dense_vectors = nn.Parameter(0.01 * torch.randn(num_dense, embedding_dim))
         self.mlp = LogitMLP(input_dim, hidden_dims, activation=activation, dropout=dropout, batch_norm=batch_norm)
 
     def forward(self, embeddings: Tensor, dense: Tensor) -> Tensor:
         """One logit for each row."""
         inputs = concat_padded(embeddings.flatten(1), dense)
-        logits: Tensor = self.linear(inputs) + factorization_machine(embeddings) + self.mlp(inputs)
+        pairs = factorization_machine(embeddings, dense, self.dense_vectors)
+        logits: Tensor = self.linear(inputs) + pairs + self.mlp(inputs)
         return logits

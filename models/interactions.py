@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from recsys.models.checks import check_at_least
 
 
-def factorization_machine(embeddings: Tensor) -> Tensor:
-    """Sum of the dot products of all pairs of features, in time linear in F (Rendle, 2010, lemma 3.1).
+def factorization_machine(embeddings: Tensor, dense: Tensor, dense_vectors: Tensor) -> Tensor:
+    """Sum of the dot products of all pairs of features, in time linear in their number (Rendle, 2010, lemma 3.1).
+
+    A dense feature takes part with its value times its vector; these products are never laid out in memory.
 
     Shape:
-        embeddings [B, F, D] -> [B].
+        embeddings [B, F, D], dense [B, num_dense], dense_vectors [num_dense, D] -> [B].
     """
-    square_of_sum = embeddings.sum(dim=1).square().sum(dim=1)
-    sum_of_squares = embeddings.flatten(1).square().sum(dim=1)
+    square_of_sum = (embeddings.sum(dim=1) + dense @ dense_vectors).square().sum(dim=1)
+    sum_of_squares = embeddings.flatten(1).square().sum(dim=1) + dense.square() @ dense_vectors.square().sum(dim=1)
     return 0.5 * (square_of_sum - sum_of_squares)
 
 

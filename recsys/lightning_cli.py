@@ -35,12 +35,19 @@ class RecsysCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The task learns the columns from the data module."""
+        """The task learns the columns from the data module; bf16 may be insisted on."""
+        parser.add_argument(
+            "--precision_fallback",
+            type=bool,
+            default=True,
+            help="train in 32-true where bf16 is asked of a CPU without bf16 hardware, which is several times faster",
+        )
         parser.link_arguments("data.schema", "model.init_args.schema", apply_on="instantiate")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer with the summary, samples per second, predictions and logs that users expect."""
         settings = self._get(self.config_init, "trainer")
+        falls_back = self._get(self.config_init, "precision_fallback")
         own = [recsys.tasks.TableSummary(), recsys.tasks.Throughput(), recsys.tasks.PredictionWriter()]
         given = list(settings.get("callbacks") or [])
         kinds = {type(callback) for callback in given}
@@ -52,7 +59,12 @@ class RecsysCLI(LightningCLI):
             tensorboard = TensorBoardLogger(root, default_hp_metric=False)
             kwargs["logger"] = [tensorboard, CSVLogger(root, version=f"version_{tensorboard.version}/csv")]
         return super().instantiate_trainer(
-            **{**kwargs, "callbacks": [*given, *extra], "precision": _usable(settings), "enable_model_summary": False}
+            **{
+                **kwargs,
+                "callbacks": [*given, *extra],
+                "precision": _usable(settings) if falls_back else settings.get("precision"),
+                "enable_model_summary": False,
+            }
         )
 
 
@@ -61,6 +73,9 @@ def _usable(settings: Any) -> str:
     precision = str(settings.get("precision") or "32-true")
     on_cpu = settings.get("accelerator") == "cpu" or not torch.cuda.is_available()
     if precision.startswith("bf16") and on_cpu and not has_bf16_hardware():
-        print("precision: this CPU has no bf16 hardware, where bf16 is slower than float32; training in 32-true")
+        print(
+            "precision: this CPU has no bf16 hardware, where bf16 is slower than float32; training in 32-true "
+            "(--precision_fallback false insists on bf16)"
+        )
         return "32-true"
     return precision

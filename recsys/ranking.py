@@ -1,7 +1,7 @@
 """Ranking metrics of one relevant item per query, from the ranks that the items got.
 
-A rank is 1 for the item scored best. Where scores tie, count the tied items above: `1 + (others >= score).sum()`; then no
-constant score looks good.
+A rank is 1 for the item scored best. Tied items count as above it, `1 + (others >= score).sum()`, so that no constant
+score looks good.
 """
 
 from __future__ import annotations

@@ -28,6 +28,10 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
     if section:
         known = _parameters("Trainer") if section.group(1) else _SECTIONS
         return _suggest(f"'{section.group(2)}' is not a key here", section.group(2), known, known)
+    flag = re.search(r"[Uu]nrecognized arguments: --(trainer\.)?(\w+)", message)
+    if flag:
+        known = _parameters("Trainer") if flag.group(1) else _SECTIONS
+        return _suggest(f"'{flag.group(2)}' is not an argument here", flag.group(2), known, known)
     name = re.search(r"path string: (\w+)|has no attribute '(\w+)'", message)
     if name:
         rejected = name.group(1) or name.group(2)

@@ -34,7 +34,7 @@ class Feature:
             raise ValueError(f"Feature '{self.name}': pooling must be 'sum', 'mean' or None, got {self.pooling!r}.")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: Lightning rebuilds batches field by field when it changes their precision
 class Bag:
     """Ids of a multi-valued column, sample after sample.
 

@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from recsys.cli import main
 from recsys.lightning_cli import RecsysCLI
+from recsys.models import DeepFM
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 EXPERIMENTS = sorted(path.name for path in CONFIGS.glob("*.yaml"))
@@ -51,6 +53,29 @@ def test_fit_then_validate_test_and_predict(prepared, tmp_path):
     assert (tmp_path / "predictions.parquet").exists()
 
 
+@pytest.mark.parametrize(("fallback", "dtype"), [("true", torch.float32), ("false", torch.bfloat16)])
+def test_bf16_falls_back_where_it_is_slow_unless_insisted_on(prepared, tmp_path, monkeypatch, fallback, dtype):
+    monkeypatch.setattr("recsys.lightning_cli.has_bf16_hardware", lambda: False)
+    seen = []
+
+    def forward(self, embeddings, dense):
+        seen.append((embeddings.flatten(1).float() @ torch.ones(embeddings[0].numel(), 1)).dtype)
+        return dense[:, 0]
+
+    monkeypatch.setattr(DeepFM, "forward", forward)
+    command = ["predict", *arguments(prepared, tmp_path, "criteo.yaml"), f"--precision_fallback={fallback}"]
+    RecsysCLI.launch([*command, "--trainer.limit_predict_batches=1"])
+    assert seen == [dtype]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_every_precision_takes_multi_valued_features(prepared, tmp_path, precision):
+    more = [f"--trainer.precision={precision}", "--precision_fallback=false", "--trainer.fast_dev_run=1"]
+    cli = RecsysCLI.launch(["fit", *arguments(prepared, tmp_path, "movielens.yaml"), *more])
+    assert cli.datamodule.schema.multi_valued
+    assert cli.trainer.global_step == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "messages"),
     [
@@ -58,6 +83,8 @@ def test_fit_then_validate_test_and_predict(prepared, tmp_path):
         (["--model.init_args.model.class_path=DepFM"], ["no class 'DepFM'", "did you mean 'DeepFM'?"]),
         (["--model.init_args.tables.default=HashTabel"], ["no class 'HashTabel'", "did you mean 'HashTable'?"]),
         (["--model.init_args.assign={defalt: [C1]}"], ["'defalt', which is not in tables", "did you mean 'default'?"]),
+        (["--trainr.max_epochs=3"], ["'trainr' is not an argument", "did you mean 'trainer'?"]),
+        (["--trainer.max_epocks=3"], ["'max_epocks' is not an argument", "did you mean 'max_epochs'?"]),
         (["--data.init_args.path=no/criteo"], ["'no/criteo' does not exist", "python data_scripts/criteo.py --raw"]),
     ],
 )

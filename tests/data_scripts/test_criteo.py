@@ -82,6 +82,17 @@ def test_bin_integers(criteo_raw, tmp_path, open_prepared):
     assert [words[id_] for id_ in folder.column("train", "I1_bin")] == ["0", "1", "1", "2", "2", "2", "2", "3"]
 
 
+def test_missing_indicators(criteo_raw, tmp_path, open_prepared):
+    run(criteo_raw, tmp_path / "out", "--missing-indicators")
+    folder = open_prepared(tmp_path / "out")
+    lines = [line.split("\t") for line in criteo_raw.read_text().splitlines()]
+    assert any(line[2] == "" for line in lines)
+    for number in range(1, 14):
+        expected = [float(line[number] == "") for line in lines[:8]]
+        assert folder.column("train", f"I{number}_missing") == expected
+    assert [entry["kind"] for entry in folder.schema["features"][:27]] == ["dense"] * 26 + ["categorical"]
+
+
 def test_hash_bits(criteo_raw, tmp_path, open_prepared):
     run(criteo_raw, tmp_path / "out", "--hash-bits", "4")
     folder = open_prepared(tmp_path / "out")

@@ -42,6 +42,8 @@ def dlrm(model, vectors, dense):
 
 def deepfm(model, vectors, dense):
     inputs = flat(vectors, dense)
+    scaled = [[x * v for v in row] for x, row in zip(dense, model.dense_vectors.tolist(), strict=True)]
+    vectors = vectors + scaled
     pairs = sum(dot(vectors[i], vectors[j]) for i in range(len(vectors)) for j in range(i))
     return linear(model.linear, inputs)[0] + pairs + logit_mlp(model.mlp, inputs)
 

@@ -96,17 +96,28 @@ def test_pairs_are_kept_out_of_checkpoints():
     assert PairwiseDots(5).state_dict() == {}
 
 
+def pairs_of(vectors):
+    """The factorisation machine of vectors alone."""
+    return factorization_machine(vectors, vectors.new_zeros(len(vectors), 0), vectors.new_zeros(0, vectors.shape[2]))
+
+
 def test_factorization_machine_ignores_the_order_of_features_and_scales_quadratically():
     embeddings = doubles(6, 5, 4)
-    expected = factorization_machine(embeddings)
-    assert_close(factorization_machine(embeddings[:, torch.randperm(5)]), expected)
-    assert_close(factorization_machine(3 * embeddings), 9 * expected)
-    assert_close(factorization_machine(embeddings[:, :1]), torch.zeros(6, dtype=torch.float64))
+    expected = pairs_of(embeddings)
+    assert_close(pairs_of(embeddings[:, torch.randperm(5)]), expected)
+    assert_close(pairs_of(3 * embeddings), 9 * expected)
+    assert_close(pairs_of(embeddings[:, :1]), torch.zeros(6, dtype=torch.float64))
 
 
 def test_factorization_machine_is_the_sum_of_all_pairs():
     embeddings = doubles(6, 5, 4)
-    assert_close(factorization_machine(embeddings), PairwiseDots(5)(embeddings).sum(1))
+    assert_close(pairs_of(embeddings), PairwiseDots(5)(embeddings).sum(1))
+
+
+def test_a_dense_feature_is_in_the_pairs_as_its_value_times_its_vector():
+    embeddings, dense, vectors = doubles(6, 5, 4), doubles(6, 3, seed=1), doubles(3, 4, seed=2)
+    expected = pairs_of(torch.cat([embeddings, dense[:, :, None] * vectors], 1))
+    assert_close(factorization_machine(embeddings, dense, vectors), expected)
 
 
 def test_cross_network_is_a_polynomial_of_its_degree():
