@@ -8,49 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.models.sequence import (
-    FeedForward,
-    PositionalInput,
-    check_heads,
-    check_session_sizes,
-    is_event,
-    join_heads,
-    split_heads,
-    xavier_,
-)
-
-
-class BERT4RecBlock(nn.Module):
-    """Attention to both sides, then a feed-forward layer four times as wide; each on a normalised input.
-
-    Shape:
-        input [B, L, D], visible bool [B, 1, 1, L] -> [B, L, D]
-
-    Args:
-        embedding_dim: D.
-        num_heads: attention heads; divides D.
-        dropout: of attention weights and of what each part adds.
-    """
-
-    def __init__(self, embedding_dim: int, num_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.attention_norm = nn.LayerNorm(embedding_dim)
-        self.query_key_value = nn.Linear(embedding_dim, 3 * embedding_dim)
-        self.output = nn.Linear(embedding_dim, embedding_dim)
-        self.dropout = nn.Dropout(dropout)
-        self.forward_norm = nn.LayerNorm(embedding_dim)
-        self.feed_forward = FeedForward(embedding_dim, 4 * embedding_dim, nn.GELU, dropout)
-
-    def forward(self, input: Tensor, visible: Tensor) -> Tensor:
-        """Hidden states of the next block."""
-        projected = self.query_key_value(self.attention_norm(input)).chunk(3, dim=2)
-        queries, keys, values = (split_heads(part, self.num_heads) for part in projected)
-        dropout = self.dropout.p if self.training else 0.0
-        read = F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible, dropout_p=dropout)
-        hidden = input + self.dropout(self.output(join_heads(read)))
-        output: Tensor = hidden + self.feed_forward(self.forward_norm(hidden))
-        return output
+from recsys.models.sequence import PositionalInput, check_heads, check_session_sizes, is_event, xavier_
+from recsys.models.transformer import TransformerBlock
 
 
 class BERT4Rec(nn.Module):
@@ -83,7 +42,7 @@ class BERT4Rec(nn.Module):
         check_heads("BERT4Rec", embedding_dim, num_heads)
         self.mask = nn.Parameter(torch.empty(embedding_dim).normal_(std=0.02))
         self.input = PositionalInput(embedding_dim, max_length, dropout)
-        self.blocks = nn.ModuleList(BERT4RecBlock(embedding_dim, num_heads, dropout) for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(TransformerBlock(embedding_dim, num_heads, dropout) for _ in range(num_blocks))
         self.norm = nn.LayerNorm(embedding_dim)
         self.transform = nn.Linear(embedding_dim, embedding_dim)
         self.transform_norm = nn.LayerNorm(embedding_dim)

@@ -19,8 +19,9 @@ from recsys.models.sequence import (
 
 
 class SASRecBlock(nn.Module):
-    """Causal attention with queries from the normalised input, then a feed-forward layer; the residual of the
-    attention carries the normalised queries.
+    """Causal attention with queries from the normalised input, then a feed-forward layer.
+
+    What attention adds is added to the normalised input, as in the authors' code.
 
     Shape:
         [B, L, D] -> [B, L, D]

@@ -20,7 +20,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
     def forward(ctx: Any, queries: Tensor, items: Tensor, targets: Tensor, block: int) -> Tensor:
         needs_grad = any(ctx.needs_input_grad)
         total = queries.new_zeros(())
@@ -40,8 +39,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @torch.amp.custom_bwd(device_type="cuda")
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_queries, grad_items = ctx.saved_tensors
         scale = grads[0] / max(1, len(grad_queries))
         return grad_queries * scale, grad_items * scale, None, None
@@ -51,7 +49,6 @@ class _LogTotals(torch.autograd.Function):
     """Log of the sum of every query's exponentiated scores, a block of queries at a time in both passes."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
     def forward(ctx: Any, queries: Tensor, items: Tensor, block: int) -> Tensor:
         totals = torch.cat([(query @ items.t()).logsumexp(1) for query in queries.split(block)])
         ctx.save_for_backward(queries, items, totals)
@@ -60,8 +57,7 @@ class _LogTotals(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    @torch.amp.custom_bwd(device_type="cuda")
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         queries, items, totals = ctx.saved_tensors
         grad_queries, grad_items = torch.empty_like(queries), torch.zeros_like(items)
         parts = (tensor.split(ctx.block) for tensor in (queries, totals, grads[0], grad_queries))
@@ -80,12 +76,14 @@ def _block(queries: Tensor, num_items: int) -> int:
 def linear_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     """Mean softmax cross-entropy of every query against all items; 0 without queries.
 
-    Logits are made and dropped block by block, about 1 MB at a time on a CPU.
+    Logits are made in float32 and dropped block by block, about 1 MB at a time on a CPU.
 
     Shape:
         queries [P, D], items [V, D], targets [P] in [0, V) -> scalar
     """
-    loss: Tensor = _LinearCrossEntropy.apply(queries, items, targets, _block(queries, len(items)))
+    with torch.autocast(queries.device.type, enabled=False):
+        block = _block(queries, len(items))
+        loss: Tensor = _LinearCrossEntropy.apply(queries.float(), items.float(), targets, block)
     return loss
 
 
@@ -137,5 +135,7 @@ class FullCrossEntropy(Loss):
 
 def _log_totals(queries: Tensor, ids: Tensor, step: Step) -> Tensor:
     """Log of the sum of exponentiated scores of some items: queries [P, D], ids [C] -> [P]."""
-    totals: Tensor = _LogTotals.apply(queries, step.scoring.items(step.vectors(ids)), _block(queries, len(ids)))
+    items = step.scoring.items(step.vectors(ids))
+    with torch.autocast(queries.device.type, enabled=False):
+        totals: Tensor = _LogTotals.apply(queries.float(), items.float(), _block(queries, len(ids)))
     return totals

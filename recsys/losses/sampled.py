@@ -29,10 +29,9 @@ class SampledLoss(Loss):
         drawn = self.sampler.draw(step.targets, step.catalogue)
         vectors, (inputs, positives, negatives) = read_once(step, step.inputs, step.targets, drawn)
         queries = step.scoring.queries(step.encode(vectors.index_select(0, inputs)))
-        # In the order of the places, which the gather below repeats only where vectors really repeat.
         items = step.scoring.items(vectors)
         positive = (queries * items.index_select(0, positives)).sum(1)
-        chosen = items.index_select(0, negatives.reshape(-1)).view(*negatives.shape, -1)
+        chosen = items.index_select(0, negatives.reshape(-1)).view(*negatives.shape, items.shape[1])
         shared = negatives.dim() == 1
         negative = queries @ chosen.t() if shared else torch.einsum("pd,pkd->pk", queries, chosen)
         is_target = drawn.expand(negative.shape) == step.targets.unsqueeze(1)
@@ -50,8 +49,9 @@ class SampledLoss(Loss):
 class SampledSoftmax(SampledLoss):
     """Softmax cross-entropy of the target among the negatives drawn for it.
 
-    Every score is lowered by the log of its item's chance of being drawn, so that the loss tends to the full softmax
-    as negatives grow in number, whatever the sampler (Bengio and Senecal, 2008).
+    Every score, the target's too, is lowered by the log of its item's chance of being drawn (Yi et al., RecSys 2019),
+    so that frequent items are not pushed down for being drawn often. With even chances that changes nothing, and the
+    loss is the sampled softmax of HSTU.
 
     Args:
         sampler: where negatives come from; by default 256 drawn evenly, shared by the batch.

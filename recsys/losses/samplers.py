@@ -87,8 +87,7 @@ class PopularitySampler(Sampler):
 class InBatchSampler(Sampler):
     """The targets of the batch are each other's negatives; no further item is read.
 
-    Frequent items are often in a batch, so scores are corrected by the log of their frequency, as in Yi et al.,
-    RecSys 2019.
+    An item is in a batch as often as in the data: the chance is its training count.
     """
 
     def draw(self, targets: Tensor, catalogue: Catalogue) -> Tensor:

@@ -2,9 +2,22 @@
 
 from recsys.tasks.averaging import WeightEMA
 from recsys.tasks.ctr import CTRTask
+from recsys.tasks.next_item import NextItemTask
+from recsys.tasks.objectives import MaskedItems, NextItem, Objective
 from recsys.tasks.predictions import PredictionWriter
 from recsys.tasks.summary import TableSummary
 from recsys.tasks.tables import TableOptions
 from recsys.tasks.throughput import Throughput
 
-__all__ = ["CTRTask", "PredictionWriter", "TableOptions", "TableSummary", "Throughput", "WeightEMA"]
+__all__ = [
+    "CTRTask",
+    "MaskedItems",
+    "NextItem",
+    "NextItemTask",
+    "Objective",
+    "PredictionWriter",
+    "TableOptions",
+    "TableSummary",
+    "Throughput",
+    "WeightEMA",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from tests.models.loops import dot, linear
 
@@ -111,9 +112,7 @@ def hstu(model, vectors, times=None, masked=None):
         projection = list(zip(*block.projection.tolist(), strict=True))
         projected = [[silu(dot(row, layer_norm(x, 1e-6))) for row in projection] for x in hidden]
         bounds = [sum(block.widths[:i]) for i in range(5)]
-        gates, values, queries, keys = (
-            [row[start:end] for row in projected] for start, end in zip(bounds, bounds[1:], strict=False)
-        )
+        gates, values, queries, keys = ([row[start:end] for row in projected] for start, end in pairwise(bounds))
         by_distance = block.bias.by_distance.tolist()
         output = []
         for i in range(len(hidden)):
@@ -135,15 +134,27 @@ def hstu(model, vectors, times=None, masked=None):
     return hidden
 
 
+def transformer(block, hidden, visible):
+    projected = [linear(block.query_key_value, norm(block.attention_norm, x)) for x in hidden]
+    width = len(hidden[0])
+    queries, keys, values = ([row[k * width : (k + 1) * width] for row in projected] for k in range(3))
+    read = softmax_read(queries, keys, values, block.num_heads, visible)
+    hidden = [add(x, linear(block.output, y)) for x, y in zip(hidden, read, strict=True)]
+    return [add(x, feed_forward(block.feed_forward, norm(block.forward_norm, x), gelu)) for x in hidden]
+
+
 def bert4rec(model, vectors, times=None, masked=None):
     vectors = [model.mask.tolist() if hide else x for x, hide in zip(vectors, masked, strict=True)]
     hidden = positioned(model.input, vectors)
     for block in model.blocks:
-        projected = [linear(block.query_key_value, norm(block.attention_norm, x)) for x in hidden]
-        width = len(hidden[0])
-        queries, keys, values = ([row[k * width : (k + 1) * width] for row in projected] for k in range(3))
-        read = softmax_read(queries, keys, values, block.num_heads, lambda i: range(len(vectors)))
-        hidden = [add(x, linear(block.output, y)) for x, y in zip(hidden, read, strict=True)]
-        hidden = [add(x, feed_forward(block.feed_forward, norm(block.forward_norm, x), gelu)) for x in hidden]
+        hidden = transformer(block, hidden, lambda i: range(len(vectors)))
     transformed = [linear(model.transform, norm(model.norm, x)) for x in hidden]
     return [norm(model.transform_norm, [gelu(value) for value in x]) for x in transformed]
+
+
+def m2trec(model, vectors, times=None, masked=None):
+    hidden = positioned(model.input, vectors)
+    for block in model.blocks:
+        hidden = transformer(block, hidden, lambda i: range(i + 1))
+    normed = [norm(model.norm, x) for x in hidden]
+    return [[sum(x[d] for x in normed[: i + 1]) / (i + 1) for d in range(len(x0))] for i, x0 in enumerate(normed)]

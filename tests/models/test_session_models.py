@@ -56,6 +56,7 @@ EXAMPLES = [
     Example(models.HSTU, session_loops.hstu),
     Example(models.HSTU, session_loops.hstu, {"num_heads": 2, "attention_dim": 3, "value_dim": 5, "use_times": True}),
     Example(models.BERT4Rec, session_loops.bert4rec),
+    Example(models.M2TRec, session_loops.m2trec),
 ]
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
@@ -171,7 +172,7 @@ def test_arguments_are_checked(model, sizes, options, message):
         model(*sizes, **options)
 
 
-@pytest.mark.parametrize("model", [models.SASRec, models.BERT4Rec])
+@pytest.mark.parametrize("model", [models.SASRec, models.BERT4Rec, models.M2TRec])
 def test_heads_must_divide_the_width(model):
     with pytest.raises(ValueError, match="num_heads must divide embedding_dim=4, got 3"):
         model(4, 5, num_heads=3)
@@ -185,3 +186,13 @@ def test_sessions_beyond_max_length_are_refused():
 def test_hstu_says_that_times_are_missing():
     with pytest.raises(ValueError, match="use_times needs sessions with times"):
         models.HSTU(4, 5, use_times=True)(torch.zeros(1, 2, 4), torch.tensor([2]))
+
+
+def test_fusions_are_the_sum_and_the_linear_map_of_all_values():
+    vectors = torch.randn(5, 3, 4)
+    assert_close(models.SumFusion(3, 4)(vectors), vectors[:, 0] + vectors[:, 1] + vectors[:, 2])
+    fusion = models.ConcatFusion(3, 4)
+    expected = sum(vectors[:, f] @ fusion.output.weight[:, 4 * f : 4 * f + 4].t() for f in range(3))
+    assert_close(fusion(vectors), expected)
+    wide = models.ConcatFusion(8, 64)(0.1 * torch.randn(4000, 8, 64))
+    assert wide.std().item() == pytest.approx(0.1, rel=0.05)
