@@ -116,9 +116,9 @@ def test_it_learns_what_follows_what(tmp_path, arguments):
     task = make_task(optimizer=adam, **arguments)
     trainer = make_trainer(tmp_path, max_epochs=25)
     trainer.fit(task, loader(training_batches()), loader(evaluation_batches()))
+    assert trainer.callback_metrics["val/ndcg@10"] > 0.6
     (metrics,) = trainer.test(task, loader(evaluation_batches()), verbose=False)
     assert metrics["test/hr@5"] > 0.8, metrics
-    assert trainer.callback_metrics["val/ndcg@10"] > 0.6
 
 
 class Given(Sampler):
