@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -25,8 +25,8 @@ class RecsysCLI(LightningCLI):
     def launch(cls, arguments: Sequence[str] | None) -> RecsysCLI:
         """Parse the arguments, build everything and run the command."""
         return cls(
-            recsys.tasks.CTRTask,
-            recsys.data.CTRDataModule,
+            recsys.tasks.TableTask,
+            LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_kwargs={"overwrite": True},

@@ -1,6 +1,7 @@
 """Lightning modules and callbacks: the only code that joins tables, a model, a loss and metrics."""
 
 from recsys.tasks.averaging import WeightEMA
+from recsys.tasks.base import TableTask
 from recsys.tasks.ctr import CTRTask
 from recsys.tasks.next_item import NextItemTask
 from recsys.tasks.objectives import MaskedItems, NextItem, Objective
@@ -18,6 +19,7 @@ __all__ = [
     "PredictionWriter",
     "TableOptions",
     "TableSummary",
+    "TableTask",
     "Throughput",
     "WeightEMA",
 ]
