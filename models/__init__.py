@@ -15,6 +15,7 @@ from recsys.models.gru4rec import GRU4Rec
 from recsys.models.hstu import HSTU
 from recsys.models.logistic_regression import LogisticRegression
 from recsys.models.m2trec import M2TRec
+from recsys.models.pisa import PISA
 from recsys.models.sasrec import SASRec
 
 CLICK_MODELS = (DLRM, DCNv2, DeepFM, FinalMLP, LogisticRegression, StackedDCNv2)
@@ -24,6 +25,7 @@ __all__ = [
     "CLICK_MODELS",
     "DLRM",
     "HSTU",
+    "PISA",
     "SESSION_MODELS",
     "BERT4Rec",
     "ConcatFusion",

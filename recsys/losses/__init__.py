@@ -1,6 +1,6 @@
 """Losses of next-item prediction, how scores are made, and where negatives come from."""
 
-from recsys.losses.base import Catalogue, Loss, Step
+from recsys.losses.base import Catalogue, Loss, Step, read_once
 from recsys.losses.full import FullCrossEntropy, linear_cross_entropy
 from recsys.losses.sampled import GBCE, BinaryCrossEntropy, SampledLoss, SampledSoftmax
 from recsys.losses.samplers import InBatchSampler, PopularitySampler, Sampler, UniformSampler
@@ -23,4 +23,5 @@ __all__ = [
     "Step",
     "UniformSampler",
     "linear_cross_entropy",
+    "read_once",
 ]

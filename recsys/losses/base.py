@@ -61,7 +61,7 @@ class Loss(ABC):
         """Mean loss over the targets, a scalar."""
 
 
-def read_once(step: Step, *groups: Tensor) -> tuple[Tensor, list[Tensor]]:
+def read_once(vectors: Callable[[Tensor], Tensor], *groups: Tensor) -> tuple[Tensor, list[Tensor]]:
     """One lookup of the distinct ids among all groups.
 
     Returns:
@@ -70,4 +70,4 @@ def read_once(step: Step, *groups: Tensor) -> tuple[Tensor, list[Tensor]]:
     flat = torch.cat([group.reshape(-1) for group in groups])
     distinct, where = torch.unique(flat, return_inverse=True)
     places = where.split([group.numel() for group in groups])
-    return step.vectors(distinct), [place.view(group.shape) for place, group in zip(places, groups, strict=True)]
+    return vectors(distinct), [place.view(group.shape) for place, group in zip(places, groups, strict=True)]

@@ -125,7 +125,7 @@ class FullCrossEntropy(Loss):
         return linear_cross_entropy(step.scoring.queries(hidden), step.scoring.items(vectors), step.targets - 1)
 
     def _in_chunks(self, step: Step) -> Tensor:
-        vectors, (inputs, wanted) = read_once(step, step.inputs, step.targets)
+        vectors, (inputs, wanted) = read_once(step.vectors, step.inputs, step.targets)
         queries = step.scoring.queries(step.encode(vectors.index_select(0, inputs)))
         target_scores = (queries * step.scoring.items(vectors.index_select(0, wanted))).sum(1)
         chunks = step.catalogue.ids(queries.device).split(self.chunk_items)

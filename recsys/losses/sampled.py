@@ -27,7 +27,7 @@ class SampledLoss(Loss):
     def __call__(self, step: Step) -> Tensor:
         """See Loss."""
         drawn = self.sampler.draw(step.targets, step.catalogue)
-        vectors, (inputs, positives, negatives) = read_once(step, step.inputs, step.targets, drawn)
+        vectors, (inputs, positives, negatives) = read_once(step.vectors, step.inputs, step.targets, drawn)
         queries = step.scoring.queries(step.encode(vectors.index_select(0, inputs)))
         items = step.scoring.items(vectors)
         positive = (queries * items.index_select(0, positives)).sum(1)

@@ -5,6 +5,7 @@ from recsys.tasks.base import TableTask
 from recsys.tasks.ctr import CTRTask
 from recsys.tasks.next_item import NextItemTask
 from recsys.tasks.objectives import MaskedItems, NextItem, Objective
+from recsys.tasks.pisa import PISATask
 from recsys.tasks.predictions import PredictionWriter
 from recsys.tasks.summary import TableSummary
 from recsys.tasks.tables import TableOptions
@@ -16,6 +17,7 @@ __all__ = [
     "NextItem",
     "NextItemTask",
     "Objective",
+    "PISATask",
     "PredictionWriter",
     "TableOptions",
     "TableSummary",
