@@ -120,15 +120,14 @@ def _report(
     lines = [
         f"read: {raw['users']:,} users, {raw['items']:,} items, {raw['events']:,} events",
         f"kept: {len(lengths):,} sequences of {events['user'].n_unique():,} users, {len(ids.values):,} items, "
-        f"{len(events):,} events; length mean {lengths.mean():.2f}, median {np.median(lengths):g}, max {lengths.max():,}; "
-        f"{repeats:.1%} of events repeat an item of their sequence",
+        f"{len(events):,} events; length mean {lengths.mean():.2f}, median {np.median(lengths):g}, "
+        f"max {lengths.max():,}; {repeats:.1%} of events repeat an item of their sequence",
     ]
     for name, info in infos.items():
         target = splits[name].target
-        cold = (
-            "" if target is None else f", {int((counts[ids.events[target]] == 0).sum()):,} of an item never trained on"
-        )
-        lines.append(
-            f"{name}: {info['num_rows']:,} rows, {info['num_events']:,} events, {info['num_targets']:,} targets{cold}"
-        )
+        line = f"{name}: {info['num_rows']:,} rows, {info['num_events']:,} events"
+        if target is not None:
+            num_cold = int((counts[ids.events[target]] == 0).sum())
+            line += f", {len(target):,} targets, {num_cold:,} of them items never trained on"
+        lines.append(line)
     return lines
