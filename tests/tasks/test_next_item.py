@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -25,7 +26,7 @@ from recsys.losses.base import Catalogue
 from recsys.losses.samplers import Sampler
 from recsys.models import HSTU, BERT4Rec, ConcatFusion, GRU4Rec, M2TRec, SASRec
 from recsys.tables import SGD, Adagrad, DenseGradient, FullTable, HashTable, QRTable, RowWiseAdagrad, TorchLookup
-from recsys.tasks import MaskedItems, NextItem, NextItemTask
+from recsys.tasks import MaskedItems, NextItem, NextItemTask, PredictionWriter
 
 NUM_ITEMS, DIM, MAX_LENGTH = 30, 8, 6
 
@@ -193,9 +194,11 @@ def test_equal_scores_are_counted_against_the_model(tmp_path):
 
 def test_predictions_are_the_best_items_in_order(tmp_path):
     task = make_task(num_predictions=4)
-    trainer = make_trainer(tmp_path)
+    trainer = make_trainer(tmp_path, callbacks=[PredictionWriter()])
     (predicted,) = trainer.predict(task, loader(evaluation_batches()))
     assert task._item_matrix is None
+    written = pq.read_table(tmp_path / "predictions.parquet")
+    assert written["items"].to_pylist() == predicted["items"].tolist()
     with torch.no_grad():
         scores = task.scores(evaluation_batches()[0])
     assert_close(predicted["scores"], scores.sort(1, descending=True).values[:, :4])
