@@ -25,7 +25,17 @@ from recsys.losses import (
 from recsys.losses.base import Catalogue
 from recsys.losses.samplers import Sampler
 from recsys.models import HSTU, BERT4Rec, ConcatFusion, GRU4Rec, M2TRec, SASRec
-from recsys.tables import SGD, Adagrad, DenseGradient, FullTable, HashTable, QRTable, RowWiseAdagrad, TorchLookup
+from recsys.tables import (
+    SGD,
+    Adagrad,
+    DenseGradient,
+    FbgemmLookup,
+    FullTable,
+    HashTable,
+    QRTable,
+    RowWiseAdagrad,
+    TorchLookup,
+)
 from recsys.tasks import MaskedItems, NextItem, NextItemTask, PredictionWriter
 
 NUM_ITEMS, DIM, MAX_LENGTH = 30, 8, 6
@@ -132,7 +142,8 @@ class Given(Sampler):
 
 @pytest.mark.parametrize("loss", [FullCrossEntropy(), SampledSoftmax(Given()), GBCE(Given())], ids=type)
 @pytest.mark.parametrize("table", [FullTable, QRTable], ids=lambda t: t.__name__)
-def test_one_step_in_the_backward_pass_equals_a_dense_step(tmp_path, loss, table):
+@pytest.mark.parametrize("kind", [TorchLookup, FbgemmLookup], ids=lambda t: t.__name__)
+def test_one_step_in_the_backward_pass_equals_a_dense_step(tmp_path, loss, table, kind):
     """Rows read as inputs, as targets and as negatives get one update, with the sum of their gradients."""
     weights = []
     for rows in (SGD(0.5), DenseGradient(0.5)):
@@ -140,6 +151,7 @@ def test_one_step_in_the_backward_pass_equals_a_dense_step(tmp_path, loss, table
         task = make_task(
             loss=loss,
             table_optimizer=rows,
+            lookup=kind,
             tables={"default": table},
             optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
         )
