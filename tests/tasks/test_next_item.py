@@ -158,7 +158,7 @@ def test_one_step_in_the_backward_pass_equals_a_dense_step(tmp_path, loss, table
         make_trainer(tmp_path, max_steps=2).fit(task, loader(training_batches(2)))
         lookup = task.collection.lookup
         weights.append([lookup.weight(name).clone() for name in lookup.tables] + [*task.model.parameters()])
-        if isinstance(rows, SGD):
+        if isinstance(rows, SGD) and kind is TorchLookup:
             assert {store.num_steps for store in lookup.stores} == {2}
     assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-6)
 
