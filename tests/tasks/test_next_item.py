@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -24,8 +25,18 @@ from recsys.losses import (
 from recsys.losses.base import Catalogue
 from recsys.losses.samplers import Sampler
 from recsys.models import HSTU, BERT4Rec, ConcatFusion, GRU4Rec, M2TRec, SASRec
-from recsys.tables import SGD, Adagrad, DenseGradient, FullTable, HashTable, QRTable, RowWiseAdagrad, TorchLookup
-from recsys.tasks import MaskedItems, NextItem, NextItemTask
+from recsys.tables import (
+    SGD,
+    Adagrad,
+    DenseGradient,
+    FbgemmLookup,
+    FullTable,
+    HashTable,
+    QRTable,
+    RowWiseAdagrad,
+    TorchLookup,
+)
+from recsys.tasks import MaskedItems, NextItem, NextItemTask, PredictionWriter
 
 NUM_ITEMS, DIM, MAX_LENGTH = 30, 8, 6
 
@@ -131,7 +142,8 @@ class Given(Sampler):
 
 @pytest.mark.parametrize("loss", [FullCrossEntropy(), SampledSoftmax(Given()), GBCE(Given())], ids=type)
 @pytest.mark.parametrize("table", [FullTable, QRTable], ids=lambda t: t.__name__)
-def test_one_step_in_the_backward_pass_equals_a_dense_step(tmp_path, loss, table):
+@pytest.mark.parametrize("kind", [TorchLookup, FbgemmLookup], ids=lambda t: t.__name__)
+def test_one_step_in_the_backward_pass_equals_a_dense_step(tmp_path, loss, table, kind):
     """Rows read as inputs, as targets and as negatives get one update, with the sum of their gradients."""
     weights = []
     for rows in (SGD(0.5), DenseGradient(0.5)):
@@ -139,13 +151,14 @@ def test_one_step_in_the_backward_pass_equals_a_dense_step(tmp_path, loss, table
         task = make_task(
             loss=loss,
             table_optimizer=rows,
+            lookup=kind,
             tables={"default": table},
             optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
         )
         make_trainer(tmp_path, max_steps=2).fit(task, loader(training_batches(2)))
         lookup = task.collection.lookup
         weights.append([lookup.weight(name).clone() for name in lookup.tables] + [*task.model.parameters()])
-        if isinstance(rows, SGD):
+        if isinstance(rows, SGD) and kind is TorchLookup:
             assert {store.num_steps for store in lookup.stores} == {2}
     assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-6)
 
@@ -193,9 +206,11 @@ def test_equal_scores_are_counted_against_the_model(tmp_path):
 
 def test_predictions_are_the_best_items_in_order(tmp_path):
     task = make_task(num_predictions=4)
-    trainer = make_trainer(tmp_path)
+    trainer = make_trainer(tmp_path, callbacks=[PredictionWriter()])
     (predicted,) = trainer.predict(task, loader(evaluation_batches()))
     assert task._item_matrix is None
+    written = pq.read_table(tmp_path / "predictions.parquet")
+    assert written["items"].to_pylist() == predicted["items"].tolist()
     with torch.no_grad():
         scores = task.scores(evaluation_batches()[0])
     assert_close(predicted["scores"], scores.sort(1, descending=True).values[:, :4])
