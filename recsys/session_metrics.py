@@ -100,9 +100,9 @@ class RankingMetrics:
         Returns:
             hr@k (with one target also recall@k), ndcg@k and mrr@k at every cutoff; at list_length K: hr@K_SLICE and
             ndcg@K_SLICE for targets by training events (cold, 1to5, 6to20, over20), and for those that the history
-            holds (repeat) or not (explore), unless there are none; fraction_SLICE, the slice's part of the targets; coverage@K, distinct items
-            shown over all items; cold_coverage@K, the same of items never trained on; repeat_share@K, the part of the
-            items shown that the history holds. NaN where there is nothing to count.
+            holds (repeat) or not (explore), slices without targets left out; fraction_SLICE, the slice's part of the
+            targets; coverage@K, distinct items shown over all items; cold_coverage@K, the same of items never trained
+            on; repeat_share@K, the part of the items shown that the history holds. NaN where there is nothing to count.
         """
         ranks, targets, repeated = (_gathered(chunks) for chunks in (self._ranks, self._targets, self._repeated))
         slices = {
