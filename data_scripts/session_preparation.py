@@ -16,6 +16,8 @@ from session_output import checksum, write_counts, write_split, write_vectors, w
 from session_splits import Flat, SplitRows, SplitRule
 from text_vectors import text_vectors
 
+TEXT_COLUMNS = 2048
+
 
 @dataclass(frozen=True)
 class SessionRule:
@@ -92,17 +94,19 @@ def _users(events: pl.DataFrame, sequences: Flat) -> tuple[NDArray[np.int64], pl
 
 def _vectors(log: EventLog, ids: ItemIds, text_dim: int | None) -> dict[str, NDArray[np.float32]]:
     """[V + 1, T] matrices in the order of ids; zeros where an item has no vector."""
-    found = dict(log.vectors)
+    placed = {}
+    for name, (items, matrix) in log.vectors.items():
+        places = ids.place(items)
+        placed[name] = np.zeros((len(ids.values) + 1, matrix.shape[1]), np.float32)
+        placed[name][places[places > 0]] = matrix[places > 0]
     if text_dim is not None:
         if log.texts is None:
             raise ValueError(f"--text-dim: {log.name} has no texts of items.")
-        texts = log.texts.filter(ids.place(log.texts["item"]) > 0)
-        found["text"] = (texts["item"], text_vectors(texts["text"], text_dim))
-    placed = {}
-    for name, (items, matrix) in found.items():
-        placed[name] = np.zeros((len(ids.values) + 1, matrix.shape[1]), np.float32)
-        places = ids.place(items)
-        placed[name][places[places > 0]] = matrix[places > 0]
+        places = ids.place(log.texts["item"])
+        texts = log.texts["text"].fill_null("").filter(places > 0).to_list()
+        made = text_vectors(places[places > 0], texts, text_dim, TEXT_COLUMNS)
+        placed["text"] = np.zeros((len(ids.values) + 1, text_dim), np.float32)
+        placed["text"][: len(made)] = made
     return placed
 
 
@@ -120,15 +124,14 @@ def _report(
     lines = [
         f"read: {raw['users']:,} users, {raw['items']:,} items, {raw['events']:,} events",
         f"kept: {len(lengths):,} sequences of {events['user'].n_unique():,} users, {len(ids.values):,} items, "
-        f"{len(events):,} events; length mean {lengths.mean():.2f}, median {np.median(lengths):g}, max {lengths.max():,}; "
-        f"{repeats:.1%} of events repeat an item of their sequence",
+        f"{len(events):,} events; length mean {lengths.mean():.2f}, median {np.median(lengths):g}, "
+        f"max {lengths.max():,}; {repeats:.1%} of events repeat an item of their sequence",
     ]
     for name, info in infos.items():
         target = splits[name].target
-        cold = (
-            "" if target is None else f", {int((counts[ids.events[target]] == 0).sum()):,} of an item never trained on"
-        )
-        lines.append(
-            f"{name}: {info['num_rows']:,} rows, {info['num_events']:,} events, {info['num_targets']:,} targets{cold}"
-        )
+        line = f"{name}: {info['num_rows']:,} rows, {info['num_events']:,} events"
+        if target is not None:
+            num_cold = int((counts[ids.events[target]] == 0).sum())
+            line += f", {len(target):,} targets, {num_cold:,} of them items never trained on"
+        lines.append(line)
     return lines

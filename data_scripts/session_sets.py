@@ -148,7 +148,7 @@ def _scientific(folder: Path) -> EventLog:
         "amazon-scientific-unisrec",
         exploded(sequences, {"user": "user", "items": "item"}),
         vectors={"text": (embedded["item"], vectors)},
-        texts=None,
+        texts=read_file(folder / "item_text.parquet").select("item", "text"),
     )
 
 

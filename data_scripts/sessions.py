@@ -6,9 +6,9 @@
         --min-item-count 5 --min-length 2 --split sequences --targets every --item-columns brand tags:multi_valued \
         --out data/shop
 
-Events are sorted by user and time, and events of one time stay in the file's order. --set knows a publisher's files, and
-refuses others by their counts of users, items and events. Filters come before the split, as in published work, and so
-item counts of later events decide which items there are; --min-item-count 1 avoids that.
+Events are sorted by user and time, and events of one time stay in the file's order. --set knows a publisher's files,
+and refuses others by their counts of users, items and events. Filters come before the split, as in published work, and
+so item counts of later events decide which items there are; --min-item-count 1 avoids that.
 
 Splits: leave-one-out holds out each sequence's last two events, although other users' later events are trained on; time
 holds out what happened last of all; sequences holds out whole sequences, by the time they begin; given keeps the
