@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -38,6 +37,9 @@ class ItemCatalogue(Protocol):
     def item_counts(self) -> NDArray[np.int64]:
         """[V + 1] how often each item is a training event."""
 
+    def item_vectors(self, name: str) -> NDArray[np.float32]:
+        """[V + 1, T] vectors that come with the items, such as those of their texts."""
+
 
 def item_columns(schema: ItemCatalogue, names: Sequence[str]) -> list[Column]:
     """The columns of the features that describe an item, its own id among them if named.
@@ -56,15 +58,15 @@ def item_columns(schema: ItemCatalogue, names: Sequence[str]) -> list[Column]:
 
 
 def item_side(
-    schema: ItemCatalogue, names: Sequence[str], fusion: FusionFactory, text_vectors: Path | None, embedding_dim: int
+    schema: ItemCatalogue, names: Sequence[str], fusion: FusionFactory, text: str | None, embedding_dim: int
 ) -> ItemSide:
     """What turns ids into vectors; see NextItemTask for the arguments."""
-    text = None if text_vectors is None else _text(text_vectors, schema.num_items)
-    projection = None if text is None else nn.Linear(text.shape[1], embedding_dim)
+    vectors = None if text is None else torch.from_numpy(schema.item_vectors(text))
+    projection = None if vectors is None else nn.Linear(vectors.shape[1], embedding_dim)
     if list(names) == [ITEM]:
-        return ItemSide(text=text, text_projection=projection)
+        return ItemSide(text=vectors, text_projection=projection)
     features = torch.stack([_values(schema, name) for name in names])
-    return ItemSide(features, fusion(len(names), embedding_dim), text, projection)
+    return ItemSide(features, fusion(len(names), embedding_dim), vectors, projection)
 
 
 def feature_heads(schema: ItemCatalogue, predict: Mapping[str, float], embedding_dim: int) -> FeatureHeads | None:
@@ -89,12 +91,3 @@ def feature_heads(schema: ItemCatalogue, predict: Mapping[str, float], embedding
 def _values(schema: ItemCatalogue, name: str) -> Tensor:
     values = np.arange(schema.num_items + 1) if name == ITEM else schema.item_values(name)
     return torch.from_numpy(values.astype(np.int64))
-
-
-def _text(file: Path, num_items: int) -> Tensor:
-    if not file.is_file():
-        raise ValueError(f"text_vectors file '{file}' does not exist.")
-    vectors = np.load(file, allow_pickle=False)
-    if vectors.ndim != 2 or len(vectors) != num_items + 1:
-        raise ValueError(f"text_vectors must have shape [{num_items + 1}, T], a row per id, got {list(vectors.shape)}.")
-    return torch.from_numpy(vectors.astype(np.float32))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +46,8 @@ class NextItemTask(TableTask):
             row belongs to one item, and items never seen in training are read and recommended like all others.
         fusion: factory of what makes the features' vectors one; receives (num_features, embedding_dim). By default
             SumFusion.
-        text_vectors: a .npy file [V + 1, T] with a vector of each item's text, which is projected to D and added.
+        text: name of vectors [V + 1, T] that the data have of items, such as those of their texts; they are projected
+            to D by a trained layer and added, and are themselves not trained.
         predict: columns of the data's items that are predicted beside the next item, and the weights of their losses.
         tables: factories of tables, by entry; each receives (name, num_embeddings, embedding_dim).
         assign: for each entry, the features that use it, by name or pattern; the others use "default".
@@ -77,7 +77,7 @@ class NextItemTask(TableTask):
         objective: Objective | None = None,
         item_features: list[str] | None = None,
         fusion: FusionFactory = SumFusion,
-        text_vectors: Path | None = None,
+        text: str | None = None,
         predict: dict[str, float] | None = None,
         tables: dict[str, TableFactory] | None = None,
         assign: dict[str, list[str]] | None = None,
@@ -111,7 +111,7 @@ class NextItemTask(TableTask):
         self.num_items = schema.num_items
         self.max_length = max_length
         self.model = model(embedding_dim, max_length)
-        self.items = item_side(schema, [column.name for column in columns], fusion, text_vectors, embedding_dim)
+        self.items = item_side(schema, [column.name for column in columns], fusion, text, embedding_dim)
         self.heads = feature_heads(schema, predict or {}, embedding_dim)
         self.loss = loss or FullCrossEntropy()
         self.scoring = scoring or DotProduct()

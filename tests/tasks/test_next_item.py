@@ -2,7 +2,6 @@
 
 import gc
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -57,6 +56,9 @@ class Items:
 
     def item_counts(self):
         return np.ones(self.num_items + 1, np.int64)
+
+    def item_vectors(self, name):
+        return np.random.default_rng(0).normal(size=(self.num_items + 1, 5)).astype(np.float32)
 
 
 def padded(sessions, **more):
@@ -295,7 +297,6 @@ def test_masked_evaluation_appends_a_hidden_event_and_drops_the_first_of_a_full_
         ({"item_features": ["color"]}, "names 'color', which items do not have; did you mean 'colour'"),
         ({"predict": {"sise": 1.0}}, "predict names 'sise', which items do not have; did you mean 'size'"),
         ({"predict": {"size": -1.0}}, "weight of 'size' must be at least 0, got -1.0"),
-        ({"text_vectors": Path("none.npy")}, "text_vectors file 'none.npy' does not exist"),
         ({"warmup_steps": -1}, "NextItemTask: warmup_steps must be at least 0, got -1"),
         ({"tables": {"a": FullTable}}, r"features \['item'\] have no table"),
     ],
@@ -315,16 +316,14 @@ def test_the_catalogue_lists_its_items():
     assert Catalogue(3).ids(torch.device("cpu")).tolist() == [1, 2, 3]
 
 
-def test_items_are_described_by_features_and_text(tmp_path):
-    text = np.random.default_rng(0).normal(size=(NUM_ITEMS + 1, 5)).astype(np.float32)
-    np.save(tmp_path / "text.npy", text)
-    task = make_task(item_features=["colour", "item"], fusion=ConcatFusion, text_vectors=tmp_path / "text.npy")
+def test_items_are_described_by_features_and_text():
+    task = make_task(item_features=["colour", "item"], fusion=ConcatFusion, text="text")
     task.configure_model()
     weights = {name: task.collection.lookup.weight(name) for name in ("item", "colour")}
     ids = torch.tensor([5, 1, 30])
     side_by_side = torch.cat([weights["colour"][ids % 3], weights["item"][ids]], dim=1)
     expected = side_by_side @ task.items.fusion.output.weight.t()
-    expected = expected + task.items.text_projection(torch.from_numpy(text)[ids])
+    expected = expected + task.items.text_projection(torch.from_numpy(Items().item_vectors("text"))[ids])
     assert_close(task.item_vectors(ids), expected)
 
 
