@@ -14,7 +14,7 @@ class FilterRule:
     """What becomes of a log before it is split.
 
     Args:
-        gap_minutes: a user's events this far apart belong to two sessions; None keeps users whole.
+        gap_minutes: a user's events further apart than this belong to two sessions; None keeps users whole.
         min_item_count: events an item must have.
         min_length: events a sequence must have. Both are applied in turn until nothing changes.
 
@@ -47,20 +47,13 @@ class FilterRule:
         order = ["sequence", "time"] if "time" in events.columns else ["sequence"]
         events = events.sort(order, maintain_order=True)
         if self.gap_minutes is not None:
-            events = self._cut(events)
+            events = _cut(events, self.gap_minutes)
         events = self._core(events)
         if not len(events):
             raise ValueError(
                 f"no event is left with --min-item-count {self.min_item_count} --min-length {self.min_length}."
             )
         return _numbered(events, "sequence", "sequence")
-
-    def _cut(self, events: pl.DataFrame) -> pl.DataFrame:
-        if "time" not in events.columns:
-            raise ValueError("--gap-minutes needs times; give --time.")
-        user, times = events["sequence"].to_numpy(), events["time"].to_numpy()
-        begins = (np.diff(user, prepend=-1) != 0) | (np.diff(times, prepend=times[:1]) > self.gap_minutes * 60)
-        return events.with_columns(sequence=pl.Series(np.cumsum(begins) - 1))
 
     def _core(self, events: pl.DataFrame) -> pl.DataFrame:
         while True:
@@ -93,3 +86,12 @@ def _numbered(events: pl.DataFrame, column: str, name: str) -> pl.DataFrame:
     numbers = events.select(pl.col(column)).unique(maintain_order=True).with_row_index("number")
     joined = events.join(numbers, on=column, how="left", maintain_order="left")
     return joined.with_columns(pl.col("number").cast(pl.Int64).alias(name)).drop("number")
+
+
+def _cut(events: pl.DataFrame, gap_minutes: float) -> pl.DataFrame:
+    """Begin another sequence wherever a user's next event is more than gap_minutes later."""
+    if "time" not in events.columns:
+        raise ValueError("--gap-minutes needs times; give --time.")
+    user, times = events["sequence"].to_numpy(), events["time"].to_numpy()
+    begins = (np.diff(user, prepend=-1) != 0) | (np.diff(times, prepend=times[:1]) > gap_minutes * 60)
+    return events.with_columns(sequence=pl.Series(np.cumsum(begins) - 1))

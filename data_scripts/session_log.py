@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 Kind = Literal["categorical", "multi_valued", "dense", "bins"]
-KINDS = ("categorical", "multi_valued", "dense", "bins")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Vectors = tuple[pl.Series, NDArray[np.float32]]
 """Items [M], and a vector [M, T] of each."""

@@ -16,8 +16,6 @@ from session_output import checksum, write_counts, write_split, write_vectors, w
 from session_splits import Flat, SplitRows, SplitRule
 from text_vectors import text_vectors
 
-TEXT_COLUMNS = 2048
-
 
 @dataclass(frozen=True)
 class SessionRule:
@@ -103,10 +101,8 @@ def _vectors(log: EventLog, ids: ItemIds, text_dim: int | None) -> dict[str, NDA
         if log.texts is None:
             raise ValueError(f"--text-dim: {log.name} has no texts of items.")
         places = ids.place(log.texts["item"])
-        texts = log.texts["text"].fill_null("").filter(places > 0).to_list()
-        made = text_vectors(places[places > 0], texts, text_dim, TEXT_COLUMNS)
         placed["text"] = np.zeros((len(ids.values) + 1, text_dim), np.float32)
-        placed["text"][: len(made)] = made
+        placed["text"][places[places > 0]] = text_vectors(log.texts["text"].filter(places > 0), text_dim)
     return placed
 
 

@@ -31,7 +31,7 @@ from session_filter import FilterRule
 from session_log import KINDS, EventLog, ItemColumn
 from session_preparation import SessionRule, prepare_sessions
 from session_sets import SETS, read_set
-from session_splits import SPLITS_BY, SplitRule
+from session_splits import SPLITS_BY, SplitRule, Targets
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _rule(parsed: argparse.Namespace) -> SessionRule:
     by = parsed.split or (SETS[parsed.set].split if parsed.set else "leave-one-out")
-    targets = parsed.targets or ("every" if by in ("given", "sequences") else "last")
+    targets: Targets = parsed.targets or ("every" if by in ("given", "sequences") else "last")
     if by == "leave-one-out" and targets == "every":
         raise ValueError("--targets every: leave-one-out has one target a sequence; use another --split.")
     least = 1 if parsed.set is None else SETS[parsed.set].min_item_count
@@ -111,10 +111,11 @@ def _read(parsed: argparse.Namespace) -> EventLog:
 def _item_columns(entries: list[str]) -> tuple[ItemColumn, ...]:
     columns = []
     for entry in entries:
-        name, _, kind = entry.partition(":")
-        if kind and kind not in KINDS:
-            raise ValueError(f"--item-columns {entry}: KIND must be one of {', '.join(KINDS)}, got '{kind}'.")
-        columns.append(ItemColumn(name, kind or "categorical"))
+        name, _, given = entry.partition(":")
+        kind = next((kind for kind in KINDS if kind == (given or "categorical")), None)
+        if kind is None:
+            raise ValueError(f"--item-columns {entry}: KIND must be one of {', '.join(KINDS)}, got '{given}'.")
+        columns.append(ItemColumn(name, kind))
     return tuple(columns)
 
 

@@ -48,7 +48,12 @@ class RecsysCLI(LightningCLI):
         """A trainer with the summary, samples per second, predictions and logs that users expect."""
         settings = self._get(self.config_init, "trainer")
         falls_back = self._get(self.config_init, "precision_fallback")
-        own = [recsys.tasks.TableSummary(), recsys.tasks.Throughput(), recsys.tasks.PredictionWriter()]
+        own = [
+            recsys.tasks.TableSummary(),
+            recsys.tasks.Throughput(),
+            recsys.tasks.PredictionWriter(),
+            recsys.tasks.BaselineMetrics(),
+        ]
         given = list(settings.get("callbacks") or [])
         kinds = {type(callback) for callback in given}
         extra = [callback for callback in own if type(callback) not in kinds]

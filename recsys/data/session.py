@@ -140,7 +140,8 @@ class SessionDataModule(LightningDataModule):
 
         def make_batch(chosen: Ints) -> SessionBatch:
             batch = sequences.stretch(chosen, windows.start[chosen], windows.stop[chosen])
-            batch.seen = sequences.bag(chosen) if self.filter_seen else None
+            batch.history = sequences.bag(chosen)
+            batch.seen = batch.history if self.filter_seen else None
             return batch
 
         return SessionLoader(

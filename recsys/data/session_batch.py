@@ -16,7 +16,8 @@ class SessionBatch:
 
     Shape:
         items [B, L] int64; lengths [B]; times [B, L] int64 seconds or None; users [B] or None; targets [B] the item to
-        be ranked, None in training; seen: ids not to be recommended to each session, or None
+        be ranked, None in training; seen: ids not to be recommended to each session, or None; history: all earlier
+        ids of each session, also those before items, or None
     """
 
     items: Tensor
@@ -25,6 +26,7 @@ class SessionBatch:
     users: Tensor | None = None
     targets: Tensor | None = None
     seen: Bag | None = None
+    history: Bag | None = None
 
     def __len__(self) -> int:
         return self.lengths.numel()
@@ -42,4 +44,5 @@ class SessionBatch:
             moved(self.users),
             moved(self.targets),
             None if self.seen is None else self.seen.to(device, non_blocking),
+            None if self.history is None else self.history.to(device, non_blocking),
         )

@@ -2,6 +2,7 @@
 
 from recsys.tasks.averaging import WeightEMA
 from recsys.tasks.base import TableTask
+from recsys.tasks.baselines import BaselineMetrics
 from recsys.tasks.ctr import CTRTask
 from recsys.tasks.next_item import NextItemTask
 from recsys.tasks.objectives import MaskedItems, NextItem, Objective
@@ -12,6 +13,7 @@ from recsys.tasks.tables import TableOptions
 from recsys.tasks.throughput import Throughput
 
 __all__ = [
+    "BaselineMetrics",
     "CTRTask",
     "MaskedItems",
     "NextItem",

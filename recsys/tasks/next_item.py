@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from recsys.data import SessionBatch
 from recsys.losses import Catalogue, DotProduct, FullCrossEntropy, Loss, Scoring, Step
 from recsys.models import SumFusion
-from recsys.ranking import ranking_metrics
+from recsys.session_metrics import RankingMetrics, exclude
 from recsys.tables import DenseGradient, Frozen, FullTable, Lookup, TableOptimizer
 from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
 from recsys.tasks.describe import ITEM, FusionFactory, ItemCatalogue, feature_heads, item_columns, item_side
@@ -20,12 +20,6 @@ from recsys.tasks.tables import TableFactory, TableOptions
 
 SessionModelFactory = Callable[[int, int], nn.Module]
 """Called with (embedding_dim, max_length)."""
-
-
-def ranks_of_targets(scores: Tensor, targets: Tensor) -> Tensor:
-    """Rank of each row's target among all columns, ties and NaN counted against it: [B, V], [B] -> [B], from 1."""
-    own = scores.gather(1, targets.unsqueeze(1))
-    return scores.shape[1] - (scores < own).sum(1)
 
 
 class NextItemTask(TableTask):
@@ -121,7 +115,7 @@ class NextItemTask(TableTask):
         self._eval_chunk_items = eval_chunk_items
         self._num_predictions = min(num_predictions, schema.num_items)
         self._item_matrix: Tensor | None = None
-        self._ranks: list[Tensor] = []
+        self._metrics = RankingMetrics(self.get_buffer("item_counts"))
 
     def item_vectors(self, ids: Tensor) -> Tensor:
         """Vectors [N, D] of items [N]."""
@@ -179,21 +173,20 @@ class NextItemTask(TableTask):
             self._item_matrix = self.scoring.items(vectors).float()
         scores = self(batch) @ self._item_matrix.t()
         if batch.seen is not None:
-            sessions = torch.arange(len(batch), device=scores.device).repeat_interleave(batch.seen.lengths)
-            scores[sessions, batch.seen.values - 1] = -torch.inf
+            exclude(scores, batch.seen)
         return scores
 
     def validation_step(self, batch: SessionBatch, batch_idx: int) -> None:
-        """Collect ranks."""
+        """Collect ranks and lists."""
         self._collect(batch)
 
     def test_step(self, batch: SessionBatch, batch_idx: int) -> None:
-        """Collect ranks."""
+        """Collect ranks and lists."""
         self._collect(batch)
 
     def _collect(self, batch: SessionBatch) -> None:
         assert batch.targets is not None
-        self._ranks.append(ranks_of_targets(self.scores(batch), batch.targets - 1).cpu())
+        self._metrics.update(self.scores(batch), batch.targets, batch.history)
 
     def predict_step(self, batch: SessionBatch, batch_idx: int) -> dict[str, Tensor]:
         """The items scored best, best first: ids and scores [B, num_predictions]."""
@@ -213,7 +206,7 @@ class NextItemTask(TableTask):
         self._item_matrix = None
 
     def _log_metrics(self, split: str) -> None:
-        ranks = torch.cat([torch.empty(0, dtype=torch.int64), *self._ranks]).numpy()
-        for name, value in ranking_metrics(ranks).items():
+        for name, value in self._metrics.compute().items():
             self.log(f"{split}/{name}", value, prog_bar=name == "ndcg@10")
-        self._ranks, self._item_matrix = [], None
+        self._metrics.reset()
+        self._item_matrix = None

@@ -193,10 +193,10 @@ def test_ranks_equal_the_slow_loop(tmp_path, chunk, scoring):
     seen = [[i for i in row.tolist() if i] for row in batch.items]
     values = torch.tensor([item for row in seen for item in row])
     for batch.seen in (None, Bag(values, torch.tensor([len(row) for row in seen]))):
-        task._ranks = []
+        task._metrics.reset()
         with torch.no_grad():
             task.validation_step(batch, 0)
-            assert task._ranks[0].tolist() == slow_ranks(task, batch)
+            assert task._metrics._ranks[0].tolist() == slow_ranks(task, batch)
 
 
 def test_equal_scores_are_counted_against_the_model(tmp_path):
