@@ -49,6 +49,7 @@ bench: setup
 	$(BIN)/python benchmarks/training_speed.py --criteo --only "DLRM naive" "DLRM recsys" --rounds 3 --steps 3
 	$(BIN)/python benchmarks/tables.py methods
 	$(BIN)/python benchmarks/tables.py vocabularies
+	$(BIN)/python benchmarks/evaluation.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache lightning_logs

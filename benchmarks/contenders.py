@@ -159,7 +159,7 @@ def lightning_fit(
         data.schema,
         DIM,
         tables={"default": table},
-        table_optimizer=RowWiseAdagrad(0.05),
+        table_optimizer=RowWiseAdagrad(0.01),
         compile_model=compile_model,
     )
     watch = Stopwatch(warmup, warmup + num_steps)

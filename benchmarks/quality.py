@@ -37,7 +37,7 @@ def models() -> Contenders:
         "DeepFM": hidden,
         "DCNv2": hidden,
         "FinalMLP": streams,
-        "DLRM": {"bottom_dims": [64, 16], "top_dims": [128, 64], "dropout": 0.1},
+        "DLRM": {"bottom_dims": [64], "top_dims": [128, 64], "dropout": 0.1},
         "LogisticRegression": {},
     }
     found = {name: {"model": {"class_path": name, "init_args": init_args}} for name, init_args in arguments.items()}
@@ -49,11 +49,15 @@ def models() -> Contenders:
 def tables() -> Contenders:
     """FullTable once, and UnifiedTable and per-feature HashTable at three sizes."""
     found: Contenders = {"FullTable": {"tables": {"default": "FullTable"}}}
-    for num_rows, fraction in ((13_653, 1.0), (6_592, 0.501), (1_318, 0.1001)):
+    # A tenth of the two rows of a tiny feature is less than one row: at the smallest size they stay exact.
+    for num_rows, fraction, exact_up_to in ((13_653, 1.0, 0), (6_592, 0.501, 0), (1_318, 0.0979, 30)):
         unified = {"class_path": "UnifiedTable", "init_args": {"num_rows": 2 * num_rows, "num_lookups": 2}}
         hashed = {"class_path": "HashTable", "init_args": {"budget_fraction": fraction}}
         found[f"UnifiedTable {120 * num_rows / 1000:,.0f} kB"] = {"tables": {"default": unified}}
-        found[f"HashTable {120 * num_rows / 1000:,.0f} kB"] = {"tables": {"default": hashed}}
+        found[f"HashTable {120 * num_rows / 1000:,.0f} kB"] = {
+            "tables": {"default": hashed},
+            "exact_up_to": exact_up_to,
+        }
     return found
 
 

@@ -1,10 +1,11 @@
-"""The command line: `lightning fit -c configs/criteo.yaml`, and `recsys doctor`."""
+"""The command line: `lightning fit -c configs/criteo.yaml`, `recsys evaluate predictions.parquet`, `recsys doctor`."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
@@ -15,22 +16,22 @@ from recsys.suggestions import explain
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningCLI
 
-COMMANDS = ("fit", "validate", "test", "predict", "doctor")
+# Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
+_TOOLS = {"doctor": "recsys.doctor", "evaluate": "recsys.evaluate"}
+COMMANDS = ("fit", "validate", "test", "predict", *_TOOLS)
 _USAGE = f"usage: recsys {{{','.join(COMMANDS)}}} -c CONFIG [-c OVERRIDE ...] [--data.path FOLDER ...]"
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake ends with a short message and exit code 2."""
     arguments = list(sys.argv[1:] if args is None else args)
-    if arguments[:1] == ["doctor"]:
-        from recsys.doctor import doctor
-
-        sys.exit(doctor())
     if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
         sys.exit(_fail(_unknown_command(arguments)))
     # Before torch is loaded: threads that spin while they wait make a step on a busy machine 100 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
+        if arguments[0] in _TOOLS:
+            sys.exit(import_module(_TOOLS[arguments[0]]).main(arguments[1:]))
         _check_files(arguments)
         run(args)
     except (ValueError, FileNotFoundError) as error:

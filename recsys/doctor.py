@@ -6,14 +6,21 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from recsys.environment import has_gpu, installed_versions, mending_command, problems
 
 _IMPORTS = ("torch", "fbgemm_gpu", "torchrec", "lightning")
 
 
-def doctor() -> int:
-    """Print the report; 0 if all is well, 1 if something must be mended."""
+def main(arguments: Sequence[str]) -> int:
+    """Print the report; 0 if all is well, 1 if something must be mended.
+
+    Raises:
+        ValueError: if there are arguments.
+    """
+    if arguments:
+        raise ValueError(f"recsys doctor takes no arguments, got {' '.join(arguments)}.")
     versions = installed_versions()
     device = "cuda" if has_gpu() else "cpu"
     print(f"python        {platform.python_version()} on {platform.machine()}")

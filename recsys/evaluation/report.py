@@ -1,0 +1,134 @@
+"""A report of predictions: on the terminal, as JSON and Parquet, and as a page that opens without a network."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jinja2 import Environment, PackageLoader, select_autoescape
+from matplotlib.figure import Figure
+from rich.console import Console, Group
+from rich.table import Table
+
+from recsys.evaluation.auc import Comparison
+from recsys.evaluation.plots import svg
+from recsys.evaluation.summary import Metric
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was found.
+
+    Args:
+        title: what was evaluated.
+        metrics: every number.
+        comparison: of two models, by metric; empty for one.
+        notes: what a reader must know of the rows.
+        figures: pictures by caption.
+    """
+
+    title: str
+    metrics: Sequence[Metric]
+    comparison: Mapping[str, Comparison] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+    def cuts(self) -> dict[str, dict[str, dict[str, Metric]]]:
+        """Metrics by cut, slice and name."""
+        found: dict[str, dict[str, dict[str, Metric]]] = {}
+        for metric in self.metrics:
+            found.setdefault(metric.cut, {}).setdefault(metric.part, {})[metric.name] = metric
+        return found
+
+    def print(self) -> None:
+        """Show the tables on the terminal."""
+        Console().print(Group(*_tables(self), *self.notes))
+
+    def write(self, folder: Path) -> None:
+        """Write metrics.json, metrics.parquet and report.html."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "metrics.json").write_text(json.dumps(self.as_json(), indent=1) + "\n")
+        pq.write_table(pa.Table.from_pylist([asdict(metric) for metric in self.metrics]), folder / "metrics.parquet")
+        (folder / "report.html").write_text(self.html(), encoding="utf-8")
+
+    def as_json(self) -> dict[str, object]:
+        """Plain values; a number that the rows do not define is null, an infinite one a word."""
+        metrics = [{name: _plain(value) for name, value in asdict(metric).items()} for metric in self.metrics]
+        comparison = {
+            name: {key: _plain(value) for key, value in asdict(found).items()}
+            for name, found in self.comparison.items()
+        }
+        return {"title": self.title, "notes": list(self.notes), "metrics": metrics, "comparison": comparison}
+
+    def html(self) -> str:
+        """One page with everything in it."""
+        environment = Environment(loader=PackageLoader("recsys.evaluation"), autoescape=select_autoescape())
+        environment.filters.update(number=number, p_value=p_value)
+        pictures = {caption: svg(figure) for caption, figure in self.figures.items()}
+        return environment.get_template("report.html.jinja").render(report=self, pictures=pictures)
+
+
+def number(value: float) -> str:
+    """Four decimals; a dash where there is no value."""
+    return "-" if math.isnan(value) else f"{value:.4f}"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
+
+
+def _tables(report: Report) -> list[Table]:
+    cuts = report.cuts()
+    overall = Table(title=report.title, title_justify="left")
+    for heading in ("metric", "value", "interval", "computed of"):
+        overall.add_column(heading, justify="left" if heading == "metric" else "right")
+    for metric in cuts.pop("all")["all"].values():
+        overall.add_row(metric.name, number(metric.value), _interval(metric), f"{metric.num_rows:,}")
+    return [overall, *(_slice_table(cut, parts) for cut, parts in cuts.items()), *_comparison_table(report.comparison)]
+
+
+def _slice_table(cut: str, parts: Mapping[str, Mapping[str, Metric]]) -> Table:
+    names = list(next(iter(parts.values())))
+    view = Table(title=f"by {cut}", title_justify="left")
+    view.add_column(cut)
+    for heading in ("rows", *names):
+        view.add_column(heading, justify="right")
+    for part, metrics in parts.items():
+        cells = [f"{number(metric.value)}{_reach(metric)}" for metric in metrics.values()]
+        view.add_row(part, f"{next(iter(metrics.values())).num_rows:,}", *cells)
+    return view
+
+
+def _comparison_table(comparison: Mapping[str, Comparison]) -> list[Table]:
+    if not comparison:
+        return []
+    view = Table(title="second minus first", title_justify="left")
+    for heading in ("metric", "first", "second", "difference", "interval", "p"):
+        view.add_column(heading, justify="left" if heading == "metric" else "right")
+    for name, found in comparison.items():
+        values = number(found.first), number(found.second), f"{found.difference:+.5f}"
+        view.add_row(
+            name, *values, f"[{found.low:+.5f}, {found.high:+.5f}]".replace("[", r"\["), p_value(found.p_value)
+        )
+    return [view]
+
+
+def _reach(metric: Metric) -> str:
+    """Half the width of the interval, which takes less room than its bounds."""
+    return "" if math.isnan(metric.low) else f" ±{(metric.high - metric.low) / 2:.4f}"
+
+
+def p_value(value: float) -> str:
+    """A p-value, without false precision."""
+    return "<0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def _interval(metric: Metric) -> str:
+    return "" if math.isnan(metric.low) else rf"\[{metric.low:.4f}, {metric.high:.4f}]"
