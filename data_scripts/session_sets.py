@@ -71,7 +71,10 @@ def _beauty(folder: Path) -> EventLog:
 
 def _movielens_1m(folder: Path) -> EventLog:
     if (folder / "ratings.dat").is_file():
-        return EventLog("ml-1m", _ratings_dat(folder / "ratings.dat"))
+        movies = _movies_dat(folder / "movies.dat")
+        columns = (ItemColumn("genres", "multi_valued"), ItemColumn("year", "categorical"))
+        texts = movies.select("item", text=pl.concat_str("title", pl.col("genres").list.join(" "), separator=" "))
+        return EventLog("ml-1m", _ratings_dat(folder / "ratings.dat"), movies.drop("title"), columns, texts=texts)
     ratings = read_file(folder / "ratings.parquet").sort("user", "t_rank", maintain_order=True)
     movies = read_file(folder / "movies.parquet").with_columns(
         item=pl.col("item").cast(ratings["item"].dtype), genres=pl.col("genres").str.split("|")
@@ -94,8 +97,23 @@ def _movielens_1m(folder: Path) -> EventLog:
 def _ratings_dat(path: Path) -> pl.DataFrame:
     # "::" is read as two separators with an empty column between them.
     raw = pl.read_csv(path, separator=":", has_header=False, infer_schema=False, quote_char=None)
-    numbers = raw.select(user="column_1", item="column_3", time="column_7")
-    return numbers.cast(pl.Int64)
+    if len(raw.columns) != 7:
+        raise ValueError(f"'{path}' must have lines of user::item::rating::time.")
+    user, item, time = (raw.columns[place] for place in (0, 2, 6))
+    return raw.select(user=user, item=item, time=time).cast(pl.Int64)
+
+
+def _movies_dat(path: Path) -> pl.DataFrame:
+    if not path.is_file():
+        raise ValueError(f"'{path}' does not exist.")
+    lines = pl.DataFrame({"line": path.read_text(encoding="latin-1").splitlines()})
+    fields = lines.select(pl.col("line").str.split_exact("::", 2).struct.rename_fields(["item", "title", "genres"]))
+    return fields.unnest("line").select(
+        pl.col("item").cast(pl.Int64),
+        "title",
+        pl.col("genres").str.split("|"),
+        year=pl.col("title").str.extract(r"\((\d{4})\)$"),
+    )
 
 
 def _movielens_100k(folder: Path) -> EventLog:

@@ -279,6 +279,22 @@ def test_diginetica_has_the_published_prefixes(tmp_path, shared_data):
     assert splits["test"]["num_targets"] == 60_858
 
 
+def test_movielens_as_published(tmp_path, shared_data):
+    """The publisher's three files, with a time made of each rank; ties keep the file's order."""
+    ratings = pl.read_parquet(shared_data / "ml-1m" / "ratings.parquet").sort("orig_pos", maintain_order=True)
+    lines = ratings.select(pl.concat_str("user", "item", "rating", pl.col("t_rank") // 2, separator="::"))
+    lines.write_csv(tmp_path / "ratings.dat", include_header=False, quote_style="never")
+    movies = pl.read_parquet(shared_data / "ml-1m" / "movies.parquet")
+    text = "\n".join(movies.select(pl.concat_str("item", "title", "genres", separator="::")).to_series().to_list())
+    (tmp_path / "movies.dat").write_text(text, encoding="latin-1")
+    sessions.main(["--set", "ml-1m", "--raw", str(tmp_path), "--out", str(tmp_path / "out"), "--split", "time"])
+    schema = json.loads((tmp_path / "out" / "schema.json").read_text())
+    assert (schema["num_items"], schema["num_events"], schema["has_times"]) == (3_416, 999_611, True)
+    columns = {entry["name"]: entry["num_embeddings"] for entry in schema["item_columns"]}
+    assert columns["genres"] == 19
+    assert columns["year"] > 60
+
+
 def test_a_namesake_is_refused(tmp_path):
     (tmp_path / "Beauty.txt").write_text("1 1 2 3\n2 2 3\n")
     with pytest.raises(SystemExit, match=r"not this set, which has 22,363 users, 12,101 items .*; found 2, 3 and 5"):
