@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -28,8 +28,8 @@ class RecsysCLI(LightningCLI):
         # Arguments given from Python are meant, whatever the process was started with.
         warnings.filterwarnings("ignore", "LightningCLI's args parameter")
         return cls(
-            recsys.tasks.CTRTask,
-            recsys.data.CTRDataModule,
+            recsys.tasks.TableTask,
+            LightningDataModule,
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_kwargs={"overwrite": True},
@@ -52,7 +52,12 @@ class RecsysCLI(LightningCLI):
         """A trainer with the summary, samples per second, predictions and logs that users expect."""
         settings = self._get(self.config_init, "trainer")
         falls_back = self._get(self.config_init, "precision_fallback")
-        own = [recsys.tasks.TableSummary(), recsys.tasks.Throughput(), recsys.tasks.PredictionWriter()]
+        own = [
+            recsys.tasks.TableSummary(),
+            recsys.tasks.Throughput(),
+            recsys.tasks.PredictionWriter(),
+            recsys.tasks.BaselineMetrics(),
+        ]
         given = list(settings.get("callbacks") or [])
         kinds = {type(callback) for callback in given}
         extra = [callback for callback in own if type(callback) not in kinds]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+
+from recsys.gathering import gather_rows
 
 
 class BinaryMetrics:
@@ -179,16 +180,4 @@ def _check_shapes(scores: Tensor, labels: Tensor) -> None:
 
 def _join(chunks: list[Tensor]) -> Tensor:
     """Values of all batches and all processes, in float64 on the CPU."""
-    values = torch.cat([torch.empty(0, dtype=torch.float64), *(chunk.cpu().double() for chunk in chunks)])
-    if not (dist.is_available() and dist.is_initialized()):
-        return values
-    device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
-    length = torch.tensor([len(values)], device=device)
-    lengths = [torch.zeros_like(length) for _ in range(dist.get_world_size())]
-    dist.all_gather(lengths, length)
-    longest = int(torch.cat(lengths).max())
-    # all_gather wants equal shapes, so every process sends as many values as the longest and the rest is cut off.
-    padded = F.pad(values, (0, longest - len(values))).to(device)
-    gathered = [torch.empty_like(padded) for _ in lengths]
-    dist.all_gather(gathered, padded)
-    return torch.cat([chunk[: int(n)] for chunk, n in zip(gathered, lengths, strict=True)]).cpu()
+    return gather_rows(torch.cat([torch.empty(0, dtype=torch.float64), *(chunk.cpu().double() for chunk in chunks)]))

@@ -13,7 +13,7 @@ from recsys.lightning_cli import RecsysCLI
 from recsys.models import DeepFM
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-EXPERIMENTS = sorted(path.name for path in CONFIGS.glob("*.yaml"))
+EXPERIMENTS = sorted(path.name for path in CONFIGS.glob("*.yaml") if "CTRTask" in path.read_text())
 OVERRIDES = sorted(path.name for path in (CONFIGS / "tables").glob("*.yaml"))
 
 

@@ -1,10 +1,29 @@
 """Lightning modules and callbacks: the only code that joins tables, a model, a loss and metrics."""
 
 from recsys.tasks.averaging import WeightEMA
+from recsys.tasks.base import TableTask
+from recsys.tasks.baselines import BaselineMetrics
 from recsys.tasks.ctr import CTRTask
+from recsys.tasks.next_item import NextItemTask
+from recsys.tasks.objectives import MaskedItems, NextItem, Objective
+from recsys.tasks.pisa import PISATask
 from recsys.tasks.predictions import PredictionWriter
 from recsys.tasks.summary import TableSummary
 from recsys.tasks.tables import TableOptions
 from recsys.tasks.throughput import Throughput
 
-__all__ = ["CTRTask", "PredictionWriter", "TableOptions", "TableSummary", "Throughput", "WeightEMA"]
+__all__ = [
+    "BaselineMetrics",
+    "CTRTask",
+    "MaskedItems",
+    "NextItem",
+    "NextItemTask",
+    "Objective",
+    "PISATask",
+    "PredictionWriter",
+    "TableOptions",
+    "TableSummary",
+    "TableTask",
+    "Throughput",
+    "WeightEMA",
+]

@@ -13,6 +13,12 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 
+def _column(values: Tensor) -> pa.Array:
+    """One value a row from [B], a list of K a row from [B, K]."""
+    flat = pa.array(values.reshape(-1).cpu().numpy())
+    return flat if values.dim() == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
 class PredictionWriter(BasePredictionWriter):
     """Writes what predict_step returns, a column per entry, in the order of the rows.
 
@@ -42,7 +48,7 @@ class PredictionWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Append one batch."""
-        rows = pa.table({name: values.cpu().numpy() for name, values in prediction.items()})
+        rows = pa.table({name: _column(values) for name, values in prediction.items()})
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._partial, rows.schema)
         self._writer.write_table(rows)

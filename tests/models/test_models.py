@@ -12,7 +12,7 @@ from recsys import models
 from tests.models.examples import EMBEDDING_DIM, EXAMPLES, NUM_FEATURES
 
 every_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
-DEFAULTS = [getattr(models, name) for name in models.__all__]
+DEFAULTS = models.CLICK_MODELS
 
 
 def test_every_model_has_an_example():

@@ -1,0 +1,156 @@
+"""Which events a split's rows read, and which item each row is to predict.
+
+Rows are stretches [start, stop) of flat events that are sorted by sequence and time; a target is the place of an event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+SplitBy = Literal["leave-one-out", "time", "sequences", "given"]
+Targets = Literal["last", "every"]
+SPLITS_BY: tuple[SplitBy, ...] = get_args(SplitBy)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """Events of all sequences.
+
+    Shape:
+        offsets [S + 1]: sequence s is events [offsets[s], offsets[s + 1]); times [N], or None; is_test bool [S] where
+        the publisher gave a split, or None
+    """
+
+    offsets: Ints
+    times: Ints | None
+    is_test: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class SplitRows:
+    """Rows of one split: start [R], stop [R] and sequence [R]; target [R], or None in training."""
+
+    sequence: Ints
+    start: Ints
+    stop: Ints
+    target: Ints | None
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How sequences become train, val and test.
+
+    Args:
+        by: "leave-one-out": of every sequence of three events or more the last is the test target and the one before
+            the val target; "time": events of the last part of all time are val and test targets, histories go on;
+            "sequences": whole sequences, by the time they begin; "given": the publisher's test sequences, and val the
+            last sequences of the others.
+        targets: of a sequence in val or test, "last" or "every" event that has one before it; leave-one-out knows one.
+        val_fraction: of the events (time) or sequences, in (0, 1).
+        test_fraction: likewise; not used by "given".
+    """
+
+    by: SplitBy
+    targets: Targets = "last"
+    val_fraction: float = 0.1
+    test_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse fractions that leave nothing to train on."""
+        total = self.val_fraction + (0 if self.by == "given" else self.test_fraction)
+        if min(self.val_fraction, self.test_fraction) <= 0 or total >= 1:
+            raise ValueError(
+                f"--val-fraction and --test-fraction must be above 0 and below 1 together, got {self.val_fraction} and "
+                f"{self.test_fraction}."
+            )
+
+    def rows(self, flat: Flat) -> dict[str, SplitRows]:
+        """Rows of train, val and test.
+
+        Raises:
+            ValueError: the data lack what the rule needs, or leave a split without rows.
+        """
+        splits = {
+            "leave-one-out": self._leave_one_out,
+            "time": self._by_time,
+            "sequences": self._by_sequence,
+            "given": self._given,
+        }[self.by](flat)
+        for name, rows in splits.items():
+            if not len(rows.start):
+                raise ValueError(f"--split {self.by} leaves no row in {name}; choose other fractions or another split.")
+        return splits
+
+    def _leave_one_out(self, flat: Flat) -> dict[str, SplitRows]:
+        start, stop = flat.offsets[:-1], flat.offsets[1:]
+        held_out = np.flatnonzero(stop - start >= 3)
+        train_stop = stop.copy()
+        train_stop[held_out] -= 2
+        return {
+            "train": SplitRows(np.arange(len(start)), start, train_stop, None),
+            "val": _histories(flat, held_out, stop[held_out] - 2),
+            "test": _histories(flat, held_out, stop[held_out] - 1),
+        }
+
+    def _by_time(self, flat: Flat) -> dict[str, SplitRows]:
+        times = _times(flat, self.by)
+        quantiles = [1 - self.val_fraction - self.test_fraction, 1 - self.test_fraction]
+        bounds = np.quantile(times, quantiles, method="lower")
+        period = np.searchsorted(bounds, times, side="right")
+        sequence = np.repeat(np.arange(len(flat.offsets) - 1), np.diff(flat.offsets))
+        trained = np.bincount(sequence[period == 0], minlength=len(flat.offsets) - 1)
+        chosen = np.flatnonzero(trained)
+        start = flat.offsets[:-1][chosen]
+        return {
+            "train": SplitRows(chosen, start, start + trained[chosen], None),
+            "val": self._targets(flat, np.flatnonzero(period == 1), sequence),
+            "test": self._targets(flat, np.flatnonzero(period == 2), sequence),
+        }
+
+    def _by_sequence(self, flat: Flat) -> dict[str, SplitRows]:
+        begins = _times(flat, self.by)[flat.offsets[:-1]]
+        quantiles = [1 - self.val_fraction - self.test_fraction, 1 - self.test_fraction]
+        return self._whole(flat, np.searchsorted(np.quantile(begins, quantiles, method="lower"), begins, side="right"))
+
+    def _given(self, flat: Flat) -> dict[str, SplitRows]:
+        if flat.is_test is None:
+            raise ValueError("--split given: this log has no split of its own.")
+        period = np.where(flat.is_test, 2, 0)
+        others = np.flatnonzero(period == 0)
+        if flat.times is not None:
+            others = others[np.argsort(flat.times[flat.offsets[:-1]][others], kind="stable")]
+        period[others[len(others) - round(len(others) * self.val_fraction) :]] = 1
+        return self._whole(flat, period)
+
+    def _whole(self, flat: Flat, period: Ints) -> dict[str, SplitRows]:
+        """Rows from the split of each sequence: 0 train, 1 val, 2 test."""
+        sequence = np.repeat(np.arange(len(period)), np.diff(flat.offsets))
+        chosen = np.flatnonzero(period == 0)
+        return {
+            "train": SplitRows(chosen, flat.offsets[:-1][chosen], flat.offsets[1:][chosen], None),
+            "val": self._targets(flat, np.flatnonzero(period[sequence] == 1), sequence),
+            "test": self._targets(flat, np.flatnonzero(period[sequence] == 2), sequence),
+        }
+
+    def _targets(self, flat: Flat, candidates: Ints, sequence: Ints) -> SplitRows:
+        """Rows for those of the candidate events that have an event before them: all, or each sequence's last."""
+        places = candidates[candidates > flat.offsets[sequence[candidates]]]
+        if self.targets == "last" and len(places):
+            is_last = np.append(sequence[places[1:]] != sequence[places[:-1]], True)
+            places = places[is_last]
+        return _histories(flat, sequence[places], places)
+
+
+def _histories(flat: Flat, sequence: Ints, target: Ints) -> SplitRows:
+    return SplitRows(sequence, flat.offsets[:-1][sequence], target, target)
+
+
+def _times(flat: Flat, by: str) -> Ints:
+    if flat.times is None:
+        raise ValueError(f"--split {by} needs times; give --time, or use --split leave-one-out.")
+    return flat.times

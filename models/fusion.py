@@ -1,0 +1,45 @@
+"""Several vectors of an item made one: [N, F, D] -> [N, D]."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from recsys.models.checks import check_at_least
+
+
+class SumFusion(nn.Module):
+    """The sum of the vectors, as HSTU-BLaIR adds an item's text to its id.
+
+    Args:
+        num_features: F.
+        embedding_dim: D.
+    """
+
+    def __init__(self, num_features: int, embedding_dim: int) -> None:
+        super().__init__()
+        check_at_least("SumFusion", "num_features", num_features, 1)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """[N, F, D] -> [N, D]."""
+        return vectors.sum(1)
+
+
+class ConcatFusion(nn.Module):
+    """The vectors side by side, brought to width D by one linear layer without bias, as M2TRec describes an item.
+
+    Args:
+        num_features: F.
+        embedding_dim: D.
+    """
+
+    def __init__(self, num_features: int, embedding_dim: int) -> None:
+        super().__init__()
+        check_at_least("ConcatFusion", "num_features", num_features, 1)
+        self.output = nn.Linear(num_features * embedding_dim, embedding_dim, bias=False)
+        # Keeps the standard deviation of the vectors.
+        nn.init.normal_(self.output.weight, std=(num_features * embedding_dim) ** -0.5)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """[N, F, D] -> [N, D]."""
+        output: Tensor = self.output(vectors.flatten(1))
+        return output

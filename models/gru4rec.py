@@ -1,0 +1,58 @@
+"""GRU4Rec (Hidasi et al., ICLR 2016, arXiv:1511.06939)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from recsys.models.checks import check_at_least
+from recsys.models.sequence import check_session_sizes, xavier_
+
+
+class GRU4Rec(nn.Module):
+    """Gated recurrent units over the session; the state after every event predicts the item that follows.
+
+    Shape:
+        vectors [B, L, D], lengths [B] -> hidden states [B, L, D]; positions at or beyond a length hold no meaning
+
+    Differs from the paper: whole sessions are trained at once instead of session-parallel mini-batches with carried
+    states, and the state is projected to D so that items can be scored with their input vectors.
+
+    Args:
+        embedding_dim: D.
+        max_length: longest session; the model itself has no limit.
+        hidden_dim: width of the recurrent state; D if None.
+        num_blocks: recurrent layers.
+        dropout: probability of zeroing a value of the input, between layers, and of the output, in [0, 1).
+
+    Raises:
+        ValueError: a size is below 1, or dropout is outside [0, 1).
+    """
+
+    causal: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        max_length: int,
+        *,
+        hidden_dim: int | None = None,
+        num_blocks: int = 1,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        check_session_sizes("GRU4Rec", embedding_dim, max_length, num_blocks, dropout)
+        hidden_dim = embedding_dim if hidden_dim is None else hidden_dim
+        check_at_least("GRU4Rec", "hidden_dim", hidden_dim, 1)
+        between = dropout if num_blocks > 1 else 0.0
+        self.dropout = nn.Dropout(dropout)
+        self.recurrent = nn.GRU(embedding_dim, hidden_dim, num_blocks, batch_first=True, dropout=between)
+        self.output = nn.Linear(hidden_dim, embedding_dim)
+        xavier_(self)
+
+    def forward(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
+        """Hidden states; `times` are not used."""
+        states, _ = self.recurrent(self.dropout(vectors))
+        output: Tensor = self.output(self.dropout(states))
+        return output

@@ -1,0 +1,138 @@
+"""PISA, psychology-informed session embedding using ACT-R (Tran et al., RecSys 2024, arXiv:2408.16578)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recsys.models.actr import Histories, base_level, partial_matching
+from recsys.models.checks import check_at_least
+from recsys.models.sasrec import SASRecBlock
+from recsys.models.sequence import check_heads, check_session_sizes, xavier_
+
+COMPONENTS = 3
+
+
+@dataclass(frozen=True)
+class UserStates:
+    """What PISA knows of users after each of their sessions; rows of absent sessions hold no meaning.
+
+    Shape:
+        users [B, S, D], sessions [B, S, D] embeddings of the sessions themselves, long_term [B, S, D]
+    """
+
+    users: Tensor
+    sessions: Tensor
+    long_term: Tensor
+
+
+class PISA(nn.Module):
+    """Sessions weighted by memory, a causal transformer over them, and long-term taste.
+
+    A session is the sum of its items, each weighted by what memory holds of it: how recent and frequent it is
+    (base level), what its companions evoke (spreading) and how alike they are (partial matching). A causal transformer
+    reads the sessions; its output and the user's strongest items of all time are mixed by learned shares.
+
+    Shape:
+        vectors [B, L, D] of the events' items, Histories of B users, spreading [B, L] -> UserStates
+
+    Differs from the paper: sessions are not cut to ten items; the base level and the long-term taste after a session
+    are made of all events up to it, in training as in evaluation.
+
+    Args:
+        embedding_dim: D.
+        max_length: most sessions of a user.
+        num_blocks: attention blocks.
+        num_heads: attention heads; divides D.
+        dropout: probability of zeroing a value, in [0, 1).
+        decay: of the base level, above 0.
+        flatness: power of the activations, in (0, 1]; below 1 it evens them out.
+        num_favourites: items of the long-term taste.
+        components: weights with which base level, spreading and partial matching start; 0 leaves one out for good.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    causal: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        max_length: int,
+        *,
+        num_blocks: int = 2,
+        num_heads: int = 2,
+        dropout: float = 0.0,
+        decay: float = 0.5,
+        flatness: float = 0.5,
+        num_favourites: int = 20,
+        components: tuple[float, float, float] = (0.1, 0.1, 0.1),
+    ) -> None:
+        super().__init__()
+        check_session_sizes("PISA", embedding_dim, max_length, num_blocks, dropout)
+        check_heads("PISA", embedding_dim, num_heads)
+        check_at_least("PISA", "num_favourites", num_favourites, 1)
+        if decay <= 0:
+            raise ValueError(f"PISA: decay must be above 0, got {decay}.")
+        if not 0 < flatness <= 1:
+            raise ValueError(f"PISA: flatness must be in (0, 1], got {flatness}.")
+        if len(components) != COMPONENTS or min(components) < 0 or max(components) == 0:
+            raise ValueError(f"PISA: components must be three weights, none negative, one above 0; got {components}.")
+        self.decay = decay
+        self.flatness = flatness
+        self.num_favourites = num_favourites
+        self.component_weights = nn.Parameter(torch.tensor(components))
+        self.register_buffer("components_used", torch.tensor([weight > 0 for weight in components]), persistent=False)
+        self.positions = nn.Parameter(torch.empty(max_length, embedding_dim))
+        self.blocks = nn.Sequential(*(SASRecBlock(embedding_dim, num_heads, dropout) for _ in range(num_blocks)))
+        self.mixture = nn.Linear(2 * embedding_dim, 2)
+        self.scale = math.sqrt(embedding_dim)
+        nn.init.trunc_normal_(self.positions, std=0.02)
+        xavier_(self)
+
+    def forward(self, vectors: Tensor, histories: Histories, spreading: Tensor) -> UserStates:
+        """States after each session.
+
+        Raises:
+            ValueError: users have more sessions than max_length.
+        """
+        num_sessions = histories.references.shape[1]
+        if num_sessions > len(self.positions):
+            raise ValueError(f"PISA: {num_sessions} sessions exceed the model's max_length={len(self.positions)}.")
+        presence = base_level(histories, self.decay).to(vectors.dtype)
+        sessions = self.session_embeddings(vectors, histories, presence, spreading)
+        states = self.blocks(sessions * self.scale + self.positions[:num_sessions])
+        short_term = F.normalize(states, dim=2)
+        long_term = self.long_term(vectors, histories, presence)
+        shares = self.mixture(torch.cat([long_term, short_term], dim=2)).softmax(2)
+        users = shares[..., :1] * long_term + shares[..., 1:] * short_term
+        return UserStates(F.normalize(users + sessions, dim=2), sessions, long_term)
+
+    def session_embeddings(self, vectors: Tensor, histories: Histories, presence: Tensor, spreading: Tensor) -> Tensor:
+        """Sum of each session's item vectors, weighted by their activations: [B, S, D]."""
+        members = histories.members
+        own_presence = (presence * members).sum(1)
+        matching = partial_matching(vectors, members)
+        activations = torch.stack([own_presence, spreading.to(vectors.dtype), matching], dim=2)
+        weights = self.component_weights.relu() * self.get_buffer("components_used")
+        strength = (activations.relu() * weights).sum(2) + 1e-8
+        shares = members * (strength**self.flatness).unsqueeze(1)
+        shares = shares / shares.sum(2, keepdim=True).clamp(min=1e-12)
+        return shares @ vectors
+
+    def long_term(self, vectors: Tensor, histories: Histories, presence: Tensor) -> Tensor:
+        """The user's most present items after each session, weighted by presence: unit vectors [B, S, D]."""
+        order = torch.arange(histories.items.shape[1], device=vectors.device)
+        repeated = (histories.same_item & (order.unsqueeze(0) < order.unsqueeze(1))).any(2)
+        numbers = torch.arange(presence.shape[1], device=vectors.device)
+        past = histories.sessions.unsqueeze(1) <= numbers.unsqueeze(1)
+        distinct = presence * (past & (histories.is_event & ~repeated).unsqueeze(1))
+        best = distinct.topk(min(self.num_favourites, distinct.shape[2]), dim=2)
+        favourites = torch.zeros_like(distinct).scatter_(2, best.indices, best.values)
+        return F.normalize(favourites @ vectors, dim=2)

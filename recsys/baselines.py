@@ -1,0 +1,162 @@
+"""Recommenders without training, which any model must beat."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import scipy.sparse as sparse
+import torch
+from numpy.typing import NDArray
+
+from recsys.data.sequences import Ints, Sequences
+from recsys.data.session import SessionDataModule, SessionSplit
+from recsys.session_metrics import RankingMetrics, exclude
+
+CHUNK_ROWS = 512
+
+Scores = NDArray[np.float32]
+
+
+class Baseline(ABC):
+    """Scores items from counts of the train split."""
+
+    name: str
+
+    @abstractmethod
+    def fit(self, train: Sequences, num_items: int) -> None:
+        """Count."""
+
+    @abstractmethod
+    def scores(self, histories: Sequences, rows: Ints) -> Scores:
+        """Scores of all items for some rows: [B, V], column c for item c + 1."""
+
+
+class MostPopular(Baseline):
+    """The items with most training events, for everybody."""
+
+    name = "most_popular"
+
+    def fit(self, train: Sequences, num_items: int) -> None:
+        """Count each item's events."""
+        self._counts = np.bincount(train.items, minlength=num_items + 1)[1:].astype(np.float32)
+
+    def scores(self, histories: Sequences, rows: Ints) -> Scores:
+        """The same for all rows."""
+        return np.tile(self._counts, (len(rows), 1))
+
+
+class PersonalPopular(Baseline):
+    """The items that a history holds most often, then the most popular ones; made for repeats."""
+
+    name = "personal_popular"
+
+    def fit(self, train: Sequences, num_items: int) -> None:
+        """Count each item's events."""
+        counts = np.bincount(train.items, minlength=num_items + 1)[1:]
+        # Below 1, so that one event of the history outweighs them all.
+        self._popularity = (counts / (counts.max(initial=0) + 1)).astype(np.float32)
+
+    def scores(self, histories: Sequences, rows: Ints) -> Scores:
+        """Events of each item in the history, plus its popularity as a fraction."""
+        counted = _matrix(histories, rows, len(self._popularity), np.ones(int(histories.lengths[rows].sum())))
+        return np.asarray(counted.todense()) + self._popularity
+
+
+class ItemKNN(Baseline):
+    """Items bought by those who bought what a history ends with: cosine of items' user vectors, later events first.
+
+    The score of an item is the sum over the history's last `num_events` events of the cosine between both items' binary
+    vectors of training users, times decay ** (events since). An item is no neighbour of its own.
+
+    Holds a value for every pair of items that a sequence of the train split has.
+
+    Args:
+        num_events: latest events of a history that count.
+        decay: weight of an event relative to the one after it, in (0, 1].
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    name = "item_knn"
+
+    def __init__(self, num_events: int = 10, decay: float = 0.8) -> None:
+        if num_events < 1:
+            raise ValueError(f"ItemKNN: num_events must be at least 1, got {num_events}.")
+        if not 0 < decay <= 1:
+            raise ValueError(f"ItemKNN: decay must be in (0, 1], got {decay}.")
+        self.num_events = num_events
+        self.decay = decay
+
+    def fit(self, train: Sequences, num_items: int) -> None:
+        """Compute all cosines."""
+        bought = _matrix(train, np.arange(len(train)), num_items, np.ones(len(train.items)))
+        bought.data[:] = 1
+        norms = np.sqrt(np.asarray(bought.sum(0)).ravel())
+        scale = sparse.diags(np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0))
+        scaled = (bought @ scale).tocsr()
+        cosines = (scaled.T @ scaled).tocsr()
+        cosines.setdiag(0)
+        cosines.eliminate_zeros()
+        self._cosines = cosines
+
+    def scores(self, histories: Sequences, rows: Ints) -> Scores:
+        """Weighted sums of cosines."""
+        lengths = histories.lengths[rows]
+        since = np.repeat(np.cumsum(lengths), lengths) - 1 - np.arange(lengths.sum())
+        weights = np.where(since < self.num_events, self.decay ** np.minimum(since, self.num_events), 0)
+        latest = _matrix(histories, rows, self._cosines.shape[0], weights)
+        latest.eliminate_zeros()
+        return np.asarray((latest @ self._cosines).todense())
+
+
+def baseline_metrics(
+    data: SessionDataModule,
+    split: SessionSplit = "val",
+    baselines: tuple[Baseline, ...] | None = None,
+    rank: int = 0,
+    num_ranks: int = 1,
+) -> dict[str, dict[str, float]]:
+    """Metrics of baselines on all rows of a split, under the data module's filter_seen.
+
+    Args:
+        data: where train and the split come from.
+        split: to be predicted.
+        baselines: by default all of this file.
+        rank: this process, which scores its part of the rows.
+        num_ranks: all processes, each of which must call this.
+
+    Returns:
+        What RankingMetrics computes, by name of the baseline.
+    """
+    train, histories, num_items = data.sequences("train"), data.sequences(split), data.schema.num_items
+    if histories.targets is None:
+        raise ValueError(f"baseline_metrics: split '{split}' has no targets; choose 'val' or 'test'.")
+    targets, counts = torch.from_numpy(histories.targets), torch.from_numpy(data.schema.item_counts())
+    found = {}
+    for baseline in default_baselines() if baselines is None else baselines:
+        baseline.fit(train, num_items)
+        metrics = RankingMetrics(counts)
+        for first in range(rank * CHUNK_ROWS, len(histories), CHUNK_ROWS * num_ranks):
+            rows = np.arange(first, min(first + CHUNK_ROWS, len(histories)))
+            scores, history = torch.from_numpy(baseline.scores(histories, rows)), histories.bag(rows)
+            if data.filter_seen:
+                exclude(scores, history)
+            metrics.update(scores, targets[rows], history)
+        found[baseline.name] = metrics.compute()
+    return found
+
+
+def default_baselines() -> tuple[Baseline, ...]:
+    """One of each."""
+    return MostPopular(), PersonalPopular(), ItemKNN()
+
+
+def _matrix(sequences: Sequences, rows: Ints, num_items: int, weights: NDArray[np.float64]) -> sparse.csr_matrix:
+    """Weights of the rows' events, added up by item: [B, V], column c for item c + 1."""
+    offsets = np.concatenate([[0], np.cumsum(sequences.lengths[rows])])
+    columns = sequences.bag(rows).values.numpy() - 1
+    matrix = sparse.csr_matrix((weights.astype(np.float32), columns, offsets), shape=(len(rows), num_items))
+    matrix.sum_duplicates()
+    return matrix

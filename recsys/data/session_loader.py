@@ -1,0 +1,152 @@
+"""Batches of sessions: shared among ranks, and resumable at any batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from recsys.data.loader import Progress
+from recsys.data.prefetch import prefetch
+from recsys.data.sequences import Ints
+from recsys.data.session_batch import SessionBatch
+
+
+@dataclass(frozen=True)
+class _Position:
+    """How many windows of an epoch's order, all ranks together, have been used; and how that order was cut."""
+
+    epoch: int
+    num_used: int
+    batch_size: int
+
+
+class SessionLoader:
+    """Iterates over the batches of one rank.
+
+    The ranks take turns in one order: each step takes the next batch_size windows for every rank, and the last step
+    divides what is left evenly. So every window is seen once, every rank yields the same number of batches, and the
+    state is one number, from which any number of ranks can go on.
+
+    Args:
+        order: all windows in an epoch's order, from (epoch, batch_size).
+        make_batch: a batch of some windows.
+        num_windows: W.
+        identity: what the order depends on beside the epoch and the batch size; loading a state compares it.
+        batch_size: windows B of a batch of one rank.
+        rank: this process.
+        num_ranks: all processes.
+        progress: the trainer's own count of batches; without it a batch counts as used once it is handed out.
+    """
+
+    def __init__(
+        self,
+        order: Callable[[int, int], Ints],
+        make_batch: Callable[[Ints], SessionBatch],
+        num_windows: int,
+        identity: dict[str, Any],
+        *,
+        batch_size: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+        progress: Progress | None = None,
+    ) -> None:
+        self._order = order
+        self._make_batch = make_batch
+        self._num_windows = num_windows
+        self._identity = identity
+        self.batch_size = batch_size
+        self._rank = rank
+        self._num_ranks = num_ranks
+        self._progress = progress
+        self._loaded = False
+        self._started = False
+        self._num_yielded = 0
+        self._position = self._start_of(epoch=0)
+
+    batch_sampler = None
+    """Lightning asks every loader with a sampler for one."""
+
+    @property
+    def sampler(self) -> SessionLoader:
+        """Where Lightning looks for `set_epoch`."""
+        return self
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, also while an epoch is being resumed."""
+        return self._num_batches(self._num_windows)
+
+    def __iter__(self) -> Iterator[SessionBatch]:
+        """The batches from the position on."""
+        if self._started:
+            self._go_to(self._start_of(self._position.epoch))
+        self._started = True
+        for batch in prefetch(self._make_batch, self._shares(self._position)):
+            self._num_yielded += 1
+            yield batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of an epoch, or stay where the loaded state says if it is of this epoch."""
+        if self._loaded and self._progress is not None:
+            left = self._num_windows - self._position.num_used if epoch == self._position.epoch else 0
+            self._progress.set(len(self) - self._num_batches(left))
+        self._loaded = False
+        if epoch != self._position.epoch:
+            self._go_to(self._start_of(epoch))
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many windows of which epoch have been used by all ranks."""
+        position = self._position
+        used = position.num_used + self._num_used_batches() * self._step
+        return {
+            **self._identity,
+            "epoch": position.epoch,
+            "num_used": min(used, self._num_windows),
+            "batch_size": position.batch_size,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a saved position.
+
+        Raises:
+            ValueError: if the state is of other data, or of another order of the windows.
+        """
+        for key, value in self._identity.items():
+            if state[key] != value:
+                raise ValueError(
+                    f"the checkpoint was left in the middle of an epoch with {key}={state[key]}, now {key}={value}; "
+                    f"set it back, or load the weights alone."
+                )
+        self._go_to(_Position(state["epoch"], state["num_used"], state["batch_size"]))
+        self._loaded = True
+
+    @property
+    def _step(self) -> int:
+        """Windows that all ranks take at a time."""
+        return self.batch_size * self._num_ranks
+
+    def _start_of(self, epoch: int) -> _Position:
+        return _Position(epoch, 0, self.batch_size)
+
+    def _go_to(self, position: _Position) -> None:
+        self._position = position
+        self._started = False
+        self._num_yielded = 0
+
+    def _num_used_batches(self) -> int:
+        """Batches since the position; a batch handed out ahead of its training step is not yet used."""
+        if self._progress is None:
+            return self._num_yielded
+        num_before = len(self) - self._num_batches(self._num_windows - self._position.num_used)
+        return max(0, min(self._num_yielded, self._progress.get() - num_before))
+
+    def _num_batches(self, num_windows: int) -> int:
+        return -(-num_windows // self._step)
+
+    def _shares(self, position: _Position) -> Iterator[Ints]:
+        """This rank's windows of each step."""
+        order = self._order(position.epoch, position.batch_size)[position.num_used :]
+        for start in range(0, len(order), self._step):
+            taken = order[start : start + self._step]
+            rank, num_ranks = self._rank, self._num_ranks
+            yield taken[len(taken) * rank // num_ranks : len(taken) * (rank + 1) // num_ranks]

@@ -1,0 +1,171 @@
+"""What a prepared folder of sessions holds, read from its schema.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, cast, get_args
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from recsys.data.schema import Column, Kind
+
+T = TypeVar("T")
+
+FORMAT_VERSION = 1
+COMMAND = "python data_scripts/sessions.py --set SET --raw FOLDER --out {path}"
+
+
+@dataclass(frozen=True)
+class SessionSplitInfo:
+    """Number of rows of a split, of the events in them, and of the items to be predicted (0 in training)."""
+
+    num_rows: int
+    num_events: int
+    num_targets: int
+
+
+@dataclass(frozen=True)
+class SessionSchema:
+    """Items, their metadata and the splits of a prepared folder; item ids are 1..num_items, 0 is padding.
+
+    Attributes:
+        path: the folder.
+        dataset: name of the data set.
+        num_items: V.
+        num_users: users, or sessions where nobody is known.
+        has_times: whether events have times, in seconds.
+        columns: metadata of items, those of items.parquet.
+        vectors: width of each matrix [V + 1, T] in vectors/NAME.npy, such as embedded texts.
+        splits: sizes of train, val and test.
+        checksum: SHA-256 of the sequences; two folders with one checksum hold the same events in the same order.
+    """
+
+    path: Path
+    dataset: str
+    num_items: int
+    num_users: int
+    has_times: bool
+    columns: tuple[Column, ...]
+    vectors: Mapping[str, int]
+    splits: Mapping[str, SessionSplitInfo]
+    checksum: str
+
+    @classmethod
+    def read(cls, path: str | Path) -> SessionSchema:
+        """Read and check PATH/schema.json.
+
+        Raises:
+            FileNotFoundError: if there is no such folder or file; the message has the command that makes it.
+            ValueError: if the file is not valid, or is not one of sessions; the message names the entry.
+        """
+        folder = Path(path)
+        file = folder / "schema.json"
+        if not file.is_file():
+            problem = "has no schema.json" if folder.is_dir() else "does not exist"
+            command = COMMAND.format(path=folder)
+            raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {command}")
+        return _Parser(file).schema(folder)
+
+    @property
+    def item_columns(self) -> tuple[Column, ...]:
+        """Categorical metadata of items."""
+        return tuple(column for column in self.columns if column.kind == "categorical")
+
+    def item_values(self, name: str) -> NDArray[np.int64]:
+        """[V + 1] a categorical feature's id for every item; 0 is a missing value, and entry 0 is of no item.
+
+        Raises:
+            ValueError: if items have no such categorical column, or its values do not fit the schema.
+        """
+        column = next((column for column in self.item_columns if column.name == name), None)
+        if column is None:
+            have = ", ".join(column.name for column in self.item_columns) or "none"
+            raise ValueError(f"items of '{self.path}' have no categorical column '{name}' (they have: {have}).")
+        values = self._column("items.parquet", name)
+        assert column.num_embeddings is not None
+        if values.min() < 0 or values.max() >= column.num_embeddings:
+            raise ValueError(
+                f"{self.path / 'items.parquet'}: column '{name}' must be in [0, num_embeddings="
+                f"{column.num_embeddings}), got {values.min()}..{values.max()}."
+            )
+        return values
+
+    def item_counts(self) -> NDArray[np.int64]:
+        """[V + 1] how often each item is an event of the train split; 0 at entry 0."""
+        return self._counts
+
+    @cached_property
+    def _counts(self) -> NDArray[np.int64]:
+        return self._column("counts/item.parquet", "count")
+
+    def item_vectors(self, name: str) -> NDArray[np.float32]:
+        """[V + 1, T] a matrix of vectors/; zeros for items without one."""
+        if name not in self.vectors:
+            raise ValueError(f"'{self.path}' has no vectors '{name}' (it has: {', '.join(self.vectors) or 'none'}).")
+        found: NDArray[np.float32] = np.load(self.path / "vectors" / f"{name}.npy", allow_pickle=False)
+        return found
+
+    def _column(self, file: str, name: str) -> NDArray[np.int64]:
+        path = self.path / file
+        values = pq.read_table(path, columns=[name])[name].to_numpy().astype(np.int64)
+        if len(values) != self.num_items + 1:
+            raise ValueError(f"{path}: must have a row for each of ids 0..{self.num_items}, got {len(values)} rows.")
+        return values
+
+
+class _Parser:
+    """Turns schema.json into a SessionSchema, or says what is wrong with it."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def schema(self, folder: Path) -> SessionSchema:
+        content = self._content()
+        splits = self._get(content, "splits", dict)
+        return SessionSchema(
+            path=folder,
+            dataset=self._get(content, "dataset", str),
+            num_items=self._get(content, "num_items", int),
+            num_users=self._get(content, "num_users", int),
+            has_times=self._get(content, "has_times", bool),
+            columns=tuple(self._column(entry) for entry in self._get(content, "item_columns", list)),
+            vectors=self._get(content, "vectors", dict),
+            splits={name: self._split(entry) for name, entry in splits.items()},
+            checksum=self._get(content, "checksum", str),
+        )
+
+    def _content(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self.file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{self.file}: not valid JSON ({error}); prepare the folder again.") from error
+        if not isinstance(content, dict) or "num_items" not in content:
+            self._fail("not a folder of sessions; make one with data_scripts/sessions.py, or use CTRDataModule")
+        if content.get("format_version") != FORMAT_VERSION:
+            self._fail(f"format_version must be {FORMAT_VERSION}, got {content.get('format_version')!r}")
+        return cast(dict[str, Any], content)
+
+    def _column(self, entry: Any) -> Column:
+        name, kind = self._get(entry, "name", str), self._get(entry, "kind", str)
+        if kind not in get_args(Kind):
+            self._fail(f"item column '{name}': kind must be one of {', '.join(get_args(Kind))}, got '{kind}'")
+        num_embeddings = None if kind == "dense" else self._get(entry, "num_embeddings", int)
+        return Column(name, cast(Kind, kind), num_embeddings, "mean" if kind == "multi_valued" else None)
+
+    def _split(self, entry: Any) -> SessionSplitInfo:
+        return SessionSplitInfo(*(self._get(entry, name, int) for name in ("num_rows", "num_events", "num_targets")))
+
+    def _get(self, entry: Any, key: str, kind: type[T]) -> T:
+        value = entry.get(key) if isinstance(entry, dict) else None
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            self._fail(f"{key} must be of type {kind.__name__}, got {value!r}")
+        return value
+
+    def _fail(self, problem: str) -> NoReturn:
+        raise ValueError(f"{self.file}: {problem}.")

@@ -1,0 +1,110 @@
+"""Where negatives come from, and how likely each item is to be one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from recsys.losses.base import Catalogue
+
+
+class Sampler(ABC):
+    """Draws items as negatives; an item may be drawn more than once, and may be somebody's target."""
+
+    @abstractmethod
+    def draw(self, targets: Tensor, catalogue: Catalogue) -> Tensor:
+        """Ids [K], shared by all targets, or [P, K], for each target its own; targets [P]."""
+
+    @abstractmethod
+    def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
+        """Log of the chance that one draw gives each id, up to a constant: ids [...] -> [...]."""
+
+
+class UniformSampler(Sampler):
+    """Every item is as likely as every other.
+
+    Args:
+        num_negatives: K.
+        per_target: draw K for every target; else all targets of a batch share K.
+
+    Raises:
+        ValueError: if num_negatives is below 1.
+    """
+
+    def __init__(self, num_negatives: int = 256, per_target: bool = False) -> None:
+        _check_number("UniformSampler", num_negatives)
+        self.num_negatives = num_negatives
+        self.per_target = per_target
+
+    def draw(self, targets: Tensor, catalogue: Catalogue) -> Tensor:
+        """See Sampler."""
+        shape = (len(targets), self.num_negatives) if self.per_target else (self.num_negatives,)
+        return torch.randint(1, catalogue.num_items + 1, shape, device=targets.device)
+
+    def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
+        """A constant."""
+        return torch.zeros(ids.shape, device=ids.device)
+
+
+class PopularitySampler(Sampler):
+    """Items are drawn by their training count to a power.
+
+    Args:
+        num_negatives: K.
+        per_target: draw K for every target; else all targets of a batch share K.
+        exponent: of the counts; 0 is uniform.
+
+    Raises:
+        ValueError: if num_negatives is below 1 or exponent is negative; in `draw`, without counts.
+    """
+
+    def __init__(self, num_negatives: int = 256, per_target: bool = False, exponent: float = 0.75) -> None:
+        _check_number("PopularitySampler", num_negatives)
+        if exponent < 0:
+            raise ValueError(f"PopularitySampler: exponent must be at least 0, got {exponent}.")
+        self.num_negatives = num_negatives
+        self.per_target = per_target
+        self.exponent = exponent
+
+    def draw(self, targets: Tensor, catalogue: Catalogue) -> Tensor:
+        """See Sampler."""
+        shape = (len(targets), self.num_negatives) if self.per_target else (self.num_negatives,)
+        edges = self._weights(catalogue).cumsum(0)
+        points = torch.rand(shape, dtype=edges.dtype, device=edges.device) * edges[-1]
+        return torch.searchsorted(edges, points, right=True).clamp(max=catalogue.num_items - 1) + 1
+
+    def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
+        """Log count times the exponent."""
+        return self._weights(catalogue).log().float()[ids - 1]
+
+    def _weights(self, catalogue: Catalogue) -> Tensor:
+        # An item never seen in training has the weight of one seen once, so that its logarithm is finite.
+        return _counts("PopularitySampler", catalogue)[1:].clamp(min=1).double() ** self.exponent
+
+
+class InBatchSampler(Sampler):
+    """The targets of the batch are each other's negatives; no further item is read.
+
+    An item is in a batch as often as in the data: the chance is its training count.
+    """
+
+    def draw(self, targets: Tensor, catalogue: Catalogue) -> Tensor:
+        """The targets, shared."""
+        return targets
+
+    def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
+        """Log of the training count."""
+        return _counts("InBatchSampler", catalogue)[ids].clamp(min=1).float().log()
+
+
+def _counts(sampler: str, catalogue: Catalogue) -> Tensor:
+    if catalogue.counts is None:
+        raise ValueError(f"{sampler} needs the items' training counts; the data have none. Use UniformSampler.")
+    return catalogue.counts
+
+
+def _check_number(sampler: str, num_negatives: int) -> None:
+    if num_negatives < 1:
+        raise ValueError(f"{sampler}: num_negatives must be at least 1, got {num_negatives}.")

@@ -1,0 +1,212 @@
+"""Next-item training: one item table for inputs and outputs, a session model, a loss, and ranking over all items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from recsys.data import SessionBatch
+from recsys.losses import Catalogue, DotProduct, FullCrossEntropy, Loss, Scoring, Step
+from recsys.models import SumFusion
+from recsys.session_metrics import RankingMetrics, exclude
+from recsys.tables import DenseGradient, Frozen, FullTable, Lookup, TableOptimizer
+from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
+from recsys.tasks.describe import ITEM, FusionFactory, ItemCatalogue, feature_heads, item_columns, item_side
+from recsys.tasks.items import item_matrix
+from recsys.tasks.objectives import Examples, NextItem, Objective
+from recsys.tasks.tables import TableFactory, TableOptions
+
+SessionModelFactory = Callable[[int, int], nn.Module]
+"""Called with (embedding_dim, max_length)."""
+
+
+class NextItemTask(TableTask):
+    """Trains a model of sessions on an item table of any method, and ranks the whole catalogue.
+
+    Items are scored with the vectors that they are read with. In training, inputs and outputs come from one lookup,
+    so that a row is updated once a step; in evaluation the item matrix is made once, in chunks, and dropped at the end.
+
+    Args:
+        model: factory of the session model; receives (embedding_dim, max_length).
+        schema: of the data; the command line takes it from the data module.
+        embedding_dim: width D of every embedding.
+        max_length: events of a session that the model reads, the latest.
+        loss: of next-item prediction; by default FullCrossEntropy.
+        scoring: how states and item vectors become scores; by default DotProduct.
+        objective: what is predicted from what; by default NextItem.
+        item_features: what describes an item: "item", its own id, and columns of the data's items. Without "item" no
+            row belongs to one item, and items never seen in training are read and recommended like all others.
+        fusion: factory of what makes the features' vectors one; receives (num_features, embedding_dim). By default
+            SumFusion.
+        text: name of vectors [V + 1, T] that the data have of items, such as those of their texts; they are projected
+            to D by a trained layer and added, and are themselves not trained.
+        predict: columns of the data's items that are predicted beside the next item, and the weights of their losses.
+        tables: factories of tables, by entry; each receives (name, num_embeddings, embedding_dim).
+        assign: for each entry, the features that use it, by name or pattern; the others use "default".
+        exact_up_to: features with at most this many ids keep a FullTable, unless `assign` names them.
+        table_options: optimizer, freezing and initial rows of an entry.
+        table_optimizer: of all rows without an optimizer of their own; by default DenseGradient, because a full
+            cross-entropy gives every row a gradient. With a sampled loss any other touches only the rows drawn.
+        optimizer: of all dense parameters.
+        warmup_steps: steps of linear warm-up, for rows and dense parameters alike.
+        final_learning_rate_fraction: rates fall linearly to this fraction over the run; 1 keeps them.
+        lookup: where rows live; by default FBGEMM's kernels if installed, else torch.
+        eval_chunk_items: items whose vectors are made at a time for evaluation.
+        num_predictions: items that `predict` lists for each session.
+
+    Raises:
+        ValueError: if the settings do not fit the schema or each other.
+    """
+
+    def __init__(
+        self,
+        model: SessionModelFactory,
+        schema: ItemCatalogue | None = None,
+        embedding_dim: int = 64,
+        max_length: int = 50,
+        loss: Loss | None = None,
+        scoring: Scoring | None = None,
+        objective: Objective | None = None,
+        item_features: list[str] | None = None,
+        fusion: FusionFactory = SumFusion,
+        text: str | None = None,
+        predict: dict[str, float] | None = None,
+        tables: dict[str, TableFactory] | None = None,
+        assign: dict[str, list[str]] | None = None,
+        exact_up_to: int = 0,
+        table_options: dict[str, TableOptions] | None = None,
+        table_optimizer: TableOptimizer | None = None,
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        warmup_steps: int = 0,
+        final_learning_rate_fraction: float = 1.0,
+        lookup: type[Lookup] | None = None,
+        eval_chunk_items: int = 1 << 16,
+        num_predictions: int = 10,
+    ) -> None:
+        if schema is None:
+            raise ValueError("NextItemTask: schema is missing; pass SessionDataModule(...).schema.")
+        columns = item_columns(schema, item_features or [ITEM])
+        settings = TableSettings(
+            columns=columns,
+            embedding_dim=embedding_dim,
+            table_optimizer=table_optimizer or DenseGradient(),
+            tables=tables or {"default": FullTable},
+            assign=assign or {},
+            exact_up_to=exact_up_to,
+            options=table_options or {},
+            lookup=lookup,
+        )
+        super().__init__(settings, optimizer, warmup_steps, final_learning_rate_fraction)
+        for name, value in (("eval_chunk_items", eval_chunk_items), ("num_predictions", num_predictions)):
+            if value < 1:
+                raise ValueError(f"NextItemTask: {name} must be at least 1, got {value}.")
+        self.num_items = schema.num_items
+        self.max_length = max_length
+        self.model = model(embedding_dim, max_length)
+        self.items = item_side(schema, [column.name for column in columns], fusion, text, embedding_dim)
+        self.heads = feature_heads(schema, predict or {}, embedding_dim)
+        self.loss = loss or FullCrossEntropy()
+        self.scoring = scoring or DotProduct()
+        self.objective = objective or NextItem()
+        self.objective.check(type(self.model).__name__, bool(self.model.causal))
+        self.register_buffer("item_counts", torch.from_numpy(schema.item_counts()), persistent=False)
+        self._eval_chunk_items = eval_chunk_items
+        self._num_predictions = min(num_predictions, schema.num_items)
+        self._item_matrix: Tensor | None = None
+        self._metrics = RankingMetrics(self.get_buffer("item_counts"))
+
+    def item_vectors(self, ids: Tensor) -> Tensor:
+        """Vectors [N, D] of items [N]."""
+        vectors: Tensor = self.items(self.collection, ids)
+        return vectors
+
+    def encode(self, examples: Examples, vectors: Tensor) -> Tensor:
+        """Hidden states [P, D] at the positions of examples, from the vectors [N, D] of their items other than 0."""
+        num_sessions, num_positions = examples.items.shape
+        read = examples.items.reshape(-1).nonzero().squeeze(1)
+        padded = vectors.new_zeros(num_sessions * num_positions, self.embedding_dim).index_copy(0, read, vectors)
+        inputs = [padded.view(num_sessions, num_positions, -1), examples.lengths, examples.times]
+        hidden = self.model(*inputs) if examples.masked is None else self.model(*inputs, examples.masked)
+        return hidden.flatten(0, 1).index_select(0, examples.positions)
+
+    def forward(self, batch: SessionBatch) -> Tensor:
+        """Queries [B, D] for what comes next; their dot products with item vectors, as scored, are the scores."""
+        examples = self.objective.evaluation(batch, self.max_length)
+        hidden = self.encode(examples, self.item_vectors(examples.items[examples.items != 0]))
+        return self.scoring.queries(hidden).float()
+
+    def training_step(self, batch: SessionBatch, batch_idx: int) -> Tensor:
+        """Mean loss over all targets of the batch, plus what the tables' methods add."""
+        examples = self.objective.training(batch, self.max_length)
+        states: list[Tensor] = []
+
+        def encode(vectors: Tensor) -> Tensor:
+            states.append(self.encode(examples, vectors))
+            return states[0]
+
+        step = Step(
+            inputs=examples.items[examples.items != 0],
+            targets=examples.targets,
+            vectors=self.item_vectors,
+            encode=encode,
+            scoring=self.scoring,
+            catalogue=Catalogue(self.num_items, self.get_buffer("item_counts")),
+            updates_in_backward=self._updates_in_backward,
+        )
+        loss = self.loss(step)
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        if self.heads is not None:
+            loss = loss + self.heads(states[0], examples.targets)
+        return self.with_penalty(loss)
+
+    @property
+    def _updates_in_backward(self) -> bool:
+        lookup = self.collection.lookup
+        return any(not isinstance(lookup.optimizer_of(name), DenseGradient | Frozen) for name in lookup.tables)
+
+    def scores(self, batch: SessionBatch) -> Tensor:
+        """Scores [B, V] of all items, column c for item c + 1; items that a session has seen get -inf."""
+        if self._item_matrix is None:
+            vectors = item_matrix(self.items, self.collection, self.num_items, self._eval_chunk_items)
+            self._item_matrix = self.scoring.items(vectors).float()
+        scores = self(batch) @ self._item_matrix.t()
+        if batch.seen is not None:
+            exclude(scores, batch.seen)
+        return scores
+
+    def validation_step(self, batch: SessionBatch, batch_idx: int) -> None:
+        """Collect ranks and lists."""
+        self._collect(batch)
+
+    def test_step(self, batch: SessionBatch, batch_idx: int) -> None:
+        """Collect ranks and lists."""
+        self._collect(batch)
+
+    def _collect(self, batch: SessionBatch) -> None:
+        assert batch.targets is not None
+        self._metrics.update(self.scores(batch), batch.targets, batch.history)
+
+    def predict_step(self, batch: SessionBatch, batch_idx: int) -> dict[str, Tensor]:
+        """The items scored best, best first: ids and scores [B, num_predictions]."""
+        best = self.scores(batch).topk(self._num_predictions, dim=1)
+        return {"items": best.indices + 1, "scores": best.values}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the split's metrics."""
+        self._log_metrics("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the split's metrics."""
+        self._log_metrics("test")
+
+    def on_predict_epoch_end(self) -> None:
+        """Drop the item matrix."""
+        self._item_matrix = None
+
+    def _log_metrics(self, split: str) -> None:
+        for name, value in self._metrics.compute().items():
+            self.log(f"{split}/{name}", value, prog_bar=name == "ndcg@10")
+        self._metrics.reset()
+        self._item_matrix = None

@@ -1,0 +1,195 @@
+"""Training of PISA: sessions cut from histories, memory activations, and pairwise losses on whole sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recsys.data import SessionBatch
+from recsys.losses import Catalogue, Sampler, UniformSampler, read_once
+from recsys.models.actr import Cooccurrence, Histories, spreading
+from recsys.models.pisa import UserStates
+from recsys.tables import Lookup, TableOptimizer
+from recsys.tasks.base import OptimizerFactory
+from recsys.tasks.describe import ItemCatalogue
+from recsys.tasks.next_item import NextItemTask, SessionModelFactory
+from recsys.tasks.tables import TableFactory, TableOptions
+
+
+def cut_sessions(batch: SessionBatch, gap: int, horizon: int) -> Histories:
+    """Histories of users, cut where two events lie more than `gap` seconds apart.
+
+    Args:
+        batch: of users' events in time order.
+        gap: seconds.
+        horizon: seconds after a user's last event that stand for the time at which its next session begins.
+
+    Raises:
+        ValueError: if the events carry no times.
+    """
+    if batch.times is None:
+        raise ValueError("PISATask cuts sessions by time; the data have no times.")
+    is_event = batch.items != 0
+    times = batch.times
+    starts = torch.zeros_like(is_event)
+    starts[:, 1:] = ((times[:, 1:] - times[:, :-1]) > gap) & is_event[:, 1:]
+    sessions = starts.long().cumsum(1)
+    last = times.gather(1, (batch.lengths - 1).clamp(min=0).unsqueeze(1))
+    num_sessions = int(sessions.max()) + 1 if sessions.numel() else 1
+    references = (last + horizon).expand(-1, num_sessions).clone()
+    users, places = starts.nonzero(as_tuple=True)
+    references[users, sessions[users, places] - 1] = times[users, places]
+    return Histories(batch.items, sessions, times, references)
+
+
+def pairwise_loss(queries: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+    """Bayesian personalised ranking: mean of -log sigmoid(query . (positive - negative)); [P, D] each -> scalar."""
+    return F.softplus(-(queries * (positives - negatives)).sum(1)).sum() / max(1, len(queries))
+
+
+class PISATask(NextItemTask):
+    """Trains PISA on users' histories; every session is to be foretold from those before it.
+
+    Items are scored with the user's state plus `long_term_weight` times its long-term taste. Times are needed.
+
+    Args:
+        model: factory of a PISA; receives (embedding_dim, max_length).
+        schema: of the data; the command line takes it from the data module.
+        embedding_dim: width D of every embedding.
+        max_length: most sessions of a history.
+        session_gap: seconds between events beyond which a new session begins.
+        horizon: seconds from a user's last event to the time for which is recommended.
+        long_term_weight: of the long-term taste, in the loss and in the scores.
+        session_share: weight, in the loss, of the target session's own embedding against the user's state.
+        cosine_share: weight of drawing the user's state to the target session's embedding, against ranking.
+        sampler: of negatives, one for every item of a target session; by default uniform.
+        tables: see NextItemTask.
+        table_options: see NextItemTask.
+        table_optimizer: see NextItemTask.
+        optimizer: of all dense parameters.
+        warmup_steps: see NextItemTask.
+        final_learning_rate_fraction: see NextItemTask.
+        lookup: see NextItemTask.
+
+    Raises:
+        ValueError: if the settings do not fit the schema or each other.
+    """
+
+    def __init__(
+        self,
+        model: SessionModelFactory,
+        schema: ItemCatalogue | None = None,
+        embedding_dim: int = 64,
+        max_length: int = 50,
+        session_gap: int = 6 * 3600,
+        horizon: int = 24 * 3600,
+        long_term_weight: float = 0.5,
+        session_share: float = 0.9,
+        cosine_share: float = 0.1,
+        sampler: Sampler | None = None,
+        tables: dict[str, TableFactory] | None = None,
+        table_options: dict[str, TableOptions] | None = None,
+        table_optimizer: TableOptimizer | None = None,
+        optimizer: OptimizerFactory = torch.optim.Adam,
+        warmup_steps: int = 0,
+        final_learning_rate_fraction: float = 1.0,
+        lookup: type[Lookup] | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            schema,
+            embedding_dim,
+            max_length,
+            tables=tables,
+            table_options=table_options,
+            table_optimizer=table_optimizer,
+            optimizer=optimizer,
+            warmup_steps=warmup_steps,
+            final_learning_rate_fraction=final_learning_rate_fraction,
+            lookup=lookup,
+        )
+        for name, value in (("session_share", session_share), ("cosine_share", cosine_share)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"PISATask: {name} must be in [0, 1], got {value}.")
+        self._gap, self._horizon = session_gap, horizon
+        self._long_term_weight = long_term_weight
+        self._session_share, self._cosine_share = session_share, cosine_share
+        self._sampler = sampler or UniformSampler(1, per_target=True)
+        self.register_buffer("pairs", torch.empty(0, dtype=torch.int64))
+        self.register_buffer("pair_values", torch.empty(0))
+
+    def on_train_start(self) -> None:
+        """Count which items share sessions, in one pass over the training data, unless a checkpoint has them."""
+        super().on_train_start()
+        if not len(self.get_buffer("pairs")):
+            loader: Any = self.trainer.train_dataloader
+            self.count_pairs(loader)
+
+    def count_pairs(self, batches: Iterable[SessionBatch]) -> None:
+        """Make the spreading activation's co-occurrences from training histories."""
+        items, sessions, first = [], [], 0
+        for batch in batches:
+            histories = cut_sessions(batch, self._gap, self._horizon)
+            width = histories.references.shape[1]
+            numbers = histories.sessions + torch.arange(len(batch)).unsqueeze(1) * width + first
+            items.append(histories.items[histories.is_event])
+            sessions.append(numbers[histories.is_event])
+            first += len(batch) * width
+        counted = Cooccurrence.of_sessions(self.num_items, torch.cat(items), torch.cat(sessions))
+        self.pairs, self.pair_values = counted.pairs.to(self.device), counted.values.to(self.device)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make room for as many pairs as the checkpoint has."""
+        for name in ("pairs", "pair_values"):
+            setattr(self, name, torch.empty_like(checkpoint["state_dict"][name], device=self.device))
+
+    def states(self, histories: Histories, vectors: Tensor) -> UserStates:
+        """States after every session, from the vectors [B, L, D] of the events' items."""
+        pairs = Cooccurrence(self.num_items, self.get_buffer("pairs"), self.get_buffer("pair_values"))
+        evoked = spreading(histories, histories.members, pairs)
+        states: UserStates = self.model(vectors, histories, evoked)
+        return states
+
+    def _padded(self, items: Tensor, vectors: Tensor, places: Tensor) -> Tensor:
+        """Vectors [B, L, D] of items [B, L], zeros where there is none."""
+        flat = items.reshape(-1)
+        padded = vectors.new_zeros(len(flat), self.embedding_dim)
+        return padded.index_copy(0, flat.nonzero().squeeze(1), vectors[places]).view(*items.shape, -1)
+
+    def forward(self, batch: SessionBatch) -> Tensor:
+        """Queries [B, D] for what comes after the last session."""
+        histories = cut_sessions(batch, self._gap, self._horizon)
+        vectors, (places,) = read_once(self.item_vectors, batch.items[histories.is_event])
+        states = self.states(histories, self._padded(batch.items, vectors, places))
+        users = torch.arange(len(batch), device=batch.items.device)
+        last = histories.sessions.amax(1)
+        return (states.users[users, last] + self._long_term_weight * states.long_term[users, last]).float()
+
+    def training_step(self, batch: SessionBatch, batch_idx: int) -> Tensor:
+        """Ranking of every session's items above negatives, by the states before it, and agreement with it."""
+        histories = cut_sessions(batch, self._gap, self._horizon)
+        users, sessions, events = histories.members[:, 1:].nonzero(as_tuple=True)
+        targets = batch.items[users, events]
+        drawn = self._sampler.draw(targets, Catalogue(self.num_items, self.get_buffer("item_counts"))).view(-1)
+        vectors, (places, wanted, negatives) = read_once(
+            self.item_vectors, batch.items[histories.is_event], targets, drawn
+        )
+        states = self.states(histories, self._padded(batch.items, vectors, places))
+        loss = self._loss(states, users, sessions, vectors[wanted], vectors[negatives])
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        return self.with_penalty(loss)
+
+    def _loss(
+        self, states: UserStates, users: Tensor, sessions: Tensor, positives: Tensor, negatives: Tensor
+    ) -> Tensor:
+        before, target = states.users[users, sessions], states.sessions[users, sessions + 1]
+        ranking = self._session_share * pairwise_loss(target, positives, negatives)
+        ranking = ranking + (1 - self._session_share) * pairwise_loss(before, positives, negatives)
+        long_term = states.long_term[users, sessions]
+        ranking = ranking + self._long_term_weight * pairwise_loss(long_term, positives, negatives)
+        apart = (1 - F.cosine_similarity(before, target, dim=1)).sum() / max(1, len(users))
+        return (1 - self._cosine_share) * ranking + self._cosine_share * apart

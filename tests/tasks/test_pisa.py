@@ -1,0 +1,114 @@
+"""The PISA task: sessions are cut as a loop cuts them, habits are learnt, and a checkpoint keeps what was counted."""
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from torch.testing import assert_close
+from torch.utils.data import DataLoader
+
+from recsys.data import SessionBatch
+from recsys.models import PISA
+from recsys.tables import Adagrad, DenseGradient, TorchLookup
+from recsys.tasks import PISATask
+from recsys.tasks.pisa import cut_sessions, pairwise_loss
+
+NUM_ITEMS, DIM, HOUR = 40, 16, 3600
+
+
+class Items:
+    num_items = NUM_ITEMS
+    item_columns = ()
+
+    def item_values(self, name):
+        raise KeyError(name)
+
+    def item_counts(self):
+        return np.ones(NUM_ITEMS + 1, np.int64)
+
+
+def batch_of(users, targets=None):
+    lengths = torch.tensor([len(user) for user in users])
+    columns = torch.zeros(2, len(users), int(lengths.max()), dtype=torch.int64)
+    for row, user in enumerate(users):
+        columns[:, row, : len(user)] = torch.tensor(user).t()
+    return SessionBatch(columns[0], lengths, columns[1], None, targets)
+
+
+def test_sessions_are_cut_at_gaps():
+    users = [[(1, 0), (2, 50), (3, 151), (1, 160), (2, 900)], [(4, 7)], [(5, 0), (5, 101)]]
+    histories = cut_sessions(batch_of(users), gap=100, horizon=1000)
+    assert histories.sessions[0].tolist() == [0, 0, 1, 1, 2]
+    assert histories.sessions[2, :2].tolist() == [0, 1]
+    assert histories.references.tolist() == [[151, 900, 1900], [1007, 1007, 1007], [101, 1101, 1101]]
+
+
+def test_pairwise_loss_is_the_mean_over_pairs():
+    queries, positives, negatives = torch.randn(3, 5, DIM)
+    expected = [-torch.sigmoid(q @ p - q @ n).log() for q, p, n in zip(queries, positives, negatives, strict=True)]
+    assert_close(pairwise_loss(queries, positives, negatives), torch.stack(expected).mean())
+
+
+def habits(number, seed=0):
+    """Each user goes round the four places of its quarter in an order of its own, two a day."""
+    generator = np.random.default_rng(seed)
+    users, targets = [], []
+    for _ in range(number):
+        places = 4 * generator.integers(NUM_ITEMS // 4) + generator.permutation(4) + 1
+        days = int(generator.integers(3, 7))
+        events = [(int(places[(2 * day + k) % 4]), 24 * HOUR * day + HOUR * k) for day in range(days) for k in range(2)]
+        users.append(events)
+        targets.append(int(places[2 * days % 4]))
+    return users, torch.tensor(targets)
+
+
+def make_task(**arguments):
+    def model(*sizes):
+        return PISA(*sizes, num_blocks=1)
+
+    return PISATask(
+        model,
+        Items(),
+        DIM,
+        max_length=10,
+        lookup=TorchLookup,
+        optimizer=lambda parameters: torch.optim.Adam(parameters, lr=0.02),
+        **arguments,
+    )
+
+
+def make_trainer(folder, **arguments):
+    quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+    return Trainer(**{"default_root_dir": folder, "accelerator": "cpu", **quiet, **arguments})
+
+
+@pytest.mark.parametrize("rows", [DenseGradient(), Adagrad(0.1)], ids=["dense", "in backward"])
+def test_it_learns_habits_and_resumes_what_it_counted(tmp_path, rows):
+    seed_everything(0, verbose=False)
+    train = DataLoader([batch_of(habits(32, seed)[0]) for seed in range(6)], batch_size=None)
+    evaluation = DataLoader([batch_of(*habits(64, 99))], batch_size=None)
+    task = make_task(table_optimizer=rows)
+    trainer = make_trainer(tmp_path, max_epochs=12, enable_checkpointing=True)
+    trainer.fit(task, train)
+    assert all(store.num_steps == trainer.global_step for store in task.collection.lookup.stores if rows.learning_rate)
+    (metrics,) = trainer.test(task, evaluation, verbose=False)
+    assert metrics["test/hr@5"] > 0.8, metrics
+    assert len(task.pairs) > 0
+    fresh = make_task(table_optimizer=rows)
+    checkpoint = trainer.checkpoint_callback.best_model_path
+    (again,) = make_trainer(tmp_path).test(fresh, evaluation, ckpt_path=checkpoint, verbose=False)
+    assert_close(again, metrics, rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(fresh.pairs, task.pairs)
+
+
+def test_data_without_times_are_refused():
+    batch = batch_of(habits(2)[0])
+    batch.times = None
+    with pytest.raises(ValueError, match="PISATask cuts sessions by time; the data have no times"):
+        cut_sessions(batch, 10, 10)
+
+
+@pytest.mark.parametrize("name", ["session_share", "cosine_share"])
+def test_shares_are_checked(name):
+    with pytest.raises(ValueError, match=rf"{name} must be in \[0, 1\], got 1.5"):
+        make_task(**{name: 1.5})
