@@ -2,8 +2,8 @@
 
     python benchmarks/logistic_regression.py --data data/criteo
 
-The strongest simple baseline for models of clicks: fitted to convergence on the train split, its regularisation chosen on
-the validation split, tested once.
+The strongest simple baseline for models of clicks: fitted to convergence on the train split, its regularisation chosen
+on the validation split, tested once.
 """
 
 from __future__ import annotations
