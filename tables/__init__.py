@@ -16,6 +16,7 @@ from recsys.tables.optimizers import SGD, Adagrad, Adam, DenseGradient, Frozen, 
 from recsys.tables.partitions import Coprime, MixedRadix, Partition
 from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
 from recsys.tables.torch_lookup import TorchLookup
+from recsys.tables.torchrec_lookup import TorchrecLookup
 from recsys.tables.unified import UnifiedTable
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "TableCollection",
     "TableOptimizer",
     "TorchLookup",
+    "TorchrecLookup",
     "UnifiedTable",
     "power_law_dims",
     "power_law_dims_for_budget",

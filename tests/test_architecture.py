@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ENGINES = {"torchrec", "fbgemm_gpu"}
-ENGINE_FILES = {Path("tables/fbgemm_lookup.py"), Path("recsys/sharding.py")}
+ENGINE_FILES = {Path("tables/fbgemm_lookup.py"), Path("tables/torchrec_lookup.py"), Path("recsys/sharding.py")}
 DATA_TOOLS = {"numpy", "polars", "pyarrow", "rich"}
 
 

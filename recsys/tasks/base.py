@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from lightning.pytorch import LightningModule
 
 from recsys.data.schema import Column
+from recsys.sharding import sharded_lookup
 from recsys.tables import FullTable, Lookup, TableCollection, TableOptimizer
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableFactory, TableOptions, assign_features, build_collection, default_lookup
@@ -49,8 +51,8 @@ class TableSettings:
         """Find what does not fit before any data is read."""
         assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to)
 
-    def build(self, device: torch.device | str) -> TableCollection:
-        """Allocate the rows."""
+    def build(self, device: torch.device | str, lookup: type[Lookup] | None = None) -> TableCollection:
+        """Allocate the rows, in a lookup of another kind than the settings' if one is given."""
         return build_collection(
             self.columns,
             self.embedding_dim,
@@ -59,7 +61,7 @@ class TableSettings:
             self.exact_up_to,
             self.options,
             self.table_optimizer,
-            self.lookup or default_lookup(),
+            lookup or self.lookup or default_lookup(),
             device,
         )
 
@@ -78,6 +80,9 @@ class TableTask(LightningModule):
     Raises:
         ValueError: if a setting is out of range.
     """
+
+    shardable: ClassVar[bool] = False
+    """Whether the loss is exact over several processes: divided by `samples_per_process`."""
 
     def __init__(
         self,
@@ -107,15 +112,31 @@ class TableTask(LightningModule):
         if "collection" in self._modules:
             return
         device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
-        self.collection = self._settings.build(device)
+        self.collection = self._settings.build(device, sharded_lookup(self._trainer))
 
     def setup(self, stage: str) -> None:
-        """Refuse several processes: their copies of the rows would drift apart."""
-        if self.trainer.world_size > 1:
+        """Refuse several processes that do not share their rows: the copies would drift apart."""
+        if self.trainer.world_size == 1:
+            return
+        name = type(self).__name__
+        if not self.shardable:
+            raise ValueError(f"{name} trains in one process, got {self.trainer.world_size}; set trainer.devices: 1.")
+        if sharded_lookup(self.trainer) is None:
             raise ValueError(
-                f"{type(self).__name__} trains its tables in one process, got {self.trainer.world_size}; "
-                "set trainer.devices: 1."
+                f"{name} trains its tables in one process, got {self.trainer.world_size}; "
+                "set trainer.devices: 1, or trainer.strategy: torchrec to shard them."
             )
+
+    def samples_per_process(self, num_samples: int) -> float:
+        """What a sum over the samples of a batch is divided by, so that its mean over processes is that of all samples.
+
+        A process with fewer samples than the others, or none, then weighs as much as its samples do.
+        """
+        if self.trainer.world_size == 1:
+            return max(1, num_samples)
+        count = torch.tensor([num_samples], dtype=torch.float64, device=self.device)
+        dist.all_reduce(count)
+        return max(1.0, float(count)) / self.trainer.world_size
 
     def on_train_start(self) -> None:
         """Fix the length of the decay."""

@@ -46,6 +46,8 @@ class CTRTask(TableTask):
         ValueError: if the settings do not fit the schema or each other.
     """
 
+    shardable = True
+
     def __init__(
         self,
         model: ModelFactory,
@@ -99,7 +101,7 @@ class CTRTask(TableTask):
         """Mean binary cross-entropy of the batch, plus what the tables' methods add."""
         assert batch.labels is not None
         total = F.binary_cross_entropy_with_logits(self(batch), batch.labels, reduction="sum")
-        loss = total / max(1, len(batch))
+        loss = total / self.samples_per_process(len(batch))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return self.with_penalty(loss)
 

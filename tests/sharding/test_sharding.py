@@ -1,0 +1,120 @@
+"""Rows sharded over two gloo processes train like one process on the same samples."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from recsys.data import CTRDataModule
+from recsys.models import DeepFM
+from recsys.tables import Adam, Feature, FullTable, PhysicalTable, TableCollection, TorchrecLookup
+from recsys.tables.sharding_plan import place_tables
+from recsys.tasks import CTRTask
+from tests.sharding.worker import CASES
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def odd(prepared, tmp_path_factory):
+    """The small data with one train row less, so that one of two processes ends an epoch with an empty batch."""
+    folder = tmp_path_factory.mktemp("odd") / "criteo"
+    shutil.copytree(prepared, folder)
+    file = folder / "train" / "part-00000.parquet"
+    pq.write_table(pq.read_table(file).slice(1), file, row_group_size=256)
+    schema = json.loads((folder / "schema.json").read_text())
+    schema["splits"]["train"]["num_rows"] -= 1
+    (folder / "schema.json").write_text(json.dumps(schema))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(odd, tmp_path_factory):
+    """What one and two processes reached, by case."""
+    folder = tmp_path_factory.mktemp("runs")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    for num_ranks in (2, 1):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
+        command += [str(ROOT / "tests" / "sharding" / "worker.py"), str(odd), str(folder), str(num_ranks)]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-4000:]
+    return {num_ranks: torch.load(folder / f"{num_ranks}.pt", weights_only=True) for num_ranks in (1, 2)}, folder
+
+
+@pytest.mark.parametrize("case", [*CASES, "resumed"])
+def test_two_processes_reach_what_one_reaches(runs, case):
+    one, two = runs[0][1][case], runs[0][2][case]
+    assert one["steps"] == two["steps"] == 20
+    assert one["state"].keys() == two["state"].keys()
+    for name, values in one["state"].items():
+        torch.testing.assert_close(two["state"][name], values, rtol=0, atol=1e-5, msg=f"{name} differs")
+    assert two["metrics"] == pytest.approx(one["metrics"], abs=1e-6)
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(runs):
+    straight, resumed = runs[0][2]["unified"]["state"], runs[0][2]["resumed"]["state"]
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+
+def test_rows_have_moved(runs, odd):
+    data = CTRDataModule(odd)
+    torch.manual_seed(0)
+    fresh = CTRTask(DeepFM, data.schema, 6)
+    fresh.configure_model()
+    before = fresh.collection.lookup.weight("C3")
+    after = runs[0][2]["full"]["state"]["collection.lookup.C3.weight"]
+    assert (before != after).any(1).float().mean() > 0.5
+
+
+def test_the_plan_is_kept(runs):
+    plan = json.loads((runs[1] / "sharding_plan.json").read_text())
+    assert plan == [
+        {"table": "unified", "num_rows": 200, "row_dim": 4, "place": "whole on rank 0", "rank_bytes": [3200]}
+    ]
+
+
+def test_placements_are_balanced_and_cover_every_row():
+    sizes = [5, 10, 17, 400, 1_000, 3, 900_000]
+    tables = [PhysicalTable(f"t{i}", size, 16, 0.1) for i, size in enumerate(sizes)]
+    for num_ranks in (1, 2, 3, 8):
+        placements = place_tables(tables, num_ranks)
+        assert list(placements) == [table.name for table in tables]
+        for table in tables:
+            assert sum(placements[table.name].rank_bytes) == table.num_bytes()
+        load = [sum(p.rank_bytes[rank] for p in placements.values()) for rank in range(num_ranks)]
+        assert max(load) <= 1.01 * sum(load) / num_ranks
+    assert all(placement.rank == 0 for placement in place_tables(tables, 1).values())
+
+
+def test_an_optimizer_without_a_sharded_form_is_refused():
+    with pytest.raises(ValueError, match=r"sharded rows take SGD, Adagrad or RowWiseAdagrad .* got Adam"):
+        TableCollection([Feature("a", "a")], {"a": FullTable("a", 10, 4)}, optimizer=Adam(), lookup=TorchrecLookup)
+
+
+def test_without_processes_the_lookup_says_what_it_needs():
+    with pytest.raises(ValueError, match=r"needs a process group; train with trainer\.strategy: torchrec"):
+        TableCollection([Feature("a", "a")], {"a": FullTable("a", 10, 4)}, lookup=TorchrecLookup)
+
+
+def test_gradient_accumulation_is_refused(prepared, tmp_path):
+    command = [sys.executable, "-m", "recsys", "fit", "-c", str(ROOT / "configs" / "criteo_full.yaml")]
+    command += [f"--data.init_args.path={prepared}", "--trainer.strategy=torchrec", "--trainer.accelerator=cpu"]
+    command += ["--trainer.devices=1", "--trainer.accumulate_grad_batches=2", f"--trainer.default_root_dir={tmp_path}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "accumulate_grad_batches must be 1, got 2" in done.stderr
+
+
+def test_other_strategies_of_several_processes_are_refused(prepared):
+    trainer = Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False, enable_checkpointing=False)
+    task = CTRTask(DeepFM, CTRDataModule(prepared).schema)
+    task.trainer = trainer
+    with pytest.raises(ValueError, match=r"trainer\.strategy: torchrec to shard them"):
+        task.setup("fit")

@@ -1,0 +1,135 @@
+"""One process of a sharded run: trains every case and leaves what came out; started by torchrun."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Trainer
+
+from recsys.batch import Batch, concatenate
+from recsys.data import BatchLoader, CTRDataModule, Schema
+from recsys.data.order import RowOrder
+from recsys.data.parquet import ParquetSplit
+from recsys.models import DLRM
+from recsys.tables import (
+    SGD,
+    Adagrad,
+    DenseGradient,
+    FullTable,
+    HashTable,
+    MixedDimTable,
+    QRConcatTable,
+    QRSumTable,
+    QRTable,
+    RowWiseAdagrad,
+    UnifiedTable,
+)
+from recsys.tasks import CTRTask
+
+BATCH = 222
+TABLES = {
+    "full": FullTable,
+    "hash": lambda name, v, d: HashTable(name, v, d, num_rows=40, num_lookups=2),
+    "unified": lambda name, v, d: UnifiedTable(name, v, d, num_rows=200, num_lookups=2),
+    "qr": QRTable,
+    "qr_sum": QRSumTable,
+    "qr_concat": QRConcatTable,
+    "mixed_dim": lambda name, v, d: MixedDimTable(name, v, d, alpha=0.3),
+}
+CASES = {name: (table, RowWiseAdagrad(0.05)) for name, table in TABLES.items()}
+CASES["adagrad"] = (TABLES["unified"], Adagrad(0.05))
+CASES["sgd"] = (TABLES["full"], SGD(0.1))
+CASES["dense"] = (TABLES["full"], DenseGradient(learning_rate=0.01))
+
+
+def trainer_of(num_ranks: int, max_epochs: int) -> Trainer:
+    return Trainer(
+        max_epochs=max_epochs,
+        accelerator="cpu",
+        devices=num_ranks,
+        strategy="torchrec",
+        gradient_clip_val=0.5,
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+
+
+def task_of(schema: Schema, case: str) -> CTRTask:
+    table, optimizer = CASES[case]
+    torch.manual_seed(0)
+    return CTRTask(
+        lambda *sizes: DLRM(*sizes, bottom_dims=(8,), top_dims=(8,)),
+        schema,
+        # Width 6 is padded to 8, which scales a row-wise state; width 8 is exact to the bit.
+        8 if case == "unified" else 6,
+        tables={"default": table},
+        table_optimizer=optimizer,
+        optimizer=lambda groups: torch.optim.Adam(groups, lr=0.005),
+        warmup_steps=5,
+    )
+
+
+def fit(trainer: Trainer, task: CTRTask, prepared: Path, checkpoint: Path | None = None) -> CTRDataModule:
+    """Train on the samples of two processes in every step, however many there are."""
+    data = CTRDataModule(prepared, batch_size=BATCH // 2, eval_batch_size=100, shuffle=False)
+    if trainer.world_size == 2:
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint)
+    else:
+        trainer.fit(task, train_dataloaders=GlobalBatches(prepared), ckpt_path=checkpoint)
+    return data
+
+
+def train(prepared: Path, case: str, num_ranks: int) -> dict:
+    """Two epochs of 10 steps, the last of each uneven."""
+    trainer, task = trainer_of(num_ranks, 2), task_of(Schema.read(prepared), case)
+    data = fit(trainer, task, prepared)
+    (metrics,) = trainer.validate(task, datamodule=data, verbose=False)
+    return {"state": task.state_dict(), "metrics": metrics, "steps": trainer.global_step}
+
+
+def resume(prepared: Path, num_ranks: int, checkpoint: Path) -> dict:
+    """The second epoch, from a checkpoint that two processes left after the first."""
+    if num_ranks == 2:
+        first = trainer_of(num_ranks, 1)
+        fit(first, task_of(Schema.read(prepared), "unified"), prepared)
+        first.save_checkpoint(checkpoint)
+    trainer, task = trainer_of(num_ranks, 2), task_of(Schema.read(prepared), "unified")
+    fit(trainer, task, prepared, checkpoint)
+    return {"state": task.state_dict(), "metrics": {}, "steps": trainer.global_step}
+
+
+class GlobalBatches:
+    """What two processes train on in every step, as one batch."""
+
+    def __init__(self, prepared: Path) -> None:
+        split = ParquetSplit(Schema.read(prepared), "train")
+        order = RowOrder(split.group_rows, seed=0, shuffle=False, shuffle_blocks=1)
+        loaders = (BatchLoader(split, order, batch_size=BATCH // 2, rank=rank, num_ranks=2) for rank in range(2))
+        self.batches = [concatenate(parts) for parts in zip(*loaders, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.batches)
+
+
+def main(prepared: Path, folder: Path, num_ranks: int) -> None:
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    found = {case: train(prepared, case, num_ranks) for case in CASES}
+    found["resumed"] = resume(prepared, num_ranks, folder / "first.ckpt")
+    if dist.get_rank() == 0:
+        torch.save(found, folder / f"{num_ranks}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
