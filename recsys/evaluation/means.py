@@ -39,7 +39,7 @@ def mean_metrics(sums: Sums) -> dict[str, NDArray[np.float64]]:
         NaN where the rows do not define one.
     """
     weight, positive, predicted, loss, squares = np.moveaxis(np.asarray(sums, dtype=np.float64), -1, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rate = positive / weight
         entropy = -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
         log_loss = loss / weight

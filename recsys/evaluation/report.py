@@ -47,7 +47,10 @@ class Report:
 
     def print(self) -> None:
         """Show the tables on the terminal."""
-        Console().print(Group(*_tables(self), *self.notes))
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=150)
+        console.print(Group(*_tables(self), *self.notes))
 
     def write(self, folder: Path) -> None:
         """Write metrics.json, metrics.parquet and report.html."""

@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from recsys.human import human_bytes
 from recsys.tables import TableCollection
 
 
@@ -80,19 +81,6 @@ def total_bytes(collection: TableCollection) -> tuple[int, int, int]:
     logical = sum(table.logical_bytes() for table in tables)
     stored = sum(lookup.stored_bytes(name) for name in lookup.tables) + sum(table.own_bytes() for table in tables)
     return logical, stored, sum(lookup.state_bytes(name) for name in lookup.tables)
-
-
-def human_bytes(num_bytes: float) -> str:
-    """Bytes with a decimal unit.
-
-    >>> human_bytes(158_160)
-    '158.2 kB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if num_bytes < 1000:
-            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1000
-    return f"{num_bytes:.1f} TB"
 
 
 def render(collection: TableCollection) -> RichTable:

@@ -16,6 +16,9 @@ class Throughput(Callback):
     Args:
         every_num_steps: batches per measurement, at least 1.
 
+    Attributes:
+        rates: every measurement so far.
+
     Raises:
         ValueError: if every_num_steps < 1.
     """
@@ -24,6 +27,7 @@ class Throughput(Callback):
         if every_num_steps < 1:
             raise ValueError(f"Throughput: every_num_steps must be at least 1, got {every_num_steps}.")
         self.every_num_steps = every_num_steps
+        self.rates: list[float] = []
         self._num_samples = 0
         self._num_steps = 0
         self._since = 0.0
@@ -48,5 +52,6 @@ class Throughput(Callback):
         self._num_steps += 1
         if self._num_steps == self.every_num_steps:
             rate = self._num_samples * trainer.world_size / (perf_counter() - self._since)
+            self.rates.append(rate)
             pl_module.log("train/samples_per_second", rate, prog_bar=True, batch_size=1)
             self._restart()

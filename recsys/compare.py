@@ -1,0 +1,99 @@
+"""`recsys compare`: contenders x seeds from one file, resumable, with a Pareto front of quality against bytes.
+
+recsys compare run configs/compare/movielens.yaml --data data/ml-1m --store runs
+recsys compare report configs/compare/movielens.yaml --data data/ml-1m --store runs --out report
+recsys compare search configs/compare/movielens.yaml --data data/ml-1m --store runs --trials 20
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from recsys.comparison.report import ComparisonReport
+from recsys.comparison.results import failures, missing, summarize
+from recsys.comparison.runner import execute
+from recsys.comparison.search import search
+from recsys.comparison.spec import Comparison, read_comparison
+from recsys.comparison.store import RunStore
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run, search or report; returns 1 if a run failed.
+
+    Raises:
+        ValueError: on a mistake in the comparison file or the arguments.
+    """
+    chosen = parser().parse_args(list(arguments))
+    comparison, store = read_comparison(chosen.file, chosen.data), RunStore(chosen.store)
+    run_all = partial(execute, store=store, num_jobs=chosen.jobs, num_threads=chosen.threads)
+    if chosen.job == "search":
+        comparison = search(comparison, store, run_all, chosen.trials)
+    if chosen.job != "report":
+        run_all(comparison.runs())
+    report = report_of(comparison, store)
+    show(report)
+    if chosen.out is not None:
+        report.write(chosen.out)
+        print(f"report: {chosen.out / 'report.html'}")
+    if chosen.update is not None:
+        report.update(chosen.update)
+    return 1 if report.failed else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="recsys compare", description="Contenders x seeds, and which is worth it.")
+    found.add_argument("job", choices=["run", "report", "search"], help="search: settings first, equal trials for all")
+    found.add_argument("file", type=Path, help="comparison file, such as configs/compare/movielens.yaml")
+    found.add_argument("--data", type=Path, help="prepared folder instead of the file's")
+    found.add_argument("--store", type=Path, default=Path("runs"), help="folder of runs; done ones are skipped")
+    found.add_argument("--jobs", type=_count, default=1, help="runs at a time")
+    found.add_argument("--threads", type=_count, default=1, help="threads of each run")
+    found.add_argument("--trials", type=int, default=20, help="of each contender, for search")
+    found.add_argument("--out", type=Path, help="folder for table.md, summaries.parquet, pareto.png and report.html")
+    found.add_argument("--update", type=Path, help="page whose table, between its marks, is replaced")
+    return found
+
+
+def report_of(comparison: Comparison, store: RunStore) -> ComparisonReport:
+    """What the store knows of a comparison.
+
+    Raises:
+        ValueError: if no run is finished.
+    """
+    summaries = summarize(comparison, store)
+    failed = failures(comparison, store)
+    if not summaries:
+        reasons = "".join(f"\n  {run}: {error}" for run, error in failed.items())
+        raise ValueError(f"{store.folder} has no finished run of '{comparison.name}'.{reasons}")
+    return ComparisonReport(
+        comparison.name, comparison.metric, comparison.mode, summaries, failed, missing(comparison, store)
+    )
+
+
+def show(report: ComparisonReport) -> None:
+    """Print the table."""
+    view = Table(title=report.name, title_justify="left", caption="* on the Pareto front", caption_justify="left")
+    for number, heading in enumerate(report.header()):
+        view.add_column(heading, justify="right" if number else "left")
+    for row in report.cells():
+        view.add_row(*(cell.replace("\\*", "*") for cell in row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=150)
+    console.print(view)
+    for run, error in report.failed.items():
+        console.print(f"FAILED {run}: {error}", markup=False)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value

@@ -1,0 +1,92 @@
+"""One run, in a process of its own: `python -m recsys.comparison.worker FOLDER [THREADS]`."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from traceback import print_exc
+
+import torch
+import yaml
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+
+from recsys.comparison.spec import Run
+from recsys.comparison.store import Result, read_run, write_whole
+from recsys.lightning_cli import RecsysCLI
+from recsys.suggestions import explain
+from recsys.tasks.summary import total_bytes
+from recsys.tasks.throughput import Throughput
+
+
+def main(folder: Path, num_threads: int) -> None:
+    """Train, test at the best validation epoch, and leave result.json."""
+    torch.set_num_threads(num_threads)
+    run = read_run(folder)
+    write_whole(folder / "result.json", asdict(train(run, folder)))
+
+
+def train(run: Run, folder: Path) -> Result:
+    """The result of a run.
+
+    Raises:
+        ValueError: if the config has no ModelCheckpoint that watches the compared metric.
+    """
+    started = perf_counter()
+    cli = RecsysCLI.launch(_arguments(run, folder))
+    trainer = cli.trainer
+    watched = f"val/{run.metric}"
+    found = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor == watched]
+    if not found or found[0].best_model_score is None or found[0].mode != run.mode:
+        raise ValueError(f"configs: need a ModelCheckpoint with monitor {watched} and mode {run.mode}.")
+    best = found[0]
+    assert best.best_model_score is not None
+    (tested,) = trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=best.best_model_path, verbose=False)
+    _, stored, state = total_bytes(cli.model.collection)
+    state += _dense_state_bytes(cli)
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    rates = next((callback.rates for callback in callbacks if isinstance(callback, Throughput)), [])
+    return Result(
+        contender=run.contender,
+        seed=run.seed,
+        val=float(best.best_model_score),
+        test={name.removeprefix("test/"): float(value) for name, value in tested.items()},
+        table_bytes=stored,
+        training_bytes=stored + state,
+        samples_per_second=median(rates) if rates else float("nan"),
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        seconds=perf_counter() - started,
+    )
+
+
+def _dense_state_bytes(cli: RecsysCLI) -> int:
+    """Bytes that the dense optimizers keep for rows that take dense gradients."""
+    rows = set(cli.model.collection.lookup.parameters())
+    states = (optimizer.state[row] for optimizer in cli.trainer.optimizers for row in rows if row in optimizer.state)
+    tensors = (value for state in states for value in state.values() if isinstance(value, Tensor) and value.ndim)
+    return sum(value.numel() * value.element_size() for value in tensors)
+
+
+def _arguments(run: Run, folder: Path) -> list[str]:
+    """The command line of the run, with its configs written into its folder."""
+    arguments = ["fit"]
+    for number, config in enumerate((*run.configs, *run.overrides)):
+        path = folder / f"config_{number}.yaml"
+        path.write_text(yaml.safe_dump(dict(config)))
+        arguments += ["-c", str(path)]
+    arguments += [f"--seed_everything={run.seed}", f"--data.init_args.seed={run.seed}"]
+    arguments += [f"--data.init_args.path={run.data}", f"--trainer.default_root_dir={folder}"]
+    return [*arguments, "--trainer.enable_progress_bar=false"]
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]))
+    except Exception as error:
+        print_exc()
+        # The last line is what the report shows.
+        sys.exit(f"{type(error).__name__}: {' '.join(explain(str(error)).split())}")

@@ -1,0 +1,120 @@
+"""The command: runs are skipped when done, crashes stop nothing but themselves, a killed comparison goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recsys.cli import main
+from recsys.comparison import RunStore, read_comparison
+from recsys.comparison.search import search
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+QUICK = {"trainer": {"max_epochs": 1, "accelerator": "cpu", "logger": False}}
+MODELS = {
+    "LR": {"model": {"init_args": {"model": "LogisticRegression"}}},
+    "Typo": {"model": {"init_args": {"model": "LogisticRegresion"}}},
+}
+
+
+@pytest.fixture
+def comparison(prepared, tmp_path):
+    (tmp_path / "quick.yaml").write_text(yaml.safe_dump(QUICK))
+    path = tmp_path / "comparison.yaml"
+
+    def write(**changes):
+        configs = [str(CONFIGS / "criteo.yaml"), "quick.yaml"]
+        content = {"configs": configs, "data": str(prepared), "seeds": [0], "axes": {"model": MODELS}, **changes}
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", *map(str, words)])
+    return stop.value.code
+
+
+def test_a_comparison_with_a_crash_is_reported_and_not_run_twice(comparison, tmp_path, capsys):
+    store, out = tmp_path / "runs", tmp_path / "out"
+    assert run("run", comparison(), "--store", store, "--out", out) == 1
+    printed = capsys.readouterr()
+    assert "LR" in printed.out
+    assert "did you mean 'LogisticRegression'?" in " ".join(printed.out.split())
+    (result,) = store.glob("*/result.json")
+    content, written = json.loads(result.read_text()), result.stat().st_mtime_ns
+    assert 0.5 < content["test"]["auc"] <= 1
+    assert content["samples_per_second"] > 0 or content["samples_per_second"] != content["samples_per_second"]
+    # DenseGradient rows have two Adam moments each.
+    assert content["training_bytes"] == 3 * content["table_bytes"] > 0
+    assert content["peak_memory_bytes"] > 10**8
+    assert not list(store.rglob("*.ckpt"))
+    only = comparison(axes={"model": {"LR": MODELS["LR"]}})
+    assert run("run", only, "--store", store) == 0
+    assert result.stat().st_mtime_ns == written
+    assert run("report", only, "--store", store) == 0
+    assert run("report", only, "--store", tmp_path / "empty") == 2
+    assert "has no finished run" in capsys.readouterr().err
+
+
+def test_a_killed_comparison_leaves_no_half_result_and_goes_on(comparison, tmp_path):
+    slow = {"trainer": {"max_epochs": 10_000, "callbacks": None}}
+    path = comparison(axes={"model": {"Slow": {**MODELS["LR"], **slow}}})
+    store = RunStore(tmp_path / "runs")
+    (planned,) = read_comparison(path).runs()
+    command = [sys.executable, "-m", "recsys", "compare", "run", str(path), "--store", str(store.folder)]
+    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    started = store.path(planned) / "config_0.yaml"
+    deadline = time.monotonic() + 120
+    while not started.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert store.result(planned) is None
+    assert run("run", comparison(axes={"model": {"LR": MODELS["LR"]}}), "--store", store.folder) == 0
+
+
+class FakeStore:
+    """Results from a formula, so that a search needs no training."""
+
+    folder = Path("fake")
+
+    def __init__(self):
+        self.asked = []
+
+    def result(self, run):
+        rate = run.overrides[-1]["model"]["rate"]
+        self.asked.append((run.contender, rate))
+        return None if rate > 0.9 else type("Result", (), {"val": -((rate - 0.3) ** 2)})
+
+
+def test_a_search_gives_every_contender_equal_trials_and_its_best_setting(comparison):
+    pytest.importorskip("optuna")
+    ranges = {"model.rate": {"low": 0.0, "high": 1.0}}
+    plan, store = read_comparison(comparison(search=ranges)), FakeStore()
+    found = search(plan, store, lambda runs: None, num_trials=15)
+    assert [sum(name == contender.name for name, _ in store.asked) for contender in found.contenders] == [15, 15]
+    for contender in found.contenders:
+        assert contender.overrides[-1]["model"]["rate"] == pytest.approx(0.3, abs=0.12)
+    again = FakeStore()
+    search(plan, again, lambda runs: None, num_trials=15)
+    assert again.asked == store.asked, "a search that was stopped finds its trials again"
+
+
+def test_a_search_without_ranges_is_refused(comparison):
+    with pytest.raises(ValueError, match="has no 'search'"):
+        search(read_comparison(comparison()), RunStore(Path("none")), lambda runs: None, 3)
+
+
+@pytest.mark.parametrize("path", sorted((CONFIGS / "compare").glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_comparisons_parse(path, prepared):
+    assert len(read_comparison(path, prepared).runs()) >= 6

@@ -1,0 +1,94 @@
+"""Comparison files: what they mean, and what is said of mistakes in them."""
+
+import pytest
+import yaml
+
+from recsys.comparison import read_comparison
+from recsys.comparison.search import nested
+
+GOOD = {
+    "configs": ["base.yaml"],
+    "axes": {"table": {"full": {"a": 1}, "hash": {"a": 2}}, "model": {"x": None, "y": {"b": 3}}},
+    "seeds": [0, 1],
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    (tmp_path / "base.yaml").write_text("trainer: {max_epochs: 1}\n")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "schema.json").write_text("{}")
+
+    def write(**changes):
+        path = tmp_path / "comparison.yaml"
+        content = {**GOOD, "data": str(data), **changes}
+        path.write_text(
+            yaml.safe_dump({key: value for key, value in content.items() if value is not None}, sort_keys=False)
+        )
+        return path
+
+    return write
+
+
+def test_contenders_are_one_label_of_every_axis(write):
+    comparison = read_comparison(write())
+    assert [contender.name for contender in comparison.contenders] == ["full, x", "full, y", "hash, x", "hash, y"]
+    assert comparison.contenders[3].overrides == ({"a": 2}, {"b": 3})
+    runs = comparison.runs()
+    assert [(run.contender, run.seed) for run in runs[:5]] == [
+        ("full, x", 0), ("full, y", 0), ("hash, x", 0), ("hash, y", 0), ("full, x", 1)
+    ]  # fmt: skip
+    assert len({run.key for run in runs}) == 8
+
+
+def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_path):
+    first = read_comparison(write()).runs()[0]
+    renamed = read_comparison(write(axes={"t": {"FULL": {"a": 1}}, "m": {"X": None}})).runs()[0]
+    assert renamed.contender != first.contender
+    assert renamed.key == first.key
+    assert read_comparison(write(seeds=[5])).runs()[0].key != first.key
+    (tmp_path / "base.yaml").write_text("trainer: {max_epochs: 2}\n")
+    assert read_comparison(write()).runs()[0].key != first.key
+    (tmp_path / "base.yaml").write_text("trainer: {max_epochs: 1}\n")
+    (tmp_path / "data" / "schema.json").write_text("{'other': 1}")
+    assert read_comparison(write()).runs()[0].key != first.key
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"axis": {}}, "'axis' is not a key here; did you mean 'axes'?"),
+        ({"axes": None}, "'axes' is missing"),
+        ({"axes": {"table": ["full"]}}, "axes must map axes to labels to overrides"),
+        ({"axes": {"table": {"full": 3}}}, "axes.table.full must be an override like one more -c, got 3"),
+        ({"configs": ["bas.yaml"]}, "bas.yaml' does not exist"),
+        ({"data": None}, "'data' is missing"),
+        ({"mode": "best"}, "mode must be max or min, got 'best'"),
+        ({"seeds": []}, "seeds must be whole numbers from 0"),
+        ({"seeds": [-1]}, "seeds must be whole numbers from 0"),
+        ({"published": {"ful, x": {"value": 1, "source": "s"}}}, "no contender; did you mean 'full, x'?"),
+        ({"published": {"full, x": 0.8}}, "published.full, x must have value and source"),
+        ({"search": {"lr": {"low": 1, "high": 0.1}}}, "search.lr must have low < high"),
+        ({"search": {"lr": {"low": 0, "high": 1, "log": True}}}, "low > 0 with log"),
+        ({"search": {"lr": 3}}, "search.lr must have low, high"),
+    ],
+)
+def test_mistakes_are_named(write, changes, message):
+    with pytest.raises(ValueError, match=r"comparison|does not exist") as error:
+        read_comparison(write(**changes))
+    assert message in str(error.value)
+
+
+def test_other_files_and_folders_are_named(write, tmp_path):
+    with pytest.raises(ValueError, match="does not exist"):
+        read_comparison(tmp_path / "no.yaml")
+    (tmp_path / "torn.yaml").write_text("a: [1")
+    with pytest.raises(ValueError, match="is not valid YAML"):
+        read_comparison(tmp_path / "torn.yaml")
+    with pytest.raises(ValueError, match=r"has no schema\.json"):
+        read_comparison(write(data=str(tmp_path))).runs()
+
+
+def test_nested_keys():
+    assert nested({"a.b.c": 1.0, "a.d": 2.0, "e": 3.0}) == {"a": {"b": {"c": 1.0}, "d": 2.0}, "e": 3.0}
