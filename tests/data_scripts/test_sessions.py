@@ -135,6 +135,18 @@ def test_bad_rows_stop_or_are_skipped_and_counted(tmp_path, capsys, row, message
     assert "9 rows read, 1 bad rows skipped" in capsys.readouterr().out
 
 
+def test_times_that_are_none(tmp_path):
+    log = write_log(tmp_path, [("u", "a", "noon", "", ""), ("u", "b", "dusk", "", "")])
+    with pytest.raises(SystemExit, match="row 1: column 'when' holds 'noon', not a time"):
+        run(tmp_path, log=log)
+
+
+def test_a_line_with_too_many_values(tmp_path):
+    log = write_log(tmp_path, [*LOG, ("u", "a", 1, "", "", "more")])
+    with pytest.raises(SystemExit, match=r"log\.csv' cannot be read"):
+        run(tmp_path, log=log)
+
+
 def test_a_file_that_is_no_table(tmp_path):
     (tmp_path / "log.parquet").write_text("who,what\n")
     with pytest.raises(SystemExit, match=r"log\.parquet' cannot be read"):
