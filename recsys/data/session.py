@@ -34,7 +34,8 @@ class SessionDataModule(LightningDataModule):
         max_length: latest events of a session that evaluation reads.
         train_length: most events of a training window; by default max_length + 1, so that a model reads max_length
             events and names the successor of each. A model that reads all events it trains on wants max_length.
-        stride: events between the windows that cover a longer session; by default only its last window is used.
+        stride: events between the windows that cover a longer session; by default only its last window is used. With
+            train_length - 1 every event but the first is a target once.
         eval_batch_size: sessions of a batch of the other splits, of each rank; batch_size if None.
         filter_seen: whether items of a session's history are not to be recommended; then a target that the history
             holds counts as missed.
