@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningCLI
 
 # Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
-_TOOLS = {name: f"recsys.{name}" for name in ("compare", "describe", "doctor", "evaluate")}
+_TOOLS = {name: f"recsys.{name}" for name in ("compare", "consolidate", "describe", "doctor", "evaluate")}
 COMMANDS = ("fit", "validate", "test", "predict", *_TOOLS)
 _USAGE = f"usage: recsys {{{','.join(COMMANDS)}}} -c CONFIG [-c OVERRIDE ...] [--data.path FOLDER ...]"
 

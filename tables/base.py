@@ -6,11 +6,12 @@ per id, N ids, R num_rows, V num_embeddings, W width of all rows of one id laid 
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +93,16 @@ class Table(nn.Module, ABC):
 
     linear: ClassVar[bool] = True
     """Whether `combine` commutes with sum pooling."""
+
+    arguments: dict[str, object]
+    """What the constructor was given, by name: with it the same table can be built again."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """Note the arguments; a copy is made without any and takes them over with the rest of its attributes."""
+        table = super().__new__(cls)
+        given = inspect.signature(cls).bind_partial(*args, **kwargs).arguments
+        object.__setattr__(table, "arguments", dict(given))
+        return table
 
     def __init__(self, name: str, num_embeddings: int, embedding_dim: int) -> None:
         super().__init__()

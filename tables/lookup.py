@@ -200,6 +200,10 @@ class Lookup(nn.Module, ABC):
         physical = self.tables[table]
         return self._store_of[table].optimizer.state_bytes(physical.num_rows, physical.row_dim)
 
+    def dtype_of(self, table: str) -> torch.dtype:
+        """The dtype of a matrix."""
+        return self._store_of[table].dtype
+
     def optimizer_of(self, table: str) -> TableOptimizer:
         """The optimiser of a matrix."""
         return self._store_of[table].optimizer

@@ -51,6 +51,11 @@ def test_fit_then_validate_test_and_predict(prepared, tmp_path):
     for command in ("validate", "test", "predict"):
         RecsysCLI.launch([command, *arguments(prepared, tmp_path, "criteo.yaml"), f"--ckpt_path={checkpoint}"])
     assert (tmp_path / "predictions.parquet").exists()
+    other = ["-c", str(CONFIGS / "tables" / "hash.yaml")]
+    with pytest.raises(
+        ValueError, match=r"other tables than this config:\n  table 'C2': class is 'FullTable' in the che"
+    ):
+        RecsysCLI.launch(["test", *arguments(prepared, tmp_path, "criteo.yaml", *other), f"--ckpt_path={checkpoint}"])
 
 
 @pytest.mark.parametrize(("fallback", "dtype"), [("true", torch.float32), ("false", torch.bfloat16)])

@@ -10,8 +10,11 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
 
+from recsys.checkpoints import KEY
 from recsys.data.schema import Column
 from recsys.sharding import sharded_lookup
+from recsys.table_description import describe_collection
+from recsys.table_differences import differences
 from recsys.tables import FullTable, Lookup, TableCollection, TableOptimizer
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableFactory, TableOptions, assign_features, build_collection, default_lookup
@@ -137,6 +140,21 @@ class TableTask(LightningModule):
         count = torch.tensor([num_samples], dtype=torch.float64, device=self.device)
         dist.all_reduce(count)
         return max(1.0, float(count)) / self.trainer.world_size
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Describe the tables in plain values, so that the rows can be read without this run's configuration."""
+        checkpoint[KEY] = describe_collection(self.collection)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name every table that differs from those the checkpoint was written with.
+
+        Raises:
+            ValueError: if one differs.
+        """
+        if KEY in checkpoint and "collection" in self._modules:
+            found = differences(checkpoint[KEY], describe_collection(self.collection))
+            if found:
+                raise ValueError("the checkpoint has other tables than this config:\n  " + "\n  ".join(found))
 
     def on_train_start(self) -> None:
         """Fix the length of the decay."""

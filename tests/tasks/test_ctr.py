@@ -231,7 +231,7 @@ def test_several_processes_are_refused(prepared):
     from types import SimpleNamespace
 
     task = make_task(CTRDataModule(prepared))
-    task._trainer = SimpleNamespace(world_size=2)
+    task._trainer = SimpleNamespace(world_size=2, strategy=None)
     with pytest.raises(ValueError, match="one process, got 2"):
         task.setup("fit")
 

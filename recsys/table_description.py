@@ -1,0 +1,105 @@
+"""A collection as plain JSON, and back: what a checkpoint says of the tables that its rows belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import torch
+
+from recsys.tables import Feature, Frozen, Lookup, Partition, Table, TableCollection, TorchLookup
+
+FORMAT_VERSION = 1
+
+
+def describe_collection(collection: TableCollection) -> dict[str, Any]:
+    """Features, tables with their arguments and constants, and matrices, as values that JSON holds."""
+    tables = {name: collection.table(name) for name in dict.fromkeys(f.table for f in collection.features)}
+    return {
+        "format_version": FORMAT_VERSION,
+        "features": [asdict(feature) for feature in collection.features],
+        "tables": {name: _describe_table(table) for name, table in tables.items()},
+        "physical_tables": {
+            name: {
+                "num_rows": physical.num_rows,
+                "row_dim": physical.row_dim,
+                "dtype": str(collection.lookup.dtype_of(name)).removeprefix("torch."),
+            }
+            for name, physical in collection.lookup.tables.items()
+        },
+    }
+
+
+def build_collection(
+    description: Mapping[str, Any], lookup: type[Lookup] = TorchLookup, device: torch.device | str = "cpu"
+) -> TableCollection:
+    """A collection with frozen rows, as described; the rows hold no trained values yet.
+
+    Raises:
+        ValueError: if the description is of another version, names a class that is not imported, or the classes here
+            make other constants than those described.
+    """
+    version = description.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ValueError(f"description: format_version must be {FORMAT_VERSION}, got {version!r}.")
+    try:
+        tables = {name: _build_table(entry) for name, entry in description["tables"].items()}
+        features = [Feature(**entry) for entry in description["features"]]
+        dtypes = {physical["dtype"] for physical in description["physical_tables"].values()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"description: an entry is missing or malformed ({error}).") from error
+    if len(dtypes) != 1 or not dtypes <= {"float32", "float16", "bfloat16", "float64"}:
+        raise ValueError(f"description: physical tables must have one float dtype, got {sorted(dtypes)}.")
+    dtype = getattr(torch, dtypes.pop())
+    return TableCollection(features, tables, optimizer=Frozen(), lookup=lookup, dtype=dtype, device=device)
+
+
+def _describe_table(table: Table) -> dict[str, Any]:
+    return {
+        "class": type(table).__name__,
+        "arguments": {key: _plain(value, table) for key, value in table.arguments.items()},
+        "constants": {name: values.tolist() for name, values in table.constants().items()},
+    }
+
+
+def _plain(value: object, table: Table) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"class": type(value).__name__, "arguments": asdict(value)}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, table) for item in value]
+    raise ValueError(
+        f"{type(table).__name__} '{table.name}': an argument of type {type(value).__name__} cannot be described."
+    )
+
+
+def _build_table(entry: Mapping[str, Any]) -> Table:
+    arguments = {
+        key: _subclass(Partition, value["class"])(**value["arguments"]) if isinstance(value, dict) else value
+        for key, value in entry["arguments"].items()
+    }
+    table: Table = _subclass(Table, entry["class"])(**arguments)
+    mine = {name: values.tolist() for name, values in table.constants().items()}
+    if mine != entry["constants"]:
+        raise ValueError(
+            f"{entry['class']} '{table.name}': constants are {entry['constants']} in the description and {mine} here; "
+            "this version of the class routes ids to other rows."
+        )
+    return table
+
+
+def _subclass(base: type, name: str) -> Any:
+    """A subclass that is already imported; nothing is imported because a file says so."""
+    waiting: list[type] = [base]
+    known: dict[str, type] = {}
+    while waiting:
+        kind = waiting.pop()
+        known[kind.__name__] = kind
+        waiting += kind.__subclasses__()
+    if name not in known:
+        raise ValueError(
+            f"there is no {base.__name__} '{name}'; import the module that defines it (known: {sorted(known)})."
+        )
+    return known[name]
