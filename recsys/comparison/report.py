@@ -128,9 +128,11 @@ def _scatter(summaries: Sequence[Summary], front: Sequence[int], metric: str) ->
         colour = "#1f5fa8" if place in front else "#888888"
         deviation = 0.0 if math.isnan(summary.spread) else summary.spread
         axes.errorbar(summary.table_bytes, summary.test, deviation, fmt="o", color=colour, capsize=3, markersize=6)
-        axes.annotate(
-            summary.contender, (summary.table_bytes, summary.test), (7, 5), textcoords="offset points", fontsize=9
-        )
+    # Neighbours in quality are named on opposite sides, so that names of equal bytes do not cover each other.
+    for order, summary in enumerate(sorted(summaries, key=lambda summary: summary.test)):
+        side, alignment = ((8, 4), "left") if order % 2 else ((-8, 4), "right")
+        spot = (summary.table_bytes, summary.test)
+        axes.annotate(summary.contender, spot, side, textcoords="offset points", fontsize=9, ha=alignment)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
