@@ -45,8 +45,10 @@ def intervals(
 ) -> dict[str, Interval]:
     """Every metric of group sums [G, S] with its percentile interval."""
     drawn = statistic(replicates(sums, seed=seed))
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-    return {name: Interval(float(value), *_ends(drawn[name], ends)) for name, value in statistic(sums.sum(0)).items()}
+    return {
+        name: Interval(float(value), *percentiles(drawn[name], confidence))
+        for name, value in statistic(sums.sum(0)).items()
+    }
 
 
 def compare(
@@ -70,9 +72,10 @@ def compare(
     return found
 
 
-def _ends(values: NDArray[np.float64], ends: list[float]) -> tuple[float, float]:
+def percentiles(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """Bounds that hold the middle of the replicates; NaN with fewer than two that are finite."""
     known = values[np.isfinite(values)]
     if len(known) < 2:
         return float("nan"), float("nan")
-    low, high = np.quantile(known, ends)
+    low, high = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)

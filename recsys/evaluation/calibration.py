@@ -47,11 +47,16 @@ def reliability(
         raise ValueError(f"num_bins must be at least 1, got {num_bins}.")
     is_positive, p = checked_labels(labels), checked_probabilities(probabilities)
     w = np.ones(len(p)) if weights is None else checked_weights(weights, len(p))
-    inner = np.quantile(p, np.linspace(0, 1, num_bins + 1)[1:-1], method="lower")
-    bins = np.searchsorted(np.unique(inner), p, "right")
+    bins = bins_of(p, num_bins)
     weight = np.bincount(bins, w).astype(np.float64)
     used = weight > 0
     if not used.any():
         raise ValueError("weights: all rows weigh 0.")
     predicted, observed = np.bincount(bins, w * p), np.bincount(bins, w * is_positive)
     return Reliability(predicted[used] / weight[used], observed[used] / weight[used], weight[used])
+
+
+def bins_of(probabilities: NDArray[np.float64], num_bins: int = 20) -> NDArray[np.int64]:
+    """Bin of each row [N]: equally many rows each, by rising probability, ties together."""
+    inner = np.quantile(probabilities, np.linspace(0, 1, num_bins + 1)[1:-1], method="lower")
+    return np.searchsorted(np.unique(inner), probabilities, "right")

@@ -19,6 +19,7 @@ from recsys.evaluation.grouped import gauc
 from recsys.evaluation.lists import list_metrics
 from recsys.evaluation.means import mean_metrics, row_sums
 from recsys.evaluation.precision_recall import average_precision
+from recsys.evaluation.row_bootstrap import row_intervals
 from recsys.evaluation.slices import Slices
 
 _CHUNK = 1 << 21
@@ -96,12 +97,14 @@ def summarize(rows: Rows, groups: NDArray[np.int64] | None, settings: Settings) 
         return _grouped(rows, groups, settings)
     require_both_labels(rows.is_positive)
     found = [_metric("all", "all", "auc", area_of(rows, settings), len(rows))]
+    p = probabilities(rows.scores, settings.logits)
+    bounds = row_intervals(rows.is_positive, p, rows.weights, groups, settings.confidence, settings.seed)
     area = average_precision(rows.is_positive, rows.scores, rows.weights)
-    found.append(_metric("all", "all", "pr_auc", Interval(area, np.nan, np.nan), len(rows)))
+    found.append(_metric("all", "all", "pr_auc", Interval(area, *bounds["pr_auc"]), len(rows)))
     found += _mean_metrics("all", "all", rows, groups, settings)
-    bins = reliability(rows.is_positive, probabilities(rows.scores, settings.logits), rows.weights)
-    error = Interval(bins.expected_calibration_error, np.nan, np.nan)
-    found.append(_metric("all", "all", "expected_calibration_error", error, len(rows)))
+    error = reliability(rows.is_positive, p, rows.weights).expected_calibration_error
+    name = "expected_calibration_error"
+    found.append(_metric("all", "all", name, Interval(error, *bounds[name]), len(rows)))
     if groups is not None:
         found += _grouped(rows, groups, settings)
     return found

@@ -6,8 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from recsys.evaluation import bootstrap, log_loss, normalised_entropy, reliability, rmse
+from recsys.evaluation import (
+    average_precision,
+    bootstrap,
+    log_loss,
+    normalised_entropy,
+    reliability,
+    rmse,
+    row_bootstrap,
+)
 from recsys.evaluation.means import mean_metrics, row_sums
+from recsys.evaluation.row_bootstrap import row_intervals
 
 rows = st.lists(st.tuples(st.integers(0, 1), st.floats(0.001, 0.999), st.floats(0.0, 3.0)), min_size=1)
 
@@ -94,3 +103,27 @@ def test_the_seed_decides_the_interval():
     first, again = (bootstrap.replicates(sums, 20, seed=7) for _ in range(2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, bootstrap.replicates(sums, 20, seed=8))
+
+
+@pytest.mark.parametrize("with_groups", [False, True])
+def test_row_bootstrap_spreads_as_new_samples_do(with_groups):
+    def sample(seed):
+        generator = np.random.default_rng(seed)
+        z = generator.normal(-1, 1, 1_000)
+        return generator.random(1_000) < 1 / (1 + np.exp(-z)), 1 / (1 + np.exp(-0.8 * z))
+
+    groups = np.arange(1_000) // 2 if with_groups else None
+    areas = [average_precision(*sample(seed)) for seed in range(300)]
+    low, high = row_intervals(*sample(0), None, groups)["pr_auc"]
+    assert (high - low) == pytest.approx(2 * 1.96 * np.std(areas), rel=0.25)
+    low, high = row_intervals(*sample(0), None, groups)["expected_calibration_error"]
+    assert 0 < low < high < 0.2
+
+
+def test_row_bootstrap_of_weights_one_is_the_metric():
+    generator = np.random.default_rng(5)
+    labels, p = generator.random(500) < 0.3, generator.random(500).round(1)
+    ones = np.ones(500)
+    assert row_bootstrap._average_precision(labels, p)(ones) == pytest.approx(average_precision(labels, p))
+    expected = reliability(labels, p).expected_calibration_error
+    assert row_bootstrap._calibration_error(labels, p)(ones) == pytest.approx(expected)
