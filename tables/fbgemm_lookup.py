@@ -15,27 +15,8 @@ from torch import Tensor
 from recsys.tables.base import PhysicalTable
 from recsys.tables.lookup import Lookup, Slots, Store
 from recsys.tables.optimizers import SGD, Adagrad, RowWiseAdagrad, TableOptimizer
+from recsys.tables.padding import KERNEL_ALIGNMENT, padded, padding_scale, unpadded_settings
 from recsys.tables.torch_lookup import TorchStore
-
-_KERNEL_ALIGNMENT = 4
-
-
-def _padded(row_dim: int) -> int:
-    """The kernels read rows in groups of four values."""
-    return -(-row_dim // _KERNEL_ALIGNMENT) * _KERNEL_ALIGNMENT
-
-
-def _padding_scale(optimizer: TableOptimizer, row_dim: int) -> float:
-    """What a row-wise accumulator must be multiplied by to undo its mean over padding zeros."""
-    return _padded(row_dim) / row_dim if isinstance(optimizer, RowWiseAdagrad) else 1.0
-
-
-def _unpadded_settings(optimizer: TableOptimizer, row_dim: int) -> TableOptimizer:
-    """Settings under which the padded kernel makes exactly the unpadded update: the root scales rate and eps alike."""
-    if not isinstance(optimizer, RowWiseAdagrad):
-        return optimizer
-    root = _padding_scale(optimizer, row_dim) ** -0.5
-    return replace(optimizer, learning_rate=optimizer.learning_rate * root, eps=optimizer.eps * root)
 
 
 def _build_kernel(tables: Sequence[PhysicalTable], optimizer: TableOptimizer, device: torch.device) -> Any:
@@ -56,7 +37,7 @@ def _build_kernel(tables: Sequence[PhysicalTable], optimizer: TableOptimizer, de
         RowWiseAdagrad: EmbOptimType.EXACT_ROWWISE_ADAGRAD,
     }
     return SplitTableBatchedEmbeddingBagsCodegen(
-        [(table.num_rows, _padded(table.row_dim), place, compute) for table in tables],
+        [(table.num_rows, padded(table.row_dim), place, compute) for table in tables],
         optimizer=kinds[type(optimizer)],
         learning_rate=optimizer.learning_rate,
         eps=getattr(optimizer, "eps", 1e-8),
@@ -81,8 +62,8 @@ class FbgemmStore(Store):
         in_slot_order = [by_name[name] for slots in requests for name in slots] if len(tables) > 1 else list(tables)
         super().__init__(in_slot_order, requests, optimizer, dtype, device)
         row_dim = tables[0].row_dim
-        self._pads = _padded(row_dim) != row_dim
-        self._kernel_settings = _unpadded_settings(optimizer, row_dim) if self._pads else optimizer
+        self._pads = padded(row_dim) != row_dim
+        self._kernel_settings = unpadded_settings(optimizer, row_dim) if self._pads else optimizer
         # In a tuple, so that the kernel's matrix is not a parameter of the module: its backward pass is its optimizer.
         self._kernel = (_build_kernel(self.tables, self._kernel_settings, device),)
         self._offsets = torch.zeros(0, dtype=torch.int64)
@@ -108,7 +89,7 @@ class FbgemmStore(Store):
         num_ids = [asked.shape[1] for asked in rows]
         if flat.numel() == 0:
             return [flat.new_zeros(0, sum(self.slot_dims(i)), dtype=self.dtype) for i in range(len(rows))]
-        widths = [sum(_padded(dim) for dim in self.slot_dims(request)) for request in range(len(rows))]
+        widths = [sum(padded(dim) for dim in self.slot_dims(request)) for request in range(len(rows))]
         offsets = None if len(set(num_ids)) == 1 else self._ragged_offsets(num_ids, flat)
         answers = self._call(flat, offsets).split(widths, dim=1)
         return [self._unpad(answer[:num], i) for i, (answer, num) in enumerate(zip(answers, num_ids, strict=True))]
@@ -125,7 +106,7 @@ class FbgemmStore(Store):
         if not self._pads:
             return answer
         row_dim = self.tables[0].row_dim
-        return answer.unflatten(1, (len(self.requests[request]), _padded(row_dim)))[..., :row_dim].flatten(1)
+        return answer.unflatten(1, (len(self.requests[request]), padded(row_dim)))[..., :row_dim].flatten(1)
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Views of each matrix and, rescaled where padded, its state; state matrices are [R, width]."""
@@ -137,7 +118,7 @@ class FbgemmStore(Store):
         if self.optimizer.state_dims(4):
             for table, states in zip(self.tables, kernel.split_optimizer_states(), strict=True):
                 state = states[0].detach().view(table.num_rows, -1)[:, : table.row_dim]
-                found[table.name]["momentum"] = state * _padding_scale(self.optimizer, table.row_dim)
+                found[table.name]["momentum"] = state * padding_scale(self.optimizer, table.row_dim)
         return found
 
     @torch.no_grad()
@@ -150,18 +131,18 @@ class FbgemmStore(Store):
             matrix[:, physical.row_dim :].zero_()
         else:
             matrix = self._kernel[0].split_optimizer_states()[position][0].view(physical.num_rows, -1)
-            values = values / _padding_scale(self.optimizer, physical.row_dim)
+            values = values / padding_scale(self.optimizer, physical.row_dim)
         matrix[:, : physical.row_dim].copy_(values)
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """See Store."""
         scaled = replace(self.optimizer, learning_rate=learning_rate)
-        settings = _unpadded_settings(scaled, self.tables[0].row_dim) if self._pads else scaled
+        settings = unpadded_settings(scaled, self.tables[0].row_dim) if self._pads else scaled
         self._kernel[0].set_learning_rate(settings.learning_rate)
 
     def stored_bytes(self, table: PhysicalTable) -> int:
         """Bytes with rows padded to the kernel's alignment."""
-        return table.num_rows * _padded(table.row_dim) * self.dtype.itemsize
+        return table.num_rows * padded(table.row_dim) * self.dtype.itemsize
 
 
 class FbgemmSharedStore(FbgemmStore):
@@ -192,7 +173,7 @@ class FbgemmLookup(Lookup):
             return (TorchStore, optimizer, table.row_dim)
         if num_slots != 1:
             return (FbgemmSharedStore, optimizer, table.name)
-        padded_dim = table.row_dim if table.row_dim % _KERNEL_ALIGNMENT else None
+        padded_dim = table.row_dim if table.row_dim % KERNEL_ALIGNMENT else None
         return (FbgemmStore, optimizer, padded_dim)
 
     def store_type(self, key: Hashable) -> type[Store]:

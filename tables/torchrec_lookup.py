@@ -6,6 +6,7 @@ torchrec is imported when the first store is built, so that the rest of recsys.t
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,10 +16,9 @@ from torch import Tensor
 from recsys.tables.base import PhysicalTable
 from recsys.tables.lookup import Lookup, Slots, Store
 from recsys.tables.optimizers import SGD, Adagrad, DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
+from recsys.tables.padding import KERNEL_ALIGNMENT, padded, padding_scale, unpadded_settings
 from recsys.tables.sharding_plan import Placement, place_tables
 from recsys.tables.torch_lookup import TorchStore
-
-_KERNEL_ALIGNMENT = 4
 
 
 class TorchrecStore(Store):
@@ -39,9 +39,11 @@ class TorchrecStore(Store):
         super().__init__(tables, requests, optimizer, dtype, device)
         if not (dist.is_available() and dist.is_initialized()):
             raise ValueError("TorchrecLookup needs a process group; train with trainer.strategy: torchrec.")
-        self.placements = place_tables(tables, dist.get_world_size(), _padded)
+        self.placements = place_tables(tables, dist.get_world_size(), padded)
+        # Matrices whose width is padded have a store for each width.
+        kernel_settings = unpadded_settings(optimizer, tables[0].row_dim)
         # In a tuple, so that rows are not parameters of the module: the backward pass is their optimizer.
-        self._sharded = (_shard(self.tables, optimizer, self.placements, device),)
+        self._sharded = (_shard(self.tables, kernel_settings, self.placements, device),)
         for table in self.tables:
             self.load_tensor(table.name, "weight", table.initial_rows(dtype))
 
@@ -82,7 +84,7 @@ class TorchrecStore(Store):
         whole = torch.zeros(table.num_rows, width, dtype=self.dtype, device=self.device)
         for rows, values in self._parts(table.name, kind):
             part = values.reshape(len(values), -1)[:, :width]
-            whole[rows] = part * self._state_scale(table, kind)
+            whole[rows] = part * self._scale(table, kind)
         dist.all_reduce(whole)
         return whole
 
@@ -92,15 +94,12 @@ class TorchrecStore(Store):
         physical = next(each for each in self.tables if each.name == table)
         for rows, mine in self._parts(table, kind):
             wide = mine.view(len(mine), -1)
-            part = values[rows].to(wide) / self._state_scale(physical, kind)
+            part = values[rows].to(wide) / self._scale(physical, kind)
             wide[:, : part.shape[1]].copy_(part)
             wide[:, part.shape[1] :].zero_()
 
-    def _state_scale(self, table: PhysicalTable, kind: str) -> float:
-        """A row-wise state is a mean over the padded row."""
-        if kind == "weight" or not isinstance(self.optimizer, RowWiseAdagrad):
-            return 1.0
-        return _padded(table.row_dim) / table.row_dim
+    def _scale(self, table: PhysicalTable, kind: str) -> float:
+        return 1.0 if kind == "weight" else padding_scale(self.optimizer, table.row_dim)
 
     def _parts(self, table: str, kind: str) -> list[tuple[slice, Tensor]]:
         """The rows that this process holds, and their values."""
@@ -113,14 +112,15 @@ class TorchrecStore(Store):
 
     def set_learning_rate(self, learning_rate: float) -> None:
         """See Store."""
+        settings = unpadded_settings(replace(self.optimizer, learning_rate=learning_rate), self.tables[0].row_dim)
         optimizer = self._sharded[0].fused_optimizer
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = settings.learning_rate
         optimizer.step()
 
     def stored_bytes(self, table: PhysicalTable) -> int:
         """Bytes over all processes, with rows padded to the kernel's alignment."""
-        return table.num_rows * _padded(table.row_dim) * self.dtype.itemsize
+        return table.num_rows * padded(table.row_dim) * self.dtype.itemsize
 
 
 class TorchrecLookup(Lookup):
@@ -135,6 +135,8 @@ class TorchrecLookup(Lookup):
     ) -> Hashable:
         """A matrix that several slots read gets its own call, since all matrices of a call look up as many bags.
 
+        So do padded widths, since each wants its own rate.
+
         Raises:
             ValueError: if torchrec has no such optimizer for sharded rows.
         """
@@ -145,18 +147,14 @@ class TorchrecLookup(Lookup):
                 f"physical table '{table.name}': sharded rows take SGD, Adagrad or RowWiseAdagrad in float32 without "
                 f"weight_decay, got {optimizer} in {dtype}; choose one, or DenseGradient to replicate the rows."
             )
-        return (TorchrecStore, optimizer, table.name if num_slots != 1 else None)
+        padded_dim = table.row_dim if table.row_dim % KERNEL_ALIGNMENT else None
+        return (TorchrecStore, optimizer, table.name if num_slots != 1 else None, padded_dim)
 
     def store_type(self, key: Hashable) -> type[Store]:
         """The first entry of the key."""
         assert isinstance(key, tuple)
         store: type[Store] = key[0]
         return store
-
-
-def _padded(row_dim: int) -> int:
-    """The kernels read rows in groups of four values."""
-    return -(-row_dim // _KERNEL_ALIGNMENT) * _KERNEL_ALIGNMENT
 
 
 def _longest_anywhere(length: int, device: torch.device) -> int:
@@ -193,7 +191,7 @@ def _shard(
     configs = [
         EmbeddingBagConfig(
             name=table.name,
-            embedding_dim=_padded(table.row_dim),
+            embedding_dim=padded(table.row_dim),
             num_embeddings=table.num_rows,
             feature_names=[table.name],
             pooling=PoolingType.SUM,
