@@ -5,10 +5,12 @@ Lightning's own launcher, torchrun and SLURM start the processes, as for Distrib
 
 from __future__ import annotations
 
+import atexit
 import json
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from rich.console import Console
@@ -51,6 +53,18 @@ class TorchrecStrategy(DDPStrategy):
             find_unused_parameters=False,
         )
 
+    def setup_environment(self) -> None:
+        """Join the group, and leave it together with the others when the process ends."""
+        super().setup_environment()
+        # Registered last, so it runs before Lightning's own: a process that leaves alone can abort with SIGABRT.
+        atexit.unregister(_leave_together)
+        atexit.register(_leave_together)
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Do not wait for the others in a process that failed."""
+        atexit.unregister(_leave_together)
+        super().on_exception(exception)
+
     def setup(self, trainer: Trainer) -> None:
         """Refuse what in-backward updates cannot do, then wrap the dense part.
 
@@ -71,6 +85,12 @@ class TorchrecStrategy(DDPStrategy):
     def register_strategies(cls, strategy_registry: Any) -> None:
         """Make it known as trainer.strategy: torchrec."""
         strategy_registry.register(NAME, cls, description="rows sharded by torchrec, the rest data-parallel")
+
+
+def _leave_together() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def sharded_lookup(trainer: Trainer | None) -> type[TorchrecLookup] | None:

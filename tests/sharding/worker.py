@@ -1,5 +1,6 @@
 """One process of a sharded run: trains every case and leaves what came out; started by torchrun."""
 
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -128,7 +129,8 @@ def main(prepared: Path, folder: Path, num_ranks: int) -> None:
     if dist.get_rank() == 0:
         torch.save(found, folder / f"{num_ranks}.pt")
     dist.barrier()
-    dist.destroy_process_group()
+    # gloo's threads now and then abort a process that leaves in the ordinary way, after all is done.
+    os._exit(0)
 
 
 if __name__ == "__main__":
