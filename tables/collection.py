@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recsys.tables.base import Table, unique_physical_tables
 from recsys.tables.features import Bag, Feature, pool
-from recsys.tables.lookup import Lookup, Slots
+from recsys.tables.lookup import LookupFactory, Slots
 from recsys.tables.optimizers import RowWiseAdagrad, TableOptimizer
 from recsys.tables.torch_lookup import TorchLookup
 
@@ -89,7 +89,7 @@ class TableCollection(nn.Module):
         features: the input columns; those with a pooling are multi-valued.
         tables: the tables they name. Features that name one table share its rows.
         optimizer: for all matrices, or by table name.
-        lookup: where the matrices live and how they are read: TorchLookup or FbgemmLookup.
+        lookup: where the matrices live and how they are read: TorchLookup, FbgemmLookup or TorchrecLookup.
         dtype: of the rows.
         device: where the rows live.
 
@@ -104,7 +104,7 @@ class TableCollection(nn.Module):
         tables: Mapping[str, Table],
         *,
         optimizer: TableOptimizer | Mapping[str, TableOptimizer] | None = None,
-        lookup: type[Lookup] = TorchLookup,
+        lookup: LookupFactory = TorchLookup,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ENGINES = {"torchrec", "fbgemm_gpu"}
-ENGINE_FILES = {Path("tables/fbgemm_lookup.py"), Path("tables/torchrec_lookup.py"), Path("recsys/sharding.py")}
+ENGINE_FILES = {Path("tables/fbgemm_lookup.py"), *(Path(f"tables/torchrec_{part}.py") for part in ("planner", "store"))}
 DATA_TOOLS = {"numpy", "polars", "pyarrow", "rich"}
 
 
