@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import Environment, PackageLoader
 from rich.console import Console
 from rich.table import Table
 
@@ -57,7 +57,7 @@ class DescriptionReport:
         pictures = figures(self.portraits)
         for caption, figure in pictures.items():
             figure.savefig(folder / f"{caption.lower().replace(' ', '_')}.png", dpi=130)
-        environment = Environment(loader=PackageLoader("recsys.description"), autoescape=select_autoescape())
+        environment = Environment(loader=PackageLoader("recsys.description"), autoescape=True)
         drawn = {caption: svg(figure) for caption, figure in pictures.items()}
         page = environment.get_template("report.html.jinja").render(report=self, header=HEADER, pictures=drawn)
         (folder / "report.html").write_text(page, encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 from rich.console import Console, Group
 from rich.table import Table
@@ -70,7 +70,7 @@ class Report:
 
     def html(self) -> str:
         """One page with everything in it."""
-        environment = Environment(loader=PackageLoader("recsys.evaluation"), autoescape=select_autoescape())
+        environment = Environment(loader=PackageLoader("recsys.evaluation"), autoescape=True)
         environment.filters.update(number=number, p_value=p_value)
         pictures = {caption: svg(figure) for caption, figure in self.figures.items()}
         return environment.get_template("report.html.jinja").render(report=self, pictures=pictures)

@@ -1,5 +1,7 @@
 """Portraits against numbers counted one by one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.description import effective_rank, portray
+from recsys.description.report import DescriptionReport
 from recsys.description.vectors import vectors_of
 from recsys.tables import (
     FbgemmLookup,
@@ -93,3 +96,12 @@ def test_effective_rank_of_nothing_is_zero():
 def test_counts_must_fit(collection):
     with pytest.raises(ValueError, match=r"counts of table 'full' must have 300 ids, got 7"):
         portray(collection, "full", np.ones(7, dtype=np.int64))
+
+
+def test_names_in_the_page_are_words_and_not_markup(collection, tmp_path):
+    found = replace(portray(collection, "full"), name="<b>full")
+    DescriptionReport("a & b", [found], ["<i>"]).write(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>&lt;b&gt;full</td>" in page
+    assert "a &amp; b" in page
+    assert page.count("<svg") == 2
