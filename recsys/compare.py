@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from recsys.comparison.report import ComparisonReport
@@ -89,8 +90,8 @@ def show(report: ComparisonReport) -> None:
     view = Table(title=report.name, title_justify="left", caption="* on the Pareto front", caption_justify="left")
     for number, heading in enumerate(report.header()):
         view.add_column(heading, justify="right" if number else "left")
-    for row in report.cells():
-        view.add_row(*(cell.replace("\\*", "*") for cell in row))
+    for row in report.cells(star=" *"):
+        view.add_row(*(escape(cell) for cell in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=150)
