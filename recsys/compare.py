@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recsys.comparison.reading import read_comparison
 from recsys.comparison.report import ComparisonReport
 from recsys.comparison.results import failures, missing, summarize
 from recsys.comparison.runner import execute
 from recsys.comparison.search import search
-from recsys.comparison.spec import Comparison, read_comparison
+from recsys.comparison.spec import Comparison
 from recsys.comparison.store import RunStore
 
 
