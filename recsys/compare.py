@@ -8,6 +8,7 @@ recsys compare search configs/compare/movielens.yaml --data data/ml-1m --store r
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recsys.comparison.metric_check import check_metric
 from recsys.comparison.reading import read_comparison
 from recsys.comparison.report import ComparisonReport
 from recsys.comparison.results import failures, missing, summarize
@@ -26,7 +28,7 @@ from recsys.comparison.store import RunStore
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run, search or report; returns 1 if a run failed.
+    """Run, search or report; returns 1 if a run failed, 130 if the user ended it with Ctrl-C.
 
     Raises:
         ValueError: on a mistake in the comparison file or the arguments.
@@ -34,10 +36,15 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser().parse_args(list(arguments))
     comparison, store = read_comparison(chosen.file, chosen.data), RunStore(chosen.store)
     run_all = partial(execute, store=store, num_jobs=chosen.jobs, num_threads=chosen.threads)
-    if chosen.job == "search":
-        comparison = search(comparison, store, run_all, chosen.trials)
     if chosen.job != "report":
-        run_all(comparison.runs())
+        check_metric(comparison)
+        try:
+            if chosen.job == "search":
+                comparison = search(comparison, store, run_all, chosen.trials)
+            run_all(comparison.runs())
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on with what is not done", file=sys.stderr)
+            return 130
     report = report_of(comparison, store)
     show(report)
     if chosen.out is not None:

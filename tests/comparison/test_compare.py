@@ -13,6 +13,7 @@ import yaml
 
 from recsys.cli import main
 from recsys.comparison import RunStore, read_comparison
+from recsys.comparison.metric_check import check_logged
 from recsys.comparison.search import search
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -65,22 +66,67 @@ def test_a_comparison_with_a_crash_is_reported_and_not_run_twice(comparison, tmp
     assert "has no finished run" in capsys.readouterr().err
 
 
-def test_a_killed_comparison_leaves_no_half_result_and_goes_on(comparison, tmp_path):
-    slow = {"trainer": {"max_epochs": 10_000, "callbacks": None}}
-    path = comparison(axes={"model": {"Slow": {**MODELS["LR"], **slow}}})
+SLOW = {
+    "trainer": {
+        "max_epochs": 10_000,
+        "callbacks": [{"class_path": "ModelCheckpoint", "init_args": {"monitor": "val/auc", "mode": "max"}}],
+    }
+}
+
+
+def wait_for(found, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return value
+
+
+def test_a_killed_comparison_leaves_its_worker_the_run_and_an_ended_one_an_unfinished_run(comparison, tmp_path):
+    path = comparison(axes={"model": {"Slow": {**MODELS["LR"], **SLOW}}})
     store = RunStore(tmp_path / "runs")
     (planned,) = read_comparison(path).runs()
+    lock = store.path(planned) / "lock"
     command = [sys.executable, "-m", "recsys", "compare", "run", str(path), "--store", str(store.folder)]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    started = store.path(planned) / "config_0.yaml"
-    deadline = time.monotonic() + 120
-    while not started.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    worker = wait_for(lambda: lock.exists() and lock.read_text())
+    first.kill()
+    first.wait()
+    log = tmp_path / "second.txt"
+    with log.open("w") as output:
+        second = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    wait_for(lambda: f"process {worker} works on this run" in log.read_text())
+    assert lock.read_text() == worker, "no second worker in the same folder"
+    os.kill(int(worker), signal.SIGKILL)
+    wait_for(lambda: lock.read_text() not in ("", worker))
+    wait_for(lambda: (store.path(planned) / "lightning_logs").exists() or list(store.path(planned).rglob("*.ckpt")))
+    os.killpg(second.pid, signal.SIGINT)  # Ctrl-C
+    assert second.wait(60) == 130
+    assert "the same command goes on" in log.read_text()
     assert store.result(planned) is None
+    assert store.error(planned) is None
     assert run("run", comparison(axes={"model": {"LR": MODELS["LR"]}}), "--store", store.folder) == 0
+
+
+def test_a_metric_that_nothing_monitors_is_named_before_any_run(comparison, tmp_path, capsys):
+    path = comparison(axes={"model": {"LR": MODELS["LR"]}}, metric="aucc")
+    assert run("run", path, "--store", tmp_path / "runs") == 2
+    assert "nothing in the configs of 'LR' monitors val/aucc; did you mean 'auc'?" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_metric_that_the_task_does_not_log_ends_a_run_before_training(comparison, tmp_path, capsys):
+    watch = {"class_path": "ModelCheckpoint", "init_args": {"monitor": "val/aucc", "mode": "max"}}
+    override = {**MODELS["LR"], "trainer": {"max_epochs": 10_000, "callbacks": [watch]}}
+    path = comparison(axes={"model": {"LR": override}}, metric="aucc")
+    assert run("run", path, "--store", tmp_path / "runs") == 2
+    assert "the task logs no val/aucc; did you mean 'auc'?" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_slice_may_be_missing_from_the_first_batches():
+    check_logged("ndcg@10_cold", ["val/ndcg@10", "train/loss"])
+    with pytest.raises(ValueError, match=r"the task logs no val/ndcg@100"):
+        check_logged("ndcg@100", ["val/ndcg@10", "train/loss"])
 
 
 class FakeStore:
