@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from recsys.comparison.pareto import pareto_front
 from recsys.comparison.plots import scatter
 from recsys.comparison.results import Summary
+from recsys.comparison.spec import Found
 from recsys.evaluation.plots import svg
 from recsys.human import human_bytes
 
@@ -31,6 +33,8 @@ class ComparisonReport:
         summaries: by contender.
         failed: last lines of errors, by run.
         missing: runs not done.
+        runs: a row for every single run, as `run_rows` gives them.
+        found: settings of a search, by contender; empty where the comparison file's own are shown.
     """
 
     name: str
@@ -39,6 +43,8 @@ class ComparisonReport:
     summaries: Sequence[Summary]
     failed: Mapping[str, str]
     missing: Sequence[str]
+    runs: Sequence[Mapping[str, Any]] = ()
+    found: Mapping[str, Found] = field(default_factory=dict)
 
     def front(self) -> list[int]:
         """Positions of the contenders that none beats in bytes and quality."""
@@ -58,6 +64,10 @@ class ComparisonReport:
         rows = [_cells(summary, with_published) for summary in self.summaries]
         return [[name + star * (place in front), *others] for place, (name, *others) in enumerate(rows)]
 
+    def settings(self) -> dict[str, str]:
+        """What a search found, in words, by contender."""
+        return {name: _words(found, self.metric) for name, found in self.found.items()}
+
     def markdown(self) -> str:
         """The table and what it lacks."""
         body = [[cell.replace("|", "\\|") for cell in row] for row in self.cells(star=" \\*")]
@@ -66,6 +76,9 @@ class ComparisonReport:
         lines += ["", "\\* on the Pareto front of test quality against table bytes. +- is the deviation over seeds."]
         sources = {s.source for s in self.summaries if s.source}
         lines += [f"Published: {'; '.join(sorted(sources))}."] if sources else []
+        lines += ["", "Settings found by search:", ""] if self.found else []
+        lines += [f"- {name}: {words}" for name, words in self.settings().items()]
+        lines += [""] if self.found else []
         lines += [f"Failed: {run}: {error}" for run, error in self.failed.items()]
         lines += [f"Not run: {', '.join(self.missing)}."] if self.missing else []
         return "\n".join(lines) + "\n"
@@ -75,10 +88,11 @@ class ComparisonReport:
         return scatter(self.summaries, self.front(), self.metric)
 
     def write(self, folder: Path) -> None:
-        """Write table.md, summaries.parquet, pareto.png and report.html."""
+        """Write table.md, summaries.parquet, runs.parquet, pareto.png and report.html."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.md").write_text(self.markdown())
         pq.write_table(pa.Table.from_pylist([asdict(s) for s in self.summaries]), folder / "summaries.parquet")
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in self.runs]), folder / "runs.parquet")
         figure = self.figure()
         figure.savefig(folder / "pareto.png", dpi=150)
         environment = Environment(loader=PackageLoader("recsys.comparison"), autoescape=True)
@@ -97,6 +111,12 @@ class ComparisonReport:
         if len(pattern.findall(text)) != 1:
             raise ValueError(f"{page}: needs one line '{mark}' and, after it, one '<!-- end -->'.")
         page.write_text(pattern.sub(lambda match: f"{match[1]}\n{self.markdown()}\n{match[2]}", text))
+
+
+def _words(found: Found, metric: str) -> str:
+    settings = ", ".join(f"{name} = {value:.4g}" for name, value in found.settings.items())
+    failed = f", {found.num_failed} of them failed" if found.num_failed else ""
+    return f"{settings} (val {metric} {found.val:.4f}, the best of {found.num_trials} trials{failed})"
 
 
 def _cells(summary: Summary, with_published: bool) -> list[str]:

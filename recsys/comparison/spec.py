@@ -45,11 +45,29 @@ class SearchRange:
 
 
 @dataclass(frozen=True)
+class Found:
+    """The best settings of a search.
+
+    Args:
+        settings: by key path.
+        val: what they reached on validation.
+        num_trials: settings tried.
+        num_failed: trials without a result.
+    """
+
+    settings: Mapping[str, float]
+    val: float
+    num_trials: int
+    num_failed: int
+
+
+@dataclass(frozen=True)
 class Contender:
-    """A name and the overrides that make it, in order."""
+    """A name and the overrides that make it, in order; and what a search found, where they are from one."""
 
     name: str
     overrides: tuple[Override, ...]
+    found: Found | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import yaml
 
 import recsys
 from recsys.comparison import read_comparison
-from recsys.comparison.search import nested
+from recsys.comparison.found import nested
 
 GOOD = {
     "configs": ["base.yaml"],
