@@ -129,7 +129,9 @@ def _reach(metric: Metric) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p-value, without false precision."""
+    """A p-value, without false precision; a dash where there is none."""
+    if math.isnan(value):
+        return "-"
     return "<0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
