@@ -16,11 +16,11 @@ import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor
 
 from recsys.comparison.metric_check import check_logged
 from recsys.comparison.spec import Run
 from recsys.comparison.store import Result, read_run, write_whole
+from recsys.description.optimizer_state import tensor_bytes
 from recsys.lightning_cli import RecsysCLI
 from recsys.suggestions import explain
 from recsys.tasks.summary import total_bytes
@@ -89,11 +89,10 @@ def _checkpoints(trainer: Trainer, run: Run) -> ModelCheckpoint:
 
 
 def _dense_state_bytes(cli: RecsysCLI) -> int:
-    """Bytes that the dense optimizers keep for rows that take dense gradients."""
-    rows = set(cli.model.collection.lookup.parameters())
-    states = (optimizer.state[row] for optimizer in cli.trainer.optimizers for row in rows if row in optimizer.state)
-    tensors = (value for state in states for value in state.values() if isinstance(value, Tensor) and value.ndim)
-    return sum(value.numel() * value.element_size() for value in tensors)
+    """Bytes that the dense optimizers keep for rows that take dense gradients and for the tables' own parameters."""
+    parameters = list(cli.model.collection.parameters())
+    states = [optimizer.state for optimizer in cli.trainer.optimizers]
+    return sum(tensor_bytes(state[each].values()) for state in states for each in parameters if each in state)
 
 
 def _arguments(run: Run, folder: Path) -> list[str]:
