@@ -221,6 +221,10 @@ class Lookup(nn.Module, ABC):
         physical = self.tables[table]
         return self._store_of[table].optimizer.state_bytes(physical.num_rows, physical.row_dim)
 
+    def dense_parameter(self, table: str) -> nn.Parameter | None:
+        """The parameter with a matrix's rows, and maybe those of others; None if the backward pass updates them."""
+        return next(self._store_of[table].parameters(), None)
+
     def dtype_of(self, table: str) -> torch.dtype:
         """The dtype of a matrix."""
         return self._store_of[table].dtype
