@@ -11,6 +11,7 @@ there before. Nothing that is read is ever executed.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import uuid
@@ -25,6 +26,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 _CURRENT, _REST = "current", "rest.pt"
+_FILE_BYTES = 1 << 30
+"""Bytes of tensors, of all processes together, after which another file is begun."""
 _PATHS = "paths of tensors"
 _STATES = "optimizer_states"
 """The one entry of Lightning's checkpoints that holds tensors in a list."""
@@ -145,10 +148,13 @@ def _save_tensors(folder: Path, tensors: Mapping[str, Any]) -> None:
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save
 
-    # A file for each sharded matrix: a file's bytes are copied once before they are written.
-    files: dict[str, int] = {}
+    # A file's bytes are copied once before they are written.
+    files, number, num_bytes = {}, 1, 0
     for name, value in tensors.items():
-        files[name] = max(files.values(), default=1) + 1 if hasattr(value, "local_shards") else 1
+        if num_bytes > _FILE_BYTES:
+            number, num_bytes = number + 1, 0
+        files[name] = number
+        num_bytes += value.dtype.itemsize * math.prod(value.shape)
     writer = HuggingFaceStorageWriter(str(folder), fqn_to_index_mapping=files, save_distributed=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")

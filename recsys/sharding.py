@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import warnings
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -26,6 +27,14 @@ from recsys.tables import Sharding, TableCollection, TableSharding, TorchrecLook
 from recsys.tables.lookup import LookupFactory
 
 NAME = "torchrec"
+
+_BESIDE_THE_POINT = (
+    # What torchrec calls, and what checkpoints of it are made of.
+    r"`torch\.distributed\..*` is deprecated",
+    r"Please use DTensor instead",
+    # Metrics are reduced over all samples before they are logged.
+    r"It is recommended to use `self\.log\(.*sync_dist",
+)
 
 
 class TorchrecStrategy(DDPStrategy):
@@ -80,6 +89,8 @@ class TorchrecStrategy(DDPStrategy):
     def setup_environment(self) -> None:
         """Join the group, and leave it together with the others when the process ends."""
         super().setup_environment()
+        for message in _BESIDE_THE_POINT:
+            warnings.filterwarnings("ignore", message)
         # torchrec asks the environment which processes share a host; only torchrun says so by itself.
         os.environ.setdefault("LOCAL_WORLD_SIZE", str(self.num_processes))
         # Registered last, so it runs before Lightning's own: a process that leaves alone can abort with SIGABRT.

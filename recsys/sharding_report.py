@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 
 from recsys.human import human_bytes
 from recsys.tables import TableCollection, TorchrecLookup
-from recsys.tables.communication import bytes_sent
+from recsys.tables.communication import GLOO_REDUCE_SCATTER, Network, traffic
 from recsys.tables.sharding_plan import bytes_on
 
 FILE = "sharding_plan.json"
@@ -52,12 +52,17 @@ def plan_of(collection: TableCollection) -> list[PlannedMatrix]:
     lookup = collection.lookup
     if not isinstance(lookup, TorchrecLookup):
         return []
-    num_ranks, ranks_per_host = dist.get_world_size(), lookup.sharding.ranks_per_host
+    num_ranks = dist.get_world_size()
+    factor = GLOO_REDUCE_SCATTER if dist.get_backend() == "gloo" else 1.0
+    network = Network(num_ranks, lookup.sharding.ranks_per_host, factor)
+
+    def sent(name: str, num_bags: int) -> float:
+        return traffic(lookup.tables[name], lookup.placements[name], num_bags, network).total
+
     found = []
     for name, table in lookup.tables.items():
         placement, optimizer = lookup.placements[name], lookup.optimizer_of(name)
         num_slots = sum(slots.count(name) for slots in lookup.requests)
-        fixed = bytes_sent(table, placement, 0, num_ranks, ranks_per_host)
         found.append(
             PlannedMatrix(
                 table=name,
@@ -67,8 +72,8 @@ def plan_of(collection: TableCollection) -> list[PlannedMatrix]:
                 place=placement.describe(),
                 compute_kernel=placement.compute_kernel or "fused",
                 rank_bytes=[bytes_on(table, optimizer, placement, rank) for rank in range(num_ranks)],
-                sent_bytes_per_sample=bytes_sent(table, placement, num_slots, num_ranks, ranks_per_host) - fixed,
-                sent_bytes_per_step=fixed,
+                sent_bytes_per_sample=sent(name, num_slots) - sent(name, 0),
+                sent_bytes_per_step=sent(name, 0),
             )
         )
     return found

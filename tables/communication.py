@@ -2,57 +2,105 @@
 
 With W processes of B samples, a matrix of padded width P that a sample reads n times has N = n B bags of one id on
 every process. Ids take 8 bytes, lengths of bags 4, values 4. Collectives are counted as rings: an all-reduce of X bytes
-sends 2 X (W - 1) / W, a reduce-scatter or all-gather X (W - 1) / W.
+sends 2 X (W - 1) / W, an all-gather X (W - 1) / W, and so does a reduce-scatter on nccl; on gloo it is an all-reduce.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from recsys.tables.base import PhysicalTable
-from recsys.tables.placements import (
-    COLUMN_WISE,
-    DATA_PARALLEL,
-    GRID_SHARD,
-    ROW_WISE,
-    TABLE_ROW_WISE,
-    TABLE_WISE,
-    Placement,
-)
+from recsys.tables.placements import COLUMN_WISE, DATA_PARALLEL, ROW_WISE, TABLE_WISE, Placement
+
+GLOO_REDUCE_SCATTER = 2.0
+"""What gloo's reduce-scatter sends, beside a ring's."""
 
 _ID, _LENGTH, _VALUE = 8, 4, 4
 
 
-def bytes_sent(
-    table: PhysicalTable, placement: Placement, num_bags: int, num_ranks: int, ranks_per_host: int | None = None
-) -> float:
-    """Bytes that a process sends in a step for one matrix, on average over the processes.
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes that a process sends in a step, on average over the processes.
+
+    Args:
+        within: to processes of its own host.
+        between: to other hosts.
+    """
+
+    within: float = 0.0
+    between: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All bytes."""
+        return self.within + self.between
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(self.within + other.within, self.between + other.between)
+
+
+@dataclass(frozen=True)
+class Network:
+    """The processes and how they are joined.
+
+    Args:
+        num_ranks: W.
+        ranks_per_host: processes that share a host; None for all.
+        reduce_scatter_factor: what a reduce-scatter sends beside a ring's: 1 on nccl, 2 on gloo.
+    """
+
+    num_ranks: int
+    ranks_per_host: int | None = None
+    reduce_scatter_factor: float = 1.0
+
+    @property
+    def per_host(self) -> int:
+        """Processes of a host."""
+        return self.ranks_per_host or self.num_ranks
+
+    @property
+    def num_hosts(self) -> int:
+        """Hosts."""
+        return self.num_ranks // self.per_host
+
+    def to_everyone(self, num_bytes: float) -> Traffic:
+        """Bytes for all processes in equal parts; one's own part stays."""
+        part = num_bytes / self.num_ranks
+        return Traffic(part * (self.per_host - 1), part * (self.num_ranks - self.per_host))
+
+    def around(self, num_bytes: float) -> Traffic:
+        """Bytes sent to the next process of a ring through all hosts: one link of each host leads out."""
+        leaving = num_bytes / self.per_host if self.num_hosts > 1 else 0.0
+        return Traffic(num_bytes - leaving, leaving)
+
+
+def traffic(table: PhysicalTable, placement: Placement, num_bags: int, network: Network) -> Traffic:
+    """What one matrix costs.
 
     Args:
         table: the matrix.
         placement: where it is.
         num_bags: N, ids that one process looks up in it.
-        num_ranks: W.
-        ranks_per_host: processes that share a host; None for all.
+        network: the processes.
     """
-    if num_ranks == 1:
-        return 0.0
-    others = num_ranks - 1
+    others = network.num_ranks - 1
+    if others == 0:
+        return Traffic()
     if placement.sharding_type == DATA_PARALLEL:
         # The sum of the gradients and one column that counts reads.
-        return 2 * others / num_ranks * table.num_rows * (table.row_dim + 1) * _VALUE
+        return network.around(2 * others / network.num_ranks * table.num_rows * (table.row_dim + 1) * _VALUE)
     width = max(shard.columns[1] for shard in placement.shards)
     num_pieces = len({shard.columns for shard in placement.shards})
-    vectors = num_bags * width * _VALUE
-    ids = num_pieces * num_bags * _ID * others / num_ranks
-    lengths = num_bags * _LENGTH
+    vectors, lengths = num_bags * width * _VALUE, num_bags * _LENGTH
+    ids = network.to_everyone(num_pieces * num_bags * _ID)
+    round_trip = 1 + network.reduce_scatter_factor
     if placement.sharding_type in (TABLE_WISE, COLUMN_WISE):
         # To the holder and back, and the gradients to the holder again.
-        return ids + num_pieces * lengths * others / num_ranks + 2 * vectors * others / num_ranks
+        return ids + network.to_everyone(num_pieces * lengths + 2 * vectors)
     if placement.sharding_type == ROW_WISE:
         # Every process answers for every bag, mostly with zeros: a reduce-scatter, and an all-gather of the gradients.
-        return ids + others * lengths + 2 * others * vectors
-    assert placement.sharding_type in (TABLE_ROW_WISE, GRID_SHARD)
-    per_host = ranks_per_host or num_ranks
-    num_hosts = num_ranks // per_host
-    within = (per_host - 1) * vectors
-    between = vectors * (num_hosts - 1) / num_hosts
-    return ids + num_pieces * per_host * lengths * others / num_ranks + 2 * (within + between)
+        return ids + network.to_everyone(network.num_ranks * lengths) + network.around(round_trip * others * vectors)
+    # The same within a host that holds rows, then each answer to the process that asked.
+    within = Traffic(round_trip * (network.per_host - 1) * vectors)
+    between = Traffic(0.0, 2 * vectors * (network.num_hosts - 1) / network.num_hosts)
+    return ids + network.to_everyone(num_pieces * network.per_host * lengths) + within + between

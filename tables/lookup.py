@@ -236,7 +236,7 @@ class Lookup(nn.Module, ABC):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         for name, store in self._store_of.items():
             for kind, tensor in store.saved_tensors(name).items():
-                destination[f"{prefix}{name}.{kind}"] = tensor if keep_vars else tensor.detach()
+                destination[f"{prefix}{name}.{kind}"] = tensor
             destination[f"{prefix}{name}.num_steps"] = torch.tensor(store.num_steps)
 
     def _load_from_state_dict(

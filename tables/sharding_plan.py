@@ -109,8 +109,10 @@ def place_tables(
 ) -> dict[str, Placement]:
     """Place matrices as asked, and the others so that no process holds much more than another.
 
-    Where nothing is asked, a small matrix is replicated; one larger than a process' fair share is split by rows; the
-    others go whole, largest first, to the process that holds the least so far, which sends each id to one process only.
+    Where nothing is asked, a small matrix is replicated. The others go, largest first, to the process that holds the
+    least so far, whole, so that each id is sent to one process only. One larger than a process' fair share is split by
+    rows, over the processes of one host if there are several hosts and it fits there, because every process that holds
+    rows answers for every id.
 
     Args:
         tables: the matrices.
@@ -130,11 +132,23 @@ def place_tables(
     load = [0.0] * num_ranks
     found: dict[str, Placement] = {}
     for table in sorted(tables, key=lambda table: (-num_bytes[table.name], table.name)):
-        kind = types[table.name] or (ROW_WISE if num_ranks > 1 and num_bytes[table.name] > share else TABLE_WISE)
+        kind = types[table.name] or TABLE_WISE
+        if types[table.name] is None and num_ranks > 1 and num_bytes[table.name] > share:
+            kind = _by_rows(num_bytes[table.name], num_ranks, sharding, load)
         shards = _shards(table, kind, num_ranks, sharding.ranks_per_host or num_ranks, load)
         found[table.name] = Placement(kind, shards, sharding.wish(table.name).compute_kernel)
         load = [before + bytes_on(table, optimizers[table.name], found[table.name], r) for r, before in enumerate(load)]
     return {table.name: found[table.name] for table in tables}
+
+
+def _by_rows(num_bytes: int, num_ranks: int, sharding: Sharding, load: Sequence[float]) -> str:
+    """Over one host where that is enough, else over all."""
+    per_host = sharding.ranks_per_host or num_ranks
+    if per_host == num_ranks:
+        return ROW_WISE
+    host = min((load[first : first + per_host] for first in range(0, num_ranks, per_host)), key=sum)
+    fits = sharding.memory_bytes is None or max(host) + num_bytes / per_host <= sharding.memory_bytes
+    return TABLE_ROW_WISE if fits else ROW_WISE
 
 
 def bytes_of(table: PhysicalTable, optimizer: TableOptimizer) -> int:
