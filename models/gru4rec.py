@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from recsys.models.checks import check_at_least
+from recsys.models.dropout import Dropout
 from recsys.models.sequence import check_session_sizes, xavier_
 
 
@@ -46,7 +47,7 @@ class GRU4Rec(nn.Module):
         hidden_dim = embedding_dim if hidden_dim is None else hidden_dim
         check_at_least("GRU4Rec", "hidden_dim", hidden_dim, 1)
         between = dropout if num_blocks > 1 else 0.0
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.recurrent = nn.GRU(embedding_dim, hidden_dim, num_blocks, batch_first=True, dropout=between)
         self.output = nn.Linear(hidden_dim, embedding_dim)
         xavier_(self)
