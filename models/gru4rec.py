@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.models.checks import check_at_least
@@ -54,6 +55,9 @@ class GRU4Rec(nn.Module):
 
     def forward(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
         """Hidden states; `times` are not used."""
-        states, _ = self.recurrent(self.dropout(vectors))
-        output: Tensor = self.output(self.dropout(states))
+        # torch's GRU wants a position, which a process without sessions does not have.
+        num_positions = vectors.shape[1]
+        inputs = vectors if num_positions else F.pad(vectors, (0, 0, 0, 1))
+        states, _ = self.recurrent(self.dropout(inputs))
+        output: Tensor = self.output(self.dropout(states[:, :num_positions]))
         return output

@@ -17,7 +17,7 @@ _BITS_PER_NAT = math.log2(math.e)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Softmax cross-entropy of queries against all items, a block of queries at a time.
+    """Sum of the softmax cross-entropies of queries against all items, a block of queries at a time.
 
     The loss is a scalar, so its gradients are known up to a factor while a block's logits are still at hand: they are
     made in the forward pass, and no logits outlive their block.
@@ -41,14 +41,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
             grad_queries -= wanted
             grad_items.index_add_(0, targets, queries, alpha=-1)
             ctx.save_for_backward(grad_queries, grad_items)
-        return (totals - target_scores).sum() / max(1, len(targets))
+        return (totals - target_scores).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_queries, grad_items = ctx.saved_tensors
-        scale = grads[0] / max(1, len(grad_queries))
-        return grad_queries * scale, grad_items * scale, None, None
+        return grad_queries * grads[0], grad_items * grads[0], None, None
 
 
 class _LogTotals(torch.autograd.Function):
@@ -112,6 +111,15 @@ def _block(queries: Tensor, num_items: int) -> int:
 def linear_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     """Mean softmax cross-entropy of every query against all items; 0 without queries.
 
+    Shape:
+        queries [P, D], items [V, D], targets [P] in [0, V) -> scalar
+    """
+    return total_cross_entropy(queries, items, targets) / max(1, len(targets))
+
+
+def total_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the softmax cross-entropies of every query against all items.
+
     Logits are made in float32 and dropped block by block: on a CPU about 4 MB at a time, or 64 rows of many items.
 
     Shape:
@@ -158,7 +166,8 @@ class FullCrossEntropy(Loss):
     def _in_one_lookup(self, step: Step) -> Tensor:
         vectors = step.vectors(step.catalogue.ids(step.targets.device))
         hidden = step.encode(vectors.index_select(0, step.inputs - 1))
-        return linear_cross_entropy(step.scoring.queries(hidden), step.scoring.items(vectors), step.targets - 1)
+        queries, items = step.scoring.queries(hidden), step.scoring.items(vectors)
+        return step.mean(total_cross_entropy(queries, items, step.targets - 1))
 
     def _in_chunks(self, step: Step) -> Tensor:
         vectors, (inputs, wanted) = read_once(step.vectors, step.inputs, step.targets)
@@ -166,7 +175,7 @@ class FullCrossEntropy(Loss):
         target_scores = (queries * step.scoring.items(vectors.index_select(0, wanted))).sum(1)
         chunks = step.catalogue.ids(queries.device).split(self.chunk_items)
         totals = [checkpoint(_log_totals_of, queries, ids, step, use_reentrant=False) for ids in chunks]
-        return (torch.stack(totals).logsumexp(0) - target_scores).sum() / max(1, len(target_scores))
+        return step.mean((torch.stack(totals).logsumexp(0) - target_scores).sum())
 
 
 def _log_totals_of(queries: Tensor, ids: Tensor, step: Step) -> Tensor:

@@ -362,4 +362,4 @@ def test_heads_predict_features_of_the_next_item():
     expected = 0.0
     for layer, weight, values in zip(task.heads.layers, (0.5, 2.0), (targets % 3, targets // 10), strict=True):
         expected = expected + weight * torch.nn.functional.cross_entropy(layer(hidden), values)
-    assert_close(task.heads(hidden, targets), expected)
+    assert_close(task.heads(hidden, targets, 4), expected)
