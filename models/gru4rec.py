@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.models.checks import check_at_least
+from recsys.models.dropout import Dropout
 from recsys.models.sequence import check_session_sizes, xavier_
 
 
@@ -46,13 +48,16 @@ class GRU4Rec(nn.Module):
         hidden_dim = embedding_dim if hidden_dim is None else hidden_dim
         check_at_least("GRU4Rec", "hidden_dim", hidden_dim, 1)
         between = dropout if num_blocks > 1 else 0.0
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.recurrent = nn.GRU(embedding_dim, hidden_dim, num_blocks, batch_first=True, dropout=between)
         self.output = nn.Linear(hidden_dim, embedding_dim)
         xavier_(self)
 
     def forward(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
         """Hidden states; `times` are not used."""
-        states, _ = self.recurrent(self.dropout(vectors))
-        output: Tensor = self.output(self.dropout(states))
+        # torch's GRU wants a position, which a process without sessions does not have.
+        num_positions = vectors.shape[1]
+        inputs = vectors if num_positions else F.pad(vectors, (0, 0, 0, 1))
+        states, _ = self.recurrent(self.dropout(inputs))
+        output: Tensor = self.output(self.dropout(states[:, :num_positions]))
         return output

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.models.checks import check_at_least
+from recsys.models.dropout import Dropout
 from recsys.models.sequence import PositionalInput, check_session_sizes, join_heads, split_heads
 
 NUM_TIME_BUCKETS = 129
@@ -83,7 +84,7 @@ class HSTUBlock(nn.Module):
         self.output = nn.Linear(num_heads * value_dim, embedding_dim)
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, input: Tensor, buckets: Tensor | None, causal: Tensor) -> Tensor:
         """Hidden states of the next block."""

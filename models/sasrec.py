@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.models.attention import attend
 from recsys.models.sequence import (
     FeedForward,
     PositionalInput,
@@ -48,8 +48,7 @@ class SASRecBlock(nn.Module):
         normed = self.attention_norm(input)
         queries = split_heads(self.query(normed), self.num_heads)
         keys, values = (split_heads(part, self.num_heads) for part in self.key_value(input).chunk(2, dim=2))
-        dropout = self.attention_dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout, is_causal=True)
+        read = attend(queries, keys, values, self.attention_dropout if self.training else 0.0)
         hidden = self.forward_norm(normed + self.output(join_heads(read)))
         output: Tensor = hidden + self.feed_forward(hidden)
         return output

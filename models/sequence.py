@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.models.checks import check_at_least
+from recsys.models.dropout import Dropout
 
 
 def check_session_sizes(model: str, embedding_dim: int, max_length: int, num_blocks: int, dropout: float) -> None:
@@ -68,7 +69,7 @@ class PositionalInput(nn.Module):
         super().__init__()
         self.positions = nn.Parameter(torch.empty(max_length, embedding_dim))
         nn.init.trunc_normal_(self.positions, std=0.02)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.scale = math.sqrt(embedding_dim)
 
     def forward(self, vectors: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ class FeedForward(nn.Module):
         self.hidden = nn.Linear(embedding_dim, hidden_dim)
         self.output = nn.Linear(hidden_dim, embedding_dim)
         self.activation = activation()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply both layers."""

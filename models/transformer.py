@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.models.attention import attend
+from recsys.models.dropout import Dropout
 from recsys.models.sequence import FeedForward, join_heads, split_heads
 
 
@@ -26,7 +27,7 @@ class TransformerBlock(nn.Module):
         self.attention_norm = nn.LayerNorm(embedding_dim)
         self.query_key_value = nn.Linear(embedding_dim, 3 * embedding_dim)
         self.output = nn.Linear(embedding_dim, embedding_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.forward_norm = nn.LayerNorm(embedding_dim)
         self.feed_forward = FeedForward(embedding_dim, 4 * embedding_dim, nn.GELU, dropout)
 
@@ -34,8 +35,7 @@ class TransformerBlock(nn.Module):
         """Hidden states of the next block."""
         projected = self.query_key_value(self.attention_norm(input)).chunk(3, dim=2)
         queries, keys, values = (split_heads(part, self.num_heads) for part in projected)
-        dropout = self.dropout.p if self.training else 0.0
-        read = F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible, dropout_p=dropout)
+        read = attend(queries, keys, values, self.dropout.p if self.training else 0.0, visible)
         hidden = input + self.dropout(self.output(join_heads(read)))
         output: Tensor = hidden + self.feed_forward(self.forward_norm(hidden))
         return output

@@ -42,6 +42,8 @@ class Step:
         scoring: how hidden states and item vectors become scores.
         catalogue: the items there are.
         updates_in_backward: whether some rows are updated in the backward pass.
+        num_targets: what a sum over the targets is divided by; P if None. Of several processes, each divides by the
+            targets of all over the number of processes, so that the mean over processes is that of all targets.
     """
 
     inputs: Tensor
@@ -51,6 +53,11 @@ class Step:
     scoring: Scoring
     catalogue: Catalogue
     updates_in_backward: bool = False
+    num_targets: float | None = None
+
+    def mean(self, total: Tensor) -> Tensor:
+        """Mean over the targets, from the sum; 0 without any."""
+        return total / (max(1, len(self.targets)) if self.num_targets is None else self.num_targets)
 
 
 class Loss(ABC):

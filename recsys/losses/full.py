@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,9 +13,11 @@ from torch.utils.checkpoint import checkpoint
 
 from recsys.losses.base import Loss, Step, read_once
 
+_BITS_PER_NAT = math.log2(math.e)
+
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Softmax cross-entropy of queries against all items, a block of queries at a time.
+    """Sum of the softmax cross-entropies of queries against all items, a block of queries at a time.
 
     The loss is a scalar, so its gradients are known up to a factor while a block's logits are still at hand: they are
     made in the forward pass, and no logits outlive their block.
@@ -21,28 +25,29 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, items: Tensor, targets: Tensor, block: int) -> Tensor:
-        needs_grad = any(ctx.needs_input_grad)
-        total = queries.new_zeros(())
-        grad_queries, grad_items = torch.empty_like(queries), torch.zeros_like(items)
-        for query, wanted, grad in zip(
-            queries.split(block), targets.split(block), grad_queries.split(block), strict=True
-        ):
-            log_probabilities = torch.log_softmax(query @ items.t(), 1)
-            total -= log_probabilities.gather(1, wanted.unsqueeze(1)).sum()
-            if needs_grad:
-                residual = log_probabilities.exp_()
-                residual.scatter_add_(1, wanted.unsqueeze(1), residual.new_full((len(wanted), 1), -1.0))
-                torch.mm(residual, items, out=grad)
-                grad_items.addmm_(residual.t(), query)
-        ctx.save_for_backward(grad_queries, grad_items)
-        return total / max(1, len(targets))
+        wanted = items.index_select(0, targets)
+        target_scores = (queries * wanted).sum(1)
+        if not any(ctx.needs_input_grad):
+            totals = _log_totals(queries, items, block)
+        else:
+            totals = torch.empty_like(target_scores)
+            grad_queries, grad_items = torch.empty_like(queries), torch.zeros_like(items)
+            for rows, powers, highest in _powers(queries, items, block):
+                sums = powers.sum(0)
+                totals[rows] = (highest + sums.log2()) / _BITS_PER_NAT
+                # What makes powers probabilities divides the D columns of these products, not the V rows of powers.
+                torch.mm(powers.t(), items, out=grad_queries[rows]).div_(sums.unsqueeze(1))
+                grad_items.addmm_(powers, queries[rows] / sums.unsqueeze(1))
+            grad_queries -= wanted
+            grad_items.index_add_(0, targets, queries, alpha=-1)
+            ctx.save_for_backward(grad_queries, grad_items)
+        return (totals - target_scores).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         grad_queries, grad_items = ctx.saved_tensors
-        scale = grads[0] / max(1, len(grad_queries))
-        return grad_queries * scale, grad_items * scale, None, None
+        return grad_queries * grads[0], grad_items * grads[0], None, None
 
 
 class _LogTotals(torch.autograd.Function):
@@ -50,7 +55,7 @@ class _LogTotals(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, items: Tensor, block: int) -> Tensor:
-        totals = torch.cat([(query @ items.t()).logsumexp(1) for query in queries.split(block)])
+        totals = _log_totals(queries, items, block)
         ctx.save_for_backward(queries, items, totals)
         ctx.block = block
         return totals
@@ -60,23 +65,64 @@ class _LogTotals(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         queries, items, totals = ctx.saved_tensors
         grad_queries, grad_items = torch.empty_like(queries), torch.zeros_like(items)
-        parts = (tensor.split(ctx.block) for tensor in (queries, totals, grads[0], grad_queries))
-        for query, total, grad, grad_query in zip(*parts, strict=True):
-            shares = (query @ items.t()).sub_(total.unsqueeze(1)).exp_().mul_(grad.unsqueeze(1))
-            torch.mm(shares, items, out=grad_query)
-            grad_items.addmm_(shares.t(), query)
+        for rows, scores in _scores(queries, items, ctx.block):
+            shares = scores.sub_(totals[rows] * _BITS_PER_NAT).exp2_()
+            grad = grads[0][rows].unsqueeze(1)
+            torch.mm(shares.t(), items, out=grad_queries[rows]).mul_(grad)
+            grad_items.addmm_(shares, queries[rows] * grad)
         return grad_queries, grad_items, None
 
 
+def _log_totals(queries: Tensor, items: Tensor, block: int) -> Tensor:
+    """Log of the sum of every query's exponentiated scores: [P, D], [V, D] -> [P]."""
+    totals = queries.new_empty(len(queries))
+    for rows, powers, highest in _powers(queries, items, block):
+        totals[rows] = (highest + powers.sum(0).log2()) / _BITS_PER_NAT
+    return totals
+
+
+def _powers(queries: Tensor, items: Tensor, block: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Two to the power of each block's scores less their highest: rows, powers [V, p], highest [p]."""
+    for rows, scores in _scores(queries, items, block):
+        highest = scores.amax(0)
+        yield rows, scores.sub_(highest).exp2_(), highest
+
+
+def _scores(queries: Tensor, items: Tensor, block: int) -> Iterator[tuple[slice, Tensor]]:
+    """Scores in bits, `block` queries or fewer at a time: rows, scores [V, p] in memory that the next block takes over.
+
+    In bits, because exp2 takes half of exp's time on a CPU. A row for each item, because the products are then the
+    faster ones, and most so with a multiple of 32 queries.
+    """
+    scaled = queries * _BITS_PER_NAT
+    num_blocks, step = max(1, -(-len(queries) // block)), min(32, block)
+    even = max(1, -(-len(queries) // (num_blocks * step)) * step)
+    memory = queries.new_empty(len(items) * even)
+    for first in range(0, len(queries), even):
+        rows = slice(first, min(first + even, len(queries)))
+        place = memory[: len(items) * (rows.stop - first)].view(len(items), -1)
+        yield rows, torch.mm(items, scaled[rows].t(), out=place)
+
+
 def _block(queries: Tensor, num_items: int) -> int:
-    """Queries whose logits are made together: what a CPU's cache holds, and enough to fill a GPU."""
-    return max(1, (1 << 18 if queries.device.type == "cpu" else 1 << 26) // max(1, num_items))
+    """Queries whose scores are made together: few enough for a CPU's cache, or to fill a GPU and no more."""
+    values, fewest = (1 << 19, 96) if queries.device.type == "cpu" else (1 << 26, 1)
+    return max(fewest, values // max(1, num_items))
 
 
 def linear_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     """Mean softmax cross-entropy of every query against all items; 0 without queries.
 
-    Logits are made in float32 and dropped block by block, about 1 MB at a time on a CPU.
+    Shape:
+        queries [P, D], items [V, D], targets [P] in [0, V) -> scalar
+    """
+    return total_cross_entropy(queries, items, targets) / max(1, len(targets))
+
+
+def total_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the softmax cross-entropies of every query against all items.
+
+    Logits are made in float32 and dropped block by block: on a CPU about 2 MB at a time, or those of 96 queries.
 
     Shape:
         queries [P, D], items [V, D], targets [P] in [0, V) -> scalar
@@ -122,18 +168,19 @@ class FullCrossEntropy(Loss):
     def _in_one_lookup(self, step: Step) -> Tensor:
         vectors = step.vectors(step.catalogue.ids(step.targets.device))
         hidden = step.encode(vectors.index_select(0, step.inputs - 1))
-        return linear_cross_entropy(step.scoring.queries(hidden), step.scoring.items(vectors), step.targets - 1)
+        queries, items = step.scoring.queries(hidden), step.scoring.items(vectors)
+        return step.mean(total_cross_entropy(queries, items, step.targets - 1))
 
     def _in_chunks(self, step: Step) -> Tensor:
         vectors, (inputs, wanted) = read_once(step.vectors, step.inputs, step.targets)
         queries = step.scoring.queries(step.encode(vectors.index_select(0, inputs)))
         target_scores = (queries * step.scoring.items(vectors.index_select(0, wanted))).sum(1)
         chunks = step.catalogue.ids(queries.device).split(self.chunk_items)
-        totals = [checkpoint(_log_totals, queries, ids, step, use_reentrant=False) for ids in chunks]
-        return (torch.stack(totals).logsumexp(0) - target_scores).sum() / max(1, len(target_scores))
+        totals = [checkpoint(_log_totals_of, queries, ids, step, use_reentrant=False) for ids in chunks]
+        return step.mean((torch.stack(totals).logsumexp(0) - target_scores).sum())
 
 
-def _log_totals(queries: Tensor, ids: Tensor, step: Step) -> Tensor:
+def _log_totals_of(queries: Tensor, ids: Tensor, step: Step) -> Tensor:
     """Log of the sum of exponentiated scores of some items: queries [P, D], ids [C] -> [P]."""
     items = step.scoring.items(step.vectors(ids))
     with torch.autocast(queries.device.type, enabled=False):

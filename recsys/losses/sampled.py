@@ -66,7 +66,7 @@ class SampledSoftmax(SampledLoss):
         negative = negative - self.sampler.log_probability(drawn, step.catalogue)
         negative = negative.masked_fill(is_target, -torch.inf)
         total = torch.cat([positive.unsqueeze(1), negative], dim=1).logsumexp(1)
-        return (total - positive).sum() / max(1, len(positive))
+        return step.mean((total - positive).sum())
 
 
 class GBCE(SampledLoss):
@@ -95,7 +95,7 @@ class GBCE(SampledLoss):
         beta = self.beta(num_negatives, step.catalogue.num_items)
         counted = F.softplus(negative).masked_fill(is_target, 0.0)
         total = beta * F.softplus(-positive).sum() + counted.sum()
-        return total / max(1, len(positive) * (num_negatives + 1))
+        return step.mean(total) / (num_negatives + 1)
 
     def beta(self, num_negatives: int, num_items: int) -> float:
         """Power of the target's probability, between the sampling rate and 1."""

@@ -138,11 +138,11 @@ class TableTask(LightningModule):
 
         A process with fewer samples than the others, or none, then weighs as much as its samples do.
         """
-        if self.trainer.world_size == 1:
+        if self._trainer is None or self._trainer.world_size == 1:
             return max(1, num_samples)
         count = torch.tensor([num_samples], dtype=torch.float64, device=self.device)
         dist.all_reduce(count)
-        return max(1.0, float(count)) / self.trainer.world_size
+        return max(1.0, float(count)) / self._trainer.world_size
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the tables in plain values, and keep where each process' random numbers stand.

@@ -48,9 +48,10 @@ class ItemSide(nn.Module):
 
 
 @torch.no_grad()
-def item_matrix(side: ItemSide, collection: TableCollection, num_items: int, chunk_items: int) -> Tensor:
+def item_matrix(
+    side: ItemSide, collection: TableCollection, num_items: int, chunk_items: int, device: torch.device
+) -> Tensor:
     """Vectors of all items [V, D], made `chunk_items` at a time; row r is item r + 1."""
-    device = next(iter(collection.lookup.buffers()), next(iter(collection.lookup.parameters()), torch.empty(0))).device
     ids = torch.arange(1, num_items + 1, device=device)
     return torch.cat([side(collection, chunk) for chunk in ids.split(chunk_items)])
 
@@ -59,7 +60,7 @@ class FeatureHeads(nn.Module):
     """Classifiers of the features of the item to come, one linear layer for each.
 
     Shape:
-        hidden [P, D], targets [P] item ids -> scalar loss
+        hidden [P, D], targets [P] item ids, the number that sums over targets are divided by -> scalar loss
 
     Args:
         values: [V + 1] for each feature, its id for every item.
@@ -76,10 +77,10 @@ class FeatureHeads(nn.Module):
         self.weights = tuple(weights)
         self.layers = nn.ModuleList(nn.Linear(embedding_dim, number) for number in num_values)
 
-    def forward(self, hidden: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, targets: Tensor, num_targets: float) -> Tensor:
         """Weighted sum of the mean cross-entropies; 0 without targets."""
         total = hidden.new_zeros(())
         for layer, values, weight in zip(self.layers, self.get_buffer("values"), self.weights, strict=True):
             loss = F.cross_entropy(layer(hidden).float(), values[targets], reduction="sum")
-            total = total + weight * loss / max(1, len(targets))
+            total = total + weight * loss / num_targets
         return total

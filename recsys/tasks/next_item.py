@@ -28,6 +28,10 @@ class NextItemTask(TableTask):
     Items are scored with the vectors that they are read with. In training, inputs and outputs come from one lookup,
     so that a row is updated once a step; in evaluation the item matrix is made once, in chunks, and dropped at the end.
 
+    Over several processes (trainer.strategy: torchrec) the loss is the mean over the targets of all of them and metrics
+    are those of all sessions, as in one process. Only what is drawn differs: each process draws its own dropout, masks
+    and negatives, and in-batch negatives are the targets of its own batch.
+
     Args:
         model: factory of the session model; receives (embedding_dim, max_length).
         schema: of the data; the command line takes it from the data module.
@@ -59,6 +63,8 @@ class NextItemTask(TableTask):
     Raises:
         ValueError: if the settings do not fit the schema or each other.
     """
+
+    shardable = True
 
     def __init__(
         self,
@@ -127,7 +133,7 @@ class NextItemTask(TableTask):
         num_sessions, num_positions = examples.items.shape
         read = examples.items.reshape(-1).nonzero().squeeze(1)
         padded = vectors.new_zeros(num_sessions * num_positions, self.embedding_dim).index_copy(0, read, vectors)
-        inputs = [padded.view(num_sessions, num_positions, -1), examples.lengths, examples.times]
+        inputs = [padded.view(num_sessions, num_positions, self.embedding_dim), examples.lengths, examples.times]
         hidden = self.model(*inputs) if examples.masked is None else self.model(*inputs, examples.masked)
         return hidden.flatten(0, 1).index_select(0, examples.positions)
 
@@ -140,6 +146,7 @@ class NextItemTask(TableTask):
     def training_step(self, batch: SessionBatch, batch_idx: int) -> Tensor:
         """Mean loss over all targets of the batch, plus what the tables' methods add."""
         examples = self.objective.training(batch, self.max_length)
+        num_targets = self.samples_per_process(len(examples.targets))
         states: list[Tensor] = []
 
         def encode(vectors: Tensor) -> Tensor:
@@ -154,11 +161,12 @@ class NextItemTask(TableTask):
             scoring=self.scoring,
             catalogue=Catalogue(self.num_items, self.get_buffer("item_counts")),
             updates_in_backward=self._updates_in_backward,
+            num_targets=num_targets,
         )
         loss = self.loss(step)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         if self.heads is not None:
-            loss = loss + self.heads(states[0], examples.targets)
+            loss = loss + self.heads(states[0], examples.targets, num_targets)
         return self.with_penalty(loss)
 
     @property
@@ -169,7 +177,7 @@ class NextItemTask(TableTask):
     def scores(self, batch: SessionBatch) -> Tensor:
         """Scores [B, V] of all items, column c for item c + 1; items that a session has seen get -inf."""
         if self._item_matrix is None:
-            vectors = item_matrix(self.items, self.collection, self.num_items, self._eval_chunk_items)
+            vectors = item_matrix(self.items, self.collection, self.num_items, self._eval_chunk_items, self.device)
             self._item_matrix = self.scoring.items(vectors).float()
         scores = self(batch) @ self._item_matrix.t()
         if batch.seen is not None:

@@ -108,6 +108,8 @@ class MaskedItems(Objective):
 
     def _draw(self, batch: SessionBatch) -> Tensor:
         device, (num_sessions, num_positions) = batch.items.device, batch.items.shape
+        if num_positions == 0:
+            return batch.items.bool()
         order = torch.arange(num_positions, device=device)
         is_event, is_last = order < batch.lengths.unsqueeze(1), order == batch.lengths.unsqueeze(1) - 1
         chance = torch.rand(num_sessions, num_positions, device=device).masked_fill(~is_event, 2.0)

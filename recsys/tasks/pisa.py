@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.data import SessionBatch
+from recsys.gathering import gather_rows
 from recsys.losses import Catalogue, Sampler, UniformSampler, read_once
 from recsys.models.actr import Cooccurrence, Histories, spreading
 from recsys.models.pisa import UserStates
@@ -47,8 +48,8 @@ def cut_sessions(batch: SessionBatch, gap: int, horizon: int) -> Histories:
 
 
 def pairwise_loss(queries: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """Bayesian personalised ranking: mean of -log sigmoid(query . (positive - negative)); [P, D] each -> scalar."""
-    return F.softplus(-(queries * (positives - negatives)).sum(1)).sum() / max(1, len(queries))
+    """Bayesian personalised ranking: sum of -log sigmoid(query . (positive - negative)); [P, D] each -> scalar."""
+    return F.softplus(-(queries * (positives - negatives)).sum(1)).sum()
 
 
 class PISATask(NextItemTask):
@@ -130,8 +131,9 @@ class PISATask(NextItemTask):
             self.count_pairs(loader)
 
     def count_pairs(self, batches: Iterable[SessionBatch]) -> None:
-        """Make the spreading activation's co-occurrences from training histories."""
+        """Make the spreading activation's co-occurrences from training histories, those of all processes together."""
         items, sessions, first = [], [], 0
+        num_ranks = 1 if self._trainer is None else self._trainer.world_size
         for batch in batches:
             histories = cut_sessions(batch, self._gap, self._horizon)
             width = histories.references.shape[1]
@@ -139,7 +141,9 @@ class PISATask(NextItemTask):
             items.append(histories.items[histories.is_event])
             sessions.append(numbers[histories.is_event])
             first += len(batch) * width
-        counted = Cooccurrence.of_sessions(self.num_items, torch.cat(items), torch.cat(sessions))
+        # No two processes give a session the same number.
+        numbered = torch.cat(sessions) * num_ranks + self.global_rank
+        counted = Cooccurrence.of_sessions(self.num_items, gather_rows(torch.cat(items)), gather_rows(numbered))
         self.pairs, self.pair_values = counted.pairs.to(self.device), counted.values.to(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -158,7 +162,7 @@ class PISATask(NextItemTask):
         """Vectors [B, L, D] of items [B, L], zeros where there is none."""
         flat = items.reshape(-1)
         padded = vectors.new_zeros(len(flat), self.embedding_dim)
-        return padded.index_copy(0, flat.nonzero().squeeze(1), vectors[places]).view(*items.shape, -1)
+        return padded.index_copy(0, flat.nonzero().squeeze(1), vectors[places]).view(*items.shape, self.embedding_dim)
 
     def forward(self, batch: SessionBatch) -> Tensor:
         """Queries [B, D] for what comes after the last session."""
@@ -166,7 +170,8 @@ class PISATask(NextItemTask):
         vectors, (places,) = read_once(self.item_vectors, batch.items[histories.is_event])
         states = self.states(histories, self._padded(batch.items, vectors, places))
         users = torch.arange(len(batch), device=batch.items.device)
-        last = histories.sessions.amax(1)
+        # A zero more, because a process without users has no event to take a maximum of.
+        last = F.pad(histories.sessions, (0, 1)).amax(1)
         return (states.users[users, last] + self._long_term_weight * states.long_term[users, last]).float()
 
     def training_step(self, batch: SessionBatch, batch_idx: int) -> Tensor:
@@ -179,17 +184,19 @@ class PISATask(NextItemTask):
             self.item_vectors, batch.items[histories.is_event], targets, drawn
         )
         states = self.states(histories, self._padded(batch.items, vectors, places))
-        loss = self._loss(states, users, sessions, vectors[wanted], vectors[negatives])
+        total = self._loss(states, users, sessions, vectors[wanted], vectors[negatives])
+        loss = total / self.samples_per_process(len(targets))
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return self.with_penalty(loss)
 
     def _loss(
         self, states: UserStates, users: Tensor, sessions: Tensor, positives: Tensor, negatives: Tensor
     ) -> Tensor:
+        """Sum over the targets."""
         before, target = states.users[users, sessions], states.sessions[users, sessions + 1]
         ranking = self._session_share * pairwise_loss(target, positives, negatives)
         ranking = ranking + (1 - self._session_share) * pairwise_loss(before, positives, negatives)
         long_term = states.long_term[users, sessions]
         ranking = ranking + self._long_term_weight * pairwise_loss(long_term, positives, negatives)
-        apart = (1 - F.cosine_similarity(before, target, dim=1)).sum() / max(1, len(users))
+        apart = (1 - F.cosine_similarity(before, target, dim=1)).sum()
         return (1 - self._cosine_share) * ranking + self._cosine_share * apart

@@ -24,6 +24,9 @@ class PredictionWriter(BasePredictionWriter):
 
     Args:
         path: of the file, relative to the trainer's default_root_dir.
+
+    Raises:
+        ValueError: when prediction begins, on several processes: they would write the same file.
     """
 
     def __init__(self, path: str = "predictions.parquet") -> None:
@@ -34,6 +37,10 @@ class PredictionWriter(BasePredictionWriter):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write beside the target, and move there when all is done."""
+        if trainer.world_size > 1:
+            raise ValueError(
+                f"PredictionWriter writes in one process, got {trainer.world_size}; set trainer.devices: 1."
+            )
         self._target = Path(trainer.default_root_dir) / self.path
         self._target.parent.mkdir(parents=True, exist_ok=True)
 

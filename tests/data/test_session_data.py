@@ -28,15 +28,15 @@ def make_sequences(lengths, with_times=True):
     return Sequences(offsets, items, 10 * np.arange(offsets[-1]) if with_times else None, users, None)
 
 
-def write_folder(folder: Path, rows: dict, num_items=NUM_ITEMS) -> Path:
-    """A prepared folder from (user, items, target) of each split; times are 100 per event."""
+def write_folder(folder: Path, rows: dict, num_items=NUM_ITEMS, time_of=lambda k: 100 * k) -> Path:
+    """A prepared folder from (user, items, target) of each split, and the time of each session's k-th event."""
     splits = {}
     for split, of in rows.items():
         (folder / split).mkdir(parents=True)
         columns = {
             "user": pa.array([row[0] for row in of], pa.int64()),
             "items": pa.array([row[1] for row in of], pa.list_(pa.int32())),
-            "times": pa.array([[100 * k for k in range(len(row[1]))] for row in of], pa.list_(pa.int64())),
+            "times": pa.array([[time_of(k) for k in range(len(row[1]))] for row in of], pa.list_(pa.int64())),
         }
         if split != "train":
             columns["target"] = pa.array([row[2] for row in of], pa.int32())

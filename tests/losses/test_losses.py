@@ -95,7 +95,7 @@ def test_linear_cross_entropy_in_blocks(num_queries, num_items, block, seed):
         for n in (num_queries, num_items)
     )
     targets = torch.randint(0, num_items, (num_queries,), generator=generator)
-    expected = torch.nn.functional.cross_entropy(queries @ items.t(), targets)
+    expected = torch.nn.functional.cross_entropy(queries @ items.t(), targets, reduction="sum")
     actual = _LinearCrossEntropy.apply(queries, items, targets, block)
     weights = torch.rand(num_queries, generator=generator, dtype=torch.float64)
     totals = _LogTotals.apply(queries, items, block) @ weights

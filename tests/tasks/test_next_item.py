@@ -165,6 +165,27 @@ def test_one_step_in_the_backward_pass_equals_a_dense_step(tmp_path, loss, table
     assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("width", [0, 1])
+@pytest.mark.parametrize("arguments", LEARNERS.values(), ids=LEARNERS.keys())
+def test_a_batch_without_sessions_moves_nothing(arguments, width):
+    """Of several processes one may have none; its parameters must still take part in the step."""
+    task = make_task(**arguments)
+    task.configure_model()
+    task.log = lambda *_, **__: None
+    rows = {name: task.collection.lookup.weight(name).clone() for name in task.collection.lookup.tables}
+    nobody = torch.empty(0, dtype=torch.int64)
+    batch = SessionBatch(torch.empty(0, width, dtype=torch.int64), nobody, targets=nobody)
+    loss = task.training_step(batch, 0)
+    loss.backward()
+    assert loss == 0
+    assert all((parameter.grad == 0).all() for parameter in task.parameters())
+    assert all(torch.equal(task.collection.lookup.weight(name), values) for name, values in rows.items())
+    task.eval()
+    with torch.no_grad():
+        assert task.scores(batch).shape == (0, NUM_ITEMS)
+        task.validation_step(batch, 0)
+
+
 def slow_ranks(task, batch):
     """One session, one item at a time."""
     vectors = [task.item_vectors(torch.tensor([item]))[0] for item in range(1, NUM_ITEMS + 1)]
@@ -217,6 +238,12 @@ def test_predictions_are_the_best_items_in_order(tmp_path):
         scores = task.scores(evaluation_batches()[0])
     assert_close(predicted["scores"], scores.sort(1, descending=True).values[:, :4])
     assert_close(scores.gather(1, predicted["items"] - 1), predicted["scores"])
+
+
+def test_predictions_of_several_processes_are_refused(tmp_path):
+    trainer = make_trainer(tmp_path, devices=2, strategy="ddp")
+    with pytest.raises(ValueError, match="PredictionWriter writes in one process, got 2"):
+        PredictionWriter().on_predict_start(trainer, make_task())
 
 
 def test_a_compressed_table_leaves_no_item_matrix_behind(tmp_path):
@@ -362,4 +389,4 @@ def test_heads_predict_features_of_the_next_item():
     expected = 0.0
     for layer, weight, values in zip(task.heads.layers, (0.5, 2.0), (targets % 3, targets // 10), strict=True):
         expected = expected + weight * torch.nn.functional.cross_entropy(layer(hidden), values)
-    assert_close(task.heads(hidden, targets), expected)
+    assert_close(task.heads(hidden, targets, 4), expected)

@@ -1,0 +1,63 @@
+"""Cheap dropout: as many zeros as asked, everywhere alike, the mean kept; and attention written out equals torch's."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from recsys.models import attention
+from recsys.models.attention import attend
+from recsys.models.dropout import Dropout, dropout_mask
+
+
+@pytest.mark.parametrize("probability", [1e-7, 0.1, 0.2, 0.5, 0.9])
+def test_zeros_are_as_frequent_as_asked_at_every_place_of_a_word(probability):
+    torch.manual_seed(0)
+    mask = dropout_mask(torch.empty(400_000), probability)
+    assert len(mask.unique()) <= 2
+    for place in range(4):
+        dropped = (mask[place::4] == 0).double()
+        assert dropped.mean().item() == pytest.approx(probability, abs=4 * (probability / 100_000) ** 0.5 + 1e-5)
+    assert mask.mean().item() == pytest.approx(1, abs=0.03)
+
+
+def test_neighbours_are_dropped_independently():
+    torch.manual_seed(0)
+    dropped = (dropout_mask(torch.empty(400_000), 0.5) == 0).double() - 0.5
+    for distance in range(1, 9):
+        assert abs((dropped[distance:] * dropped[:-distance]).mean().item()) < 0.25 * 4 / 400_000**0.5
+
+
+@pytest.mark.parametrize("shape", [(0,), (1,), (3, 0), (2, 3), (5, 7, 3)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_mask_has_the_shape_and_dtype_asked(shape, dtype):
+    mask = dropout_mask(torch.empty(shape, dtype=dtype), 0.3)
+    assert mask.shape == shape
+    assert mask.dtype == dtype
+
+
+def test_values_and_gradients_are_dropped_alike():
+    torch.manual_seed(0)
+    values = torch.rand(50, 4).add_(1).t().requires_grad_()
+    kept = Dropout(0.5)(values)
+    assert_close(kept[kept != 0], 2 * values[kept != 0])
+    kept.sum().backward()
+    assert_close(values.grad, 2.0 * (kept != 0))
+    assert_close(Dropout(0.5).eval()(values), values)
+    assert_close(Dropout(0.0)(values), values)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_written_out_equals_torch(monkeypatch, masked):
+    monkeypatch.setattr(attention, "dropout_mask", lambda weights, dropout: torch.ones_like(weights))
+    torch.manual_seed(0)
+    inputs = [torch.randn(3, 2, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    visible = torch.rand(3, 1, 5, 5) < 0.5 if masked else None
+    if visible is not None:
+        visible |= torch.eye(5, dtype=torch.bool)
+    actual = attend(*inputs, 0.1, visible)
+    expected = F.scaled_dot_product_attention(*inputs, visible, is_causal=not masked)
+    assert_close(actual, expected)
+    weights = torch.randn_like(actual)
+    assert_close(*(torch.autograd.grad((each * weights).sum(), inputs) for each in (actual, expected)))
+    assert_close(attend(*inputs, 0.0, visible), expected)
