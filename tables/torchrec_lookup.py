@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from recsys.tables.base import PhysicalTable
+from recsys.tables.gathering import gather
 from recsys.tables.lookup import Lookup, Slots, Store
 from recsys.tables.optimizers import SGD, Adagrad, DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
 from recsys.tables.padding import KERNEL_ALIGNMENT, padded, padding_scale, unpadded_settings
@@ -98,6 +99,18 @@ class TorchrecStore(Store):
             wide[:, : part.shape[1]].copy_(part)
             wide[:, part.shape[1] :].zero_()
 
+    @torch.no_grad()
+    def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
+        """See Store; each process resets those it holds."""
+        for kind in ("weight", *self.optimizer.state_dims(self.row_dims[table])):
+            for held, mine in self._parts(table, kind):
+                here = (rows >= held.start) & (rows < held.stop)
+                own_rows = rows[here] - held.start
+                if kind == "weight":
+                    mine[own_rows, : self.row_dims[table]] = values[here]
+                else:
+                    mine[own_rows] = 0
+
     def _scale(self, table: PhysicalTable, kind: str) -> float:
         return 1.0 if kind == "weight" else padding_scale(self.optimizer, table.row_dim)
 
@@ -155,6 +168,10 @@ class TorchrecLookup(Lookup):
         assert isinstance(key, tuple)
         store: type[Store] = key[0]
         return store
+
+    def of_all_processes(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """See Lookup."""
+        return gather(parts)
 
 
 def _longest_anywhere(length: int, device: torch.device) -> int:
