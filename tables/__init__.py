@@ -6,7 +6,7 @@ ManagedCollisionTable first gives out rows.
 
 from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
 from recsys.tables.collection import TableCollection
-from recsys.tables.dynamic import DynamicTable
+from recsys.tables.dynamic import DynamicTable, FreshRows
 from recsys.tables.embedding import Embedding
 from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
 from recsys.tables.fbgemm_lookup import FbgemmLookup
@@ -39,6 +39,7 @@ __all__ = [
     "EvictionPolicy",
     "FbgemmLookup",
     "Feature",
+    "FreshRows",
     "Frozen",
     "FullTable",
     "HashTable",

@@ -31,7 +31,8 @@ class ManagedCollisionTable(DynamicTable):
     optimizer state: torchrec resets neither outside its sharded modules, and there not on a CPU. In evaluation mode
     nothing changes. A loss over the whole catalogue shows every id in every batch, so that none is more frequent.
 
-    Several processes: the mapping is replicated, and every process decides alike from the ids of all.
+    Several processes that share rows (TorchrecLookup): the mapping is replicated, so `own_bytes` is what each process
+    holds, and every process decides alike from the ids of all, which are gathered in two collectives a batch.
 
     Differs from torchrec: ids are never dropped when batches grow, time counts intervals instead of batches, and the
     ids waiting for a decision are saved, so that a resumed run goes on to the bit. torchrec's other algorithm,

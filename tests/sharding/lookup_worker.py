@@ -8,12 +8,14 @@ import torch
 import torch.distributed as dist
 
 from recsys.tables import (
+    LRU,
     SGD,
     Adagrad,
     Bag,
     Feature,
     FullTable,
     Lookup,
+    ManagedCollisionTable,
     MixedDimTable,
     QRTable,
     RowWiseAdagrad,
@@ -23,7 +25,7 @@ from recsys.tables import (
 )
 
 OPTIMIZERS = (RowWiseAdagrad(0.05), Adagrad(0.05), SGD(0.1))
-NUM_IDS, DIM, BATCH = (50, 400, 300, 300), 6, 12
+NUM_IDS, DIM, BATCH = (50, 400, 300, 300, 200), 6, 12
 SHARES = {1: (0, 12), 4: (0, 5, 7, 7, 12)}
 """Where the samples of each process begin and end: unequal, and none for the third of four."""
 
@@ -36,6 +38,7 @@ def train(optimizer, lookup: type[Lookup], rank: int, num_ranks: int) -> dict[st
         "unified": UnifiedTable("unified", NUM_IDS[1], DIM, num_rows=37, num_lookups=2),
         "qr": QRTable("qr", NUM_IDS[2], DIM),
         "mixed": MixedDimTable("mixed", NUM_IDS[3], DIM, alpha=0.3),
+        "managed": ManagedCollisionTable("managed", NUM_IDS[4], DIM, num_rows=30, policy=LRU(), eviction_interval=3),
         "tags": FullTable("tags", 20, DIM),
     }
     features = [Feature(name, name, "mean" if name == "tags" else None) for name in tables]
@@ -51,7 +54,7 @@ def train(optimizer, lookup: type[Lookup], rank: int, num_ranks: int) -> dict[st
         tags = Bag(values[first:last], lengths[start:stop])
         vectors = collection(ids[:, start:stop], {"tags": tags})
         (num_ranks * (vectors * wanted[start:stop]).sum()).backward()
-    return {name: values.clone() for name, values in collection.lookup.state_dict().items()}
+    return {name: values.clone() for name, values in collection.state_dict().items()}
 
 
 if __name__ == "__main__":

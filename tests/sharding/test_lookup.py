@@ -32,3 +32,10 @@ def test_four_processes_hold_what_the_plain_lookup_holds(sharded, number):
     assert rows == {name for name in sharded[number] if not name.endswith("num_steps")}
     for name in rows:
         torch.testing.assert_close(sharded[number][name], plain[name], rtol=1e-5, atol=1e-5, msg=f"{name} differs")
+
+
+def test_rows_have_passed_from_id_to_id(sharded):
+    for state in sharded:
+        assert int(state["tables.managed.num_intervals"]) == 6
+        assert 200 > int(state["tables.managed.slot_ids"][-2]) >= 0
+        assert len(state["tables.managed._extra_state"]) == 2 * 12

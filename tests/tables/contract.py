@@ -46,7 +46,7 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "mixed-dim-wide": (MixedDimTable, {"row_dim": 24}),
     "managed-lru": (ManagedCollisionTable, {"num_rows": 701, "policy": LRU(), "eviction_interval": 1}),
     "managed-lfu": (ManagedCollisionTable, {"num_rows": 701, "policy": LFU(), "eviction_interval": 1}),
-    "managed-distance": (ManagedCollisionTable, {"num_rows": 701, "policy": DistanceLFU(2.0), "eviction_interval": 1}),
+    "managed-distance": (ManagedCollisionTable, {"num_rows": 701, "policy": DistanceLFU(1.5), "eviction_interval": 1}),
 }
 
 EMBEDDING_DIM = 24

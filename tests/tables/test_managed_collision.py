@@ -31,7 +31,7 @@ from recsys.tables import (
 )
 
 V, D, ROWS = 10_000, 6, 40
-POLICIES = [LRU(), LFU(), DistanceLFU(), DistanceLFU(2.0)]
+POLICIES = [LRU(), LFU(), DistanceLFU(1.0), DistanceLFU()]
 OPTIMIZERS = [SGD(0.1), Adagrad(0.1), RowWiseAdagrad(0.1), Adam(0.1)]
 
 every_policy = pytest.mark.parametrize("policy", POLICIES, ids=str)
