@@ -28,8 +28,9 @@ class ManagedCollisionTable(DynamicTable):
 
     After every eviction_interval training batches the ids of these batches compete with those that have rows. An id
     that wins a row starts from a fresh vector, which depends on the id, the table's name and the seed alone, with fresh
-    optimizer state: torchrec resets neither outside its sharded modules, and there not on a CPU. In evaluation mode
-    nothing changes. A loss over the whole catalogue shows every id in every batch, so that none is more frequent.
+    optimizer state (torchrec itself resets no state on a CPU, and outside its sharded modules no vector either). In
+    evaluation mode nothing changes. A loss over the whole catalogue shows every id in every batch, so that none is more
+    frequent than another.
 
     Several processes that share rows (TorchrecLookup): the mapping is replicated, so `own_bytes` is what each process
     holds, and every process decides alike from the ids of all, which are gathered in two collectives a batch.
