@@ -219,7 +219,7 @@ def steps(collection, batches):
 @every_policy
 @pytest.mark.parametrize("stop", [0, 1, 6, 20])
 def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(lookup, policy, stop):
-    """Also when it was stopped with ids still waiting, and goes on with another global seed. Width 8: no state is rescaled."""
+    """Also when it was stopped with ids still waiting, and goes on with another global seed; width 8 is not padded."""
     batches = list(drifting(24))
     torch.manual_seed(0)
     straight = collect(table_of(policy, embedding_dim=8), lookup=lookup)
