@@ -26,7 +26,7 @@ def predict_with_columns(checkpoint: Path, command: Sequence[str], columns: Sequ
     from recsys.cli import run
     from recsys.data import CTRDataModule
 
-    if not checkpoint.is_file():
+    if not checkpoint.exists():
         raise ValueError(f"--ckpt_path: '{checkpoint}' does not exist.")
     quiet = [f"--trainer.default_root_dir={folder}", "--trainer.logger=false"]
     cli = run(["predict", f"--ckpt_path={checkpoint}", *command, *quiet])

@@ -11,6 +11,8 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor
 
+from recsys import checkpoint_folder
+
 KEY = "recsys"
 """The entry of a checkpoint that describes its tables."""
 
@@ -18,10 +20,10 @@ _LOOKUP = "collection.lookup."
 
 
 class Checkpoint:
-    """A single-file checkpoint; tensors stay on disk until they are used.
+    """A checkpoint; the tensors of a single file stay on disk until they are used.
 
     Args:
-        path: a .ckpt written by `recsys fit`.
+        path: a .ckpt written by `recsys fit`: a file, or the folder of a sharded run.
 
     Raises:
         ValueError: if the file is missing, truncated, holds code, or does not describe its tables.
@@ -48,7 +50,7 @@ class Checkpoint:
 
 def _load(path: Path) -> Any:
     if path.is_dir():
-        raise ValueError(f"checkpoint '{path}' is a folder; give a single-file .ckpt.")
+        return checkpoint_folder.read(path)
     if not path.is_file():
         raise ValueError(f"checkpoint '{path}' does not exist.")
     if not is_zipfile(path):

@@ -8,23 +8,28 @@ recsys compare search configs/compare/movielens.yaml --data data/ml-1m --store r
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from recsys.comparison.found import with_found_settings
+from recsys.comparison.metric_check import check_metric
+from recsys.comparison.reading import read_comparison
 from recsys.comparison.report import ComparisonReport
-from recsys.comparison.results import failures, missing, summarize
+from recsys.comparison.results import failures, missing, run_rows, summarize
 from recsys.comparison.runner import execute
 from recsys.comparison.search import search
-from recsys.comparison.spec import Comparison, read_comparison
+from recsys.comparison.spec import Comparison
 from recsys.comparison.store import RunStore
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run, search or report; returns 1 if a run failed.
+    """Run, search or report; returns 1 if a run failed, 130 if the user ended it with Ctrl-C.
 
     Raises:
         ValueError: on a mistake in the comparison file or the arguments.
@@ -32,10 +37,17 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser().parse_args(list(arguments))
     comparison, store = read_comparison(chosen.file, chosen.data), RunStore(chosen.store)
     run_all = partial(execute, store=store, num_jobs=chosen.jobs, num_threads=chosen.threads)
-    if chosen.job == "search":
-        comparison = search(comparison, store, run_all, chosen.trials)
     if chosen.job != "report":
-        run_all(comparison.runs())
+        check_metric(comparison)
+        try:
+            if chosen.job == "search":
+                comparison = search(comparison, store, run_all, chosen.trials, chosen.jobs)
+            run_all(comparison.runs())
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on with what is not done", file=sys.stderr)
+            return 130
+    elif not chosen.as_written:
+        comparison = with_found_settings(comparison, store) or comparison
     report = report_of(comparison, store)
     show(report)
     if chosen.out is not None:
@@ -56,7 +68,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--jobs", type=_count, default=1, help="runs at a time")
     found.add_argument("--threads", type=_count, default=1, help="threads of each run")
     found.add_argument("--trials", type=int, default=20, help="of each contender, for search")
-    found.add_argument("--out", type=Path, help="folder for table.md, summaries.parquet, pareto.png and report.html")
+    found.add_argument(
+        "--as-written", action="store_true", help="report the file's own settings, although a search found others"
+    )
+    found.add_argument(
+        "--out", type=Path, help="folder for table.md, summaries.parquet, runs.parquet, pareto.png and report.html"
+    )
     found.add_argument(
         "--update",
         type=Path,
@@ -80,7 +97,14 @@ def report_of(comparison: Comparison, store: RunStore) -> ComparisonReport:
         reasons = "".join(f"\n  {run}: {error}" for run, error in failed.items())
         raise ValueError(f"{store.folder} has no finished run of '{comparison.name}'.{reasons}")
     return ComparisonReport(
-        comparison.name, comparison.metric, comparison.mode, summaries, failed, missing(comparison, store)
+        name=comparison.name,
+        metric=comparison.metric,
+        mode=comparison.mode,
+        summaries=summaries,
+        failed=failed,
+        missing=missing(comparison, store),
+        runs=run_rows(comparison, store),
+        found={contender.name: contender.found for contender in comparison.contenders if contender.found is not None},
     )
 
 
@@ -89,12 +113,14 @@ def show(report: ComparisonReport) -> None:
     view = Table(title=report.name, title_justify="left", caption="* on the Pareto front", caption_justify="left")
     for number, heading in enumerate(report.header()):
         view.add_column(heading, justify="right" if number else "left")
-    for row in report.cells():
-        view.add_row(*(cell.replace("\\*", "*") for cell in row))
+    for row in report.cells(star=" *"):
+        view.add_row(*(escape(cell) for cell in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=150)
     console.print(view)
+    for name, words in report.settings().items():
+        console.print(f"found by search, {name}: {words}", markup=False, highlight=False)
     for run, error in report.failed.items():
         console.print(f"FAILED {run}: {error}", markup=False)
 

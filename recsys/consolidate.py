@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recsys.checkpoint_folder import is_folder
 from recsys.checkpoints import Checkpoint
 from recsys.table_description import build_collection
 from recsys.tables import Lookup, TableCollection, TorchLookup
@@ -84,7 +85,7 @@ def load(path: str | Path, lookup: type[Lookup] = TorchLookup, device: torch.dev
     Raises:
         ValueError: if a file is missing, damaged or of another project.
     """
-    if not Path(path).is_dir():
+    if not Path(path).is_dir() or is_folder(path):
         source = Checkpoint(path)
         return _fill(build_collection(source.description, lookup, device), source.rows, source.dense, path)
     from safetensors import safe_open

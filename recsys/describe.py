@@ -9,14 +9,17 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 from zipfile import is_zipfile
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from recsys.description.optimizer_state import dense_model, read_state_bytes
 from recsys.description.portrait import Counts, portray
 from recsys.description.report import DescriptionReport
+from recsys.human import human_bytes
 from recsys.lightning_cli import RecsysCLI
 from recsys.tables import TableCollection
 from recsys.tasks.base import TableTask
@@ -29,9 +32,12 @@ def main(arguments: Sequence[str]) -> int:
         ValueError: on a checkpoint, config or counts that cannot be read or do not fit each other.
     """
     chosen, others = parser().parse_known_args(list(arguments))
-    state = read_state(chosen.ckpt_path)
+    content = read_checkpoint(chosen.ckpt_path)
     task, folder = build([word for config in chosen.config for word in ("-c", config)] + others)
-    collection = load_collection(task, state, chosen.ckpt_path)
+    collection = load_collection(task, content["state_dict"], chosen.ckpt_path)
+    states = content.get("optimizer_states", [])
+    state_bytes = read_state_bytes([task.configure_optimizers()], states)
+    dense = dense_model(task, collection, state_bytes)
     counts_folder = chosen.counts or folder / "counts"
     tables = list(dict.fromkeys(feature.table for feature in collection.features))
     counts = {name: read_counts(counts_folder, name, collection.table(name).num_embeddings) for name in tables}
@@ -41,9 +47,13 @@ def main(arguments: Sequence[str]) -> int:
         if known
         else f"There are no counts in {counts_folder}: all ids count as seen, and norms are not shown by frequency.",
         "Effective rank (RankMe) and singular values are of at most 20,000 sampled ids of each table.",
+        f"Beside the tables: {dense.num_parameters:,} parameters, {human_bytes(dense.stored_bytes)}, and "
+        f"{human_bytes(dense.state_bytes)} of optimizer state."
+        if states
+        else "The checkpoint has no state of dense optimizers: training bytes lack it.",
     ]
-    portraits = [portray(collection, name, counts[name], chosen.seed) for name in tables]
-    report = DescriptionReport(str(chosen.ckpt_path), portraits, notes)
+    portraits = [portray(collection, name, counts[name], chosen.seed, state_bytes) for name in tables]
+    report = DescriptionReport(str(chosen.ckpt_path), portraits, notes, dense)
     report.print()
     if chosen.out is not None:
         report.write(chosen.out)
@@ -62,8 +72,8 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
-def read_state(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint; nothing in it is executed.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, its tensors still on disk; nothing in it is executed.
 
     Raises:
         ValueError: if it is missing, damaged or not a checkpoint.
@@ -78,8 +88,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         raise ValueError(f"--ckpt_path: '{path}' cannot be read safely: {str(error).splitlines()[0]}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise ValueError(f"--ckpt_path: '{path}' has no state_dict; it is not a checkpoint of lightning fit.")
-    state: dict[str, torch.Tensor] = content["state_dict"]
-    return state
+    return content
 
 
 def build(command: Sequence[str]) -> tuple[TableTask, Path]:

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from recsys.checkpoint_predictions import predict_with_columns
 from recsys.evaluation.calibration import reliability
 from recsys.evaluation.files import Names, PredictionFiles, Rows
+from recsys.evaluation.paired import compare_lists, compare_rows
 from recsys.evaluation.plots import reliability_curve, roc_curve, slice_bars
 from recsys.evaluation.precision_recall import roc_points
 from recsys.evaluation.report import Report
 from recsys.evaluation.slices import Slices, by_frequency, by_time, by_value
 from recsys.evaluation.summary import (
     Settings,
-    compare_rows,
     group_codes,
     probabilities,
     summarize,
@@ -89,7 +89,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--score", default="score", help="column of probabilities (default: score)")
     found.add_argument("--logits", action="store_true", help="scores are logits")
     found.add_argument("--weight", help="column of row weights")
-    found.add_argument("--group", help="column of users: adds GAUC, and intervals draw whole users")
+    found.add_argument(
+        "--group", help="column of users: adds GAUC; intervals and tests take whole users, not rows, as independent"
+    )
     found.add_argument("--ranking", action="store_true", help="groups are queries: HR, recall, NDCG, MRR, not GAUC")
     found.add_argument("--cutoffs", type=int, nargs="+", default=[5, 10, 20], help="list lengths of --ranking")
     found.add_argument("--slice", nargs="+", default=[], metavar="COLUMN", help="metrics by value of these columns")
@@ -97,7 +99,9 @@ def parser() -> argparse.ArgumentParser:
         "--frequency", nargs="+", default=[], metavar="COLUMN=COUNTS", help="by training frequency of these ids"
     )
     found.add_argument("--time", help="column of times: metrics by consecutive spans")
-    found.add_argument("--against", nargs="+", type=Path, help="files of a second model, same rows: compare")
+    found.add_argument(
+        "--against", nargs="+", type=Path, help="files of a second model, same rows (--ranking: same queries): compare"
+    )
     found.add_argument("--confidence", type=float, default=0.95)
     found.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     found.add_argument("--memory", type=float, default=8.0, metavar="GIB", help="rows beyond it are streamed (8)")
@@ -108,8 +112,8 @@ def parser() -> argparse.ArgumentParser:
 def _names(chosen: argparse.Namespace) -> Names:
     if chosen.ranking and chosen.group is None:
         raise ValueError("--ranking needs --group, the column of queries.")
-    if chosen.ranking and (chosen.against or chosen.slice or chosen.frequency or chosen.time or chosen.weight):
-        raise ValueError("--ranking allows no --against, --slice, --frequency, --time or --weight.")
+    if chosen.ranking and (chosen.slice or chosen.frequency or chosen.time or chosen.weight):
+        raise ValueError("--ranking allows no --slice, --frequency, --time or --weight.")
     return Names(
         label=chosen.label,
         score=chosen.score,
@@ -144,7 +148,10 @@ def _in_memory(chosen: argparse.Namespace, title: str, files: PredictionFiles, s
     except ValueError as error:
         raise ValueError(f"{title}: {error}") from error
     if settings.ranking:
-        return Report(title, metrics, notes=_notes(rows, groups, settings))
+        lists = {}
+        if chosen.against:
+            lists = compare_lists(rows, PredictionFiles(chosen.against, _names(chosen)).all(), chosen.group, settings)
+        return Report(title, metrics, lists, _notes(rows, groups, settings))
     cuts = _cuts(chosen, rows.others)
     metrics += summarize_slices(rows, groups, cuts, settings)
     comparison = {}
@@ -189,11 +196,15 @@ def _cuts(chosen: argparse.Namespace, columns: dict[str, pa.Array]) -> dict[str,
 
 
 def _notes(rows: Rows, groups: NDArray[np.int64] | None, settings: Settings) -> list[str]:
-    drawn = "rows" if groups is None else "groups"
+    if settings.ranking:
+        how = "bootstrap over queries"
+    elif groups is None:
+        how = "DeLong for AUC (rows taken as independent), bootstrap over rows for the others"
+    else:
+        how = "DeLong clustered by group for AUC (Obuchowski, 1997), bootstrap over groups for the others"
     notes = [
         f"{len(rows):,} rows, {int(np.count_nonzero(rows.is_positive)):,} of them with label 1. "
-        f"Intervals at {settings.confidence:.0%}: DeLong for AUC (rows taken as independent), bootstrap over {drawn} "
-        "for the others."
+        f"Intervals at {settings.confidence:.0%}: {how}."
     ]
     if groups is not None:
         positives = np.bincount(groups, rows.is_positive)

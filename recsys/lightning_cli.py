@@ -11,11 +11,13 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins import CheckpointIO
 
 import recsys.data
 import recsys.models
 import recsys.tables
 import recsys.tasks
+from recsys.checkpoint_io import FolderCheckpointIO
 from recsys.doctor import has_bf16_hardware
 
 
@@ -63,6 +65,10 @@ class RecsysCLI(LightningCLI):
         extra = [callback for callback in own if type(callback) not in kinds]
         if settings.get("enable_progress_bar") is not False and RichProgressBar not in kinds:
             extra.append(RichProgressBar())
+        plugins = settings.get("plugins") or []
+        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(FolderCheckpointIO())
         root = settings.get("default_root_dir") or "."
         if settings.get("logger") in (None, True):
             tensorboard = TensorBoardLogger(root, default_hp_metric=False)
@@ -71,6 +77,7 @@ class RecsysCLI(LightningCLI):
             **{
                 **kwargs,
                 "callbacks": [*given, *extra],
+                "plugins": plugins,
                 "precision": _usable(settings) if falls_back else settings.get("precision"),
                 "enable_model_summary": False,
             }

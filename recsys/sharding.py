@@ -6,19 +6,24 @@ Lightning's own launcher, torchrun and SLURM start the processes, as for Distrib
 from __future__ import annotations
 
 import atexit
-import json
+import os
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
-from rich.console import Console
-from rich.table import Table as RichTable
 
-from recsys.human import human_bytes
-from recsys.tables import TableCollection
-from recsys.tables.torchrec_lookup import TorchrecLookup, TorchrecStore
+from recsys import checkpoint_folder
+from recsys.sharding_report import PlannedMatrix, keep, plan_of, show
+from recsys.table_differences import check_tables
+from recsys.tables import Sharding, TableCollection, TableSharding, TorchrecLookup
+from recsys.tables.lookup import LookupFactory
 
 NAME = "torchrec"
 
@@ -26,10 +31,17 @@ NAME = "torchrec"
 class TorchrecStrategy(DDPStrategy):
     """Shards the rows of a task's tables over all processes; dense parameters are replicated, their gradients averaged.
 
-    gloo between CPU processes, nccl between GPUs. Tables larger than a process' fair share are split by rows, the
-    others are whole on one process; rows with dense gradients are replicated.
+    gloo between CPU processes, nccl between GPUs. Checkpoints are folders that all processes write together.
+
+    Where `constraints` say nothing, matrices of few rows are replicated, those larger than a process' fair share are
+    split by rows, and the others are whole on one process. Rows with dense gradients are replicated.
 
     Args:
+        constraints: sharding type and compute kernel of matrices, by name or pattern.
+        planner: let torchrec's planner choose where `constraints` say nothing.
+        replicate_rows: matrices with at most this many rows are replicated.
+        memory_bytes: what rows and their optimiser state may take in each process; by default nine tenths of what
+            the process' GPU, or its part of the host, has.
         process_group_backend: "gloo" or "nccl"; by default what fits the accelerator.
         timeout_seconds: how long a process waits for the others.
 
@@ -39,10 +51,15 @@ class TorchrecStrategy(DDPStrategy):
 
     strategy_name = NAME
 
-    def __init__(self, process_group_backend: str | None = None, timeout_seconds: int = 1800) -> None:
-        from datetime import timedelta
-        from importlib.util import find_spec
-
+    def __init__(
+        self,
+        constraints: dict[str, TableSharding] | None = None,
+        planner: bool = False,
+        replicate_rows: int = 1024,
+        memory_bytes: int | None = None,
+        process_group_backend: str | None = None,
+        timeout_seconds: int = 1800,
+    ) -> None:
         if find_spec("torchrec") is None:
             raise ValueError("trainer.strategy: torchrec needs torchrec and fbgemm; `recsys doctor` has the command.")
         # Tables' integers are the same everywhere; broadcasting them in every step would be waste.
@@ -52,10 +69,19 @@ class TorchrecStrategy(DDPStrategy):
             broadcast_buffers=False,
             find_unused_parameters=False,
         )
+        self._plan: list[PlannedMatrix] = []
+        self._sharding = Sharding(dict(constraints or {}), planner, replicate_rows, memory_bytes)
+
+    def sharding(self) -> Sharding:
+        """What is asked for, with what is known of this machine filled in."""
+        memory = self._sharding.memory_bytes or memory_per_process(self.root_device, self.num_processes)
+        return replace(self._sharding, memory_bytes=memory, ranks_per_host=self.num_processes)
 
     def setup_environment(self) -> None:
         """Join the group, and leave it together with the others when the process ends."""
         super().setup_environment()
+        # torchrec asks the environment which processes share a host; only torchrun says so by itself.
+        os.environ.setdefault("LOCAL_WORLD_SIZE", str(self.num_processes))
         # Registered last, so it runs before Lightning's own: a process that leaves alone can abort with SIGABRT.
         atexit.unregister(_leave_together)
         atexit.register(_leave_together)
@@ -77,9 +103,40 @@ class TorchrecStrategy(DDPStrategy):
                 f"got {trainer.accumulate_grad_batches}; raise the batch size instead."
             )
         super().setup(trainer)
-        module = self.lightning_module
-        if module is not None and self.is_global_zero:
-            show_plan(module, Path(trainer.default_root_dir))
+        self._plan = plan_of(self._collection) if self._collection is not None else []
+        if self._plan and self.is_global_zero:
+            show(self._plan, getattr(getattr(trainer, "datamodule", None), "batch_size", None))
+            keep(self._plan, Path(trainer.default_root_dir))
+
+    @property
+    def _collection(self) -> TableCollection | None:
+        return getattr(self.lightning_module, "collection", None)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint folder, each process its part, and the plan beside it."""
+        checkpoint_folder.write(filepath, checkpoint)
+        if self._plan and self.is_global_zero:
+            keep(self._plan, Path(filepath).parent)
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """A checkpoint; of a folder, each process reads its part. A file is one of a run in a single process.
+
+        Raises:
+            ValueError: if it has other tables than this run, or cannot be read.
+        """
+        if not checkpoint_folder.is_folder(checkpoint_path):
+            return super().load_checkpoint(checkpoint_path, weights_only=weights_only)
+        assert self.lightning_module is not None
+        rest = checkpoint_folder.read_rest(checkpoint_path)
+        if self._collection is not None:
+            check_tables(rest, self._collection)
+        own = self.lightning_module.state_dict()
+
+        def target_of(keys: tuple[Any, ...]) -> Any:
+            value = own.get(keys[1]) if keys[0] == "state_dict" else None
+            return value if hasattr(value, "local_shards") else None
+
+        return checkpoint_folder.read(checkpoint_path, target_of)
 
     @classmethod
     def register_strategies(cls, strategy_registry: Any) -> None:
@@ -93,48 +150,31 @@ def _leave_together() -> None:
         dist.destroy_process_group()
 
 
-def sharded_lookup(trainer: Trainer | None) -> type[TorchrecLookup] | None:
+def sharded_lookup(trainer: Trainer | None) -> LookupFactory | None:
     """The lookup that a trainer's strategy asks for; None if it does not shard."""
-    return TorchrecLookup if trainer is not None and isinstance(trainer.strategy, TorchrecStrategy) else None
+    if trainer is None or not isinstance(trainer.strategy, TorchrecStrategy):
+        return None
+    return partial(TorchrecLookup, sharding=trainer.strategy.sharding())
 
 
-def plan_of(collection: TableCollection) -> list[dict[str, Any]]:
-    """Where every sharded matrix is: name, rows, width, "rows" or the rank that holds it, bytes on every process."""
-    found = []
-    for store in dict.fromkeys(collection.lookup.stores):
-        if not isinstance(store, TorchrecStore):
-            continue
-        for table in store.tables:
-            placement = store.placements[table.name]
-            place = "split by rows" if placement.rank is None else f"whole on rank {placement.rank}"
-            row = {"table": table.name, "num_rows": table.num_rows, "row_dim": table.row_dim, "place": place}
-            found.append({**row, "rank_bytes": list(placement.rank_bytes)})
-    return found
+def memory_per_process(device: torch.device, num_processes: int) -> int:
+    """Bytes that rows may take in a process: nine tenths of its GPU, or of its part of the host.
+
+    Args:
+        device: of the process.
+        num_processes: processes that share the host.
+    """
+    if device.type == "cuda":
+        return int(0.9 * torch.cuda.get_device_properties(device).total_memory)
+    return int(0.9 * host_memory()) // num_processes
 
 
-def show_plan(module: LightningModule, folder: Path) -> None:
-    """Print the plan, and keep it as sharding_plan.json."""
-    collection = getattr(module, "collection", None)
-    if not isinstance(collection, TableCollection):
-        return
-    plan = plan_of(collection)
-    if not plan:
-        return
-    view = RichTable(title="Sharding plan", title_justify="left")
-    for heading in ("matrix", "rows x width", "place"):
-        view.add_column(heading)
-    num_ranks = len(plan[0]["rank_bytes"])
-    for rank in range(num_ranks):
-        view.add_column(f"rank {rank}", justify="right")
-    for row in plan:
-        size = f"{row['num_rows']:,} x {row['row_dim']}"
-        view.add_row(row["table"], size, row["place"], *(human_bytes(n) for n in row["rank_bytes"]))
-    totals = [sum(row["rank_bytes"][rank] for row in plan) for rank in range(num_ranks)]
-    view.add_section()
-    view.add_row("all", "", "", *(human_bytes(total) for total in totals))
-    Console().print(view)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sharding_plan.json").write_text(json.dumps(plan, indent=1) + "\n")
+def host_memory() -> int:
+    """Bytes of the host, or of the container that this process is in."""
+    limit = Path("/sys/fs/cgroup/memory.max")
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    granted = limit.read_text().strip() if limit.is_file() else "max"
+    return min(installed, int(granted)) if granted.isdigit() else installed
 
 
 if NAME not in StrategyRegistry:

@@ -5,6 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from recsys.checkpoints import KEY
+from recsys.table_description import describe_collection
+from recsys.tables import TableCollection
+
+
+def check_tables(checkpoint: Mapping[str, Any], collection: TableCollection) -> None:
+    """Name every table that differs from those a checkpoint was written with.
+
+    Args:
+        checkpoint: with the description of its tables; one without is let pass.
+        collection: the one at hand.
+
+    Raises:
+        ValueError: if one differs, saying how.
+    """
+    if KEY in checkpoint:
+        found = differences(checkpoint[KEY], describe_collection(collection))
+        if found:
+            raise ValueError("the checkpoint has other tables than this config:\n  " + "\n  ".join(found))
+
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """One line for each table, feature or matrix that differs, saying how; empty if the descriptions agree.

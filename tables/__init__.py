@@ -19,6 +19,7 @@ from recsys.tables.mixed_dim import MixedDimTable, power_law_dims, power_law_dim
 from recsys.tables.optimizers import SGD, Adagrad, Adam, DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
 from recsys.tables.partitions import Coprime, MixedRadix, Partition
 from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
+from recsys.tables.sharding_plan import Sharding, TableSharding
 from recsys.tables.torch_lookup import TorchLookup
 from recsys.tables.torchrec_lookup import TorchrecLookup
 from recsys.tables.unified import UnifiedTable
@@ -53,9 +54,11 @@ __all__ = [
     "QRSumTable",
     "QRTable",
     "RowWiseAdagrad",
+    "Sharding",
     "Table",
     "TableCollection",
     "TableOptimizer",
+    "TableSharding",
     "TorchLookup",
     "TorchrecLookup",
     "UnifiedTable",

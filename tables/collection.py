@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recsys.tables.base import Table, unique_physical_tables
 from recsys.tables.dynamic import DynamicTable, check_dynamic_tables
 from recsys.tables.features import Bag, Feature, pool
-from recsys.tables.lookup import Lookup, Slots
+from recsys.tables.lookup import LookupFactory, Slots
 from recsys.tables.optimizers import Frozen, RowWiseAdagrad, TableOptimizer
 from recsys.tables.torch_lookup import TorchLookup
 
@@ -92,7 +92,7 @@ class TableCollection(nn.Module):
         features: the input columns; those with a pooling are multi-valued.
         tables: the tables they name. Features that name one table share its rows.
         optimizer: for all matrices, or by table name.
-        lookup: where the matrices live and how they are read: TorchLookup or FbgemmLookup.
+        lookup: where the matrices live and how they are read: TorchLookup, FbgemmLookup or TorchrecLookup.
         dtype: of the rows.
         device: where the rows live.
 
@@ -107,7 +107,7 @@ class TableCollection(nn.Module):
         tables: Mapping[str, Table],
         *,
         optimizer: TableOptimizer | Mapping[str, TableOptimizer] | None = None,
-        lookup: type[Lookup] = TorchLookup,
+        lookup: LookupFactory = TorchLookup,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> None:

@@ -108,23 +108,23 @@ class FbgemmStore(Store):
         row_dim = self.tables[0].row_dim
         return answer.unflatten(1, (len(self.requests[request]), padded(row_dim)))[..., :row_dim].flatten(1)
 
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Views of each matrix and, rescaled where padded, its state; state matrices are [R, width]."""
-        kernel = self._kernel[0]
-        found = {
-            table.name: {"weight": weight.detach()[:, : table.row_dim]}
-            for table, weight in zip(self.tables, kernel.split_embedding_weights(), strict=True)
-        }
-        if self.optimizer.state_dims(4):
-            for table, states in zip(self.tables, kernel.split_optimizer_states(), strict=True):
-                state = states[0].detach().view(table.num_rows, -1)[:, : table.row_dim]
-                found[table.name]["momentum"] = state * padding_scale(self.optimizer, table.row_dim)
+    def tensors(self, table: str) -> dict[str, Tensor]:
+        """A view of a matrix and, rescaled where padded, of its state."""
+        kernel, position = self._kernel[0], self._position(table)
+        row_dim = self.row_dims[table]
+        found = {"weight": kernel.split_embedding_weights()[position].detach()[:, :row_dim]}
+        if self.optimizer.state_dims(row_dim):
+            state = kernel.split_optimizer_states()[position][0].detach().view(self.tables[position].num_rows, -1)
+            found["momentum"] = state[:, :row_dim] * padding_scale(self.optimizer, row_dim)
         return found
+
+    def _position(self, table: str) -> int:
+        return next(i for i, each in enumerate(self.tables) if each.name == table)
 
     @torch.no_grad()
     def load_tensor(self, table: str, kind: str, values: Tensor) -> None:
         """See Store."""
-        position = next(i for i, t in enumerate(self.tables) if t.name == table)
+        position = self._position(table)
         physical = self.tables[position]
         if kind == "weight":
             matrix = self._kernel[0].split_embedding_weights()[position]
@@ -185,8 +185,16 @@ class FbgemmLookup(Lookup):
         padded_dim = table.row_dim if table.row_dim % KERNEL_ALIGNMENT else None
         return (FbgemmStore, optimizer, padded_dim)
 
-    def store_type(self, key: Hashable) -> type[Store]:
-        """The first entry of the key."""
+    def make_store(
+        self,
+        key: Hashable,
+        tables: Sequence[PhysicalTable],
+        requests: Sequence[Slots],
+        optimizer: TableOptimizer,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> Store:
+        """Of the kind that the key begins with."""
         assert isinstance(key, tuple)
-        store: type[Store] = key[0]
+        store: Store = key[0](tables, requests, optimizer, dtype, device)
         return store

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -62,12 +62,21 @@ class Store(nn.Module, ABC):
         """
 
     @abstractmethod
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Copies or views of each matrix's "weight" and optimizer state, by matrix name."""
+    def tensors(self, table: str) -> dict[str, Tensor]:
+        """Copies or views of a matrix [R, row_dim], its "weight", and of its optimizer state [R, width], by kind."""
+
+    def saved_tensors(self, table: str) -> dict[str, Any]:
+        """What a checkpoint keeps of a matrix: its tensors, or each process' part of them."""
+        return self.tensors(table)
 
     @abstractmethod
-    def load_tensor(self, table: str, kind: str, values: Tensor) -> None:
-        """Overwrite the weight or a state of one matrix."""
+    def load_tensor(self, table: str, kind: str, values: Any) -> None:
+        """Overwrite the weight or a state of one matrix, with all its values or with what `saved_tensors` gives."""
+
+    def widths(self, table: str) -> dict[str, int]:
+        """Width of a matrix and of its optimizer state, by kind."""
+        row_dim = self.row_dims[table]
+        return {"weight": row_dim, **self.optimizer.state_dims(row_dim)}
 
     @abstractmethod
     def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
@@ -122,8 +131,8 @@ class Lookup(nn.Module, ABC):
             picks = [[s for s, name in enumerate(slots) if name in names] for slots in requests]
             asked = [request for request, pick in enumerate(picks) if pick]
             own_requests = [tuple(requests[request][s] for s in picks[request]) for request in asked]
-            store_type = self.store_type(key)
-            stores.append(store_type(members, own_requests, optimizers[members[0].name], dtype, torch.device(device)))
+            optimizer = optimizers[members[0].name]
+            stores.append(self.make_store(key, members, own_requests, optimizer, dtype, torch.device(device)))
             self._routes.append([(request, picks[request]) for request in asked])
         self.stores = nn.ModuleList(stores)
         self._store_of = {table.name: store for store in stores for table in store.tables}
@@ -135,8 +144,16 @@ class Lookup(nn.Module, ABC):
         """Matrices with equal keys go to one store."""
 
     @abstractmethod
-    def store_type(self, key: Hashable) -> type[Store]:
-        """The store for a key."""
+    def make_store(
+        self,
+        key: Hashable,
+        tables: Sequence[PhysicalTable],
+        requests: Sequence[Slots],
+        optimizer: TableOptimizer,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> Store:
+        """The store of the matrices with one key; see Store for the rest."""
 
     def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """Rows of all slots laid side by side, for every request.
@@ -181,7 +198,11 @@ class Lookup(nn.Module, ABC):
 
     def weight(self, table: str) -> Tensor:
         """The matrix [R, row_dim] of a name."""
-        return self._store_of[table].tensors()[table]["weight"]
+        return self.tensors(table)["weight"]
+
+    def tensors(self, table: str) -> dict[str, Tensor]:
+        """The matrix of a name and its optimizer state, by kind; of sharded rows all processes must ask together."""
+        return self._store_of[table].tensors(table)
 
     def load_weight(self, table: str, values: Tensor) -> None:
         """Overwrite a matrix, as with pretrained rows.
@@ -212,6 +233,10 @@ class Lookup(nn.Module, ABC):
         physical = self.tables[table]
         return self._store_of[table].optimizer.state_bytes(physical.num_rows, physical.row_dim)
 
+    def dense_parameter(self, table: str) -> nn.Parameter | None:
+        """The parameter with a matrix's rows, and maybe those of others; None if the backward pass updates them."""
+        return next(self._store_of[table].parameters(), None)
+
     def dtype_of(self, table: str) -> torch.dtype:
         """The dtype of a matrix."""
         return self._store_of[table].dtype
@@ -222,7 +247,7 @@ class Lookup(nn.Module, ABC):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         for name, store in self._store_of.items():
-            for kind, tensor in store.tensors()[name].items():
+            for kind, tensor in store.saved_tensors(name).items():
                 destination[f"{prefix}{name}.{kind}"] = tensor if keep_vars else tensor.detach()
             destination[f"{prefix}{name}.num_steps"] = torch.tensor(store.num_steps)
 
@@ -238,15 +263,15 @@ class Lookup(nn.Module, ABC):
     ) -> None:
         known = set()
         for name, store in self._store_of.items():
-            for kind, mine in store.tensors()[name].items():
+            for kind, width in store.widths(name).items():
                 key = f"{prefix}{name}.{kind}"
                 known.add(key)
                 if key not in state_dict:
                     missing_keys.append(key)
-                elif state_dict[key].shape != mine.shape:
+                elif tuple(state_dict[key].shape) != (self.tables[name].num_rows, width):
                     error_msgs.append(
                         f"physical table '{name}': {kind} has shape {tuple(state_dict[key].shape)} in the checkpoint "
-                        f"and {tuple(mine.shape)} here."
+                        f"and {(self.tables[name].num_rows, width)} here."
                     )
                 else:
                     store.load_tensor(name, kind, state_dict[key])
@@ -256,3 +281,7 @@ class Lookup(nn.Module, ABC):
                 store.num_steps = int(state_dict[steps_key])
         own = re.compile(re.escape(prefix))
         unexpected_keys.extend(key for key in state_dict if own.match(key) and key not in known)
+
+
+LookupFactory = Callable[..., Lookup]
+"""Called as Lookup is."""

@@ -1,55 +1,202 @@
-"""Which process holds which matrix: small ones whole, on the process with the least so far, large ones by rows."""
+"""Which matrix is sharded how: as the user says, else small ones replicated, large ones by rows, the rest whole."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 
 from recsys.tables.base import PhysicalTable
+from recsys.tables.optimizers import SGD, Adagrad, DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
+from recsys.tables.padding import padded
+from recsys.tables.placements import (
+    COLUMN_WISE,
+    DATA_PARALLEL,
+    GRID_SHARD,
+    ROW_WISE,
+    SHARDING_TYPES,
+    TABLE_ROW_WISE,
+    TABLE_WISE,
+    Placement,
+    Shard,
+    by_rows,
+    cut_columns,
+    grid,
+    replicated,
+    whole,
+)
+
+COMPUTE_KERNELS = ("fused", "fused_uvm", "fused_uvm_caching")
 
 
 @dataclass(frozen=True)
-class Placement:
-    """Where a matrix is.
+class TableSharding:
+    """What a user says of the sharding of some matrices, in torchrec's words.
 
     Args:
-        rank: the one process that holds it; None if every process holds a range of its rows.
-        rank_bytes: bytes on each process, float32.
+        sharding_type: data_parallel, table_wise, row_wise, column_wise, table_row_wise or grid_shard.
+        compute_kernel: fused, or on a GPU fused_uvm or fused_uvm_caching, which keep the rows in host memory.
+
+    Raises:
+        ValueError: on another word.
     """
 
-    rank: int | None
-    rank_bytes: tuple[int, ...]
+    sharding_type: str | None = None
+    compute_kernel: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse unknown words."""
+        for name, known in (("sharding_type", SHARDING_TYPES), ("compute_kernel", COMPUTE_KERNELS)):
+            value = getattr(self, name)
+            if value is not None and value not in known:
+                raise ValueError(f"TableSharding: {name} must be one of {', '.join(known)}, got '{value}'.")
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How the matrices of a model are spread over processes.
+
+    Args:
+        constraints: what is asked for some matrices, by name or pattern of their names.
+        planner: let torchrec's planner choose where nothing is asked, by its estimates of time and memory.
+        replicate_rows: matrices with at most this many rows are replicated: sending their gradients costs less than
+            sending ids and vectors.
+        memory_bytes: what rows and their optimiser state may take in each process; None for no limit.
+        ranks_per_host: processes that share a host; None for all of them.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    constraints: Mapping[str, TableSharding] = field(default_factory=dict)
+    planner: bool = False
+    replicate_rows: int = 1024
+    memory_bytes: int | None = None
+    ranks_per_host: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of range."""
+        for name, least in (("replicate_rows", 0), ("memory_bytes", 1), ("ranks_per_host", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"Sharding: {name} must be at least {least}, got {value}.")
+
+    def wish(self, table: str) -> TableSharding:
+        """What is asked for a matrix; later patterns add to earlier ones."""
+        found = TableSharding()
+        for pattern, asked in self.constraints.items():
+            if fnmatchcase(table, pattern):
+                said = {name: value for name, value in vars(asked).items() if value is not None}
+                found = replace(found, **said)
+        return found
+
+    def check_names(self, tables: Sequence[str]) -> None:
+        """Refuse a pattern that names nothing.
+
+        Raises:
+            ValueError: naming the pattern and the matrices there are.
+        """
+        for pattern in self.constraints:
+            if not any(fnmatchcase(name, pattern) for name in tables):
+                raise ValueError(f"sharding constraint '{pattern}' names no matrix (known: {', '.join(tables)}).")
 
 
 def place_tables(
-    tables: Sequence[PhysicalTable], num_ranks: int, padded: Callable[[int], int] = lambda row_dim: row_dim
+    tables: Sequence[PhysicalTable],
+    optimizers: Mapping[str, TableOptimizer],
+    num_ranks: int,
+    sharding: Sharding | None = None,
 ) -> dict[str, Placement]:
-    """Place matrices so that no process holds much more than another.
+    """Place matrices as asked, and the others so that no process holds much more than another.
 
-    A matrix larger than a process' fair share is split by rows; the others go whole, largest first, to the process that
-    holds the least so far, which sends each id to one process only.
+    Where nothing is asked, a small matrix is replicated; one larger than a process' fair share is split by rows; the
+    others go whole, largest first, to the process that holds the least so far, which sends each id to one process only.
 
     Args:
         tables: the matrices.
+        optimizers: of each, by name.
         num_ranks: processes.
-        padded: width that a row takes in memory.
+        sharding: what the user asks for.
+
+    Raises:
+        ValueError: if what is asked for a matrix cannot be, or the matrices do not fit.
     """
-    num_bytes = {table.name: 4 * table.num_rows * padded(table.row_dim) for table in tables}
-    share = sum(num_bytes.values()) / num_ranks
-    load = [0] * num_ranks
+    sharding = sharding or Sharding()
+    sharding.check_names([table.name for table in tables])
+    types = {table.name: sharding_type_of(table, optimizers[table.name], sharding, num_ranks) for table in tables}
+    num_bytes = {table.name: bytes_of(table, optimizers[table.name]) for table in tables}
+    spread = [name for name, kind in types.items() if kind != DATA_PARALLEL]
+    share = sum(num_bytes[name] for name in spread) / num_ranks
+    load = [0.0] * num_ranks
     found: dict[str, Placement] = {}
     for table in sorted(tables, key=lambda table: (-num_bytes[table.name], table.name)):
-        if num_ranks > 1 and num_bytes[table.name] > share:
-            placement = Placement(None, _rows_by_rank(table, num_ranks, padded(table.row_dim)))
-        else:
-            rank = load.index(min(load))
-            placement = Placement(rank, tuple(num_bytes[table.name] * (r == rank) for r in range(num_ranks)))
-        load = [before + more for before, more in zip(load, placement.rank_bytes, strict=True)]
-        found[table.name] = placement
+        kind = types[table.name] or (ROW_WISE if num_ranks > 1 and num_bytes[table.name] > share else TABLE_WISE)
+        shards = _shards(table, kind, num_ranks, sharding.ranks_per_host or num_ranks, load)
+        found[table.name] = Placement(kind, shards, sharding.wish(table.name).compute_kernel)
+        load = [before + bytes_on(table, optimizers[table.name], found[table.name], r) for r, before in enumerate(load)]
     return {table.name: found[table.name] for table in tables}
 
 
-def _rows_by_rank(table: PhysicalTable, num_ranks: int, width: int) -> tuple[int, ...]:
-    """Blocks of equal length, the last ones shorter or empty, as torchrec cuts them."""
-    block = -(-table.num_rows // num_ranks)
-    return tuple(4 * width * max(0, min(block, table.num_rows - rank * block)) for rank in range(num_ranks))
+def bytes_of(table: PhysicalTable, optimizer: TableOptimizer) -> int:
+    """Bytes of a matrix and its optimiser state, rows padded as the kernels want."""
+    width = padded(table.row_dim)
+    return 4 * table.num_rows * width + optimizer.state_bytes(table.num_rows, width)
+
+
+def bytes_on(table: PhysicalTable, optimizer: TableOptimizer, placement: Placement, rank: int) -> int:
+    """Bytes of them on one process."""
+    num_values = table.num_rows * padded(table.row_dim)
+    return bytes_of(table, optimizer) * placement.values_on(rank) // num_values
+
+
+def sharding_type_of(table: PhysicalTable, optimizer: TableOptimizer, sharding: Sharding, num_ranks: int) -> str | None:
+    """The type asked for or forced; None where it is free.
+
+    Raises:
+        ValueError: if the optimiser does not go with it.
+    """
+    asked = sharding.wish(table.name).sharding_type
+    if type(optimizer) in (DenseGradient, Frozen):
+        if asked not in (None, DATA_PARALLEL):
+            raise ValueError(
+                f"physical table '{table.name}': {type(optimizer).__name__} rows are replicated, so sharding_type must "
+                f"be data_parallel, got {asked}."
+            )
+        return DATA_PARALLEL
+    if asked is None and num_ranks > 1 and table.num_rows <= sharding.replicate_rows:
+        return DATA_PARALLEL
+    if asked != DATA_PARALLEL and (type(optimizer) not in (SGD, Adagrad, RowWiseAdagrad) or optimizer.weight_decay):
+        raise ValueError(
+            f"physical table '{table.name}': sharded rows take SGD, Adagrad or RowWiseAdagrad without weight_decay, "
+            f"got {optimizer}; choose one, or sharding_type: data_parallel to replicate the rows."
+        )
+    if asked in (COLUMN_WISE, GRID_SHARD) and isinstance(optimizer, RowWiseAdagrad):
+        raise ValueError(
+            f"physical table '{table.name}': {asked} would give each piece of a row a state of its own, which is not "
+            "RowWiseAdagrad; use row_wise, or Adagrad or SGD."
+        )
+    return asked
+
+
+def _shards(
+    table: PhysicalTable, kind: str, num_ranks: int, ranks_per_host: int, load: Sequence[float]
+) -> tuple[Shard, ...]:
+    """The shards of one matrix, on the processes with the least so far."""
+    width, ranks = padded(table.row_dim), range(num_ranks)
+    lightest = sorted(ranks, key=lambda rank: load[rank])
+    hosts = [ranks[first : first + ranks_per_host] for first in range(0, num_ranks, ranks_per_host)]
+    hosts.sort(key=lambda host: sum(load[rank] for rank in host))
+    if kind == DATA_PARALLEL:
+        return replicated(table.num_rows, width, num_ranks)
+    if kind == TABLE_WISE:
+        return whole(table.num_rows, width, lightest[0])
+    if kind == ROW_WISE:
+        return by_rows(table.num_rows, width, ranks)
+    if kind == TABLE_ROW_WISE:
+        return by_rows(table.num_rows, width, hosts[0])
+    if kind == COLUMN_WISE:
+        pieces = cut_columns(width, num_ranks)
+        return tuple(Shard(rank, (0, table.num_rows), piece) for rank, piece in zip(lightest, pieces, strict=False))
+    pieces = cut_columns(width, len(hosts))
+    blocks = [grid(table.num_rows, piece, host) for host, piece in zip(hosts, pieces, strict=False)]
+    return tuple(shard for block in blocks for shard in block)

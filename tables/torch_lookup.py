@@ -110,26 +110,24 @@ class TorchStore(Store):
         state = {name: self.get_buffer(name) for name in self.optimizer.state_dims(grad.shape[1])}
         self.optimizer.step(self.weight, state, distinct, summed, self.num_steps, self._learning_rate)
 
-    def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Views of each matrix and its state."""
-        kinds = ["weight", *self.optimizer.state_dims(self.tables[0].row_dim)]
-        return {table.name: {kind: self._view(table, kind) for kind in kinds} for table in self.tables}
+    def tensors(self, table: str) -> dict[str, Tensor]:
+        """Views of a matrix and its state."""
+        return {kind: self._view(table, kind) for kind in self.widths(table)}
 
-    def _view(self, table: PhysicalTable, kind: str) -> Tensor:
+    def _view(self, table: str, kind: str) -> Tensor:
+        num_rows = next(each.num_rows for each in self.tables if each.name == table)
         matrix: Tensor = getattr(self, kind)
-        return matrix.detach().narrow(0, self._first_row[table.name], table.num_rows)
+        return matrix.detach().narrow(0, self._first_row[table], num_rows)
 
     @torch.no_grad()
     def load_tensor(self, table: str, kind: str, values: Tensor) -> None:
         """See Store."""
-        num_rows = next(t.num_rows for t in self.tables if t.name == table)
-        matrix: Tensor = getattr(self, kind)
-        matrix.narrow(0, self._first_row[table], num_rows).copy_(values)
+        self._view(table, kind).copy_(values)
 
     @torch.no_grad()
     def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
         """See Store."""
-        for kind, matrix in self.tensors()[table].items():
+        for kind, matrix in self.tensors(table).items():
             matrix[rows] = values.to(matrix) if kind == "weight" else matrix.new_zeros(())
 
     def set_learning_rate(self, learning_rate: float) -> None:
@@ -146,6 +144,14 @@ class TorchLookup(Lookup):
         """One store per width and optimiser."""
         return (optimizer, table.row_dim)
 
-    def store_type(self, key: Hashable) -> type[Store]:
+    def make_store(
+        self,
+        key: Hashable,
+        tables: Sequence[PhysicalTable],
+        requests: Sequence[Slots],
+        optimizer: TableOptimizer,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> Store:
         """Always torch."""
-        return TorchStore
+        return TorchStore(tables, requests, optimizer, dtype, device)

@@ -9,11 +9,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ENGINES = {"torchrec", "fbgemm_gpu"}
 ENGINE_FILES = {
-    *(
-        Path("tables", name)
-        for name in ("fbgemm_lookup.py", "torchrec_lookup.py", "eviction.py", "managed_collision.py")
-    ),
-    Path("recsys/sharding.py"),
+    Path("tables", f"{name}.py")
+    for name in ("fbgemm_lookup", "torchrec_planner", "torchrec_store", "eviction", "managed_collision")
 }
 DATA_TOOLS = {"numpy", "polars", "pyarrow", "rich"}
 

@@ -106,7 +106,7 @@ def bad(trained, folder, case):
         ("code", "could run code"),
         ("bare pickle", "not a checkpoint"),
         ("other project", "does not describe its tables"),
-        ("folder", "is a folder"),
+        ("folder", "is not a whole checkpoint"),
     ],
 )
 def test_bad_checkpoints_are_refused_and_nothing_runs(trained, tmp_path, monkeypatch, case, words):

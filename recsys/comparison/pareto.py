@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 
 def pareto_front(num_bytes: Sequence[float], quality: Sequence[float]) -> list[int]:
     """Positions of the contenders that no other beats, by rising bytes; O(N log N).
 
-    One contender beats another if it is at least as good in both bytes (fewer) and quality (higher) and better in one.
+    One contender beats another if it is at least as good in both bytes (fewer) and quality (higher) and better in one,
+    however little: there is no tolerance. A quality that is NaN or infinite is never on the front.
     """
-    order = sorted(range(len(num_bytes)), key=lambda place: (num_bytes[place], -quality[place]))
+    known = [place for place in range(len(num_bytes)) if isfinite(num_bytes[place]) and isfinite(quality[place])]
     front: list[int] = []
-    for place in order:
+    for place in sorted(known, key=lambda place: (num_bytes[place], -quality[place])):
         if front:
             last = front[-1]
             equal = (num_bytes[place], quality[place]) == (num_bytes[last], quality[last])

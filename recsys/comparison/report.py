@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, select_autoescape
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from recsys.comparison.pareto import pareto_front
+from recsys.comparison.plots import scatter
 from recsys.comparison.results import Summary
+from recsys.comparison.spec import Found
 from recsys.evaluation.plots import svg
 from recsys.human import human_bytes
 
@@ -32,6 +33,8 @@ class ComparisonReport:
         summaries: by contender.
         failed: last lines of errors, by run.
         missing: runs not done.
+        runs: a row for every single run, as `run_rows` gives them.
+        found: settings of a search, by contender; empty where the comparison file's own are shown.
     """
 
     name: str
@@ -40,6 +43,8 @@ class ComparisonReport:
     summaries: Sequence[Summary]
     failed: Mapping[str, str]
     missing: Sequence[str]
+    runs: Sequence[Mapping[str, Any]] = ()
+    found: Mapping[str, Found] = field(default_factory=dict)
 
     def front(self) -> list[int]:
         """Positions of the contenders that none beats in bytes and quality."""
@@ -52,35 +57,45 @@ class ComparisonReport:
         tail = ["val", "seeds", "table bytes", "with optimizer state", "samples/s", "peak memory"]
         return ["contender", f"test {self.metric}", *published, *tail]
 
-    def cells(self) -> list[list[str]]:
-        """Rows of the table; contenders on the Pareto front are marked with a star."""
+    def cells(self, star: str = "") -> list[list[str]]:
+        """Rows of the table; the names of contenders on the Pareto front end with the star."""
         front = set(self.front())
         with_published = "published" in self.header()
-        return [_cells(summary, place in front, with_published) for place, summary in enumerate(self.summaries)]
+        rows = [_cells(summary, with_published) for summary in self.summaries]
+        return [[name + star * (place in front), *others] for place, (name, *others) in enumerate(rows)]
+
+    def settings(self) -> dict[str, str]:
+        """What a search found, in words, by contender."""
+        return {name: _words(found, self.metric) for name, found in self.found.items()}
 
     def markdown(self) -> str:
         """The table and what it lacks."""
-        rows = [self.header(), ["--", *["--:"] * (len(self.header()) - 1)], *self.cells()]
+        body = [[cell.replace("|", "\\|") for cell in row] for row in self.cells(star=" \\*")]
+        rows = [self.header(), ["--", *["--:"] * (len(self.header()) - 1)], *body]
         lines = ["| " + " | ".join(row) + " |" for row in rows]
         lines += ["", "\\* on the Pareto front of test quality against table bytes. +- is the deviation over seeds."]
         sources = {s.source for s in self.summaries if s.source}
         lines += [f"Published: {'; '.join(sorted(sources))}."] if sources else []
+        lines += ["", "Settings found by search:", ""] if self.found else []
+        lines += [f"- {name}: {words}" for name, words in self.settings().items()]
+        lines += [""] if self.found else []
         lines += [f"Failed: {run}: {error}" for run, error in self.failed.items()]
         lines += [f"Not run: {', '.join(self.missing)}."] if self.missing else []
         return "\n".join(lines) + "\n"
 
     def figure(self) -> Figure:
         """Quality against bytes, with the front."""
-        return _scatter(self.summaries, self.front(), self.metric)
+        return scatter(self.summaries, self.front(), self.metric)
 
     def write(self, folder: Path) -> None:
-        """Write table.md, summaries.parquet, pareto.png and report.html."""
+        """Write table.md, summaries.parquet, runs.parquet, pareto.png and report.html."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.md").write_text(self.markdown())
         pq.write_table(pa.Table.from_pylist([asdict(s) for s in self.summaries]), folder / "summaries.parquet")
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in self.runs]), folder / "runs.parquet")
         figure = self.figure()
         figure.savefig(folder / "pareto.png", dpi=150)
-        environment = Environment(loader=PackageLoader("recsys.comparison"), autoescape=select_autoescape())
+        environment = Environment(loader=PackageLoader("recsys.comparison"), autoescape=True)
         page = environment.get_template("report.html.jinja").render(report=self, picture=svg(figure))
         (folder / "report.html").write_text(page, encoding="utf-8")
 
@@ -98,12 +113,18 @@ class ComparisonReport:
         page.write_text(pattern.sub(lambda match: f"{match[1]}\n{self.markdown()}\n{match[2]}", text))
 
 
-def _cells(summary: Summary, on_front: bool, with_published: bool) -> list[str]:
+def _words(found: Found, metric: str) -> str:
+    settings = ", ".join(f"{name} = {value:.4g}" for name, value in found.settings.items())
+    failed = f", {found.num_failed} of them failed" if found.num_failed else ""
+    return f"{settings} (val {metric} {found.val:.4f}, the best of {found.num_trials} trials{failed})"
+
+
+def _cells(summary: Summary, with_published: bool) -> list[str]:
     spread = "" if math.isnan(summary.spread) else f" +- {summary.spread:.4f}"
     published = ["" if summary.published is None else f"{summary.published:.4f}"] if with_published else []
     speed = "" if math.isnan(summary.samples_per_second) else f"{summary.samples_per_second:,.0f}"
     return [
-        summary.contender + (" \\*" if on_front else ""),
+        summary.contender,
         f"{summary.test:.4f}{spread}",
         *published,
         f"{summary.val:.4f}",
@@ -113,34 +134,3 @@ def _cells(summary: Summary, on_front: bool, with_published: bool) -> list[str]:
         speed,
         human_bytes(summary.peak_memory_bytes),
     ]
-
-
-def _scatter(summaries: Sequence[Summary], front: Sequence[int], metric: str) -> Figure:
-    figure = Figure(figsize=(8, 5.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot(
-        [summaries[place].table_bytes for place in front],
-        [summaries[place].test for place in front],
-        color="#1f5fa8", linewidth=1.5, alpha=0.6, label="Pareto front", zorder=1,
-    )  # fmt: skip
-    for place, summary in enumerate(summaries):
-        colour = "#1f5fa8" if place in front else "#888888"
-        deviation = 0.0 if math.isnan(summary.spread) else summary.spread
-        axes.errorbar(summary.table_bytes, summary.test, deviation, fmt="o", color=colour, capsize=3, markersize=6)
-    # Neighbours in quality are named on opposite sides, so that names of equal bytes do not cover each other.
-    for order, summary in enumerate(sorted(summaries, key=lambda summary: summary.test)):
-        side, alignment = ((8, 4), "left") if order % 2 else ((-8, 4), "right")
-        spot = (summary.table_bytes, summary.test)
-        axes.annotate(summary.contender, spot, side, textcoords="offset points", fontsize=9, ha=alignment)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.25, y=0.12)
-    axes.set_xlabel("bytes of the tables", fontsize=12)
-    axes.set_ylabel(f"test {metric}", fontsize=12)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right", fontsize=11)
-    return figure

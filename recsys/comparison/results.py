@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean, median, stdev
+from typing import Any
 
-from recsys.comparison.spec import Comparison
+from recsys.comparison.spec import Comparison, Run
 from recsys.comparison.store import Result, RunStore
 
 
@@ -52,6 +53,30 @@ def summarize(comparison: Comparison, store: RunStore) -> list[Summary]:
         if results:
             found.append(_summary(comparison, contender.name, results))
     return found
+
+
+def run_rows(comparison: Comparison, store: RunStore) -> list[dict[str, Any]]:
+    """A row for every run, finished or not: contender, seed, status, error, val, test/METRIC, bytes, speed, seconds.
+
+    The status is done, failed or not run; numbers that a run does not have are None.
+    """
+    names = sorted({name for run in comparison.runs() if (done := store.result(run)) for name in done.test})
+    return [_run_row(run, store.result(run), store.error(run), names) for run in comparison.runs()]
+
+
+def _run_row(run: Run, result: Result | None, error: str | None, names: Sequence[str]) -> dict[str, Any]:
+    status = "done" if result is not None else "failed" if error is not None else "not run"
+    row: dict[str, Any] = {
+        "contender": run.contender,
+        "seed": run.seed,
+        "status": status,
+        "error": error if status == "failed" else None,
+        "key": run.key,
+        "val": result.val if result else None,
+    }
+    row |= {f"test/{name}": result.test.get(name) if result else None for name in names}
+    measured = ("table_bytes", "training_bytes", "samples_per_second", "peak_memory_bytes", "seconds")
+    return row | {name: getattr(result, name) if result else None for name in measured}
 
 
 def failures(comparison: Comparison, store: RunStore) -> dict[str, str]:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from math import isfinite
 
-from recsys.comparison.spec import Comparison, Contender, Run, SearchRange
+from recsys.comparison.found import SearchFile, with_found_settings
+from recsys.comparison.sampler import Trial, suggest
+from recsys.comparison.spec import Comparison, Found, Run
 from recsys.comparison.store import RunStore
-
-if TYPE_CHECKING:
-    import optuna
 
 Execute = Callable[[Sequence[Run]], object]
 """Makes sure that runs are done, as far as they can be."""
 
 
-def search(comparison: Comparison, store: RunStore, execute: Execute, num_trials: int) -> Comparison:
+def search(comparison: Comparison, store: RunStore, execute: Execute, num_trials: int, num_jobs: int = 1) -> Comparison:
     """Find each contender's settings with `num_trials` runs of its first seed; returns the comparison with them.
 
-    The sampler is seeded, so that a search that was stopped asks again for the trials it has, and finds them done. A
-    failed run is a trial, too.
+    All contenders take turns: a round has one trial of each, or more where `num_jobs` runs would not be reached. The
+    trials and what they found are kept in the store, so that a search that was stopped goes on; a failed run is a
+    trial, too, and is not tried again.
 
     Raises:
         ValueError: if the comparison has no ranges, Optuna is not installed, or all trials of a contender failed.
@@ -28,63 +28,44 @@ def search(comparison: Comparison, store: RunStore, execute: Execute, num_trials
         raise ValueError(f"'{comparison.name}' has no 'search': give ranges, such as model.init_args.optimizer...lr.")
     if num_trials < 1:
         raise ValueError(f"--trials must be at least 1, got {num_trials}.")
-    found = tuple(_best(comparison, contender, store, execute, num_trials) for contender in comparison.contenders)
-    return Comparison(**{**vars(comparison), "contenders": found})
+    files = [SearchFile(comparison, contender, store) for contender in comparison.contenders]
+    width = -(-num_jobs // len(files))
+    while True:
+        runs = [file.run(settings) for file in files for settings in file.trials()[:num_trials]]
+        waiting = [run for run in runs if store.result(run) is None and store.error(run) is None]
+        if waiting:
+            execute(waiting)
+        if all(len(file.trials()) >= num_trials for file in files):
+            break
+        for file in files:
+            count = min(width, num_trials - len(file.trials()))
+            if count > 0:
+                # Written before they run: if the search is stopped, it goes on with these.
+                new = suggest(comparison.search, comparison.mode, _tried(file, store), count)
+                file.write([*file.trials(), *new])
+    for file, contender in zip(files, comparison.contenders, strict=True):
+        file.write(file.trials(), _best(contender.name, _tried(file, store)[:num_trials], comparison.mode, store))
+    tuned = with_found_settings(comparison, store)
+    assert tuned is not None, "every search has ended"
+    return tuned
 
 
-def _best(
-    comparison: Comparison, contender: Contender, store: RunStore, execute: Execute, num_trials: int
-) -> Contender:
-    study = _study(comparison.mode)
-    for _ in range(num_trials):
-        trial = study.ask()
-        settings = {name: _suggest(trial, name, values) for name, values in comparison.search.items()}
-        run = comparison.run(contender, comparison.seeds[0], [nested(settings)])
-        execute([run])
-        result = store.result(run)
-        if result is None:
-            study.tell(trial, state=_failed_state())
-        else:
-            study.tell(trial, result.val)
-    try:
-        best: dict[str, Any] = study.best_params
-    except ValueError as error:
-        raise ValueError(f"all {num_trials} trials of '{contender.name}' failed; see {store.folder}.") from error
-    return Contender(contender.name, (*contender.overrides, nested(best)))
+def _tried(file: SearchFile, store: RunStore) -> list[Trial]:
+    results = [(settings, store.result(file.run(settings))) for settings in file.trials()]
+    # A model that diverged has failed as much as one that crashed.
+    values = [None if result is None or not isfinite(result.val) else result.val for _, result in results]
+    return [Trial(settings, value) for (settings, _), value in zip(results, values, strict=True)]
 
 
-def nested(settings: Mapping[str, float]) -> dict[str, Any]:
-    """Key paths as nested keys.
+def _best(name: str, trials: Sequence[Trial], mode: str, store: RunStore) -> Found:
+    """The first of the best trials.
 
-    >>> nested({"a.b": 1.0, "a.c": 2.0})
-    {'a': {'b': 1.0, 'c': 2.0}}
+    Raises:
+        ValueError: if all failed.
     """
-    found: dict[str, Any] = {}
-    for path, value in settings.items():
-        *parents, last = path.split(".")
-        inner = found
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[last] = value
-    return found
-
-
-def _study(mode: str) -> optuna.Study:
-    try:
-        import optuna
-    except ImportError as error:
-        raise ValueError("search needs Optuna: pip install optuna") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    kind = optuna.study.StudyDirection
-    direction = kind.MAXIMIZE if mode == "max" else kind.MINIMIZE
-    return optuna.create_study(direction=direction, sampler=optuna.samplers.TPESampler(seed=0))
-
-
-def _suggest(trial: optuna.Trial, name: str, values: SearchRange) -> float:
-    return trial.suggest_float(name, values.low, values.high, log=values.log)
-
-
-def _failed_state() -> optuna.trial.TrialState:
-    import optuna
-
-    return optuna.trial.TrialState.FAIL
+    values = [trial.val for trial in trials if trial.val is not None]
+    if not values:
+        raise ValueError(f"all {len(trials)} trials of '{name}' failed; see {store.folder}.")
+    best = max(values) if mode == "max" else min(values)
+    settings = next(trial.settings for trial in trials if trial.val == best)
+    return Found(dict(settings), best, len(trials), len(trials) - len(values))

@@ -22,7 +22,7 @@ class Result:
         val: the compared metric on validation, at the best epoch.
         test: all test metrics of that epoch.
         table_bytes: of the tables while serving.
-        training_bytes: the same and the rows' optimizer state.
+        training_bytes: the same and the optimizer state of rows and of the tables' own parameters.
         samples_per_second: median over the training.
         peak_memory_bytes: largest resident size of the process.
         seconds: of the whole run.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import resource
+import shutil
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +14,13 @@ from traceback import print_exc
 
 import torch
 import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from torch import Tensor
 
+from recsys.comparison.metric_check import check_logged
 from recsys.comparison.spec import Run
 from recsys.comparison.store import Result, read_run, write_whole
+from recsys.description.optimizer_state import tensor_bytes
 from recsys.lightning_cli import RecsysCLI
 from recsys.suggestions import explain
 from recsys.tasks.summary import total_bytes
@@ -28,27 +32,30 @@ def main(folder: Path, num_threads: int) -> None:
     torch.set_num_threads(num_threads)
     run = read_run(folder)
     write_whole(folder / "result.json", asdict(train(run, folder)))
+    # The result is kept, the weights are not: a comparison of large tables would fill the disk.
+    for path in folder.rglob("checkpoints"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def train(run: Run, folder: Path) -> Result:
     """The result of a run.
 
     Raises:
-        ValueError: if the config has no ModelCheckpoint that watches the compared metric.
+        ValueError: before any training, if the config has no ModelCheckpoint that watches the compared metric, or if
+            the task does not log it.
     """
     started = perf_counter()
-    cli = RecsysCLI.launch(_arguments(run, folder))
+    cli = RecsysCLI.launch(_arguments(run, folder), run=False)
     trainer = cli.trainer
-    watched = f"val/{run.metric}"
-    found = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint) and c.monitor == watched]
-    if not found or found[0].best_model_score is None or found[0].mode != run.mode:
-        raise ValueError(f"configs: need a ModelCheckpoint with monitor {watched} and mode {run.mode}.")
-    best = found[0]
-    assert best.best_model_score is not None
+    best = _checkpoints(trainer, run)
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
+    callbacks.append(_MetricCheck(run.metric))
+    trainer.fit(cli.model, datamodule=cli.datamodule)
+    if best.best_model_score is None:
+        raise ValueError(f"no epoch had a val/{run.metric}: trainer.max_epochs or the validation split is empty.")
     (tested,) = trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=best.best_model_path, verbose=False)
     _, stored, state = total_bytes(cli.model.collection)
     state += _dense_state_bytes(cli)
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
     rates = next((callback.rates for callback in callbacks if isinstance(callback, Throughput)), [])
     return Result(
         contender=run.contender,
@@ -63,17 +70,34 @@ def train(run: Run, folder: Path) -> Result:
     )
 
 
+class _MetricCheck(Callback):
+    """Ends the run after the few batches of validation before training, if they do not log the metric."""
+
+    def __init__(self, metric: str) -> None:
+        self._metric = metric
+
+    def on_sanity_check_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        check_logged(self._metric, trainer.callback_metrics)
+
+
+def _checkpoints(trainer: Trainer, run: Run) -> ModelCheckpoint:
+    watched = f"val/{run.metric}"
+    for callback in trainer.checkpoint_callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.monitor == watched and callback.mode == run.mode:
+            return callback
+    raise ValueError(f"configs: need a ModelCheckpoint with monitor {watched} and mode {run.mode}.")
+
+
 def _dense_state_bytes(cli: RecsysCLI) -> int:
-    """Bytes that the dense optimizers keep for rows that take dense gradients."""
-    rows = set(cli.model.collection.lookup.parameters())
-    states = (optimizer.state[row] for optimizer in cli.trainer.optimizers for row in rows if row in optimizer.state)
-    tensors = (value for state in states for value in state.values() if isinstance(value, Tensor) and value.ndim)
-    return sum(value.numel() * value.element_size() for value in tensors)
+    """Bytes that the dense optimizers keep for rows that take dense gradients and for the tables' own parameters."""
+    parameters = list(cli.model.collection.parameters())
+    states = [optimizer.state for optimizer in cli.trainer.optimizers]
+    return sum(tensor_bytes(state[each].values()) for state in states for each in parameters if each in state)
 
 
 def _arguments(run: Run, folder: Path) -> list[str]:
     """The command line of the run, with its configs written into its folder."""
-    arguments = ["fit"]
+    arguments = []
     for number, config in enumerate((*run.configs, *run.overrides)):
         path = folder / f"config_{number}.yaml"
         path.write_text(yaml.safe_dump(dict(config)))
@@ -84,6 +108,8 @@ def _arguments(run: Run, folder: Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    # Ctrl-C reaches every process of the terminal; the one that started this run decides what becomes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         main(Path(sys.argv[1]), int(sys.argv[2]))
     except Exception as error:

@@ -103,8 +103,9 @@ class BatchLoader:
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch, or stay where the loaded state says if it is of this epoch."""
         if self._loaded and self.progress is not None:
+            # A run that `max_steps` stopped has counted its epoch as done: the next one is whole.
             is_same = epoch == self._position.epoch
-            self.progress.set(len(self) - self._num_batches(self._position.remaining if is_same else []))
+            self.progress.set(len(self) - self._num_batches(self._position.remaining) if is_same else 0)
         self._loaded = False
         if epoch != self._position.epoch:
             self._go_to(self._whole(epoch))

@@ -88,8 +88,9 @@ class SessionLoader:
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch, or stay where the loaded state says if it is of this epoch."""
         if self._loaded and self._progress is not None:
-            left = self._num_windows - self._position.num_used if epoch == self._position.epoch else 0
-            self._progress.set(len(self) - self._num_batches(left))
+            # A run that `max_steps` stopped has counted its epoch as done: the next one is whole.
+            left = self._num_windows - self._position.num_used
+            self._progress.set(len(self) - self._num_batches(left) if epoch == self._position.epoch else 0)
         self._loaded = False
         if epoch != self._position.epoch:
             self._go_to(self._start_of(epoch))

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recsys.description.optimizer_state import StateBytes, table_state_bytes
 from recsys.description.vectors import rows_of, vectors_of
 from recsys.tables import TableCollection
 
@@ -47,7 +48,7 @@ class TablePortrait:
         embedding_dim: D.
         num_rows: rows of its matrices.
         serving_bytes: of matrices and parameters; shared matrices count in full for each table.
-        training_bytes: with the state of optimizers that update rows in the backward pass.
+        training_bytes: with optimizer state, of the rows and of the table's own parameters.
         compression_ratio: V x D values over serving_bytes.
         expected_collisions: ids expected to share all their rows with another.
         collisions: ids that do, among those seen in training; None with more than 5 million ids.
@@ -77,7 +78,13 @@ class TablePortrait:
     norms: list[NormBin]
 
 
-def portray(collection: TableCollection, name: str, counts: Counts | None = None, seed: int = 0) -> TablePortrait:
+def portray(
+    collection: TableCollection,
+    name: str,
+    counts: Counts | None = None,
+    seed: int = 0,
+    state_bytes: StateBytes | None = None,
+) -> TablePortrait:
     """The portrait of a table of a trained collection.
 
     Args:
@@ -85,6 +92,8 @@ def portray(collection: TableCollection, name: str, counts: Counts | None = None
         name: of the table.
         counts: [V] how often each id occurs in training; without them all ids count as seen.
         seed: of the sample.
+        state_bytes: that dense optimizers keep of each parameter; without them only the state of optimizers that update
+            rows in the backward pass counts.
 
     Raises:
         ValueError: if counts does not have one entry for every id.
@@ -98,6 +107,8 @@ def portray(collection: TableCollection, name: str, counts: Counts | None = None
     vectors = vectors_of(collection, name, torch.from_numpy(sample)).double().cpu()
     spectrum = singular_values(vectors)
     stored = sum(lookup.stored_bytes(matrix) for matrix in matrices) + table.own_bytes()
+    state = sum(lookup.state_bytes(matrix) for matrix in matrices)
+    state += table_state_bytes(collection, name, state_bytes or {})
     collisions, unused = _use_of_rows(collection, name, seen)
     return TablePortrait(
         name=name,
@@ -106,7 +117,7 @@ def portray(collection: TableCollection, name: str, counts: Counts | None = None
         embedding_dim=table.embedding_dim,
         num_rows=sum(physical.num_rows for physical in matrices.values()),
         serving_bytes=stored,
-        training_bytes=stored + sum(lookup.state_bytes(matrix) for matrix in matrices),
+        training_bytes=stored + state,
         compression_ratio=table.logical_bytes() / stored if stored else float("inf"),
         expected_collisions=table.expected_collisions(),
         collisions=collisions,

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import Environment, PackageLoader
 from rich.console import Console
 from rich.table import Table
 
+from recsys.description.optimizer_state import DenseModel
 from recsys.description.plots import figures
 from recsys.description.portrait import TablePortrait
 from recsys.evaluation.plots import svg
@@ -26,11 +27,12 @@ HEADER = (
 
 @dataclass(frozen=True)
 class DescriptionReport:
-    """The portraits of all tables of a checkpoint."""
+    """The portraits of all tables of a checkpoint, and the bytes of what is trained beside them."""
 
     title: str
     portraits: Sequence[TablePortrait]
     notes: Sequence[str]
+    dense: DenseModel
 
     def cells(self) -> list[list[str]]:
         """Rows under HEADER."""
@@ -52,12 +54,13 @@ class DescriptionReport:
         """Write tables.json, tables.parquet, a PNG of each picture and report.html."""
         folder.mkdir(parents=True, exist_ok=True)
         rows = [asdict(portrait) for portrait in self.portraits]
-        (folder / "tables.json").write_text(json.dumps({"title": self.title, "tables": rows}, indent=1) + "\n")
+        content = {"title": self.title, "dense": asdict(self.dense), "tables": rows}
+        (folder / "tables.json").write_text(json.dumps(content, indent=1) + "\n")
         pq.write_table(pa.Table.from_pylist(rows), folder / "tables.parquet")
         pictures = figures(self.portraits)
         for caption, figure in pictures.items():
             figure.savefig(folder / f"{caption.lower().replace(' ', '_')}.png", dpi=130)
-        environment = Environment(loader=PackageLoader("recsys.description"), autoescape=select_autoescape())
+        environment = Environment(loader=PackageLoader("recsys.description"), autoescape=True)
         drawn = {caption: svg(figure) for caption, figure in pictures.items()}
         page = environment.get_template("report.html.jinja").render(report=self, header=HEADER, pictures=drawn)
         (folder / "report.html").write_text(page, encoding="utf-8")

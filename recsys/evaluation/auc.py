@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recsys.evaluation.checks import checked_labels, checked_scores, checked_weights, require_both_labels
+from recsys.evaluation.clustered_auc import clustered_variance
 from recsys.evaluation.ranks import PairCounts, count_pairs, shares_won
 
 
@@ -59,23 +60,34 @@ def pair_counts(is_positive: NDArray[np.bool_], scores: NDArray[np.floating]) ->
     return count_pairs(positives, negatives)
 
 
-def auc_interval(labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95) -> Interval:
+def auc_interval(
+    labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95, groups: ArrayLike | None = None
+) -> Interval:
     """AUC with DeLong's interval (DeLong et al., 1988; on logits, so that the bounds stay in [0, 1]).
 
+    Rows count as independent; with groups, only rows of different groups do (Obuchowski, 1997).
+
     Shape:
-        labels [N] of 0 and 1, scores [N].
+        labels [N] of 0 and 1, scores [N], groups [N] of anything that numpy sorts.
 
     Raises:
-        ValueError: as `auc`, or if confidence is not in (0, 1).
+        ValueError: as `auc`, if confidence is not in (0, 1), or if there is not a group for every row.
     """
     is_positive, values = checked_labels(labels), checked_scores(scores)
     require_both_labels(is_positive)
-    return interval_of(pair_counts(is_positive, values), confidence)
+    if groups is None:
+        return interval_of(pair_counts(is_positive, values), confidence)
+    variance = clustered_variance(*shares_won(values, is_positive), is_positive, _codes(groups, len(values)))
+    return _interval(pair_counts(is_positive, values).auc, variance, confidence)
 
 
 def interval_of(counts: PairCounts, confidence: float = 0.95) -> Interval:
     """The interval that the counts of all pairs give; NaN bounds with fewer than two rows of a label."""
-    z, area, deviation = quantile(confidence), counts.auc, float(np.sqrt(counts.variance))
+    return _interval(counts.auc, counts.variance, confidence)
+
+
+def _interval(area: float, variance: float, confidence: float) -> Interval:
+    z, deviation = quantile(confidence), float(np.sqrt(variance))
     if not 0 < area < 1:
         bound = area if deviation == 0 else float("nan")
         return Interval(area, bound, bound)
@@ -83,11 +95,27 @@ def interval_of(counts: PairCounts, confidence: float = 0.95) -> Interval:
     return Interval(area, float(1 / (1 + np.exp(reach - center))), float(1 / (1 + np.exp(-reach - center))))
 
 
-def compare_auc(labels: ArrayLike, first: ArrayLike, second: ArrayLike, confidence: float = 0.95) -> Comparison:
+def _codes(groups: ArrayLike, num_rows: int) -> NDArray[np.int64]:
+    """Groups numbered from 0."""
+    values = np.asarray(groups)
+    if values.shape != (num_rows,):
+        raise ValueError(f"groups must have shape [{num_rows}], got {list(values.shape)}.")
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+
+
+def compare_auc(
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    confidence: float = 0.95,
+    groups: ArrayLike | None = None,
+) -> Comparison:
     """Difference of the AUCs of two models on the same rows, by DeLong's test for paired scores.
 
+    Rows count as independent; with groups, only rows of different groups do (Obuchowski, 1997).
+
     Shape:
-        labels [N] of 0 and 1, first and second [N] scores, row by row.
+        labels [N] of 0 and 1, first and second [N] scores, row by row, groups [N] of anything that numpy sorts.
 
     Raises:
         ValueError: as `auc_interval`.
@@ -97,17 +125,21 @@ def compare_auc(labels: ArrayLike, first: ArrayLike, second: ArrayLike, confiden
     wins, losses = zip(*(shares_won(checked_scores(s), is_positive) for s in (first, second)), strict=True)
     areas = [float(share.mean()) for share in wins]
     difference = areas[1] - areas[0]
-    variance = sum(float(np.var(pair[1] - pair[0], ddof=1)) / len(pair[0]) for pair in (wins, losses))
+    won, lost = wins[1] - wins[0], losses[1] - losses[0]
+    if groups is None:
+        variance = sum(float(np.var(each, ddof=1)) / len(each) for each in (won, lost))
+    else:
+        variance = clustered_variance(won, lost, is_positive, _codes(groups, len(is_positive)))
     return comparison(areas[0], areas[1], difference, float(np.sqrt(variance)), confidence)
 
 
 def comparison(first: float, second: float, difference: float, deviation: float, confidence: float) -> Comparison:
     """A normal approximation of a difference with a known standard deviation."""
     reach = quantile(confidence) * deviation
-    if deviation > 0:
-        p_value = 2 * NormalDist().cdf(-abs(difference) / deviation)
-    else:
+    if deviation == 0:
         p_value = 1.0 if difference == 0 else 0.0
+    else:  # NaN where the deviation is
+        p_value = 2 * NormalDist().cdf(-abs(difference) / deviation)
     return Comparison(first, second, difference, difference - reach, difference + reach, p_value)
 
 

@@ -17,12 +17,12 @@ class ListMetrics:
 
     Args:
         values: [Q] by name, hr@k, recall@k, ndcg@k and mrr@k; queries without a relevant item are left out.
-        queries: [Q] codes of the queries.
+        queries: [Q] those queries, as they were given.
         num_excluded: queries without a relevant item.
     """
 
     values: dict[str, NDArray[np.float64]]
-    queries: NDArray[np.int64]
+    queries: NDArray[np.generic]
     num_excluded: int
 
 
@@ -42,7 +42,7 @@ def list_metrics(
     if min(cutoffs, default=0) < 1:
         raise ValueError(f"cutoffs must be at least 1, got {list(cutoffs)}.")
     is_relevant, values = checked_labels(labels), checked_scores(scores)
-    _, codes = np.unique(np.asarray(queries), return_inverse=True)
+    names, codes = np.unique(np.asarray(queries), return_inverse=True)
     order = np.lexsort((is_relevant, -values, codes))
     codes, is_relevant = codes[order], is_relevant[order]
     starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
@@ -60,7 +60,7 @@ def list_metrics(
         found[f"recall@{k}"] = num_hits[kept] / num_relevant[kept]
         found[f"ndcg@{k}"] = gains[kept] / _ideal_gains(k)[np.minimum(num_relevant[kept], k)]
         found[f"mrr@{k}"] = np.where(num_hits > 0, 1 / first, 0.0)[kept]
-    return ListMetrics(found, codes[starts][kept].astype(np.int64), int(np.count_nonzero(~kept)))
+    return ListMetrics(found, names[codes[starts][kept]], int(np.count_nonzero(~kept)))
 
 
 def _ideal_gains(cutoff: int) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jinja2 import Environment, PackageLoader, select_autoescape
+from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 from rich.console import Console, Group
 from rich.table import Table
@@ -70,7 +70,7 @@ class Report:
 
     def html(self) -> str:
         """One page with everything in it."""
-        environment = Environment(loader=PackageLoader("recsys.evaluation"), autoescape=select_autoescape())
+        environment = Environment(loader=PackageLoader("recsys.evaluation"), autoescape=True)
         environment.filters.update(number=number, p_value=p_value)
         pictures = {caption: svg(figure) for caption, figure in self.figures.items()}
         return environment.get_template("report.html.jinja").render(report=self, pictures=pictures)
@@ -129,7 +129,9 @@ def _reach(metric: Metric) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p-value, without false precision."""
+    """A p-value, without false precision; a dash where there is none."""
+    if math.isnan(value):
+        return "-"
     return "<0.0001" if value < 1e-4 else f"{value:.4f}"
 
 

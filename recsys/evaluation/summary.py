@@ -10,15 +10,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from recsys.evaluation import bootstrap
-from recsys.evaluation.auc import Comparison, Interval, auc, compare_auc, interval_of, pair_counts
+from recsys.evaluation.auc import Interval, auc, auc_interval, interval_of
 from recsys.evaluation.calibration import reliability
 from recsys.evaluation.checks import require_both_labels
 from recsys.evaluation.external import pair_counts_of_batches
 from recsys.evaluation.files import PredictionFiles, Rows
-from recsys.evaluation.grouped import gauc
 from recsys.evaluation.lists import list_metrics
 from recsys.evaluation.means import mean_metrics, row_sums
 from recsys.evaluation.precision_recall import average_precision
+from recsys.evaluation.ratios import gauc_sums, list_sums, ratios_to_last
 from recsys.evaluation.row_bootstrap import row_intervals
 from recsys.evaluation.slices import Slices
 
@@ -86,6 +86,19 @@ def group_codes(column: pa.Array | None) -> NDArray[np.int64] | None:
     return codes
 
 
+def shared_codes(first: pa.Array, second: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Groups of two files numbered from 0, a group of both with one number.
+
+    Raises:
+        ValueError: if the columns hold different types.
+    """
+    if first.type != second.type:
+        raise ValueError(f"the groups of the two files have different types, {first.type} and {second.type}.")
+    codes = group_codes(pa.chunked_array([first, second]).combine_chunks())
+    assert codes is not None
+    return codes[: len(first)], codes[len(first) :]
+
+
 def summarize(rows: Rows, groups: NDArray[np.int64] | None, settings: Settings) -> list[Metric]:
     """Every metric of all rows.
 
@@ -96,7 +109,7 @@ def summarize(rows: Rows, groups: NDArray[np.int64] | None, settings: Settings) 
         assert groups is not None, "ranking metrics have queries"
         return _grouped(rows, groups, settings)
     require_both_labels(rows.is_positive)
-    found = [_metric("all", "all", "auc", area_of(rows, settings), len(rows))]
+    found = [_metric("all", "all", "auc", area_of(rows, groups, settings), len(rows))]
     p = probabilities(rows.scores, settings.logits)
     bounds = row_intervals(rows.is_positive, p, rows.weights, groups, settings.confidence, settings.seed)
     area = average_precision(rows.is_positive, rows.scores, rows.weights)
@@ -122,7 +135,7 @@ def summarize_slices(
             some_groups = None if groups is None else np.unique(groups[inside], return_inverse=True)[1]
             num_positives = int(np.count_nonzero(chosen.is_positive))
             has_both = 0 < num_positives < len(chosen)
-            area = area_of(chosen, settings) if has_both else Interval(np.nan, np.nan, np.nan)
+            area = area_of(chosen, some_groups, settings) if has_both else Interval(np.nan, np.nan, np.nan)
             yield _metric(cut, part, "auc", area, len(chosen))
             for metric in _mean_metrics(cut, part, chosen, some_groups, settings):
                 if metric.name in SLICE_METRICS:
@@ -150,30 +163,11 @@ def summarize_stream(files: PredictionFiles, settings: Settings, memory_rows: in
     return found + [_metric("all", "all", name, interval, num_rows) for name, interval in means.items()]
 
 
-def compare_rows(
-    first: Rows, second: Rows, groups: NDArray[np.int64] | None, settings: Settings
-) -> dict[str, Comparison]:
-    """Second minus first, metric by metric, on the same rows.
-
-    Raises:
-        ValueError: if the two do not have the same labels, row by row.
-    """
-    if len(first) != len(second) or not np.array_equal(first.is_positive, second.is_positive):
-        raise ValueError(
-            f"the two predictions are not of the same rows: {len(first):,} and {len(second):,} rows, "
-            "or other labels; give both in the same order."
-        )
-    found = {"auc": compare_auc(first.is_positive, first.scores, second.scores, settings.confidence)}
-    sums = [sums_by_group(rows, groups, settings) for rows in (first, second)]
-    means = bootstrap.compare(sums[0], sums[1], mean_metrics, settings.confidence, settings.seed)
-    return found | {name: means[name] for name in ("log_loss", "normalised_entropy", "rmse", "calibration")}
-
-
-def area_of(rows: Rows, settings: Settings) -> Interval:
-    """AUC with DeLong's interval; with weights, without one."""
+def area_of(rows: Rows, groups: NDArray[np.int64] | None, settings: Settings) -> Interval:
+    """AUC with DeLong's interval, clustered by groups where there are any; with weights, without one."""
     if rows.weights is not None:
         return Interval(auc(rows.is_positive, rows.scores, rows.weights), np.nan, np.nan)
-    return interval_of(pair_counts(rows.is_positive, rows.scores), settings.confidence)
+    return auc_interval(rows.is_positive, rows.scores, settings.confidence, groups)
 
 
 def select(rows: Rows, inside: NDArray[np.bool_]) -> Rows:
@@ -215,20 +209,13 @@ def _grouped(rows: Rows, groups: NDArray[np.int64], settings: Settings) -> list[
     """GAUC, or the ranking metrics of queries; their intervals draw groups."""
     if settings.ranking:
         lists = list_metrics(rows.is_positive, rows.scores, groups, settings.cutoffs)
-        names, values = list(lists.values), np.stack([*lists.values.values(), np.ones(len(lists.queries))], axis=1)
+        names, sums = list(lists.values), list_sums(lists)
     else:
-        within = gauc(rows.is_positive, rows.scores, groups)
-        names = ["gauc"]
-        values = np.stack([within.num_rows * within.areas, within.num_rows.astype(np.float64)], axis=1)
-    if not len(values):
+        names, sums = ["gauc"], gauc_sums(rows, groups)
+    if not len(sums):
         return [_metric("all", "all", name, Interval(np.nan, np.nan, np.nan), 0) for name in names]
-
-    def statistic(sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        with np.errstate(invalid="ignore"):
-            return {name: sums[..., place] / sums[..., -1] for place, name in enumerate(names)}
-
-    intervals = bootstrap.intervals(values, statistic, settings.confidence, settings.seed)
-    return [_metric("all", "all", name, intervals[name], len(values)) for name in names]
+    intervals = bootstrap.intervals(sums, ratios_to_last(names), settings.confidence, settings.seed)
+    return [_metric("all", "all", name, intervals[name], len(sums)) for name in names]
 
 
 def _metric(cut: str, part: str, name: str, interval: Interval, num_rows: int) -> Metric:

@@ -12,10 +12,12 @@ from lightning.pytorch import LightningModule
 
 from recsys.checkpoints import KEY
 from recsys.data.schema import Column
+from recsys.random_states import RANDOM_STATES, random_states, set_random_state
 from recsys.sharding import sharded_lookup
 from recsys.table_description import describe_collection
-from recsys.table_differences import differences
+from recsys.table_differences import check_tables
 from recsys.tables import FullTable, Lookup, TableCollection, TableOptimizer
+from recsys.tables.lookup import LookupFactory
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableFactory, TableOptions, assign_features, build_collection, default_lookup
 
@@ -54,7 +56,7 @@ class TableSettings:
         """Find what does not fit before any data is read."""
         assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to)
 
-    def build(self, device: torch.device | str, lookup: type[Lookup] | None = None) -> TableCollection:
+    def build(self, device: torch.device | str, lookup: LookupFactory | None = None) -> TableCollection:
         """Allocate the rows, in a lookup of another kind than the settings' if one is given."""
         return build_collection(
             self.columns,
@@ -107,6 +109,7 @@ class TableTask(LightningModule):
         self._warmup_steps = warmup_steps
         self._final_fraction = final_learning_rate_fraction
         self._schedule = Schedule(warmup_steps)
+        self._random_states: dict[str, torch.Tensor] | None = None
         self.embedding_dim = settings.embedding_dim
         self.collection: TableCollection
 
@@ -142,22 +145,27 @@ class TableTask(LightningModule):
         return max(1.0, float(count)) / self.trainer.world_size
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Describe the tables in plain values, so that the rows can be read without this run's configuration."""
+        """Describe the tables in plain values, and keep where each process' random numbers stand.
+
+        With the description the rows can be read without this run's configuration.
+        """
         checkpoint[KEY] = describe_collection(self.collection)
+        checkpoint[RANDOM_STATES] = random_states(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name every table that differs from those the checkpoint was written with.
+        """Name every table that differs from those the checkpoint was written with, and note the random numbers.
 
         Raises:
             ValueError: if one differs.
         """
-        if KEY in checkpoint and "collection" in self._modules:
-            found = differences(checkpoint[KEY], describe_collection(self.collection))
-            if found:
-                raise ValueError("the checkpoint has other tables than this config:\n  " + "\n  ".join(found))
+        if "collection" in self._modules:
+            check_tables(checkpoint, self.collection)
+        self._random_states = checkpoint.get(RANDOM_STATES)
 
     def on_train_start(self) -> None:
-        """Fix the length of the decay."""
+        """Fix the length of the decay; a resumed run draws the numbers that it would have drawn."""
+        set_random_state(self._random_states, self.device)
+        self._random_states = None
         total_steps = int(self.trainer.estimated_stepping_batches) if self._final_fraction < 1 else 0
         self._schedule = Schedule(self._warmup_steps, self._final_fraction, total_steps)
 

@@ -23,6 +23,7 @@ from recsys.tables import (
     TableOptimizer,
     TorchLookup,
 )
+from recsys.tables.lookup import LookupFactory
 
 TableFactory = Callable[[str, int, int], Table]
 """Called with (name, num_embeddings, embedding_dim)."""
@@ -103,7 +104,7 @@ def build_collection(
     exact_up_to: int,
     options: Mapping[str, TableOptions],
     table_optimizer: TableOptimizer,
-    lookup: type[Lookup],
+    lookup: LookupFactory,
     device: torch.device | str,
 ) -> TableCollection:
     """The collection of a task; see CTRTask for the arguments.

@@ -1,11 +1,15 @@
 """The Pareto front against brute force, and what a report shows."""
 
+from itertools import combinations
+
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.text import Text
 
 from recsys.comparison import Summary, pareto_front
+from recsys.comparison.plots import scatter
 from recsys.comparison.report import ComparisonReport
 
 points = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=12)
@@ -22,6 +26,12 @@ def test_the_front_is_all_that_nothing_beats(points):
     front = pareto_front(num_bytes, quality)
     assert set(front) == expected
     assert [num_bytes[place] for place in front] == sorted(num_bytes[place] for place in front)
+
+
+def test_what_is_not_a_number_is_not_on_the_front():
+    nan, infinite = float("nan"), float("inf")
+    assert pareto_front([1, 2, 3, 4, 5], [nan, 0.5, infinite, -infinite, 0.6]) == [1, 4]
+    assert pareto_front([1], [nan]) == []
 
 
 def summary(name, test, num_bytes, **more):
@@ -54,6 +64,33 @@ def test_files_of_a_report(report, tmp_path):
 def test_for_losses_less_is_better(report):
     loss = ComparisonReport("losses", "log_loss", "min", report.summaries, {}, [])
     assert [loss.summaries[place].contender for place in loss.front()] == ["small", "bad"]
+
+
+def test_names_are_words_and_not_markup(tmp_path):
+    rows = [summary("a|b <script>", 0.9, 1_000), summary("plain", float("nan"), 10)]
+    report = ComparisonReport("R&D <b>", "auc", "max", rows, {"x, seed 0": "a < b"}, [])
+    assert "| a\\|b <script> \\* | 0.9000" in report.markdown()
+    report.write(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "R&amp;D &lt;b&gt;" in page
+    assert "a|b &lt;script&gt;" in page
+    assert "a &lt; b" in page
+    assert page.count("<svg") == 1
+
+
+def test_names_in_the_picture_cover_nothing_and_stay_within_the_axes():
+    rows = [summary(f"A long name, {place}", 0.9 + place / 5_000, 1_000_000 + place) for place in range(8)]
+    rows.append(summary("A name even longer than all of the others", 0.88, 2_000_000))
+    figure = scatter(rows, [0], "auc")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.lines[0].get_drawstyle() == "steps-post"
+    boxes = [Text.get_window_extent(name) for name in axes.texts if name.get_text()]
+    inside = axes.get_window_extent()
+    assert len(boxes) == len(rows)
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
+    assert all(inside.y0 <= box.y0 and box.y1 <= inside.y1 for box in boxes)
 
 
 def test_a_page_is_updated_between_its_marks_alone(report, tmp_path):

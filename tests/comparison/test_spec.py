@@ -1,10 +1,13 @@
 """Comparison files: what they mean, and what is said of mistakes in them."""
 
+from dataclasses import replace
+
 import pytest
 import yaml
 
+import recsys
 from recsys.comparison import read_comparison
-from recsys.comparison.search import nested
+from recsys.comparison.found import nested
 
 GOOD = {
     "configs": ["base.yaml"],
@@ -67,6 +70,15 @@ def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_pat
         ({"mode": "best"}, "mode must be max or min, got 'best'"),
         ({"seeds": []}, "seeds must be whole numbers from 0"),
         ({"seeds": [-1]}, "seeds must be whole numbers from 0"),
+        ({"seeds": [0, True]}, "seeds must be whole numbers from 0, as in [0, 1, 2], got [0, True]"),
+        ({"seeds": [0, 1, 0]}, "seeds must differ, got 0 twice"),
+        ({"configs": "base.yaml"}, "configs must be a list of files, as in [base.yaml], got 'base.yaml'"),
+        ({"published": ["full, x"]}, "published must map names to entries"),
+        ({"search": "lr"}, "search must map names to entries, got 'lr'"),
+        ({"published": {"full, x": {"value": "high", "source": "s"}}}, "published.full, x.value must be a number, got"),
+        ({"published": {"full, x": {"value": None, "source": "s"}}}, "value must be a number, got None"),
+        ({"search": {"lr": {"low": "small", "high": 1}}}, "search.lr.low must be a number, got 'small'"),
+        ({"search": {"lr": {"low": 1, "high": 2, "log": "no"}}}, "search.lr.log must be true or false, got 'no'"),
         ({"published": {"ful, x": {"value": 1, "source": "s"}}}, "no contender; did you mean 'full, x'?"),
         ({"published": {"full, x": 0.8}}, "published.full, x must have value and source"),
         ({"search": {"lr": {"low": 1, "high": 0.1}}}, "search.lr must have low < high"),
@@ -88,6 +100,30 @@ def test_other_files_and_folders_are_named(write, tmp_path):
         read_comparison(tmp_path / "torn.yaml")
     with pytest.raises(ValueError, match=r"has no schema\.json"):
         read_comparison(write(data=str(tmp_path))).runs()
+
+
+def test_empty_sections_are_none(tmp_path, write):
+    path = write()
+    path.write_text(path.read_text() + "published:\nsearch:\n")
+    comparison = read_comparison(path)
+    assert not comparison.published
+    assert not comparison.search
+
+
+def test_a_key_given_twice_is_named_with_its_lines(tmp_path, write):
+    path = write(axes=None)
+    path.write_text(path.read_text() + "axes:\n  table:\n    full: {a: 1}\n    hash: {a: 2}\n    full: {a: 3}\n")
+    line = path.read_text().splitlines().index("    full: {a: 3}") + 1
+    with pytest.raises(ValueError, match=rf"key 'full' in line {line} is already in line {line - 2}"):
+        read_comparison(path)
+    (tmp_path / "base.yaml").write_text("base: &base {a: 1}\nown: {<<: *base, a: 2}\n")
+    assert read_comparison(write()).configs[0]["own"] == {"a": 2}
+
+
+def test_the_key_follows_the_version_of_the_package(write):
+    run = read_comparison(write()).runs()[0]
+    assert run.version == recsys.__version__
+    assert replace(run, version="0.0.0").key != run.key
 
 
 def test_nested_keys():

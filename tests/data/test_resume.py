@@ -53,6 +53,14 @@ def test_a_run_resumed_at_any_step_equals_the_uninterrupted_one(tmp_path, folder
         assert torch.equal(resumed.weight, whole.weight), f"step {step}"
 
 
+def test_a_run_stopped_by_max_steps_goes_on_with_a_whole_epoch(tmp_path, folder):
+    stopped = train(data_of(folder), Recorder(), checkpoints_in(tmp_path / "steps"), max_steps=4, max_epochs=-1)
+    stopped.trainer.save_checkpoint(tmp_path / "stopped.ckpt")
+    resumed = train(data_of(folder), resume=tmp_path / "stopped.ckpt", max_epochs=3)
+    whole = train(data_of(folder), max_epochs=3)
+    assert resumed.seen == whole.seen[len(whole.seen) // 3 :]
+
+
 def run_and_be_killed(folder, checkpoints):
     train(data_of(folder), Recorder(kill_at=10), checkpoints_in(checkpoints))
 

@@ -41,6 +41,10 @@ def test_a_checkpoint_is_described(trained, tmp_path, capsys):
     tables = {table["name"]: table for table in json.loads((out / "tables.json").read_text())["tables"]}
     assert set(tables) == {"C1", "C2", "C3", "tags"}
     assert tables["C1"]["unused_rows"] == 1
+    # Rows with dense gradients, and the model: two moments of Adam each.
+    assert all(table["training_bytes"] == 3 * table["serving_bytes"] for table in tables.values())
+    dense = json.loads((out / "tables.json").read_text())["dense"]
+    assert dense["state_bytes"] == 2 * dense["stored_bytes"] == 8 * dense["num_parameters"] > 0
     assert tables["C1"]["norms"]
     assert not tables["C2"]["norms"]
     assert pq.read_table(out / "tables.parquet").num_rows == 4

@@ -1,5 +1,7 @@
 """Portraits against numbers counted one by one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recsys.description import effective_rank, portray
+from recsys.description.optimizer_state import DenseModel, read_state_bytes, table_state_bytes
+from recsys.description.report import DescriptionReport
 from recsys.description.vectors import vectors_of
 from recsys.tables import (
+    DenseGradient,
     FbgemmLookup,
     Feature,
     FullTable,
@@ -93,3 +98,30 @@ def test_effective_rank_of_nothing_is_zero():
 def test_counts_must_fit(collection):
     with pytest.raises(ValueError, match=r"counts of table 'full' must have 300 ids, got 7"):
         portray(collection, "full", np.ones(7, dtype=np.int64))
+
+
+def test_names_in_the_page_are_words_and_not_markup(collection, tmp_path):
+    found = replace(portray(collection, "full"), name="<b>full")
+    DescriptionReport("a & b", [found], ["<i>"], DenseModel(1, 4, 8)).write(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>&lt;b&gt;full</td>" in page
+    assert "a &amp; b" in page
+    assert page.count("<svg") == 2
+
+
+@pytest.mark.parametrize("lookup", [TorchLookup, FbgemmLookup])
+def test_the_state_of_dense_optimizers_is_counted_for_every_table(lookup):
+    features = [Feature(name, name) for name in TABLES]
+    collection = TableCollection(features, TABLES, optimizer=DenseGradient(), lookup=lookup)
+    optimizer = torch.optim.Adam(collection.param_groups())
+    assert portray(collection, "full").training_bytes == V * D * 4, "nothing is known of a state"
+    collection(torch.arange(V).expand(len(TABLES), V)).square().sum().backward()
+    optimizer.step()
+    found = read_state_bytes([torch.optim.Adam(collection.param_groups())], [optimizer.state_dict()])
+    for name in TABLES:
+        portrait = portray(collection, name, state_bytes=found)
+        assert portrait.training_bytes == 3 * portrait.serving_bytes
+    whole = sum(tensor.nbytes for state in optimizer.state.values() for tensor in state.values() if tensor.ndim)
+    assert sum(table_state_bytes(collection, name, found) for name in TABLES) == whole
+    with pytest.raises(ValueError, match="and the config's of"):
+        read_state_bytes([torch.optim.Adam([torch.nn.Parameter(torch.ones(1))])], [optimizer.state_dict()])

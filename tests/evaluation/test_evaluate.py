@@ -73,6 +73,15 @@ def test_a_whole_report(predictions, rows, tmp_path, capsys):
     assert sum(row["num_rows"] for row in table if (row["cut"], row["name"]) == ("time", "auc")) == 3_000
 
 
+def test_values_in_the_page_are_words_and_not_markup(rows, tmp_path):
+    named = rows | {"device": np.array(["<b>phone", "desktop"])[rows["item"] % 2]}
+    pq.write_table(pa.table(named), tmp_path / "a.parquet")
+    assert run(tmp_path / "a.parquet", "--slice", "device", "--out", tmp_path / "out") == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "&lt;b&gt;phone" in page
+    assert page.count("<svg") == 3
+
+
 def test_csv_tsv_and_several_files_give_the_same_numbers(predictions, rows, tmp_path):
     table = pa.table(rows)
     pacsv.write_csv(table, tmp_path / "a.csv")

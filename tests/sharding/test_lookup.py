@@ -1,41 +1,83 @@
-"""The sharded lookup over four processes against the plain one in this process."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""Sharded lookups of every type over four processes, then two that go on, against the plain one in this process."""
 
 import pytest
 import torch
 
+from recsys import checkpoint_folder
 from recsys.tables import TorchLookup
-from tests.sharding.lookup_worker import OPTIMIZERS, train
+from tests.sharding.lookup_worker import CASES, collection_of, rows_of, train
+from tests.sharding.processes import torchrun
 
-ROOT = Path(__file__).resolve().parents[2]
+IDS = ["-".join(case) for case in CASES]
 
 
 @pytest.fixture(scope="module")
-def sharded(tmp_path_factory):
-    out = tmp_path_factory.mktemp("lookup") / "states.pt"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]
-    command += [str(ROOT / "tests" / "sharding" / "lookup_worker.py"), str(out)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return torch.load(out, weights_only=True)
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lookup")
+    for num_ranks in (4, 2):
+        torchrun("lookup_worker.py", num_ranks, folder)
+    return folder
 
 
-@pytest.mark.parametrize("number", range(len(OPTIMIZERS)), ids=lambda n: type(OPTIMIZERS[n]).__name__)
-def test_four_processes_hold_what_the_plain_lookup_holds(sharded, number):
-    plain = train(OPTIMIZERS[number], TorchLookup, rank=0, num_ranks=1)
-    rows = {name for name in plain if not name.endswith("num_steps")}
-    assert rows == {name for name in sharded[number] if not name.endswith("num_steps")}
-    for name in rows:
-        torch.testing.assert_close(sharded[number][name], plain[name], rtol=1e-5, atol=1e-5, msg=f"{name} differs")
+@pytest.fixture(scope="module")
+def sharded(folder):
+    return {num_ranks: torch.load(folder / f"{num_ranks}.pt", weights_only=True) for num_ranks in (4, 2)}
 
 
-def test_rows_have_passed_from_id_to_id(sharded):
-    for state in sharded:
-        assert int(state["tables.managed.num_intervals"]) == 6
-        assert 200 > int(state["tables.managed.slot_ids"][-2]) >= 0
-        assert len(state["tables.managed._extra_state"]) == 2 * 12
+@pytest.fixture(scope="module")
+def plain():
+    """What one process reaches after the steps of four, and after those of two that follow."""
+    found = {}
+    for optimizer in {optimizer for _, optimizer in CASES}:
+        collection = collection_of(optimizer, TorchLookup)
+        for num_ranks in (4, 2):
+            train(collection, 0, 1, seed=num_ranks)
+            found[num_ranks, optimizer] = rows_of(collection)
+    return found
+
+
+def assert_equal(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name, values in wanted.items():
+        torch.testing.assert_close(found[name], values, rtol=1e-5, atol=1e-5, msg=f"{name} differs")
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_processes_reach_what_the_plain_lookup_reaches(sharded, plain, case):
+    assert_equal(sharded[4]["-".join(case)], plain[4, case[1]])
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_two_processes_go_on_where_four_stopped(sharded, plain, case):
+    name = "-".join(case)
+    for key, values in sharded[4][name].items():
+        assert torch.equal(sharded[2][f"{name}-loaded"][key], values), key
+    assert_equal(sharded[2][name], plain[2, case[1]])
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_a_folder_of_four_processes_is_read_without_any(folder, sharded, case):
+    state = checkpoint_folder.read(folder / f"{'-'.join(case)}-4.ckpt")["state_dict"]
+    rows = {key.removeprefix("lookup.").removeprefix("tables."): value for key, value in state.items()}
+    for key, values in sharded[4]["-".join(case)].items():
+        assert torch.equal(rows[key], values), key
+    collection = collection_of(case[1], TorchLookup)
+    collection.load_state_dict(state)
+
+
+def test_the_types_asked_for_are_used(sharded):
+    found = {case: sharded[4]["-".join(case) + "-places"] for case in CASES}
+    assert set(found["row_wise", "sgd"]) == {"rows over 0, 1, 2, 3"}
+    assert all(place.startswith("whole on ") for place in found["table_wise", "sgd"])
+    # A padded width of 8 has two pieces that the kernels can read.
+    assert found["column_wise", "sgd"][0] in {f"columns over {a}, {b}" for a in range(4) for b in range(a + 1, 4)}
+    assert set(found["table_row_wise", "sgd"]) == {"rows over 0, 1", "rows over 2, 3"}
+    assert found["grid_shard", "sgd"][0] == "grid over 0, 1, 2, 3"
+    assert found["mixed", "sgd"][:2] == ["replicated", "rows over 0, 1, 2, 3"]
+
+
+def test_rows_have_passed_from_id_to_id_and_ids_wait(sharded):
+    state = sharded[4]["row_wise-sgd"]
+    assert int(state["managed.num_intervals"]) == 6
+    assert int((state["managed.slot_ids"] < 200).sum()) == 39
+    assert len(state["managed._extra_state"]) == 2 * 12

@@ -1,11 +1,10 @@
 """Rows sharded over two gloo processes train like one process on the same samples."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,12 +13,21 @@ from lightning.pytorch import Trainer
 
 from recsys.data import CTRDataModule
 from recsys.models import DeepFM
-from recsys.tables import Adam, Feature, FullTable, PhysicalTable, TableCollection, TorchrecLookup
+from recsys.tables import (
+    SGD,
+    Adam,
+    Feature,
+    FullTable,
+    PhysicalTable,
+    Sharding,
+    TableCollection,
+    TableSharding,
+    TorchrecLookup,
+)
 from recsys.tables.sharding_plan import place_tables
 from recsys.tasks import CTRTask
+from tests.sharding.processes import ROOT, torchrun
 from tests.sharding.worker import CASES, RESUMED
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +47,8 @@ def odd(prepared, tmp_path_factory):
 def runs(odd, tmp_path_factory):
     """What one and two processes reached, by case."""
     folder = tmp_path_factory.mktemp("runs")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     for num_ranks in (2, 1):
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_ranks}"]
-        command += [str(ROOT / "tests" / "sharding" / "worker.py"), str(odd), str(folder), str(num_ranks)]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-4000:]
+        torchrun("worker.py", num_ranks, folder, odd, num_ranks)
     return {num_ranks: torch.load(folder / f"{num_ranks}.pt", weights_only=True) for num_ranks in (1, 2)}, folder
 
 
@@ -70,45 +74,96 @@ def test_rows_have_moved(runs, odd):
     fresh = CTRTask(DeepFM, data.schema, 6)
     fresh.configure_model()
     before = fresh.collection.lookup.weight("C3")
-    after = runs[0][2]["full"]["state"]["collection.lookup.C3.weight"]
+    after = runs[0][2]["full"]["state"]["C3.weight"]
     assert (before != after).any(1).float().mean() > 0.5
 
 
 def test_ids_have_lost_their_rows_to_others(runs):
     state = runs[0][2]["managed_collision"]["state"]
     assert int(state["collection.tables.C3.num_intervals"]) == 6
-    assert int((state["collection.tables.C3.slot_ids"] < 900).sum()) == 19
+    assert int((state["collection.tables.C3.slot_ids"] < 900).sum()) == 24
     assert len(state["collection.tables.C3._extra_state"]) > 0
 
 
 def test_the_plan_is_kept(runs):
-    plan = json.loads((runs[1] / "sharding_plan.json").read_text())
-    assert plan == [
-        {"table": "unified", "num_rows": 200, "row_dim": 4, "place": "whole on rank 0", "rank_bytes": [3200]}
-    ]
+    (line,) = json.loads((runs[1] / "sharding_plan.json").read_text())
+    assert line == {
+        "table": "unified",
+        "num_rows": 200,
+        "row_dim": 4,
+        "sharding_type": "table_wise",
+        "place": "whole on 0",
+        "compute_kernel": "fused",
+        "rank_bytes": [200 * (4 * 4 + 4)],
+        "sent_bytes_per_sample": 0.0,
+        "sent_bytes_per_step": 0.0,
+    }
 
 
 def test_placements_are_balanced_and_cover_every_row():
     sizes = [5, 10, 17, 400, 1_000, 3, 900_000]
     tables = [PhysicalTable(f"t{i}", size, 16, 0.1) for i, size in enumerate(sizes)]
+    optimizers = dict.fromkeys([table.name for table in tables], SGD())
     for num_ranks in (1, 2, 3, 8):
-        placements = place_tables(tables, num_ranks)
+        placements = place_tables(tables, optimizers, num_ranks, Sharding(replicate_rows=0))
         assert list(placements) == [table.name for table in tables]
         for table in tables:
-            assert sum(placements[table.name].rank_bytes) == table.num_bytes()
-        load = [sum(p.rank_bytes[rank] for p in placements.values()) for rank in range(num_ranks)]
+            assert sum(placements[table.name].values_on(rank) for rank in range(num_ranks)) == 16 * table.num_rows
+        load = [sum(p.values_on(rank) for p in placements.values()) for rank in range(num_ranks)]
         assert max(load) <= 1.01 * sum(load) / num_ranks
-    assert all(placement.rank == 0 for placement in place_tables(tables, 1).values())
+    assert all(placement.ranks == (0,) for placement in place_tables(tables, optimizers, 1).values())
+    small = [placement.sharding_type for placement in place_tables(tables, optimizers, 2).values()]
+    assert small == ["data_parallel"] * 6 + ["row_wise"]
 
 
-def test_an_optimizer_without_a_sharded_form_is_refused():
+@pytest.mark.parametrize(
+    ("sharding", "error"),
+    [
+        ({"nothing": TableSharding("row_wise")}, r"constraint 'nothing' names no matrix \(known: a\)"),
+        ({"a": TableSharding("column_wise")}, r"'a': column_wise would give each piece of a row a state of its own"),
+        (
+            {"a": TableSharding(compute_kernel="fused_uvm")},
+            r"fused_uvm keeps rows in host memory for a GPU; on cpu",
+        ),
+    ],
+)
+def test_what_cannot_be_sharded_is_refused(group, sharding, error):
+    with pytest.raises(ValueError, match=error):
+        TableCollection(*one_table(), lookup=partial(TorchrecLookup, sharding=Sharding(sharding)))
+
+
+def test_rows_that_do_not_fit_are_refused_before_they_are_made(group):
+    sharding = Sharding(memory_bytes=1999)
+    with pytest.raises(ValueError, match=r"process 0 would hold 2,000 bytes of rows .* memory_bytes=1,999; use more"):
+        TableCollection(*one_table(), lookup=partial(TorchrecLookup, sharding=sharding))
+
+
+@pytest.mark.parametrize("setting", ["sharding_type", "compute_kernel"])
+def test_a_misspelt_word_is_refused(setting):
+    with pytest.raises(ValueError, match=rf"{setting} must be one of .*, got 'rowwise'"):
+        TableSharding(**{setting: "rowwise"})
+
+
+def one_table():
+    return [Feature("a", "a")], {"a": FullTable("a", 100, 4)}
+
+
+@pytest.fixture
+def group(tmp_path):
+    """A process group of this process alone."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_an_optimizer_without_a_sharded_form_is_refused(group):
     with pytest.raises(ValueError, match=r"sharded rows take SGD, Adagrad or RowWiseAdagrad .* got Adam"):
-        TableCollection([Feature("a", "a")], {"a": FullTable("a", 10, 4)}, optimizer=Adam(), lookup=TorchrecLookup)
+        TableCollection(*one_table(), optimizer=Adam(), lookup=TorchrecLookup)
 
 
 def test_without_processes_the_lookup_says_what_it_needs():
     with pytest.raises(ValueError, match=r"needs a process group; train with trainer\.strategy: torchrec"):
-        TableCollection([Feature("a", "a")], {"a": FullTable("a", 10, 4)}, lookup=TorchrecLookup)
+        TableCollection(*one_table(), lookup=TorchrecLookup)
 
 
 def test_gradient_accumulation_is_refused(prepared, tmp_path):

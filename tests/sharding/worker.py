@@ -15,6 +15,7 @@ from recsys.data import BatchLoader, CTRDataModule, Schema
 from recsys.data.order import RowOrder
 from recsys.data.parquet import ParquetSplit
 from recsys.models import DLRM
+from recsys.sharding import TorchrecStrategy
 from recsys.tables import (
     LRU,
     SGD,
@@ -42,7 +43,7 @@ TABLES = {
     "qr_concat": QRConcatTable,
     "mixed_dim": lambda name, v, d: MixedDimTable(name, v, d, alpha=0.3),
     "managed_collision": lambda name, v, d: ManagedCollisionTable(
-        name, v, d, num_rows=20, policy=LRU(), eviction_interval=3
+        name, v, d, num_rows=25, policy=LRU(), eviction_interval=3
     ),
 }
 CASES = {name: (table, RowWiseAdagrad(0.05)) for name, table in TABLES.items()}
@@ -58,7 +59,7 @@ def trainer_of(num_ranks: int, max_epochs: int) -> Trainer:
         max_epochs=max_epochs,
         accelerator="cpu",
         devices=num_ranks,
-        strategy="torchrec",
+        strategy=TorchrecStrategy(replicate_rows=20),
         gradient_clip_val=0.5,
         logger=False,
         enable_progress_bar=False,
@@ -98,7 +99,16 @@ def train(prepared: Path, case: str, num_ranks: int) -> dict:
     trainer, task = trainer_of(num_ranks, 2), task_of(Schema.read(prepared), case)
     data = fit(trainer, task, prepared)
     (metrics,) = trainer.validate(task, datamodule=data, verbose=False)
-    return {"state": task.state_dict(), "metrics": metrics, "steps": trainer.global_step}
+    return {"state": whole_state(task), "metrics": metrics, "steps": trainer.global_step}
+
+
+def whole_state(task: CTRTask) -> dict[str, torch.Tensor]:
+    """The dense part as it is, and every matrix and its state gathered."""
+    lookup = task.collection.lookup
+    found = {name: value for name, value in task.state_dict().items() if not name.startswith("collection.lookup.")}
+    for table in lookup.tables:
+        found |= {f"{table}.{kind}": value.clone() for kind, value in lookup.tensors(table).items()}
+    return found
 
 
 def resume(prepared: Path, case: str, num_ranks: int, checkpoint: Path) -> dict:
@@ -109,7 +119,7 @@ def resume(prepared: Path, case: str, num_ranks: int, checkpoint: Path) -> dict:
         first.save_checkpoint(checkpoint)
     trainer, task = trainer_of(num_ranks, 2), task_of(Schema.read(prepared), case)
     fit(trainer, task, prepared, checkpoint)
-    return {"state": task.state_dict(), "metrics": {}, "steps": trainer.global_step}
+    return {"state": whole_state(task), "metrics": {}, "steps": trainer.global_step}
 
 
 class GlobalBatches:
@@ -142,4 +152,4 @@ def main(prepared: Path, folder: Path, num_ranks: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[2]), Path(sys.argv[1]), int(sys.argv[3]))

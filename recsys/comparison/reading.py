@@ -1,0 +1,128 @@
+"""Reads and checks comparison files; what they say is in `recsys.comparison.spec`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from recsys.comparison.spec import Comparison, Contender, Published, SearchRange
+from recsys.comparison.yaml_files import read_mapping
+
+_KEYS = ("name", "configs", "data", "metric", "mode", "seeds", "axes", "published", "search")
+
+
+def read_comparison(path: Path, data: Path | None = None) -> Comparison:
+    """Read and check a comparison file; config paths are relative to it.
+
+    Args:
+        path: of the file.
+        data: prepared folder instead of the file's.
+
+    Raises:
+        ValueError: naming the key, the value and what was meant.
+    """
+    content = read_mapping(path)
+    for key in content:
+        if key not in _KEYS:
+            raise ValueError(f"{path}: '{key}' is not a key here{_hint(key, _KEYS)} (known: {', '.join(_KEYS)})")
+    for key in ("configs", "axes"):
+        if not content.get(key):
+            raise ValueError(f"{path}: '{key}' is missing.")
+    if data is None and not content.get("data"):
+        raise ValueError(f"{path}: 'data' is missing, the prepared folder; or give --data FOLDER.")
+    mode = content.get("mode", "max")
+    if mode not in ("max", "min"):
+        raise ValueError(f"{path}: mode must be max or min, got {mode!r}.")
+    contenders = _contenders(path, content["axes"])
+    return Comparison(
+        name=str(content.get("name") or path.stem),
+        configs=tuple(read_mapping(path.parent / name) for name in _configs(path, content["configs"])),
+        data=data or Path(str(content["data"])),
+        metric=str(content.get("metric") or "auc"),
+        mode=mode,
+        seeds=_seeds(path, content.get("seeds", [0, 1, 2])),
+        contenders=contenders,
+        published=_published(path, _entries(path, content, "published"), [each.name for each in contenders]),
+        search={name: _search_range(path, name, entry) for name, entry in _entries(path, content, "search").items()},
+    )
+
+
+def _configs(path: Path, names: Any) -> list[str]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path}: configs must be a list of files, as in [base.yaml], got {names!r}.")
+    return names
+
+
+def _seeds(path: Path, seeds: Any) -> tuple[int, ...]:
+    # A bool is an int in Python, but `true` is no seed.
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ValueError(f"{path}: seeds must be whole numbers from 0, as in [0, 1, 2], got {seeds!r}.")
+    twice = [seed for place, seed in enumerate(seeds) if seed in seeds[:place]]
+    if twice:
+        raise ValueError(f"{path}: seeds must differ, got {twice[0]} twice in {seeds!r}.")
+    return tuple(seeds)
+
+
+def _entries(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The mapping under a key that may be missing or empty."""
+    found = content.get(key) or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: {key} must map names to entries, got {found!r}.")
+    return found
+
+
+def _contenders(path: Path, axes: Any) -> tuple[Contender, ...]:
+    if not isinstance(axes, dict) or not all(isinstance(labels, dict) and labels for labels in axes.values()):
+        raise ValueError(f"{path}: axes must map axes to labels to overrides.")
+    for axis, labels in axes.items():
+        for label, override in labels.items():
+            if not isinstance(override or {}, dict):
+                raise ValueError(f"{path}: axes.{axis}.{label} must be an override like one more -c, got {override!r}.")
+    names = product(*(labels.items() for labels in axes.values()))
+    return tuple(
+        Contender(", ".join(str(label) for label, _ in choice), tuple(override or {} for _, override in choice))
+        for choice in names
+    )
+
+
+def _published(path: Path, entries: Mapping[str, Any], names: Sequence[str]) -> dict[str, Published]:
+    found = {}
+    for name, entry in entries.items():
+        if name not in names:
+            raise ValueError(f"{path}: published names '{name}', which is no contender{_hint(name, names)}")
+        if not isinstance(entry, dict) or set(entry) != {"value", "source"}:
+            raise ValueError(f"{path}: published.{name} must have value and source, got {entry!r}.")
+        found[name] = Published(_number(path, f"published.{name}.value", entry["value"]), str(entry["source"]))
+    return found
+
+
+def _search_range(path: Path, name: str, entry: Any) -> SearchRange:
+    if not isinstance(entry, dict) or not {"low", "high"} <= set(entry) <= {"low", "high", "log"}:
+        raise ValueError(f"{path}: search.{name} must have low, high and maybe log, got {entry!r}.")
+    log = entry.get("log", False)
+    if not isinstance(log, bool):
+        raise ValueError(f"{path}: search.{name}.log must be true or false, got {log!r}.")
+    low, high = (_number(path, f"search.{name}.{end}", entry[end]) for end in ("low", "high"))
+    if not low < high or (log and low <= 0):
+        raise ValueError(f"{path}: search.{name} must have low < high, and low > 0 with log, got {entry!r}.")
+    return SearchRange(low, high, log)
+
+
+def _number(path: Path, key: str, value: Any) -> float:
+    """A finite number; also one like 1e-5, which YAML takes for a word because it lacks the dot."""
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"{path}: {key} must be a number, got {value!r}.")
+    return found
+
+
+def _hint(word: object, known: Sequence[str]) -> str:
+    close = get_close_matches(str(word), known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

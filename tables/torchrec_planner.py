@@ -1,0 +1,146 @@
+"""The plan of a process group: our own balance or torchrec's planner, checked against what the machine can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from recsys.tables.base import PhysicalTable
+from recsys.tables.lookup import Slots
+from recsys.tables.optimizers import SGD, RowWiseAdagrad, TableOptimizer
+from recsys.tables.placements import COLUMN_WISE, DATA_PARALLEL, ROW_WISE, TABLE_WISE, Placement, Shard
+from recsys.tables.sharding_plan import Sharding, bytes_on, place_tables, sharding_type_of
+from recsys.tables.torchrec_store import bag_collection, bag_sharder
+
+
+def plan_tables(
+    tables: Sequence[PhysicalTable],
+    requests: Sequence[Slots],
+    optimizers: Mapping[str, TableOptimizer],
+    sharding: Sharding,
+    device: torch.device,
+) -> dict[str, Placement]:
+    """Where every matrix goes; the same on every process of the default group.
+
+    Args:
+        tables: the matrices.
+        requests: for every request, the matrix each of its slots reads.
+        optimizers: of each matrix, by name.
+        sharding: what the user asks for.
+        device: of this process.
+
+    Raises:
+        ValueError: if what is asked for cannot be, or a process would hold more than `memory_bytes`.
+    """
+    num_ranks = dist.get_world_size()
+    sharding.check_names([table.name for table in tables])
+    _check_kernels(tables, sharding, device)
+    if sharding.planner:
+        placements = _planned(tables, requests, optimizers, sharding, device)
+    else:
+        placements = place_tables(tables, optimizers, num_ranks, sharding)
+    _check_memory(tables, optimizers, placements, sharding, num_ranks)
+    return placements
+
+
+def _check_kernels(tables: Sequence[PhysicalTable], sharding: Sharding, device: torch.device) -> None:
+    for table in tables:
+        kernel = sharding.wish(table.name).compute_kernel
+        if kernel not in (None, "fused") and device.type != "cuda":
+            raise ValueError(
+                f"physical table '{table.name}': compute_kernel {kernel} keeps rows in host memory for a GPU; on "
+                f"{device.type} use fused."
+            )
+
+
+def _check_memory(
+    tables: Sequence[PhysicalTable],
+    optimizers: Mapping[str, TableOptimizer],
+    placements: Mapping[str, Placement],
+    sharding: Sharding,
+    num_ranks: int,
+) -> None:
+    if sharding.memory_bytes is None:
+        return
+    on_device = [table for table in tables if "uvm" not in (placements[table.name].compute_kernel or "")]
+    for rank in range(num_ranks):
+        needed = sum(bytes_on(table, optimizers[table.name], placements[table.name], rank) for table in on_device)
+        if needed > sharding.memory_bytes:
+            raise ValueError(
+                f"process {rank} would hold {needed:,} bytes of rows and optimiser state, more than "
+                f"memory_bytes={sharding.memory_bytes:,}; use more processes, a smaller table, or row_wise sharding."
+            )
+
+
+def _planned(
+    tables: Sequence[PhysicalTable],
+    requests: Sequence[Slots],
+    optimizers: Mapping[str, TableOptimizer],
+    sharding: Sharding,
+    device: torch.device,
+) -> dict[str, Placement]:
+    """What torchrec's planner says of all matrices that are not replicated."""
+    num_ranks = dist.get_world_size()
+    types = {table.name: sharding_type_of(table, optimizers[table.name], sharding, num_ranks) for table in tables}
+    spread = [table for table in tables if types[table.name] != DATA_PARALLEL]
+    together = [table for table in tables if types[table.name] == DATA_PARALLEL]
+    found = place_tables(together, optimizers, num_ranks, Sharding(replicate_rows=sharding.replicate_rows))
+    if spread:
+        allowed = {table.name: _allowed(types[table.name], optimizers[table.name]) for table in spread}
+        found |= _torchrec_plan(spread, requests, allowed, sharding, device)
+    return {table.name: found[table.name] for table in tables}
+
+
+def _allowed(asked: str | None, optimizer: TableOptimizer) -> list[str]:
+    """The types among which the planner may choose for a matrix."""
+    if asked is not None:
+        return [asked]
+    return [TABLE_WISE, ROW_WISE] if isinstance(optimizer, RowWiseAdagrad) else [TABLE_WISE, ROW_WISE, COLUMN_WISE]
+
+
+def _torchrec_plan(
+    tables: Sequence[PhysicalTable],
+    requests: Sequence[Slots],
+    allowed: Mapping[str, list[str]],
+    sharding: Sharding,
+    device: torch.device,
+) -> dict[str, Placement]:
+    from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
+    from torchrec.distributed.planner.types import ParameterConstraints
+
+    num_ranks = dist.get_world_size()
+    topology = Topology(
+        world_size=num_ranks,
+        compute_device=device.type,
+        local_world_size=sharding.ranks_per_host or num_ranks,
+        hbm_cap=sharding.memory_bytes,
+        ddr_cap=sharding.memory_bytes,
+    )
+    constraints = {}
+    for table in tables:
+        num_slots = sum(slots.count(table.name) for slots in requests)
+        kernel = sharding.wish(table.name).compute_kernel or "fused"
+        constraints[table.name] = ParameterConstraints(
+            sharding_types=allowed[table.name], compute_kernels=[kernel], pooling_factors=[float(max(1, num_slots))]
+        )
+    types = sorted({kind for kinds in allowed.values() for kind in kinds})
+    planner = EmbeddingShardingPlanner(topology=topology, constraints=constraints)
+    module = bag_collection(tables, SGD())
+    plan = planner.collective_plan(module, [bag_sharder(types)], dist.group.WORLD)
+    return {name: _placement(parameter) for name, parameter in plan.plan[""].items()}
+
+
+def _placement(parameter: Any) -> Placement:
+    """One of torchrec's parameter shardings in our terms."""
+    shards = tuple(
+        Shard(
+            shard.placement.rank(),
+            (shard.shard_offsets[0], shard.shard_offsets[0] + shard.shard_sizes[0]),
+            (shard.shard_offsets[1], shard.shard_offsets[1] + shard.shard_sizes[1]),
+        )
+        for shard in parameter.sharding_spec.shards
+    )
+    return Placement(parameter.sharding_type, shards, parameter.compute_kernel)

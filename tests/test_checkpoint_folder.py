@@ -1,0 +1,131 @@
+"""Checkpoint folders: what is written is read, by a run that was killed while it saved too, and nothing is executed."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from recsys import checkpoint_folder
+
+
+def checkpoint_of(step):
+    tensor = torch.full((400, 300), float(step))
+    return {
+        "state_dict": {"model.weight": tensor, "rows.weight": tensor + 0.5, "num_steps": torch.tensor(step)},
+        "optimizer_states": [
+            {"state": {0: {"exp_avg": tensor - 1, "step": torch.tensor(7.0)}}, "param_groups": [{"betas": (0.9, 0.99)}]}
+        ],
+        "loops": {"fit_loop": {"epoch": step, "state": [1, 2]}},
+        "empty": torch.zeros(0, 4),
+    }
+
+
+def assert_is(found, step):
+    wanted = checkpoint_of(step)
+    assert found["loops"] == wanted["loops"]
+    assert found["optimizer_states"][0]["param_groups"] == [{"betas": (0.9, 0.99)}]
+    for one, other in (
+        (found["state_dict"], wanted["state_dict"]),
+        (found["optimizer_states"][0]["state"][0], wanted["optimizer_states"][0]["state"][0]),
+    ):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_what_is_written_is_read(tmp_path):
+    checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
+    assert_is(checkpoint_folder.read(tmp_path / "last.ckpt"), 1)
+    rest = checkpoint_folder.read_rest(tmp_path / "last.ckpt")
+    assert rest["loops"] == checkpoint_of(1)["loops"]
+    assert "model.weight" not in rest["state_dict"]
+
+
+def test_a_second_checkpoint_replaces_the_first(tmp_path):
+    for step in (1, 2):
+        checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(step))
+    assert_is(checkpoint_folder.read(tmp_path / "last.ckpt"), 2)
+    assert len(list((tmp_path / "last.ckpt").iterdir())) == 2
+
+
+def save_until_killed(folder):
+    for step in range(1, 10_000):
+        checkpoint_folder.write(folder, checkpoint_of(step))
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.003, 0.007, 0.011, 0.02, 0.031])
+def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path, delay):
+    process = multiprocessing.get_context("fork").Process(target=save_until_killed, args=(tmp_path / "last.ckpt",))
+    process.start()
+    deadline = time.monotonic() + 60
+    while not checkpoint_folder.is_folder(tmp_path / "last.ckpt") and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(delay)
+    process.kill()
+    process.join()
+    found = checkpoint_folder.read(tmp_path / "last.ckpt")
+    assert_is(found, found["loops"]["fit_loop"]["epoch"])
+    checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(3))
+    assert len(list((tmp_path / "last.ckpt").iterdir())) == 2
+
+
+MOMENTS = {
+    "before the tensors": "_save_tensors",
+    "after the tensors": "torch.save",
+    "before it is made current": "_publish",
+    "before the one before is removed": "shutil.rmtree",
+}
+
+
+def save_and_be_killed_at(folder, moment):
+    holder, _, name = MOMENTS[moment].rpartition(".")
+    target = getattr(checkpoint_folder, holder) if holder else checkpoint_folder
+    setattr(target, name, lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL))
+    checkpoint_folder.write(folder, checkpoint_of(2))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_killed_while_it_saves_leaves_the_checkpoint_before(tmp_path, moment):
+    checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
+    arguments = (tmp_path / "last.ckpt", moment)
+    process = multiprocessing.get_context("fork").Process(target=save_and_be_killed_at, args=arguments)
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert_is(checkpoint_folder.read(tmp_path / "last.ckpt"), 2 if "removed" in moment else 1)
+
+
+class Runs:
+    def __reduce__(self):
+        return os.mkdir, ("was_executed",)
+
+
+def test_code_in_a_checkpoint_is_not_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    checkpoint_folder.write(tmp_path / "last.ckpt", {**checkpoint_of(1), "callbacks": Runs()})
+    with pytest.raises(ValueError, match="holds more than tensors and plain values"):
+        checkpoint_folder.read(tmp_path / "last.ckpt")
+    assert not (tmp_path / "was_executed").exists()
+
+
+def test_damage_is_named(tmp_path):
+    folder = tmp_path / "last.ckpt"
+    with pytest.raises(ValueError, match="is not a whole checkpoint"):
+        checkpoint_folder.read(folder)
+    checkpoint_folder.write(folder, checkpoint_of(1))
+    part = folder / (folder / "current").read_text()
+    for file in part.glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(ValueError, match=r"lacks a part: state_dict/model\.weight is in none of its files"):
+        checkpoint_folder.read(folder)
+    (folder / "current").write_text("../elsewhere")
+    with pytest.raises(ValueError, match=r"is damaged: '../elsewhere' is not a folder in it"):
+        checkpoint_folder.read(folder)
+
+
+def test_a_file_is_not_overwritten_by_a_folder(tmp_path):
+    (tmp_path / "last.ckpt").write_text("a file")
+    with pytest.raises(ValueError, match="is a file; give another path or remove it"):
+        checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
