@@ -21,7 +21,17 @@ import generated
 import torch
 from contenders import BATCH, dlrm, lightning_fit
 
-from recsys.tables import FullTable, HashTable, MixedDimTable, QRConcatTable, QRSumTable, QRTable, Table, UnifiedTable
+from recsys.tables import (
+    FullTable,
+    HashTable,
+    ManagedCollisionTable,
+    MixedDimTable,
+    QRConcatTable,
+    QRSumTable,
+    QRTable,
+    Table,
+    UnifiedTable,
+)
 
 Contender = tuple[list[int], Callable[[str, int, int], Table]]
 
@@ -32,6 +42,7 @@ def methods() -> dict[str, Contender]:
     found = {
         "FullTable": FullTable,
         "HashTable": partial(HashTable, budget_fraction=0.2),
+        "ManagedCollisionTable": lambda name, v, d: ManagedCollisionTable(name, v, d, num_rows=2 + v // 5),
         "UnifiedTable": partial(UnifiedTable, num_rows=50_000, num_lookups=2),
         "QRTable": QRTable,
         "QRSumTable": QRSumTable,

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from recsys.tables import Feature, Frozen, Lookup, Partition, Table, TableCollection, TorchLookup
+from recsys.tables import EvictionPolicy, Feature, Frozen, Lookup, Partition, Table, TableCollection, TorchLookup
 
 FORMAT_VERSION = 1
 
@@ -77,10 +77,12 @@ def _plain(value: object, table: Table) -> object:
 
 def _build_table(entry: Mapping[str, Any]) -> Table:
     arguments = {
-        key: _subclass(Partition, value["class"])(**value["arguments"]) if isinstance(value, dict) else value
+        key: _subclass((Partition, EvictionPolicy), value["class"])(**value["arguments"])
+        if isinstance(value, dict)
+        else value
         for key, value in entry["arguments"].items()
     }
-    table: Table = _subclass(Table, entry["class"])(**arguments)
+    table: Table = _subclass((Table,), entry["class"])(**arguments)
     mine = {name: values.tolist() for name, values in table.constants().items()}
     if mine != entry["constants"]:
         raise ValueError(
@@ -90,16 +92,15 @@ def _build_table(entry: Mapping[str, Any]) -> Table:
     return table
 
 
-def _subclass(base: type, name: str) -> Any:
+def _subclass(bases: tuple[type, ...], name: str) -> Any:
     """A subclass that is already imported; nothing is imported because a file says so."""
-    waiting: list[type] = [base]
+    waiting = list(bases)
     known: dict[str, type] = {}
     while waiting:
         kind = waiting.pop()
         known[kind.__name__] = kind
         waiting += kind.__subclasses__()
     if name not in known:
-        raise ValueError(
-            f"there is no {base.__name__} '{name}'; import the module that defines it (known: {sorted(known)})."
-        )
+        kinds = " or ".join(base.__name__ for base in bases)
+        raise ValueError(f"there is no {kinds} '{name}'; import the module that defines it (known: {sorted(known)}).")
     return known[name]

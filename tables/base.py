@@ -48,9 +48,14 @@ class PhysicalTable:
         return rows.uniform_(-bound, bound, generator=named_generator(self.name))
 
 
+def named_seed(name: str) -> int:
+    """A seed in [0, 2**63) made of torch's global seed and a name."""
+    return (torch.initial_seed() ^ name_seed(name)) & ((1 << 63) - 1)
+
+
 def named_generator(name: str) -> torch.Generator:
     """A generator seeded by torch's global seed and a name."""
-    return torch.Generator().manual_seed((torch.initial_seed() ^ name_seed(name)) & ((1 << 63) - 1))
+    return torch.Generator().manual_seed(named_seed(name))
 
 
 def unique_physical_tables(tables: Sequence[Table]) -> dict[str, PhysicalTable]:

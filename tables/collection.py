@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.dynamic import DynamicTable, check_dynamic_tables
 from recsys.tables.features import Bag, Feature, pool
 from recsys.tables.lookup import LookupFactory, Slots
-from recsys.tables.optimizers import RowWiseAdagrad, TableOptimizer
+from recsys.tables.optimizers import Frozen, RowWiseAdagrad, TableOptimizer
 from recsys.tables.torch_lookup import TorchLookup
 
 
@@ -81,6 +82,8 @@ class TableCollection(nn.Module):
     Table gradients are applied in the backward pass, to the rows a batch has touched; a module that holds a collection
     gives `parameters()` without them to its own optimizer.
 
+    In training mode every forward pass is one batch to a DynamicTable; frozen rows stay with their ids.
+
     Shape:
         ids [F1, B] of the single-valued features in their order, one Bag of values [N], lengths [B] for each
         multi-valued feature -> [B, F, D]
@@ -95,7 +98,7 @@ class TableCollection(nn.Module):
 
     Raises:
         ValueError: on an unknown or unused table, a feature given twice, unequal widths, or matrices that share a name
-            and differ.
+            and differ; see also `check_dynamic_tables`.
     """
 
     def __init__(
@@ -120,13 +123,15 @@ class TableCollection(nn.Module):
         for group, members in self._multi:
             width = group.num_lookups
             requests += [group.slots[i * width : (i + 1) * width] for i in range(len(members))]
-        self.lookup = lookup(
-            unique_physical_tables(list(tables.values())),
-            requests,
-            _optimizers_by_matrix(tables, optimizer),
-            dtype,
-            device,
-        )
+        matrices = unique_physical_tables(list(tables.values()))
+        optimizers = _optimizers_by_matrix(tables, optimizer)
+        check_dynamic_tables(tables, optimizers)
+        self.lookup = lookup(matrices, requests, optimizers, dtype, device)
+        self._dynamic = [
+            (table, [feature for feature in features if feature.table == name])
+            for name, table in tables.items()
+            if isinstance(table, DynamicTable) and not isinstance(optimizers[table.matrix], Frozen)
+        ]
         self._arrangement = self._arrange()
         self.to(device)
 
@@ -153,6 +158,8 @@ class TableCollection(nn.Module):
         """
         bags = bags or {}
         self._check_inputs(ids, bags)
+        if self._dynamic:
+            self._observe(ids, bags)
         rows = [
             group.route(picked)
             for (group, _), picked in zip(self._single, self._arrangement.pick_ids(ids), strict=True)
@@ -168,6 +175,20 @@ class TableCollection(nn.Module):
                 pooled = pool(group.combine_one(position, next(found)), bag.lengths, feature.pooling)
                 vectors.append(pooled.unsqueeze(1))
         return self._arrangement.in_feature_order(vectors)
+
+    @torch.no_grad()
+    def _observe(self, ids: Tensor, bags: Mapping[str, Bag]) -> None:
+        """Show dynamic tables in training mode their ids of this batch, and start afresh the rows they give away."""
+        observing = [(table, features) for table, features in self._dynamic if table.training]
+        if not observing:
+            return
+        columns = dict(zip((f.name for f in self.features if f.pooling is None), ids, strict=True))
+        columns |= {name: bag.values for name, bag in bags.items()}
+        seen = [torch.cat([columns[feature.name] for feature in features]).long() for _, features in observing]
+        for (table, _), of_all in zip(observing, self.lookup.of_all_processes(seen), strict=True):
+            fresh = table.observe(of_all)
+            if fresh is not None:
+                self.lookup.reset_rows(table.matrix, fresh.rows, fresh.values)
 
     def _check_inputs(self, ids: Tensor, bags: Mapping[str, Bag]) -> None:
         if ids.dim() != 2 or ids.shape[0] != self._arrangement.num_single:

@@ -7,10 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.dynamic import DynamicTable
 
 
 class Embedding(nn.Module):
     """A table in place of nn.Embedding: ordinary parameters, any torch optimizer.
+
+    In training mode every forward pass is one batch to a DynamicTable: rows that it gives to other ids start afresh,
+    but the optimizer's state of them is out of reach here, so choose one without state.
 
     Shape:
         ids [...] -> [..., D]
@@ -58,6 +62,8 @@ class Embedding(nn.Module):
         """
         flat = ids.reshape(-1)
         self._check(flat)
+        if isinstance(self.table, DynamicTable) and self.table.training:
+            self._observe(self.table, flat)
         constants = {name: values.unsqueeze(-1) for name, values in self.table.constants().items()}
         rows = self.table.route(flat.unsqueeze(0), constants)
         found = [F.embedding(rows[k], self.weights[read], sparse=self.sparse) for k, read in enumerate(self._reads)]
@@ -66,6 +72,12 @@ class Embedding(nn.Module):
         if self.padding_idx is not None:
             vectors = vectors * (flat != self.padding_idx).unsqueeze(1).to(vectors.dtype)
         return vectors.reshape(*ids.shape, self.embedding_dim)
+
+    @torch.no_grad()
+    def _observe(self, table: DynamicTable, ids: Tensor) -> None:
+        fresh = table.observe(ids)
+        if fresh is not None:
+            self.weights[0][fresh.rows] = fresh.values
 
     def _check(self, ids: Tensor) -> None:
         """Out-of-range ids hash without complaint, so they are refused here; on a GPU the check would stall."""

@@ -134,6 +134,15 @@ class FbgemmStore(Store):
             values = values / padding_scale(self.optimizer, physical.row_dim)
         matrix[:, : physical.row_dim].copy_(values)
 
+    @torch.no_grad()
+    def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
+        """See Store; columns of padding stay zero."""
+        position = next(i for i, t in enumerate(self.tables) if t.name == table)
+        physical = self.tables[position]
+        self._kernel[0].split_embedding_weights()[position][rows, : physical.row_dim] = values
+        if self.optimizer.state_dims(physical.row_dim):
+            self._kernel[0].split_optimizer_states()[position][0].view(physical.num_rows, -1)[rows] = 0
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """See Store."""
         scaled = replace(self.optimizer, learning_rate=learning_rate)

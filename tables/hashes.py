@@ -69,6 +69,18 @@ def bucket(values: Tensor, seeds: Tensor | int, num_buckets: Tensor | int) -> Te
     return state
 
 
+def hashed_uniform(values: Tensor, seed: Tensor | int, width: int) -> Tensor:
+    """Numbers uniform in [-1, 1) that depend on a value, its column and the seed alone, not on a generator's state.
+
+    Shape:
+        values [N] -> float32 [N, width]
+    """
+    columns = torch.arange(width, device=values.device)
+    bits = mix64(mix64(values, seed).unsqueeze(1), columns)
+    # The upper 24 bits are exact in a float32.
+    return ((bits >> 40) & ((1 << 24) - 1)).float() / (1 << 23) - 1
+
+
 def fnv1a64(text: str) -> int:
     """FNV-1a of the UTF-8 bytes, unsigned 64 bits: the same on every machine, unlike Python's hash().
 

@@ -79,6 +79,10 @@ class Store(nn.Module, ABC):
         return {"weight": row_dim, **self.optimizer.state_dims(row_dim)}
 
     @abstractmethod
+    def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
+        """Overwrite rows [M] of one matrix by values [M, row_dim], and set their optimizer state to zero."""
+
+    @abstractmethod
     def set_learning_rate(self, learning_rate: float) -> None:
         """Step size of the next backward pass."""
 
@@ -210,6 +214,14 @@ class Lookup(nn.Module, ABC):
         if tuple(values.shape) != wanted:
             raise ValueError(f"physical table '{table}': rows must have shape {wanted}, got {tuple(values.shape)}.")
         self._store_of[table].load_tensor(table, "weight", values)
+
+    def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
+        """Start rows [M] of a matrix afresh, from values [M, row_dim] and without optimizer state."""
+        self._store_of[table].reset_rows(table, rows, values)
+
+    def of_all_processes(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Each part [N] as all processes that share these rows have it together; here there is one process."""
+        return list(parts)
 
     def stored_bytes(self, table: str) -> int:
         """Bytes that a matrix takes, padding included."""

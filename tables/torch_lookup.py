@@ -124,6 +124,12 @@ class TorchStore(Store):
         """See Store."""
         self._view(table, kind).copy_(values)
 
+    @torch.no_grad()
+    def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
+        """See Store."""
+        for kind, matrix in self.tensors(table).items():
+            matrix[rows] = values.to(matrix) if kind == "weight" else matrix.new_zeros(())
+
     def set_learning_rate(self, learning_rate: float) -> None:
         """See Store."""
         self._learning_rate = learning_rate

@@ -6,8 +6,10 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from recsys.tables.base import PhysicalTable
+from recsys.tables.gathering import gather
 from recsys.tables.lookup import Lookup, Slots, Store
 from recsys.tables.optimizers import DenseGradient, Frozen, TableOptimizer
 from recsys.tables.padding import KERNEL_ALIGNMENT
@@ -86,3 +88,7 @@ class TorchrecLookup(Lookup):
             return TorchrecStore(tables, requests, optimizer, dtype, device, self.placements, ranks_per_host)
         store: Store = key[0](tables, requests, optimizer, dtype, device)
         return store
+
+    def of_all_processes(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """See Lookup."""
+        return gather(parts)

@@ -117,6 +117,19 @@ class TorchrecStore(Store):
             mine[:, : part.shape[1]].copy_(part / scale if scale != 1 else part)
             mine[:, part.shape[1] :].zero_()
 
+    @torch.no_grad()
+    def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
+        """See Store; each process resets what it holds of them, columns of padding stay zero."""
+        for kind in self.widths(table):
+            for held, columns, mine in self._parts(table, kind):
+                here = (rows >= held[0]) & (rows < held[1])
+                own_rows = rows[here] - held[0]
+                if kind == "weight":
+                    part = values[here, columns[0] : columns[1]]
+                    mine[own_rows, : part.shape[1]] = part.to(mine)
+                else:
+                    mine[own_rows] = 0
+
     def _scale(self, table: PhysicalTable, kind: str) -> float:
         return 1.0 if kind == "weight" else padding_scale(self.optimizer, table.row_dim)
 

@@ -14,7 +14,16 @@ from recsys.data import CTRDataModule
 from recsys.models import DeepFM
 from recsys.table_description import build_collection, describe_collection
 from recsys.table_differences import differences
-from recsys.tables import FbgemmLookup, Feature, HashTable, MixedDimTable, QRTable, TableCollection, TorchLookup
+from recsys.tables import (
+    FbgemmLookup,
+    Feature,
+    HashTable,
+    ManagedCollisionTable,
+    MixedDimTable,
+    QRTable,
+    TableCollection,
+    TorchLookup,
+)
 from recsys.tasks import CTRTask
 
 
@@ -30,13 +39,16 @@ def trained(prepared, tmp_path_factory):
         "default": QRTable,
         "hash": lambda name, v, d: HashTable(name, v, d, num_rows=50),
         "mixed": lambda name, v, d: MixedDimTable(name, v, d, row_dim=4),
+        "managed": lambda name, v, d: ManagedCollisionTable(name, v, d, num_rows=30, eviction_interval=4),
     }
-    task = CTRTask(small_model, data.schema, embedding_dim=8, tables=tables, assign={"hash": ["C2"], "mixed": ["tags"]})
+    assign = {"hash": ["C2"], "mixed": ["tags"], "managed": ["C3"]}
+    task = CTRTask(small_model, data.schema, embedding_dim=8, tables=tables, assign=assign)
     off = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "enable_model_summary": False}
     trainer = Trainer(accelerator="cpu", max_epochs=1, **off)
     trainer.fit(task, data)
     file = tmp_path_factory.mktemp("trained") / "last.ckpt"
     trainer.save_checkpoint(file)
+    task.eval()
     return task, file, next(iter(data.val_dataloader()))
 
 

@@ -12,12 +12,14 @@ import torch.distributed as dist
 
 from recsys import checkpoint_folder
 from recsys.tables import (
+    LRU,
     SGD,
     Adagrad,
     Adam,
     Bag,
     Feature,
     FullTable,
+    ManagedCollisionTable,
     MixedDimTable,
     QRTable,
     RowWiseAdagrad,
@@ -42,7 +44,7 @@ IMPOSSIBLE = {(kind, "row_wise_adagrad") for kind in ("column_wise", "grid_shard
 IMPOSSIBLE |= {(kind, "adam") for kind in SHARDINGS if kind != "data_parallel"}
 CASES = [case for case in product(SHARDINGS, OPTIMIZERS) if case not in IMPOSSIBLE]
 
-NUM_IDS, DIM, BATCH = (50, 400, 300, 300), 6, 12
+NUM_IDS, DIM, BATCH = (50, 400, 300, 300, 200), 6, 12
 SHARES = {1: (0, 12), 2: (0, 12, 12), 4: (0, 5, 7, 7, 12)}
 """Where the samples of each process begin and end: unequal, and none for one of them."""
 
@@ -54,6 +56,7 @@ def collection_of(optimizer: str, lookup: LookupFactory) -> TableCollection:
         "unified": UnifiedTable("unified", NUM_IDS[1], DIM, num_rows=37, num_lookups=2),
         "qr": QRTable("qr", NUM_IDS[2], DIM),
         "mixed": MixedDimTable("mixed", NUM_IDS[3], DIM, alpha=0.3),
+        "managed": ManagedCollisionTable("managed", NUM_IDS[4], DIM, num_rows=40, policy=LRU(), eviction_interval=3),
         "tags": FullTable("tags", 20, DIM),
     }
     features = [Feature(name, name, "mean" if name == "tags" else None) for name in tables]
@@ -76,9 +79,10 @@ def train(collection: TableCollection, rank: int, num_ranks: int, seed: int = 1)
 
 
 def rows_of(collection: TableCollection) -> dict[str, torch.Tensor]:
-    """Every matrix and its optimiser state, whole."""
+    """Every matrix and its optimiser state, whole, and which ids have rows."""
     lookup = collection.lookup
-    return {f"{name}.{kind}": v.clone() for name in lookup.tables for kind, v in lookup.tensors(name).items()}
+    found = {f"{name}.{kind}": v.clone() for name in lookup.tables for kind, v in lookup.tensors(name).items()}
+    return found | {f"managed.{kind}": v.clone() for kind, v in collection.table("managed").state_dict().items()}
 
 
 def load(collection: TableCollection, path: Path) -> None:

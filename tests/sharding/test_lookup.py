@@ -58,7 +58,7 @@ def test_two_processes_go_on_where_four_stopped(sharded, plain, case):
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_a_folder_of_four_processes_is_read_without_any(folder, sharded, case):
     state = checkpoint_folder.read(folder / f"{'-'.join(case)}-4.ckpt")["state_dict"]
-    rows = {key.removeprefix("lookup."): value for key, value in state.items() if key.startswith("lookup.")}
+    rows = {key.removeprefix("lookup.").removeprefix("tables."): value for key, value in state.items()}
     for key, values in sharded[4]["-".join(case)].items():
         assert torch.equal(rows[key], values), key
     collection = collection_of(case[1], TorchLookup)
@@ -74,3 +74,10 @@ def test_the_types_asked_for_are_used(sharded):
     assert set(found["table_row_wise", "sgd"]) == {"rows over 0, 1", "rows over 2, 3"}
     assert found["grid_shard", "sgd"][0] == "grid over 0, 1, 2, 3"
     assert found["mixed", "sgd"][:2] == ["replicated", "rows over 0, 1, 2, 3"]
+
+
+def test_rows_have_passed_from_id_to_id_and_ids_wait(sharded):
+    state = sharded[4]["row_wise-sgd"]
+    assert int(state["managed.num_intervals"]) == 6
+    assert int((state["managed.slot_ids"] < 200).sum()) == 39
+    assert len(state["managed._extra_state"]) == 2 * 12

@@ -27,7 +27,7 @@ from recsys.tables import (
 from recsys.tables.sharding_plan import place_tables
 from recsys.tasks import CTRTask
 from tests.sharding.processes import ROOT, torchrun
-from tests.sharding.worker import CASES
+from tests.sharding.worker import CASES, RESUMED
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def runs(odd, tmp_path_factory):
     return {num_ranks: torch.load(folder / f"{num_ranks}.pt", weights_only=True) for num_ranks in (1, 2)}, folder
 
 
-@pytest.mark.parametrize("case", [*CASES, "resumed"])
+@pytest.mark.parametrize("case", [*CASES, *(f"resumed {case}" for case in RESUMED)])
 def test_two_processes_reach_what_one_reaches(runs, case):
     one, two = runs[0][1][case], runs[0][2][case]
     assert one["steps"] == two["steps"] == 20
@@ -62,8 +62,9 @@ def test_two_processes_reach_what_one_reaches(runs, case):
     assert two["metrics"] == pytest.approx(one["metrics"], abs=1e-6)
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(runs):
-    straight, resumed = runs[0][2]["unified"]["state"], runs[0][2]["resumed"]["state"]
+@pytest.mark.parametrize("case", RESUMED)
+def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(runs, case):
+    straight, resumed = runs[0][2][case]["state"], runs[0][2][f"resumed {case}"]["state"]
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
 
 
@@ -75,6 +76,13 @@ def test_rows_have_moved(runs, odd):
     before = fresh.collection.lookup.weight("C3")
     after = runs[0][2]["full"]["state"]["C3.weight"]
     assert (before != after).any(1).float().mean() > 0.5
+
+
+def test_ids_have_lost_their_rows_to_others(runs):
+    state = runs[0][2]["managed_collision"]["state"]
+    assert int(state["collection.tables.C3.num_intervals"]) == 6
+    assert int((state["collection.tables.C3.slot_ids"] < 900).sum()) == 24
+    assert len(state["collection.tables.C3._extra_state"]) > 0
 
 
 def test_the_plan_is_kept(runs):

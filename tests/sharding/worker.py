@@ -17,11 +17,13 @@ from recsys.data.parquet import ParquetSplit
 from recsys.models import DLRM
 from recsys.sharding import TorchrecStrategy
 from recsys.tables import (
+    LRU,
     SGD,
     Adagrad,
     DenseGradient,
     FullTable,
     HashTable,
+    ManagedCollisionTable,
     MixedDimTable,
     QRConcatTable,
     QRSumTable,
@@ -40,11 +42,16 @@ TABLES = {
     "qr_sum": QRSumTable,
     "qr_concat": QRConcatTable,
     "mixed_dim": lambda name, v, d: MixedDimTable(name, v, d, alpha=0.3),
+    "managed_collision": lambda name, v, d: ManagedCollisionTable(
+        name, v, d, num_rows=25, policy=LRU(), eviction_interval=3
+    ),
 }
 CASES = {name: (table, RowWiseAdagrad(0.05)) for name, table in TABLES.items()}
 CASES["adagrad"] = (TABLES["unified"], Adagrad(0.05))
 CASES["sgd"] = (TABLES["full"], SGD(0.1))
 CASES["dense"] = (TABLES["full"], DenseGradient(learning_rate=0.01))
+RESUMED = ("managed_collision", "unified")
+"""Cases that two processes also train in two runs; the managed one is cut off with ids waiting for a row."""
 
 
 def trainer_of(num_ranks: int, max_epochs: int) -> Trainer:
@@ -69,7 +76,7 @@ def task_of(schema: Schema, case: str) -> CTRTask:
         lambda *sizes: DLRM(*sizes, bottom_dims=(8,), top_dims=(8,)),
         schema,
         # Width 6 is padded to 8, which scales a row-wise state; width 8 is exact to the bit.
-        8 if case == "unified" else 6,
+        8 if case in RESUMED else 6,
         tables={"default": table},
         table_optimizer=optimizer,
         optimizer=lambda groups: torch.optim.Adam(groups, lr=0.005),
@@ -104,13 +111,13 @@ def whole_state(task: CTRTask) -> dict[str, torch.Tensor]:
     return found
 
 
-def resume(prepared: Path, num_ranks: int, checkpoint: Path) -> dict:
+def resume(prepared: Path, case: str, num_ranks: int, checkpoint: Path) -> dict:
     """The second epoch, from a checkpoint that two processes left after the first."""
     if num_ranks == 2:
         first = trainer_of(num_ranks, 1)
-        fit(first, task_of(Schema.read(prepared), "unified"), prepared)
+        fit(first, task_of(Schema.read(prepared), case), prepared)
         first.save_checkpoint(checkpoint)
-    trainer, task = trainer_of(num_ranks, 2), task_of(Schema.read(prepared), "unified")
+    trainer, task = trainer_of(num_ranks, 2), task_of(Schema.read(prepared), case)
     fit(trainer, task, prepared, checkpoint)
     return {"state": whole_state(task), "metrics": {}, "steps": trainer.global_step}
 
@@ -135,7 +142,8 @@ def main(prepared: Path, folder: Path, num_ranks: int) -> None:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     found = {case: train(prepared, case, num_ranks) for case in CASES}
-    found["resumed"] = resume(prepared, num_ranks, folder / "first.ckpt")
+    for case in RESUMED:
+        found[f"resumed {case}"] = resume(prepared, case, num_ranks, folder / f"{case}.ckpt")
     if dist.get_rank() == 0:
         torch.save(found, folder / f"{num_ranks}.pt")
     dist.barrier()

@@ -6,11 +6,16 @@ import torch
 from torch import Tensor
 
 from recsys.tables import (
+    LFU,
+    LRU,
     Bag,
     Coprime,
+    DistanceLFU,
+    DynamicTable,
     Feature,
     FullTable,
     HashTable,
+    ManagedCollisionTable,
     MixedDimTable,
     MixedRadix,
     QRConcatTable,
@@ -20,6 +25,7 @@ from recsys.tables import (
     TableCollection,
     UnifiedTable,
 )
+from recsys.tables.base import named_generator
 
 Factory = Callable[[str, int, int], Table]
 
@@ -38,15 +44,27 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "mixed-dim": (MixedDimTable, {"row_dim": 4}),
     "mixed-dim-odd": (MixedDimTable, {"row_dim": 6}),
     "mixed-dim-wide": (MixedDimTable, {"row_dim": 24}),
+    "managed-lru": (ManagedCollisionTable, {"num_rows": 701, "policy": LRU(), "eviction_interval": 1}),
+    "managed-lfu": (ManagedCollisionTable, {"num_rows": 701, "policy": LFU(), "eviction_interval": 1}),
+    "managed-distance": (ManagedCollisionTable, {"num_rows": 701, "policy": DistanceLFU(1.5), "eviction_interval": 1}),
 }
 
 EMBEDDING_DIM = 24
 
 
 def make(example: str, name: str = "f", num_embeddings: int = 3_000, embedding_dim: int = EMBEDDING_DIM) -> Table:
-    """An example table."""
+    """An example table; a dynamic one has given its rows to ids drawn from the seed and the name."""
     table_type, arguments = EXAMPLES[example]
-    return table_type(name, num_embeddings, embedding_dim, **arguments)
+    table = table_type(name, num_embeddings, embedding_dim, **arguments)
+    return settle(table, torch.randint(0, num_embeddings, (2_000,), generator=named_generator(name)))
+
+
+def settle(table: Table, ids: Tensor) -> Table:
+    """A dynamic table as it is once it has seen ids, from now on the same; any other table as it is."""
+    if isinstance(table, DynamicTable):
+        table.observe(ids)
+        table.eval()
+    return table
 
 
 def collect(

@@ -13,6 +13,7 @@ from recsys.tables import (
     Embedding,
     FullTable,
     HashTable,
+    ManagedCollisionTable,
     MixedDimTable,
     MixedRadix,
     QRConcatTable,
@@ -116,7 +117,9 @@ def bytes_of(table):
 
 
 @given(
-    table_type=st.sampled_from([HashTable, QRTable, QRSumTable, QRConcatTable, MixedDimTable, UnifiedTable]),
+    table_type=st.sampled_from(
+        [HashTable, QRTable, QRSumTable, QRConcatTable, MixedDimTable, UnifiedTable, ManagedCollisionTable]
+    ),
     num_embeddings=st.integers(1, 10**6),
     budget_bytes=st.integers(1, 10**6),
 )

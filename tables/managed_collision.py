@@ -1,0 +1,178 @@
+"""Managed collision (zero-collision hash): rows for the ids that matter now, taken back when they no longer do.
+
+Source: torchrec's MCHManagedCollisionModule (torchrec.modules.mc_modules, 1.8), which is imported when rows are first
+given out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, named_seed
+from recsys.tables.budget import exactly_one, fraction_to_bytes, largest_within
+from recsys.tables.dynamic import DynamicTable, FreshRows
+from recsys.tables.eviction import DistanceLFU, EvictionPolicy
+from recsys.tables.hashes import hashed_uniform
+
+_OPEN_SLOT = torch.iinfo(torch.int64).max
+
+
+class ManagedCollisionTable(DynamicTable):
+    """num_rows - 1 ids have a row of their own, as the policy decides from the ids seen in training; others share one.
+
+    After every eviction_interval training batches the ids of these batches compete with those that have rows. An id
+    that wins a row starts from a fresh vector, which depends on the id, the table's name and the seed alone, with fresh
+    optimizer state (torchrec itself resets no state on a CPU, and outside its sharded modules no vector either). In
+    evaluation mode nothing changes. A loss over the whole catalogue shows every id in every batch, so that none is more
+    frequent than another.
+
+    Several processes that share rows (TorchrecLookup): the mapping is replicated, so `own_bytes` is what each process
+    holds, and every process decides alike from the ids of all, which are gathered in two collectives a batch.
+
+    Differs from torchrec: ids are never dropped when batches grow, time counts intervals instead of batches, and the
+    ids waiting for a decision are saved, so that a resumed run goes on to the bit. torchrec's other algorithm,
+    HashZchManagedCollisionModule, is not offered: it does not train on a CPU ("Expected readonly to be true").
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory num_rows rows of D and the mapping, 24 bytes a row, 32 with DistanceLFU;
+        in training also the ids since the last decision, 8 bytes each.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V), V at most 2**62.
+        embedding_dim: D.
+        num_rows: rows, at least 2: the last is for all ids without one; or give one of:
+        budget_bytes: bytes the matrix, in float32, and the mapping may take.
+        budget_fraction: the same as a fraction of the full table's bytes.
+        policy: which ids keep their rows; by default DistanceLFU.
+        eviction_interval: training batches between decisions.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: unless exactly one size is given, if a number is out of range, or torchrec is not installed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        num_rows: int | None = None,
+        budget_bytes: int | None = None,
+        budget_fraction: float | None = None,
+        policy: EvictionPolicy | None = None,
+        eviction_interval: int = 10,
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        self.require("num_embeddings", num_embeddings, 1, 1 << 62)
+        self.require("eviction_interval", eviction_interval, 1)
+        if find_spec("torchrec") is None:
+            raise ValueError(
+                f"ManagedCollisionTable '{name}' needs torchrec and fbgemm; `recsys doctor` has the command, "
+                "or use HashTable, which needs neither."
+            )
+        self.policy = policy or DistanceLFU()
+        self.eviction_interval = eviction_interval
+        self.init_std = init_std
+        owner = f"ManagedCollisionTable '{name}'"
+        exactly_one(owner, num_rows=num_rows, budget_bytes=budget_bytes, budget_fraction=budget_fraction)
+        budget_bytes = fraction_to_bytes(self, budget_fraction, budget_bytes)
+        if budget_bytes is not None:
+            most = min(num_embeddings + 1, 1 << 31)
+            num_rows = largest_within(self, self._bytes_of, 2, most, budget_bytes)
+        assert num_rows is not None
+        self.require("num_rows", num_rows, 2, 1 << 31)
+        self.num_rows = num_rows
+        # torchrec's layout: slots in the order of their ids, open ones last; the last slot stays open, and its row is
+        # the one that ids without a row read.
+        self.register_buffer("slot_ids", torch.full((num_rows,), _OPEN_SLOT))
+        self.register_buffer("slot_rows", torch.arange(num_rows))
+        for counter in self.policy.counters:
+            self.register_buffer(counter, torch.zeros(num_rows, dtype=torch.int64))
+        self.register_buffer("num_intervals", torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("num_waiting_batches", torch.zeros(1, dtype=torch.int64))
+        self.register_buffer("init_seed", torch.tensor([named_seed(name)]))
+        self._waiting_ids = torch.zeros(0, dtype=torch.int64)
+
+    def _bytes_of(self, num_rows: int) -> int:
+        """Bytes of the matrix and the buffers."""
+        return num_rows * (4 * self.embedding_dim + 8 * (2 + len(self.policy.counters))) + 3 * 8
+
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """One matrix."""
+        return (PhysicalTable(self.name, self.num_rows, self.embedding_dim, self.init_std),)
+
+    def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
+        """The row that belongs to the id; the last row if none does."""
+        ids = ids.long().contiguous()
+        slots = torch.searchsorted(self.get_buffer("slot_ids"), ids)
+        belongs = self.get_buffer("slot_ids")[slots] == ids
+        return torch.where(belongs, self.get_buffer("slot_rows")[slots], self.num_rows - 1)
+
+    @torch.no_grad()
+    def observe(self, ids: Tensor) -> FreshRows | None:
+        """Keep the ids until an interval ends; then decide which have rows."""
+        self._waiting_ids = torch.cat([self._waiting_ids.to(ids.device), ids.reshape(-1).long()])
+        waiting_batches = self.get_buffer("num_waiting_batches").add_(1)
+        if int(waiting_batches) < self.eviction_interval:
+            return None
+        rows = self._decide(self._waiting_ids)
+        waiting_batches.zero_()
+        self._waiting_ids = self._waiting_ids[:0].clone()
+        ids_by_row = torch.empty_like(self.get_buffer("slot_ids"))
+        ids_by_row[self.get_buffer("slot_rows")] = self.get_buffer("slot_ids")
+        bound = math.sqrt(3) * self.init_std
+        return FreshRows(
+            rows, bound * hashed_uniform(ids_by_row[rows], self.get_buffer("init_seed"), self.embedding_dim)
+        )
+
+    def _decide(self, ids: Tensor) -> Tensor:
+        """Let torchrec update the mapping after an interval with these ids; the rows [M] that went to other ids.
+
+        torchrec's module keeps a history whose size it takes from the first batch, and which it does not save. Made
+        anew from this table's buffers for every interval, and shown the interval as one batch, it has nothing to lose.
+        """
+        from torchrec.modules.mc_modules import MCHManagedCollisionModule
+        from torchrec.sparse.jagged_tensor import JaggedTensor
+
+        module = MCHManagedCollisionModule(
+            zch_size=self.num_rows, device=ids.device, eviction_policy=self.policy.build(), eviction_interval=1
+        )
+        names = {
+            "slot_ids": "_mch_sorted_raw_ids",
+            "slot_rows": "_mch_remapped_ids_mapping",
+            "num_intervals": "_current_iter_tensor",
+            **{counter: f"_mch_{counter}" for counter in self.policy.counters},
+        }
+        module.load_state_dict(
+            {**module.state_dict(), **{theirs: self.get_buffer(ours) for ours, theirs in names.items()}}
+        )
+        module.profile({self.name: JaggedTensor(ids, lengths=torch.tensor([len(ids)], device=ids.device))})
+        for ours, theirs in names.items():
+            self.get_buffer(ours).copy_(module.get_buffer(theirs))
+        rows: Tensor = module.evict()
+        return rows
+
+    def expected_collisions(self) -> float:
+        """Ids that can have no row of their own at a time."""
+        return float(max(0, self.num_embeddings - (self.num_rows - 1)))
+
+    def own_bytes(self) -> int:
+        """Bytes of the mapping, the counters and, in training, the ids that wait; every process holds them."""
+        return super().own_bytes() + self._waiting_ids.numel() * self._waiting_ids.element_size()
+
+    def get_extra_state(self) -> Tensor:
+        """The ids that wait: as a buffer their changing number would be refused by what copies buffers."""
+        return self._waiting_ids
+
+    def set_extra_state(self, state: Any) -> None:
+        """Take the waiting ids of a checkpoint."""
+        self._waiting_ids = state.to(self.get_buffer("slot_ids").device, copy=True)
