@@ -79,6 +79,9 @@ class BatchLoader:
         self._started = False
         self._num_yielded = 0
 
+    ranks_take_turns = False
+    """Each rank has a stretch of the order, the first rank the first."""
+
     batch_sampler = None
     """Lightning asks every loader with a sampler for one."""
 

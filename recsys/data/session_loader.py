@@ -64,6 +64,9 @@ class SessionLoader:
         self._num_yielded = 0
         self._position = self._start_of(epoch=0)
 
+    ranks_take_turns = True
+    """Every step's windows are shared among the ranks, the first rank's first."""
+
     batch_sampler = None
     """Lightning asks every loader with a sampler for one."""
 

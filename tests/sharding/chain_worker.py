@@ -16,7 +16,7 @@ from recsys.models import DeepFM
 from recsys.sharding import TorchrecStrategy
 from recsys.tables import RowWiseAdagrad, UnifiedTable
 from recsys.tasks import CTRTask
-from tests.sharding.worker import whole_state
+from tests.sharding.states import whole_state
 
 GLOBAL_BATCH = 160
 STEPS_PER_STAGE = 3

@@ -21,8 +21,10 @@ from recsys.losses import (
     UniformSampler,
 )
 from recsys.models import HSTU, PISA, GRU4Rec, SASRec
+from recsys.sharding import TorchrecStrategy
 from recsys.tables import SGD, Adagrad, HashTable, QRTable, RowWiseAdagrad, TorchLookup
-from recsys.tasks import NextItemTask, PISATask
+from recsys.tasks import NextItemTask, PISATask, PredictionWriter
+from tests.sharding.states import whole_state
 
 BATCH, NUM_STEPS = 12, 20
 """Sessions of all processes in every step, and steps of two epochs."""
@@ -110,8 +112,8 @@ def train(prepared: Path, case: str, num_ranks: int, folder: Path) -> dict:
         max_epochs=2,
         accelerator="cpu",
         devices=num_ranks,
-        strategy="torchrec" if num_ranks > 1 else "auto",
-        callbacks=[losses],
+        strategy=TorchrecStrategy(replicate_rows=5) if num_ranks > 1 else "auto",
+        callbacks=[losses, PredictionWriter(f"{case}.parquet")],
         logger=False,
         enable_progress_bar=False,
         enable_checkpointing=False,
@@ -121,10 +123,12 @@ def train(prepared: Path, case: str, num_ranks: int, folder: Path) -> dict:
     task = task_of(data.schema, case)
     trainer.fit(task, datamodule=data)
     (metrics,) = trainer.validate(task, datamodule=data, verbose=False)
-    return {"state": task.state_dict(), "metrics": metrics, "losses": losses.found}
+    metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
+    trainer.predict(task, datamodule=data, return_predictions=False)
+    return {"state": whole_state(task), "metrics": metrics, "losses": losses.found}
 
 
-def main(prepared: Path, folder: Path, num_ranks: int) -> None:
+def main(folder: Path, prepared: Path, num_ranks: int) -> None:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     found = {case: train(prepared, case, num_ranks, folder) for case in CASES}

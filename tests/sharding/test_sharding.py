@@ -60,6 +60,10 @@ def test_two_processes_reach_what_one_reaches(runs, case):
     for name, values in one["state"].items():
         torch.testing.assert_close(two["state"][name], values, rtol=0, atol=1e-5, msg=f"{name} differs")
     assert two["metrics"] == pytest.approx(one["metrics"], abs=1e-6)
+    if not case.startswith("resumed"):
+        scores = [pq.read_table(runs[1] / f"{num_ranks}-{case}.parquet").to_pydict() for num_ranks in (1, 2)]
+        assert scores[0]["label"] == scores[1]["label"]
+        assert scores[1]["score"] == pytest.approx(scores[0]["score"], abs=1e-5)
 
 
 @pytest.mark.parametrize("case", RESUMED)

@@ -31,7 +31,8 @@ from recsys.tables import (
     RowWiseAdagrad,
     UnifiedTable,
 )
-from recsys.tasks import CTRTask
+from recsys.tasks import CTRTask, PredictionWriter
+from tests.sharding.states import whole_state
 
 BATCH = 222
 TABLES = {
@@ -54,9 +55,10 @@ RESUMED = ("managed_collision", "unified")
 """Cases that two processes also train in two runs; the managed one is cut off with ids waiting for a row."""
 
 
-def trainer_of(num_ranks: int, max_epochs: int) -> Trainer:
+def trainer_of(num_ranks: int, max_epochs: int, case: str = "resumed") -> Trainer:
     return Trainer(
         max_epochs=max_epochs,
+        callbacks=[PredictionWriter(f"{num_ranks}-{case}.parquet")],
         accelerator="cpu",
         devices=num_ranks,
         strategy=TorchrecStrategy(replicate_rows=20),
@@ -96,19 +98,12 @@ def fit(trainer: Trainer, task: CTRTask, prepared: Path, checkpoint: Path | None
 
 def train(prepared: Path, case: str, num_ranks: int) -> dict:
     """Two epochs of 10 steps, the last of each uneven."""
-    trainer, task = trainer_of(num_ranks, 2), task_of(Schema.read(prepared), case)
+    trainer, task = trainer_of(num_ranks, 2, case), task_of(Schema.read(prepared), case)
     data = fit(trainer, task, prepared)
     (metrics,) = trainer.validate(task, datamodule=data, verbose=False)
+    metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
+    trainer.predict(task, datamodule=data, return_predictions=False)
     return {"state": whole_state(task), "metrics": metrics, "steps": trainer.global_step}
-
-
-def whole_state(task: CTRTask) -> dict[str, torch.Tensor]:
-    """The dense part as it is, and every matrix and its state gathered."""
-    lookup = task.collection.lookup
-    found = {name: value for name, value in task.state_dict().items() if not name.startswith("collection.lookup.")}
-    for table in lookup.tables:
-        found |= {f"{table}.{kind}": value.clone() for kind, value in lookup.tensors(table).items()}
-    return found
 
 
 def resume(prepared: Path, case: str, num_ranks: int, checkpoint: Path) -> dict:
@@ -117,7 +112,7 @@ def resume(prepared: Path, case: str, num_ranks: int, checkpoint: Path) -> dict:
         first = trainer_of(num_ranks, 1)
         fit(first, task_of(Schema.read(prepared), case), prepared)
         first.save_checkpoint(checkpoint)
-    trainer, task = trainer_of(num_ranks, 2), task_of(Schema.read(prepared), case)
+    trainer, task = trainer_of(num_ranks, 2, case), task_of(Schema.read(prepared), case)
     fit(trainer, task, prepared, checkpoint)
     return {"state": whole_state(task), "metrics": {}, "steps": trainer.global_step}
 

@@ -240,12 +240,6 @@ def test_predictions_are_the_best_items_in_order(tmp_path):
     assert_close(scores.gather(1, predicted["items"] - 1), predicted["scores"])
 
 
-def test_predictions_of_several_processes_are_refused(tmp_path):
-    trainer = make_trainer(tmp_path, devices=2, strategy="ddp")
-    with pytest.raises(ValueError, match="PredictionWriter writes in one process, got 2"):
-        PredictionWriter().on_predict_start(trainer, make_task())
-
-
 def test_a_compressed_table_leaves_no_item_matrix_behind(tmp_path):
     """After a step and after validation, nothing as large as all item vectors is alive."""
     num_items = 4001
