@@ -50,6 +50,8 @@ bench: setup
 	$(BIN)/python benchmarks/tables.py methods
 	$(BIN)/python benchmarks/tables.py vocabularies
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/sharding.py measure
+	$(BIN)/python benchmarks/sharding.py predict
 
 # The result tables of the README and of docs/, from data prepared as they say.
 reproduce: setup
