@@ -31,7 +31,7 @@ class Checkpoint:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        content = _load(self.path)
+        content = read(self.path)
         if not isinstance(content, dict) or KEY not in content or "state_dict" not in content:
             raise ValueError(f"checkpoint '{path}' does not describe its tables: it was not written by `recsys fit`.")
         self.description: Mapping[str, Any] = content[KEY]
@@ -48,7 +48,12 @@ class Checkpoint:
                     self.states[f"{name}.{kind}"] = value
 
 
-def _load(path: Path) -> Any:
+def read(path: Path) -> Any:
+    """What a checkpoint holds, the tensors of a single file still on disk.
+
+    Raises:
+        ValueError: if it is missing, cut off, or holds code.
+    """
     if path.is_dir():
         return checkpoint_folder.read(path)
     if not path.is_file():

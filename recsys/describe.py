@@ -8,14 +8,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from recsys.checkpoints import read
 from recsys.description.optimizer_state import dense_model, read_state_bytes
 from recsys.description.portrait import Counts, portray
 from recsys.description.report import DescriptionReport
@@ -73,19 +72,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What a checkpoint holds, its tensors still on disk; nothing in it is executed.
+    """What a checkpoint holds; nothing in it is executed.
 
     Raises:
         ValueError: if it is missing, damaged or not a checkpoint.
     """
-    if not path.is_file():
-        raise ValueError(f"--ckpt_path: '{path}' does not exist.")
-    if not is_zipfile(path):
-        raise ValueError(f"--ckpt_path: '{path}' is not a checkpoint, or is cut off.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"--ckpt_path: '{path}' cannot be read safely: {str(error).splitlines()[0]}") from error
+        content = read(path)
+    except ValueError as error:
+        raise ValueError(f"--ckpt_path: {error}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise ValueError(f"--ckpt_path: '{path}' has no state_dict; it is not a checkpoint of lightning fit.")
     return content

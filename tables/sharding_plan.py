@@ -82,9 +82,9 @@ class Sharding:
                 raise ValueError(f"Sharding: {name} must be at least {least}, got {value}.")
 
     def wish(self, table: str) -> TableSharding:
-        """What is asked for a matrix; later patterns add to earlier ones."""
+        """What is asked for a matrix; later patterns add to earlier ones, and its own name to all of them."""
         found = TableSharding()
-        for pattern, asked in self.constraints.items():
+        for pattern, asked in sorted(self.constraints.items(), key=lambda entry: entry[0] == table):
             if fnmatchcase(table, pattern):
                 said = {name: value for name, value in vars(asked).items() if value is not None}
                 found = replace(found, **said)

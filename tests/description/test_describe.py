@@ -68,10 +68,10 @@ def test_what_is_no_checkpoint_of_the_config_is_named(trained, tmp_path, capsys,
     torch.save({"state_dict": Code()}, tmp_path / "code.ckpt", pickle_module=pickle)
     for name, message in (
         ("none.ckpt", "none.ckpt' does not exist"),
-        ("text.ckpt", "is not a checkpoint, or is cut off"),
-        ("cut.ckpt", "is not a checkpoint, or is cut off"),
+        ("text.ckpt", "is truncated or not a checkpoint"),
+        ("cut.ckpt", "is truncated or not a checkpoint"),
         ("foreign.ckpt", "has no state_dict"),
-        ("code.ckpt", "cannot be read safely"),
+        ("code.ckpt", "could run code"),
     ):
         assert run("--ckpt_path", tmp_path / name, *words) == 2
         assert message in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""A run that Lightning launches itself in two processes, from YAML; its checkpoint in every tool."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from recsys.cli import main, run
+from recsys.consolidate import load
+from tests.sharding.processes import ROOT
+
+STRATEGY = {
+    "trainer": {
+        "accelerator": "cpu",
+        "devices": 2,
+        "strategy": {
+            "class_path": "TorchrecStrategy",
+            "init_args": {
+                "constraints": {"C?": {"sharding_type": "row_wise"}, "C1": {"sharding_type": "data_parallel"}}
+            },
+        },
+    }
+}
+CONFIG = str(ROOT / "configs" / "criteo_full.yaml")
+
+
+def arguments(prepared, folder):
+    swap = [f"--data.init_args.path={prepared}", f"--trainer.default_root_dir={folder}"]
+    return ["-c", CONFIG, *swap, "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+
+
+@pytest.fixture(scope="module")
+def fitted(prepared, tmp_path_factory):
+    """What a run printed, and its folder."""
+    folder = tmp_path_factory.mktemp("fitted")
+    (folder / "strategy.yaml").write_text(yaml.safe_dump(STRATEGY))
+    command = [sys.executable, "-m", "recsys", "fit", *arguments(prepared, folder), "-c", str(folder / "strategy.yaml")]
+    command += ["--trainer.max_epochs=1", "--data.init_args.batch_size=128"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout, folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(fitted):
+    (found,) = fitted[1].rglob("epoch*.ckpt")
+    assert found.is_dir()
+    return found
+
+
+def test_the_plan_is_printed_and_kept_beside_the_checkpoint(fitted, checkpoint):
+    lines = [line for line in fitted[0].splitlines() if line.startswith("│ C")]
+    assert [line.split("│")[3].strip() for line in lines[:3]] == ["replicated", "rows over 0, 1", "rows over 0, 1"]
+    assert (checkpoint.parent / "sharding_plan.json").is_file()
+    assert (fitted[1] / "sharding_plan.json").is_file()
+
+
+def test_one_process_validates_it(fitted, checkpoint, prepared, tmp_path):
+    cli = run(["validate", *arguments(prepared, tmp_path), f"--ckpt_path={checkpoint}"])
+    logged = float(cli.trainer.callback_metrics["val/auc"])
+    state = torch.load(checkpoint / (checkpoint / "current").read_text() / "rest.pt", weights_only=True)
+    best = next(entry for name, entry in state["callbacks"].items() if name.startswith("ModelCheckpoint"))
+    assert logged == pytest.approx(float(best["current_score"]), abs=1e-6)
+
+
+def test_one_process_goes_on_from_it(checkpoint, prepared, tmp_path):
+    more = ["--trainer.max_epochs=2", "--data.init_args.batch_size=256"]
+    cli = run(["fit", *arguments(prepared, tmp_path), *more, f"--ckpt_path={checkpoint}"])
+    assert cli.trainer.current_epoch == 2
+
+
+def test_it_is_described_and_consolidated(checkpoint, prepared, tmp_path, capsys):
+    for command in (
+        ["describe", f"--ckpt_path={checkpoint}", "-c", CONFIG, f"--data.init_args.path={prepared}"],
+        ["consolidate", str(checkpoint), str(tmp_path / "plain")],
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == 0
+    assert "C3" in capsys.readouterr().out
+    assert torch.equal(load(tmp_path / "plain").lookup.weight("C3"), load(checkpoint).lookup.weight("C3"))
+
+
+def test_other_tables_are_named_before_any_row_is_read(checkpoint, prepared, tmp_path):
+    table = ["-c", str(ROOT / "configs" / "tables" / "hash.yaml")]
+    with pytest.raises(ValueError, match=r"the checkpoint has other tables than this config:\n .*table 'C2': class is"):
+        run(["validate", *arguments(prepared, tmp_path), *table, f"--ckpt_path={checkpoint}"])
