@@ -11,15 +11,16 @@ there before. Nothing that is read is ever executed.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import IO, Any
 
 import torch
 import torch.distributed as dist
@@ -29,6 +30,7 @@ _CURRENT, _REST = "current", "rest.pt"
 _FILE_BYTES = 1 << 30
 """Bytes of tensors, of all processes together, after which another file is begun."""
 _PATHS = "paths of tensors"
+_FILES = "bytes of files"
 _STATES = "optimizer_states"
 """The one entry of Lightning's checkpoints that holds tensors in a list."""
 
@@ -49,21 +51,23 @@ def write(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
         checkpoint: plain values, tensors that are equal on all processes, and ShardedTensors.
 
     Raises:
-        ValueError: if `path` is a file.
+        ValueError: if `path` is a file, or an entry could not be read again.
+        OSError: if a process cannot write; the checkpoint that was there before stays.
     """
     folder = Path(path)
     if folder.is_file():
         raise ValueError(f"checkpoint '{path}' is a file; give another path or remove it.")
-    name = _agree(f"part-{uuid.uuid4().hex[:8]}")
     rest, tensors = _split(checkpoint)
-    if _is_first():
-        (folder / name).mkdir(parents=True)
-    _barrier()
-    _save_tensors(folder / name, {_name(keys): value for keys, value in tensors.items()})
-    if _is_first():
-        torch.save({**rest, _PATHS: [list(keys) for keys in tensors]}, folder / name / _REST)
-        _publish(folder, name)
-    _barrier()
+    _check_readable(rest)
+    name = _agree(f"part-{uuid.uuid4().hex[:8]}")
+    try:
+        _first_does(lambda: _make_room(folder, name))
+        _save_tensors(folder / name, {_name(keys): value for keys, value in tensors.items()})
+        _first_does(lambda: _finish(folder, name, rest, [list(keys) for keys in tensors]))
+    except Exception:
+        if _is_first():
+            shutil.rmtree(folder / name, ignore_errors=True)
+        raise
 
 
 def read_rest(path: str | Path) -> dict[str, Any]:
@@ -74,6 +78,7 @@ def read_rest(path: str | Path) -> dict[str, Any]:
     """
     rest: dict[str, Any] = _load_rest(_current(path))
     rest.pop(_PATHS)
+    rest.pop(_FILES)
     return rest
 
 
@@ -94,13 +99,17 @@ def read(path: str | Path, target_of: Callable[[Path_], Any] | None = None) -> d
 
     folder = _current(path)
     rest = _load_rest(folder)
+    for name, num_bytes in rest.pop(_FILES).items():
+        if not (folder / name).is_file() or (folder / name).stat().st_size != num_bytes:
+            raise ValueError(
+                f"checkpoint '{path}' is damaged: '{folder / name}' is missing or not {num_bytes:,} bytes."
+            )
     reader = HuggingFaceStorageReader(str(folder))
     saved = reader.read_metadata().state_dict_metadata
     tensors: dict[Path_, Any] = {}
     for keys in (tuple(each) for each in rest.pop(_PATHS)):
-        metadata = saved.get(_name(keys))
-        if not isinstance(metadata, TensorStorageMetadata):
-            raise ValueError(f"checkpoint '{path}' lacks a part: {_name(keys)} is in none of its files.")
+        metadata = saved[_name(keys)]
+        assert isinstance(metadata, TensorStorageMetadata)
         target = target_of(keys) if target_of is not None else None
         tensors[keys] = torch.empty(metadata.size, dtype=metadata.properties.dtype) if target is None else target
     with warnings.catch_warnings():
@@ -161,16 +170,66 @@ def _save_tensors(folder: Path, tensors: Mapping[str, Any]) -> None:
         save(dict(tensors), storage_writer=writer, no_dist=not _has_group())
 
 
+def _check_readable(rest: Mapping[str, Any]) -> None:
+    """Find what `weights_only` would refuse while the checkpoint before is still there.
+
+    Raises:
+        ValueError: naming the entries.
+    """
+    bad = [key for key, value in rest.items() if not _is_readable(value)]
+    if bad:
+        raise ValueError(
+            f"the checkpoint's entries {bad} hold more than tensors and plain values, which could not be loaded again; "
+            "what a callback or task adds to a checkpoint must be numbers, strings, lists and dicts."
+        )
+
+
+def _is_readable(value: Any) -> bool:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    buffer.seek(0)
+    try:
+        torch.load(buffer, weights_only=True)
+    except UnpicklingError:
+        return False
+    return True
+
+
+def _make_room(folder: Path, name: str) -> None:
+    """Make the new part, and drop parts that a killed or failed run has left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    current = (folder / _CURRENT).read_text(encoding="utf-8") if is_folder(folder) else None
+    _drop_all_but(folder, (current, _CURRENT))
+    (folder / name).mkdir()
+
+
+def _finish(folder: Path, name: str, rest: Mapping[str, Any], paths: list[list[Any]]) -> None:
+    """Write the rest, with the bytes of every file of tensors, and make the part the checkpoint."""
+    files = {file.name: file.stat().st_size for file in sorted((folder / name).iterdir())}
+    with (folder / name / _REST).open("wb") as file:
+        torch.save({**rest, _PATHS: paths, _FILES: files}, file)
+        _to_disk(file)
+    _publish(folder, name)
+
+
 def _publish(folder: Path, name: str) -> None:
     """Make a finished part the checkpoint, then drop what it replaces."""
     partial = folder / f"{_CURRENT}.{name}"
     with partial.open("w", encoding="utf-8") as file:
         file.write(name)
-        file.flush()
-        os.fsync(file.fileno())
+        _to_disk(file)
     partial.replace(folder / _CURRENT)
+    _drop_all_but(folder, (name, _CURRENT))
+
+
+def _to_disk(file: IO[Any]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _drop_all_but(folder: Path, kept: Sequence[str | None]) -> None:
     for other in folder.iterdir():
-        if other.name not in (name, _CURRENT):
+        if other.name not in kept:
             shutil.rmtree(other) if other.is_dir() else other.unlink()
 
 
@@ -202,15 +261,29 @@ def _is_first() -> bool:
     return not _has_group() or dist.get_rank() == 0
 
 
-def _barrier() -> None:
-    if _has_group():
-        dist.barrier()
+def _first_does(action: Callable[[], None]) -> None:
+    """The first process acts, and the others wait for it; what fails there fails everywhere.
+
+    Raises:
+        OSError: in the others; the first raises what happened.
+    """
+    error: Exception | None = None
+    if _is_first():
+        try:
+            action()
+        except Exception as caught:
+            error = caught
+    said = _agree("" if error is None else f"{type(error).__name__}: {error}")
+    if error is not None:
+        raise error
+    if said:
+        raise OSError(f"the first process could not write the checkpoint: {said}")
 
 
-def _agree(name: str) -> str:
-    """The first process' name, on all of them."""
+def _agree(text: str) -> str:
+    """The first process' text, on all of them."""
     if not _has_group():
-        return name
-    names = [name]
-    dist.broadcast_object_list(names, src=0)
-    return names[0]
+        return text
+    texts = [text]
+    dist.broadcast_object_list(texts, src=0)
+    return texts[0]

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from recsys import checkpoint_folder
+
+
+def check_exists(path: str | Path) -> None:
+    """Refuse a checkpoint that is not there.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if "://" not in str(path) and not Path(path).exists():
+        raise ValueError(f"checkpoint '{path}' does not exist.")
 
 
 class FolderCheckpointIO(TorchCheckpointIO):
@@ -16,9 +27,10 @@ class FolderCheckpointIO(TorchCheckpointIO):
         """The checkpoint, with whole tensors.
 
         Raises:
-            ValueError: if a folder is not a whole checkpoint.
+            ValueError: if it does not exist, or a folder is not a whole checkpoint.
         """
-        if checkpoint_folder.is_folder(path):
+        check_exists(path)
+        if Path(path).is_dir():
             return checkpoint_folder.read(path)
         found: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
         return found

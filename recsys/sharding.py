@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -18,9 +20,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from recsys import checkpoint_folder
+from recsys.checkpoint_io import check_exists
 from recsys.sharding_report import PlannedMatrix, keep, plan_of, show
 from recsys.table_differences import check_tables
 from recsys.tables import Sharding, TableCollection, TableSharding, TorchrecLookup
@@ -55,7 +61,7 @@ class TorchrecStrategy(DDPStrategy):
         timeout_seconds: how long a process waits for the others.
 
     Raises:
-        ValueError: if torchrec is not installed.
+        ValueError: if torchrec is not installed, or a number is out of range.
     """
 
     strategy_name = NAME
@@ -71,6 +77,8 @@ class TorchrecStrategy(DDPStrategy):
     ) -> None:
         if find_spec("torchrec") is None:
             raise ValueError("trainer.strategy: torchrec needs torchrec and fbgemm; `recsys doctor` has the command.")
+        if timeout_seconds < 1:
+            raise ValueError(f"TorchrecStrategy: timeout_seconds must be at least 1, got {timeout_seconds}.")
         # Tables' integers are the same everywhere; broadcasting them in every step would be waste.
         super().__init__(
             process_group_backend=process_group_backend,
@@ -92,10 +100,17 @@ class TorchrecStrategy(DDPStrategy):
         for message in _BESIDE_THE_POINT:
             warnings.filterwarnings("ignore", message)
         # torchrec asks the environment which processes share a host; only torchrun says so by itself.
+        self._local_world_size = os.environ.get("LOCAL_WORLD_SIZE")
         os.environ.setdefault("LOCAL_WORLD_SIZE", str(self.num_processes))
         # Registered last, so it runs before Lightning's own: a process that leaves alone can abort with SIGABRT.
         atexit.unregister(_leave_together)
         atexit.register(_leave_together)
+
+    def teardown(self) -> None:
+        """Leave the environment as it was."""
+        super().teardown()
+        if self._local_world_size is None:
+            os.environ.pop("LOCAL_WORLD_SIZE", None)
 
     def on_exception(self, exception: BaseException) -> None:
         """Do not wait for the others in a process that failed."""
@@ -103,16 +118,14 @@ class TorchrecStrategy(DDPStrategy):
         super().on_exception(exception)
 
     def setup(self, trainer: Trainer) -> None:
-        """Refuse what in-backward updates cannot do, then wrap the dense part.
+        """Refuse what cannot equal one process, then wrap the dense part.
 
         Raises:
-            ValueError: on gradient accumulation.
+            ValueError: on gradient accumulation, and on batch normalisation in several processes.
         """
-        if trainer.accumulate_grad_batches != 1:
-            raise ValueError(
-                "trainer.strategy: torchrec updates rows in every backward pass, so accumulate_grad_batches must be 1, "
-                f"got {trainer.accumulate_grad_batches}; raise the batch size instead."
-            )
+        _refuse_accumulation(trainer)
+        if self.world_size > 1:
+            _refuse_batch_norm(self.lightning_module)
         super().setup(trainer)
         self._plan = plan_of(self._collection) if self._collection is not None else []
         if self._plan and self.is_global_zero:
@@ -124,10 +137,10 @@ class TorchrecStrategy(DDPStrategy):
         return getattr(self.lightning_module, "collection", None)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint folder, each process its part, and the plan beside it."""
+        """Write a checkpoint folder, each process its part, and the plan in it."""
         checkpoint_folder.write(filepath, checkpoint)
         if self._plan and self.is_global_zero:
-            keep(self._plan, Path(filepath).parent)
+            keep(self._plan, Path(filepath))
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """A checkpoint; of a folder, each process reads its part. A file is one of a run in a single process.
@@ -135,7 +148,8 @@ class TorchrecStrategy(DDPStrategy):
         Raises:
             ValueError: if it has other tables than this run, or cannot be read.
         """
-        if not checkpoint_folder.is_folder(checkpoint_path):
+        check_exists(checkpoint_path)
+        if not Path(checkpoint_path).is_dir():
             return super().load_checkpoint(checkpoint_path, weights_only=weights_only)
         assert self.lightning_module is not None
         rest = checkpoint_folder.read_rest(checkpoint_path)
@@ -155,10 +169,38 @@ class TorchrecStrategy(DDPStrategy):
         strategy_registry.register(NAME, cls, description="rows sharded by torchrec, the rest data-parallel")
 
 
+def _refuse_accumulation(trainer: Trainer) -> None:
+    """Rows are updated in every backward pass, dense parameters would be in every few."""
+    schedules = [each for each in getattr(trainer, "callbacks", []) if isinstance(each, GradientAccumulationScheduler)]
+    if trainer.accumulate_grad_batches != 1 or schedules:
+        given = "GradientAccumulationScheduler" if schedules else trainer.accumulate_grad_batches
+        raise ValueError(
+            "trainer.strategy: torchrec updates rows in every backward pass, so accumulate_grad_batches must be 1, "
+            f"got {given}; raise the batch size instead."
+        )
+
+
+def _refuse_batch_norm(module: nn.Module | None) -> None:
+    """Its statistics would be of each process' samples, and its averages another number in each."""
+    names = [] if module is None else [name for name, each in module.named_modules() if isinstance(each, _BatchNorm)]
+    if names:
+        raise ValueError(
+            f"trainer.strategy: torchrec in several processes does not train batch normalisation ({', '.join(names)}): "
+            "its statistics would differ between processes; set batch_norm: false."
+        )
+
+
 def _leave_together() -> None:
-    if dist.is_available() and dist.is_initialized():
+    # An exception that nobody caught leaves its trace here before a process ends.
+    if hasattr(sys, "last_type") or not (dist.is_available() and dist.is_initialized()):
+        return
+    if dist.get_backend() == "gloo":
+        # A process that left alone is not waited for.
+        with suppress(RuntimeError):
+            dist.monitored_barrier(timeout=timedelta(seconds=60))
+    else:
         dist.barrier()
-        dist.destroy_process_group()
+    dist.destroy_process_group()
 
 
 def sharded_lookup(trainer: Trainer | None) -> LookupFactory | None:
@@ -181,11 +223,16 @@ def memory_per_process(device: torch.device, num_processes: int) -> int:
 
 
 def host_memory() -> int:
-    """Bytes of the host, or of the container that this process is in."""
-    limit = Path("/sys/fs/cgroup/memory.max")
+    """Bytes of the host, or what a container or a batch system grants this process."""
+    root, own = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+    groups = [root]
+    if own.is_file():
+        paths = (line.partition("::/")[2] for line in own.read_text().splitlines())
+        groups += [folder for path in paths if path for folder in ((root / path), *(root / path).parents)]
+    limits = [(folder / "memory.max") for folder in groups if folder == root or root in folder.parents]
+    granted = [file.read_text().strip() for file in limits if file.is_file()]
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    granted = limit.read_text().strip() if limit.is_file() else "max"
-    return min(installed, int(granted)) if granted.isdigit() else installed
+    return min([installed, *(int(number) for number in granted if number.isdigit())])
 
 
 if NAME not in StrategyRegistry:

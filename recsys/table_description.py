@@ -25,6 +25,7 @@ def describe_collection(collection: TableCollection) -> dict[str, Any]:
                 "num_rows": physical.num_rows,
                 "row_dim": physical.row_dim,
                 "dtype": str(collection.lookup.dtype_of(name)).removeprefix("torch."),
+                "optimizer": type(collection.lookup.optimizer_of(name)).__name__,
             }
             for name, physical in collection.lookup.tables.items()
         },

@@ -73,7 +73,8 @@ def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path, delay):
 
 MOMENTS = {
     "before the tensors": "_save_tensors",
-    "after the tensors": "torch.save",
+    "after the tensors": "_finish",
+    "in the midst of the rest": "_to_disk",
     "before it is made current": "_publish",
     "before the one before is removed": "shutil.rmtree",
 }
@@ -104,10 +105,32 @@ class Runs:
 
 def test_code_in_a_checkpoint_is_not_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    checkpoint_folder.write(tmp_path / "last.ckpt", {**checkpoint_of(1), "callbacks": Runs()})
+    folder = tmp_path / "last.ckpt"
+    checkpoint_folder.write(folder, checkpoint_of(1))
+    torch.save({"callbacks": Runs()}, folder / (folder / "current").read_text() / "rest.pt")
     with pytest.raises(ValueError, match="holds more than tensors and plain values"):
-        checkpoint_folder.read(tmp_path / "last.ckpt")
+        checkpoint_folder.read(folder)
     assert not (tmp_path / "was_executed").exists()
+
+
+def test_what_could_not_be_read_again_is_refused_before_anything_is_replaced(tmp_path):
+    checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
+    with pytest.raises(ValueError, match=r"entries \['callbacks'\] hold more than tensors and plain values"):
+        checkpoint_folder.write(tmp_path / "last.ckpt", {**checkpoint_of(2), "callbacks": {"where": tmp_path}})
+    assert_is(checkpoint_folder.read(tmp_path / "last.ckpt"), 1)
+
+
+def test_a_failed_save_leaves_nothing_behind(tmp_path, monkeypatch):
+    checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
+    kept = sorted(tmp_path.rglob("*"))
+
+    def full(*args):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoint_folder, "_finish", full)
+    with pytest.raises(OSError, match="no space left"):
+        checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(2))
+    assert sorted(tmp_path.rglob("*")) == kept
 
 
 def test_damage_is_named(tmp_path):
@@ -116,10 +139,13 @@ def test_damage_is_named(tmp_path):
         checkpoint_folder.read(folder)
     checkpoint_folder.write(folder, checkpoint_of(1))
     part = folder / (folder / "current").read_text()
-    for file in part.glob("*.safetensors"):
+    (file,) = part.glob("*.safetensors")
+    for content in (file.read_bytes()[:-1], None):
         file.unlink()
-    with pytest.raises(ValueError, match=r"lacks a part: state_dict/model\.weight is in none of its files"):
-        checkpoint_folder.read(folder)
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(ValueError, match=rf"'{file}' is missing or not [\d,]+ bytes"):
+            checkpoint_folder.read(folder)
     (folder / "current").write_text("../elsewhere")
     with pytest.raises(ValueError, match=r"is damaged: '../elsewhere' is not a folder in it"):
         checkpoint_folder.read(folder)

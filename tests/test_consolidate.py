@@ -137,6 +137,9 @@ def test_every_method_is_rebuilt_from_json(example):
     collection = TableCollection([Feature("f", "f")], {"f": make(example)})
     description = json.loads(json.dumps(describe_collection(collection)))
     again = build_collection(description)
+    # What is rebuilt is for reading: its rows are frozen.
+    for physical in description["physical_tables"].values():
+        physical["optimizer"] = "Frozen"
     assert describe_collection(again) == description
     description["tables"]["f"]["constants"]["extra"] = [1]
     with pytest.raises(ValueError, match="constants"):

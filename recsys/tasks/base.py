@@ -193,6 +193,11 @@ class TableTask(LightningModule):
             group.setdefault("initial_lr", group["lr"])
         return optimizer
 
+    def log_loss(self, loss: torch.Tensor, num_samples: int) -> None:
+        """Log the loss of a step over the samples of all processes: the mean of what `samples_per_process` made."""
+        several = self.trainer.world_size > 1
+        self.log("train/loss", loss, prog_bar=True, batch_size=num_samples, sync_dist=several)
+
     def with_penalty(self, loss: torch.Tensor) -> torch.Tensor:
         """The loss plus what the tables' methods add."""
         penalty = self.collection.regularizer()

@@ -102,7 +102,7 @@ class CTRTask(TableTask):
         assert batch.labels is not None
         total = F.binary_cross_entropy_with_logits(self(batch), batch.labels, reduction="sum")
         loss = total / self.samples_per_process(len(batch))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log_loss(loss, len(batch))
         return self.with_penalty(loss)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

@@ -164,7 +164,7 @@ class NextItemTask(TableTask):
             num_targets=num_targets,
         )
         loss = self.loss(step)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log_loss(loss, len(batch))
         if self.heads is not None:
             loss = loss + self.heads(states[0], examples.targets, num_targets)
         return self.with_penalty(loss)

@@ -186,7 +186,7 @@ class PISATask(NextItemTask):
         states = self.states(histories, self._padded(batch.items, vectors, places))
         total = self._loss(states, users, sessions, vectors[wanted], vectors[negatives])
         loss = total / self.samples_per_process(len(targets))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
+        self.log_loss(loss, len(batch))
         return self.with_penalty(loss)
 
     def _loss(

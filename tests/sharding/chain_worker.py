@@ -54,8 +54,8 @@ def state_of(trainer: Trainer, task: CTRTask) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in (whole_state(task) | moments).items()}
 
 
-def main(folder: Path, prepared: Path, stage: int) -> None:
-    """Train three steps from the stage before, and leave a checkpoint and what was in memory."""
+def main(folder: Path, prepared: Path, stage: int, is_straight: bool) -> None:
+    """Train three steps from the stage before, or all steps from the start; leave a checkpoint and the state."""
     num_ranks = int(os.environ["WORLD_SIZE"])
     watch = Watch(folder / f"{stage}.ckpt")
     trainer = Trainer(
@@ -71,7 +71,8 @@ def main(folder: Path, prepared: Path, stage: int) -> None:
         num_sanity_val_steps=0,
         limit_val_batches=0,
     )
-    torch.manual_seed(0)
+    # Where a run begins must not matter to one that goes on.
+    torch.manual_seed(0 if is_straight or not stage else 100 + stage)
     task = CTRTask(
         lambda *sizes: DeepFM(*sizes, hidden_dims=(8,), dropout=0.2),
         Schema.read(prepared),
@@ -81,7 +82,7 @@ def main(folder: Path, prepared: Path, stage: int) -> None:
         optimizer=lambda groups: torch.optim.Adam(groups, lr=0.005),
     )
     data = CTRDataModule(prepared, batch_size=GLOBAL_BATCH // num_ranks, shuffle=True, seed=4)
-    trainer.fit(task, datamodule=data, ckpt_path=folder / f"{stage - 1}.ckpt" if stage else None)
+    trainer.fit(task, datamodule=data, ckpt_path=None if is_straight or not stage else folder / f"{stage - 1}.ckpt")
     seen: list = [None] * num_ranks
     dist.all_gather_object(seen, torch.cat(watch.seen))
     if trainer.is_global_zero:
@@ -91,7 +92,7 @@ def main(folder: Path, prepared: Path, stage: int) -> None:
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:] == ["straight"])
     dist.barrier()
     # gloo's threads now and then abort a process that leaves in the ordinary way, after all is done.
     os._exit(0)

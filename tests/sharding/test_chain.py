@@ -55,3 +55,15 @@ def test_the_checkpoint_of_four_processes_becomes_a_plain_one(folder, stages):
     for path in (folder / "plain", folder / "2.ckpt"):
         collection = load(path)
         assert torch.equal(collection.lookup.weight("unified"), stages[2]["after"]["unified.weight"])
+
+
+def test_the_same_number_of_processes_goes_on_to_the_bit(prepared, tmp_path):
+    """Cut in mid-epoch, with dropout; the second part begins with other seeds."""
+    for folder in ("cut", "straight"):
+        (tmp_path / folder).mkdir()
+    for stage in (0, 1):
+        torchrun("chain_worker.py", 2, tmp_path / "cut", prepared, stage)
+    torchrun("chain_worker.py", 2, tmp_path / "straight", prepared, 1, "straight")
+    cut, straight = (torch.load(tmp_path / name / "1.pt", weights_only=True)["after"] for name in ("cut", "straight"))
+    assert cut.keys() == straight.keys()
+    assert all(torch.equal(cut[name], values) for name, values in straight.items())

@@ -55,7 +55,7 @@ def checkpoint(fitted):
 def test_the_plan_is_printed_and_kept_beside_the_checkpoint(fitted, checkpoint):
     lines = [line for line in fitted[0].splitlines() if line.startswith("│ C")]
     assert [line.split("│")[3].strip() for line in lines[:3]] == ["replicated", "rows over 0, 1", "rows over 0, 1"]
-    assert (checkpoint.parent / "sharding_plan.json").is_file()
+    assert (checkpoint / "sharding_plan.json").is_file()
     assert (fitted[1] / "sharding_plan.json").is_file()
 
 
@@ -89,3 +89,16 @@ def test_other_tables_are_named_before_any_row_is_read(checkpoint, prepared, tmp
     table = ["-c", str(ROOT / "configs" / "tables" / "hash.yaml")]
     with pytest.raises(ValueError, match=r"the checkpoint has other tables than this config:\n .*table 'C2': class is"):
         run(["validate", *arguments(prepared, tmp_path), *table, f"--ckpt_path={checkpoint}"])
+
+
+def test_another_optimizer_is_named(checkpoint, prepared, tmp_path):
+    other = ["--model.init_args.table_optimizer=SGD"]
+    with pytest.raises(ValueError, match=r"'C2': optimizer is 'RowWiseAdagrad' in the checkpoint and 'SGD' here"):
+        run(["fit", *arguments(prepared, tmp_path), *other, f"--ckpt_path={checkpoint}"])
+
+
+def test_what_is_no_checkpoint_is_named(prepared, tmp_path):
+    (tmp_path / "empty.ckpt").mkdir()
+    for name, words in (("empty", "is not a whole checkpoint"), ("none", "does not exist")):
+        with pytest.raises(ValueError, match=words):
+            run(["validate", *arguments(prepared, tmp_path), f"--ckpt_path={tmp_path / name}.ckpt"])

@@ -1,5 +1,7 @@
 """Sharded lookups of every type over four processes, then two that go on, against the plain one in this process."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -81,3 +83,22 @@ def test_rows_have_passed_from_id_to_id_and_ids_wait(sharded):
     assert int(state["managed.num_intervals"]) == 6
     assert int((state["managed.slot_ids"] < 200).sum()) == 39
     assert len(state["managed._extra_state"]) == 2 * 12
+
+
+def test_a_process_killed_while_all_save_leaves_the_checkpoint_before(tmp_path):
+    with pytest.raises(AssertionError, match="SIGKILL"):
+        torchrun("kill_worker.py", 2, tmp_path)
+    state = checkpoint_folder.read(tmp_path / "last.ckpt")["state_dict"]
+    first = collection_of("adagrad", TorchLookup).state_dict()
+    assert all(torch.equal(state[key], values) for key, values in first.items())
+
+
+def test_a_missing_part_is_found(folder, tmp_path):
+    shutil.copytree(folder / "row_wise-sgd-4.ckpt", tmp_path / "c.ckpt")
+    for file in sorted(tmp_path.rglob("*.safetensors")):
+        content = file.read_bytes()
+        file.unlink()
+        with pytest.raises(ValueError, match="is missing or not"):
+            checkpoint_folder.read(tmp_path / "c.ckpt")
+        file.write_bytes(content)
+    checkpoint_folder.read(tmp_path / "c.ckpt")

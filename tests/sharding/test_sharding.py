@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from recsys.data import CTRDataModule
 from recsys.models import DeepFM
+from recsys.sharding import _refuse_accumulation, _refuse_batch_norm
 from recsys.tables import (
     SGD,
     Adam,
@@ -185,3 +187,22 @@ def test_other_strategies_of_several_processes_are_refused(prepared):
     task.trainer = trainer
     with pytest.raises(ValueError, match=r"trainer\.strategy: torchrec to shard them"):
         task.setup("fit")
+
+
+class Normalised(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(4)
+
+
+def test_batch_normalisation_in_several_processes_is_refused():
+    with pytest.raises(ValueError, match=r"does not train batch normalisation \(norm\): .*set batch_norm: false"):
+        _refuse_batch_norm(Normalised())
+
+
+def test_an_accumulation_schedule_is_refused():
+    trainer = Trainer(
+        accelerator="cpu", callbacks=[GradientAccumulationScheduler({0: 3})], logger=False, enable_checkpointing=False
+    )
+    with pytest.raises(ValueError, match="must be 1, got GradientAccumulationScheduler"):
+        _refuse_accumulation(trainer)
