@@ -23,19 +23,15 @@ from pickle import UnpicklingError
 from typing import IO, Any
 
 import torch
-import torch.distributed as dist
-from torch import Tensor
+
+from recsys.checkpoint_tensors import Keys, join, joined_name, split
+from recsys.first_process import agree, first_does, has_group, is_first
 
 _CURRENT, _REST = "current", "rest.pt"
 _FILE_BYTES = 1 << 30
 """Bytes of tensors, of all processes together, after which another file is begun."""
 _PATHS = "paths of tensors"
 _FILES = "bytes of files"
-_STATES = "optimizer_states"
-"""The one entry of Lightning's checkpoints that holds tensors in a list."""
-
-Path_ = tuple[Any, ...]
-"""Keys that lead from a checkpoint to one of its tensors."""
 
 
 def is_folder(path: str | Path) -> bool:
@@ -57,15 +53,15 @@ def write(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
     folder = Path(path)
     if folder.is_file():
         raise ValueError(f"checkpoint '{path}' is a file; give another path or remove it.")
-    rest, tensors = _split(checkpoint)
+    rest, tensors = split(checkpoint)
     _check_readable(rest)
-    name = _agree(f"part-{uuid.uuid4().hex[:8]}")
+    name = agree(f"part-{uuid.uuid4().hex[:8]}")
     try:
-        _first_does(lambda: _make_room(folder, name))
-        _save_tensors(folder / name, {_name(keys): value for keys, value in tensors.items()})
-        _first_does(lambda: _finish(folder, name, rest, [list(keys) for keys in tensors]))
+        first_does(lambda: _make_room(folder, name))
+        _save_tensors(folder / name, {joined_name(keys): value for keys, value in tensors.items()})
+        first_does(lambda: _finish(folder, name, rest, [list(keys) for keys in tensors]))
     except Exception:
-        if _is_first():
+        if is_first():
             shutil.rmtree(folder / name, ignore_errors=True)
         raise
 
@@ -82,7 +78,7 @@ def read_rest(path: str | Path) -> dict[str, Any]:
     return rest
 
 
-def read(path: str | Path, target_of: Callable[[Path_], Any] | None = None) -> dict[str, Any]:
+def read(path: str | Path, target_of: Callable[[Keys], Any] | None = None) -> dict[str, Any]:
     """A checkpoint; with ShardedTensors as targets each process reads its part, and all must call this.
 
     Args:
@@ -106,51 +102,20 @@ def read(path: str | Path, target_of: Callable[[Path_], Any] | None = None) -> d
             )
     reader = HuggingFaceStorageReader(str(folder))
     saved = reader.read_metadata().state_dict_metadata
-    tensors: dict[Path_, Any] = {}
+    tensors: dict[Keys, Any] = {}
     for keys in (tuple(each) for each in rest.pop(_PATHS)):
-        metadata = saved[_name(keys)]
+        metadata = saved[joined_name(keys)]
         assert isinstance(metadata, TensorStorageMetadata)
         target = target_of(keys) if target_of is not None else None
         tensors[keys] = torch.empty(metadata.size, dtype=metadata.properties.dtype) if target is None else target
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        load({_name(keys): value for keys, value in tensors.items()}, storage_reader=reader, no_dist=not _has_group())
-    for keys, value in tensors.items():
-        _insert(rest, keys, value)
-    if _STATES in rest:
-        rest[_STATES] = list(rest[_STATES].values())
-    return rest
-
-
-def _split(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Any], dict[Path_, Any]]:
-    """The checkpoint without its tensors, and those by their keys; numbers in tensors stay where they are."""
-    tensors: dict[Path_, Any] = {}
-
-    def walk(value: Any, keys: Path_) -> Any:
-        if isinstance(value, Mapping):
-            return {key: walk(each, (*keys, key)) for key, each in value.items() if not take(each, (*keys, key))}
-        return value
-
-    def take(value: Any, keys: Path_) -> bool:
-        is_tensor = hasattr(value, "local_shards") or (isinstance(value, Tensor) and value.dim() and value.numel())
-        if is_tensor:
-            tensors[keys] = value
-        return bool(is_tensor)
-
-    whole = dict(checkpoint)
-    if _STATES in whole:
-        whole[_STATES] = dict(enumerate(whole[_STATES]))
-    return walk(whole, ()), tensors
-
-
-def _insert(tree: dict[str, Any], keys: Path_, value: Any) -> None:
-    for key in keys[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[keys[-1]] = value
-
-
-def _name(keys: Path_) -> str:
-    return "/".join(map(str, keys))
+        load(
+            {joined_name(keys): value for keys, value in tensors.items()},
+            storage_reader=reader,
+            no_dist=not has_group(),
+        )
+    return join(rest, tensors)
 
 
 def _save_tensors(folder: Path, tensors: Mapping[str, Any]) -> None:
@@ -167,7 +132,7 @@ def _save_tensors(folder: Path, tensors: Mapping[str, Any]) -> None:
     writer = HuggingFaceStorageWriter(str(folder), fqn_to_index_mapping=files, save_distributed=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        save(dict(tensors), storage_writer=writer, no_dist=not _has_group())
+        save(dict(tensors), storage_writer=writer, no_dist=not has_group())
 
 
 def _check_readable(rest: Mapping[str, Any]) -> None:
@@ -251,39 +216,3 @@ def _load_rest(folder: Path) -> Any:
             f"checkpoint '{folder}' holds more than tensors and plain values, and is not loaded because that could run "
             f"code: {str(error).splitlines()[0]}"
         ) from error
-
-
-def _has_group() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-def _is_first() -> bool:
-    return not _has_group() or dist.get_rank() == 0
-
-
-def _first_does(action: Callable[[], None]) -> None:
-    """The first process acts, and the others wait for it; what fails there fails everywhere.
-
-    Raises:
-        OSError: in the others; the first raises what happened.
-    """
-    error: Exception | None = None
-    if _is_first():
-        try:
-            action()
-        except Exception as caught:
-            error = caught
-    said = _agree("" if error is None else f"{type(error).__name__}: {error}")
-    if error is not None:
-        raise error
-    if said:
-        raise OSError(f"the first process could not write the checkpoint: {said}")
-
-
-def _agree(text: str) -> str:
-    """The first process' text, on all of them."""
-    if not _has_group():
-        return text
-    texts = [text]
-    dist.broadcast_object_list(texts, src=0)
-    return texts[0]

@@ -17,7 +17,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
@@ -27,6 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from recsys import checkpoint_folder
 from recsys.checkpoint_io import check_exists
+from recsys.memory import memory_per_process
 from recsys.sharding_report import PlannedMatrix, keep, plan_of, show
 from recsys.table_differences import check_tables
 from recsys.tables import Sharding, TableCollection, TableSharding, TorchrecLookup
@@ -208,31 +208,6 @@ def sharded_lookup(trainer: Trainer | None) -> LookupFactory | None:
     if trainer is None or not isinstance(trainer.strategy, TorchrecStrategy):
         return None
     return partial(TorchrecLookup, sharding=trainer.strategy.sharding())
-
-
-def memory_per_process(device: torch.device, num_processes: int) -> int:
-    """Bytes that rows may take in a process: nine tenths of its GPU, or of its part of the host.
-
-    Args:
-        device: of the process.
-        num_processes: processes that share the host.
-    """
-    if device.type == "cuda":
-        return int(0.9 * torch.cuda.get_device_properties(device).total_memory)
-    return int(0.9 * host_memory()) // num_processes
-
-
-def host_memory() -> int:
-    """Bytes of the host, or what a container or a batch system grants this process."""
-    root, own = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-    groups = [root]
-    if own.is_file():
-        paths = (line.partition("::/")[2] for line in own.read_text().splitlines())
-        groups += [folder for path in paths if path for folder in ((root / path), *(root / path).parents)]
-    limits = [(folder / "memory.max") for folder in groups if folder == root or root in folder.parents]
-    granted = [file.read_text().strip() for file in limits if file.is_file()]
-    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([installed, *(int(number) for number in granted if number.isdigit())])
 
 
 if NAME not in StrategyRegistry:
