@@ -51,4 +51,5 @@ def _insert(tree: dict[str, Any], keys: Keys, value: Any) -> None:
 
 
 def joined_name(keys: Keys) -> str:
+    """What a tensor is called in the files."""
     return "/".join(map(str, keys))

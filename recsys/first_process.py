@@ -8,10 +8,12 @@ import torch.distributed as dist
 
 
 def has_group() -> bool:
+    """Whether this process is one of a group."""
     return dist.is_available() and dist.is_initialized()
 
 
 def is_first() -> bool:
+    """Whether it is the first of them, or alone."""
     return not has_group() or dist.get_rank() == 0
 
 
