@@ -167,7 +167,7 @@ def _longest_anywhere(length: int, device: torch.device) -> int:
     return int(longest)
 
 
-def bag_collection(tables: Sequence[PhysicalTable], optimizer: TableOptimizer) -> Any:
+def bag_collection(tables: Sequence[PhysicalTable], optimizers: Mapping[str, TableOptimizer]) -> Any:
     """An EmbeddingBagCollection without memory, with one feature per matrix, that steps in the backward pass."""
     from torch.distributed.optim.apply_optimizer_in_backward import _apply_optimizer_in_backward
     from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
@@ -186,8 +186,11 @@ def bag_collection(tables: Sequence[PhysicalTable], optimizer: TableOptimizer) -
     ]
     bags = EmbeddingBagCollection(tables=configs, device=torch.device("meta"))
     kinds = {SGD: torch.optim.SGD, Adagrad: torch.optim.Adagrad, RowWiseAdagrad: TorchrecRowWiseAdagrad}
-    eps = {"eps": optimizer.eps} if isinstance(optimizer, Adagrad | RowWiseAdagrad) else {}
-    _apply_optimizer_in_backward(kinds[type(optimizer)], bags.parameters(), {"lr": optimizer.learning_rate, **eps})
+    for name, bag in bags.embedding_bags.items():
+        optimizer = optimizers[name]
+        eps = {"eps": optimizer.eps} if isinstance(optimizer, Adagrad | RowWiseAdagrad) else {}
+        settings = {"lr": optimizer.learning_rate, **eps}
+        _apply_optimizer_in_backward(kinds[type(optimizer)], bag.parameters(), settings)
     return bags
 
 
@@ -211,7 +214,7 @@ def _shard(
     from torchrec.distributed.shard import shard
     from torchrec.distributed.types import EmbeddingModuleShardingPlan, ShardingEnv
 
-    bags = bag_collection(tables, optimizer)
+    bags = bag_collection(tables, {table.name: optimizer for table in tables})
     sharder = bag_sharder(sorted({placement.sharding_type for placement in placements.values()}))
     plan = EmbeddingModuleShardingPlan()
     for name, placement in placements.items():
