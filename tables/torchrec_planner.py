@@ -13,8 +13,18 @@ from recsys.tables.base import PhysicalTable
 from recsys.tables.lookup import Slots
 from recsys.tables.optimizers import RowWiseAdagrad, TableOptimizer
 from recsys.tables.padding import padded
-from recsys.tables.placements import COLUMN_WISE, DATA_PARALLEL, GRID_SHARD, ROW_WISE, TABLE_WISE, Placement, Shard, cut_columns
-from recsys.tables.sharding_plan import Sharding, bytes_on, place_tables, sharding_type_of
+from recsys.tables.placements import (
+    COLUMN_WISE,
+    DATA_PARALLEL,
+    GRID_SHARD,
+    ROW_WISE,
+    TABLE_WISE,
+    Placement,
+    Shard,
+    cut_columns,
+    replicated,
+)
+from recsys.tables.sharding_plan import Sharding, bytes_on, place_tables, sharding_type_of, wish_of
 from recsys.tables.torchrec_store import bag_collection, bag_sharder
 
 _NO_LIMIT = 2**50
@@ -73,7 +83,7 @@ def _decide(
     """The plan, without a word to other processes."""
     num_ranks = dist.get_world_size()
     sharding.check_names([table.name for table in tables])
-    _check_kernels(tables, sharding, device)
+    _check_kernels(tables, optimizers, sharding, device)
     if sharding.planner:
         placements = _planned(tables, requests, optimizers, sharding, device)
     else:
@@ -82,9 +92,14 @@ def _decide(
     return placements
 
 
-def _check_kernels(tables: Sequence[PhysicalTable], sharding: Sharding, device: torch.device) -> None:
+def _check_kernels(
+    tables: Sequence[PhysicalTable],
+    optimizers: Mapping[str, TableOptimizer],
+    sharding: Sharding,
+    device: torch.device,
+) -> None:
     for table in tables:
-        kernel = sharding.wish(table.name).compute_kernel
+        kernel = wish_of(table, optimizers[table.name], sharding).compute_kernel
         if kernel not in (None, "fused") and device.type != "cuda":
             raise ValueError(
                 f"physical table '{table.name}': compute_kernel {kernel} keeps rows in host memory for a GPU; on "
@@ -123,11 +138,15 @@ def _planned(
     types = {table.name: sharding_type_of(table, optimizers[table.name], sharding, num_ranks) for table in tables}
     spread = [table for table in tables if types[table.name] != DATA_PARALLEL]
     together = [table for table in tables if types[table.name] == DATA_PARALLEL]
-    found = place_tables(together, optimizers, num_ranks, Sharding(replicate_rows=sharding.replicate_rows))
+    found = {
+        table.name: Placement(DATA_PARALLEL, replicated(table.num_rows, table.row_dim, num_ranks)) for table in together
+    }
     if spread:
         taken = sum(bytes_on(table, optimizers[table.name], found[table.name], 0) for table in together)
         left = max(0, (sharding.memory_bytes or _NO_LIMIT) - taken)
-        found |= _torchrec_plan(spread, requests, optimizers, types, replace(sharding, memory_bytes=max(1, left)), device)
+        found |= _torchrec_plan(
+            spread, requests, optimizers, types, replace(sharding, memory_bytes=max(1, left)), device
+        )
     return {table.name: found[table.name] for table in tables}
 
 
