@@ -99,6 +99,7 @@ def test_the_plan_is_kept(runs):
         "place": "whole on 0",
         "compute_kernel": "fused",
         "rank_bytes": [200 * (4 * 4 + 4)],
+        "sent_bytes_per_id": 0.0,
         "sent_bytes_per_sample": 0.0,
         "sent_bytes_per_step": 0.0,
     }
