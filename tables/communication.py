@@ -1,8 +1,9 @@
 """The cost model of sharding: bytes that leave a process in one step, forward and backward, for each way to shard.
 
 With W processes of B samples, a matrix of padded width P that a sample reads n times has N = n B bags of one id on
-every process. Ids take 8 bytes, lengths of bags 4, values 4: rows are taken to be float32. Collectives are counted as rings: an all-reduce of X bytes
-sends 2 X (W - 1) / W, an all-gather X (W - 1) / W, and so does a reduce-scatter on nccl; on gloo it is an all-reduce.
+every process. Ids take 8 bytes, lengths of bags 4, values 4: rows are taken to be float32. Collectives are counted as
+rings: an all-reduce of X bytes sends 2 X (W - 1) / W, an all-gather X (W - 1) / W, and so does a reduce-scatter on
+nccl; on gloo it is an all-reduce.
 """
 
 from __future__ import annotations

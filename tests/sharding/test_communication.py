@@ -1,4 +1,4 @@
-"""Bytes sent, worked out by hand for 10 rows of width 3 (padded 4) and 6 ids in every process, and how they are shown."""
+"""Bytes sent, worked out by hand for 10 rows of width 3, padded 4, and 6 ids in each process; how they are shown."""
 
 import pytest
 
