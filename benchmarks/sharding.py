@@ -95,7 +95,7 @@ def one_kind(kind, num_ranks, per_host):
         lookup=partial(TorchrecLookup, sharding=sharding),
     )
     lookup, network = collection.lookup, Network(num_ranks, per_host, GLOO_REDUCE_SCATTER)
-    modelled = sum(traffic(lookup.tables[t], lookup.placements[t], BATCH, network).total for t in tables)
+    modelled = sum(traffic(lookup.tables[t], optimizer, lookup.placements[t], BATCH, network).total for t in tables)
     generator = torch.Generator().manual_seed(dist.get_rank())
     sent, seconds = [], []
     for _ in range(STEPS):
@@ -145,7 +145,9 @@ def line_of(name, tables, optimizer, num_ranks, wishes):
     placements = place_tables(tables, optimizers, num_ranks, sharding)
     network = Network(num_ranks, 8)
     held = [sum(bytes_on(t, optimizer, placements[t.name], rank) for t in tables) for rank in range(num_ranks)]
-    sent = sum((traffic(t, placements[t.name], GLOBAL_BATCH // num_ranks, network) for t in tables), Traffic())
+    sent = sum(
+        (traffic(t, optimizer, placements[t.name], GLOBAL_BATCH // num_ranks, network) for t in tables), Traffic()
+    )
     seconds = sent.within / NVLINK + sent.between / INFINIBAND
     return (
         f"| {num_ranks} | {name} | {max(held) / 1e9:.1f} / {min(held) / 1e9:.1f} | {sent.within / 1e6:.0f} "

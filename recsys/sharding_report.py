@@ -1,4 +1,8 @@
-"""The sharding plan as a user sees it: which matrix is where, its bytes, and what a step sends."""
+"""The sharding plan as a user sees it: which matrix is where, its bytes, and what it sends.
+
+How many ids a sample has is not known when the plan is made: sessions and multi-valued features have any number. So
+bytes are shown for an id, and added up only for samples with one id of every feature.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from rich.table import Table as RichTable
 from recsys.human import human_bytes
 from recsys.tables import TableCollection, TorchrecLookup
 from recsys.tables.communication import GLOO_REDUCE_SCATTER, Network, traffic
+from recsys.tables.placements import DATA_PARALLEL
 from recsys.tables.sharding_plan import bytes_on
 
 FILE = "sharding_plan.json"
@@ -30,9 +35,10 @@ class PlannedMatrix:
         row_dim: width.
         sharding_type: torchrec's word.
         place: the same in words, with the processes.
-        compute_kernel: torchrec's word.
+        compute_kernel: torchrec's word; None for replicated rows.
         rank_bytes: bytes of rows and optimiser state on each process.
-        sent_bytes_per_sample: bytes that a process sends for each of its samples, forward and backward.
+        sent_bytes_per_id: bytes that a process sends for each id that it looks up in the matrix, forward and backward.
+        sent_bytes_per_sample: the same for each of its samples, if that has one id of every feature.
         sent_bytes_per_step: what it sends in a step whatever the batch, for replicated rows.
     """
 
@@ -41,8 +47,9 @@ class PlannedMatrix:
     row_dim: int
     sharding_type: str
     place: str
-    compute_kernel: str
+    compute_kernel: str | None
     rank_bytes: list[int]
+    sent_bytes_per_id: float
     sent_bytes_per_sample: float
     sent_bytes_per_step: float
 
@@ -57,11 +64,13 @@ def plan_of(collection: TableCollection) -> list[PlannedMatrix]:
     network = Network(num_ranks, lookup.sharding.ranks_per_host, factor)
 
     def sent(name: str, num_bags: int) -> float:
-        return traffic(lookup.tables[name], lookup.placements[name], num_bags, network).total
+        table, optimizer = lookup.tables[name], lookup.optimizer_of(name)
+        return traffic(table, optimizer, lookup.placements[name], num_bags, network).total
 
     found = []
     for name, table in lookup.tables.items():
         placement, optimizer = lookup.placements[name], lookup.optimizer_of(name)
+        replicated = placement.sharding_type == DATA_PARALLEL
         num_slots = sum(slots.count(name) for slots in lookup.requests)
         found.append(
             PlannedMatrix(
@@ -70,8 +79,9 @@ def plan_of(collection: TableCollection) -> list[PlannedMatrix]:
                 row_dim=table.row_dim,
                 sharding_type=placement.sharding_type,
                 place=placement.describe(),
-                compute_kernel=placement.compute_kernel or "fused",
+                compute_kernel=None if replicated else placement.compute_kernel or "fused",
                 rank_bytes=[bytes_on(table, optimizer, placement, rank) for rank in range(num_ranks)],
+                sent_bytes_per_id=sent(name, 1) - sent(name, 0),
                 sent_bytes_per_sample=sent(name, num_slots) - sent(name, 0),
                 sent_bytes_per_step=sent(name, 0),
             )
@@ -80,30 +90,29 @@ def plan_of(collection: TableCollection) -> list[PlannedMatrix]:
 
 
 def show(plan: Sequence[PlannedMatrix], batch_size: int | None) -> None:
-    """Print the plan; what is sent is said for a step if the batch size is known, else for a sample."""
+    """Print the plan: what an id sends, what replicated rows send besides, and both for samples with one id each."""
     num_ranks = len(plan[0].rank_bytes)
     shown = min(num_ranks, _SHOWN_RANKS)
     view = RichTable(title="Sharding plan", title_justify="left")
     for heading in ("matrix", "rows x width", "place"):
         view.add_column(heading)
-    for rank in range(shown):
-        view.add_column(f"rank {rank}", justify="right")
-    view.add_column("sent a step" if batch_size else "sent a sample", justify="right")
+    for heading in (*(f"rank {rank}" for rank in range(shown)), "sent an id", "a step besides"):
+        view.add_column(heading, justify="right")
     for line in plan:
         size = f"{line.num_rows:,} x {line.row_dim}"
-        held = [human_bytes(line.rank_bytes[rank]) for rank in range(shown)]
-        view.add_row(line.table, size, line.place, *held, human_bytes(_sent(line, batch_size)))
+        sizes = [*line.rank_bytes[:shown], round(line.sent_bytes_per_id), round(line.sent_bytes_per_step)]
+        view.add_row(line.table, size, line.place, *map(human_bytes, sizes))
     held = [human_bytes(sum(line.rank_bytes[rank] for line in plan)) for rank in range(shown)]
+    per_step = round(sum(line.sent_bytes_per_step for line in plan))
     view.add_section()
-    view.add_row("all", "", "", *held, human_bytes(sum(_sent(line, batch_size) for line in plan)))
+    view.add_row("all", "", "", *held, "", human_bytes(per_step))
     Console().print(view)
-    print("rank N: bytes of rows and optimiser state there; sent: bytes that leave a process, estimated.")
-
-
-def _sent(line: PlannedMatrix, batch_size: int | None) -> int:
-    if batch_size is None:
-        return round(line.sent_bytes_per_sample)
-    return round(batch_size * line.sent_bytes_per_sample + line.sent_bytes_per_step)
+    samples = batch_size or 1
+    sent = human_bytes(round(samples * sum(line.sent_bytes_per_sample for line in plan) + per_step))
+    print(
+        "rank N: bytes of rows and optimiser state there; sent: bytes that leave a process, estimated. A step of "
+        f"{samples:,} samples with one id of every feature sends {sent}; more ids send more."
+    )
 
 
 def keep(plan: Sequence[PlannedMatrix], folder: Path) -> None:

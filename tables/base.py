@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -46,6 +46,30 @@ class PhysicalTable:
         rows = torch.empty(self.num_rows, self.row_dim, dtype=dtype)
         bound = math.sqrt(3) * self.init_std
         return rows.uniform_(-bound, bound, generator=named_generator(self.name))
+
+    def initial_blocks(
+        self, first: int, last: int, dtype: torch.dtype = torch.float32, block_values: int = 1 << 20
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Rows first to last - 1 of `initial_rows`, to the bit, without ever holding more than a block of them.
+
+        Rows before `first` are drawn as well, since each draw follows from the one before.
+
+        Args:
+            first: row to begin with.
+            last: row to stop before.
+            dtype: of the rows.
+            block_values: values of a block, which has at least one row.
+
+        Yields:
+            The first row of a block and the block's rows, which the next block overwrites.
+        """
+        bound, generator = math.sqrt(3) * self.init_std, named_generator(self.name)
+        block = torch.empty(max(1, min(last, block_values // self.row_dim)), self.row_dim, dtype=dtype)
+        for start in range(0, last if first < last else 0, len(block)):
+            rows = block[: last - start].uniform_(-bound, bound, generator=generator)
+            if start + len(rows) > first:
+                skipped = max(0, first - start)
+                yield start + skipped, rows[skipped:]
 
 
 def named_seed(name: str) -> int:

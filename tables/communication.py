@@ -1,8 +1,9 @@
 """The cost model of sharding: bytes that leave a process in one step, forward and backward, for each way to shard.
 
 With W processes of B samples, a matrix of padded width P that a sample reads n times has N = n B bags of one id on
-every process. Ids take 8 bytes, lengths of bags 4, values 4. Collectives are counted as rings: an all-reduce of X bytes
-sends 2 X (W - 1) / W, an all-gather X (W - 1) / W, and so does a reduce-scatter on nccl; on gloo it is an all-reduce.
+every process. Ids take 8 bytes, lengths of bags 4, values 4: rows are taken to be float32. Collectives are counted as
+rings: an all-reduce of X bytes sends 2 X (W - 1) / W, an all-gather X (W - 1) / W, and so does a reduce-scatter on
+nccl; on gloo it is an all-reduce.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recsys.tables.base import PhysicalTable
+from recsys.tables.optimizers import DenseGradient, Frozen, TableOptimizer
 from recsys.tables.placements import COLUMN_WISE, DATA_PARALLEL, ROW_WISE, TABLE_WISE, Placement
 
 GLOO_REDUCE_SCATTER = 2.0
@@ -74,22 +76,26 @@ class Network:
         return Traffic(num_bytes - leaving, leaving)
 
 
-def traffic(table: PhysicalTable, placement: Placement, num_bags: int, network: Network) -> Traffic:
+def traffic(
+    table: PhysicalTable, optimizer: TableOptimizer, placement: Placement, num_bags: int, network: Network
+) -> Traffic:
     """What one matrix costs.
 
     Args:
         table: the matrix.
+        optimizer: of its rows.
         placement: where it is.
         num_bags: N, ids that one process looks up in it.
         network: the processes.
     """
     others = network.num_ranks - 1
-    if others == 0:
+    if others == 0 or isinstance(optimizer, Frozen):
         return Traffic()
     if placement.sharding_type == DATA_PARALLEL:
-        # The sum of the gradients and one column that counts reads.
-        return network.around(2 * others / network.num_ranks * table.num_rows * (table.row_dim + 1) * _VALUE)
-    width = max(shard.columns[1] for shard in placement.shards)
+        # The sum of the gradients; where no dense optimizer steps, with one column that counts reads.
+        columns = table.row_dim + (0 if isinstance(optimizer, DenseGradient) else 1)
+        return network.around(2 * others / network.num_ranks * table.num_rows * columns * _VALUE)
+    width = placement.width
     num_pieces = len({shard.columns for shard in placement.shards})
     vectors, lengths = num_bags * width * _VALUE, num_bags * _LENGTH
     ids = network.to_everyone(num_pieces * num_bags * _ID)

@@ -26,7 +26,7 @@ class Shard:
     Args:
         rank: the process.
         rows: its rows.
-        columns: its columns, counted in the padded width.
+        columns: its columns, counted in the padded width; replicated rows have no padding.
     """
 
     rank: int
@@ -46,7 +46,7 @@ class Placement:
     Args:
         sharding_type: one of SHARDING_TYPES.
         shards: who holds what; with data_parallel every process holds all of it.
-        compute_kernel: torchrec's name of where the rows are kept; None for its default.
+        compute_kernel: torchrec's name of where the rows are kept; None for its default, and for replicated rows.
     """
 
     sharding_type: str
@@ -57,6 +57,11 @@ class Placement:
     def ranks(self) -> tuple[int, ...]:
         """The processes that hold something, ascending."""
         return tuple(sorted({shard.rank for shard in self.shards if shard.num_values}))
+
+    @property
+    def width(self) -> int:
+        """Values of a row as it is kept, padding included."""
+        return max(shard.columns[1] for shard in self.shards)
 
     def values_on(self, rank: int) -> int:
         """Values that a process holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from recsys.tables.base import PhysicalTable
@@ -27,6 +28,8 @@ from recsys.tables.placements import (
 )
 
 COMPUTE_KERNELS = ("fused", "fused_uvm", "fused_uvm_caching")
+ALWAYS_REPLICATED = (DenseGradient, Frozen)
+"""Optimisers whose rows DistributedDataParallel keeps equal."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,13 @@ class Sharding:
     """How the matrices of a model are spread over processes.
 
     Args:
-        constraints: what is asked for some matrices, by name or pattern of their names.
+        constraints: what is asked for some matrices, by name or pattern of their names; a pattern passes over rows
+            that are always replicated, those of DenseGradient and Frozen.
         planner: let torchrec's planner choose where nothing is asked, by its estimates of time and memory.
         replicate_rows: matrices with at most this many rows are replicated: sending their gradients costs less than
             sending ids and vectors.
-        memory_bytes: what rows and their optimiser state may take in each process; None for no limit.
+        memory_bytes: what rows and their optimiser state may take in each process, on its device; None for no limit.
+            Rows that a compute kernel keeps in host memory do not count, and host memory is not checked.
         ranks_per_host: processes that share a host; None for all of them.
 
     Raises:
@@ -81,11 +86,16 @@ class Sharding:
             if value is not None and value < least:
                 raise ValueError(f"Sharding: {name} must be at least {least}, got {value}.")
 
-    def wish(self, table: str) -> TableSharding:
-        """What is asked for a matrix; later patterns add to earlier ones, and its own name to all of them."""
+    def wish(self, table: str, patterns: bool = True) -> TableSharding:
+        """What is asked for a matrix; later patterns add to earlier ones, and its own name to all of them.
+
+        Args:
+            table: its name.
+            patterns: False to heed its own name only.
+        """
         found = TableSharding()
         for pattern, asked in sorted(self.constraints.items(), key=lambda entry: entry[0] == table):
-            if fnmatchcase(table, pattern):
+            if pattern == table or (patterns and fnmatchcase(table, pattern)):
                 said = {name: value for name, value in vars(asked).items() if value is not None}
                 found = replace(found, **said)
         return found
@@ -97,8 +107,15 @@ class Sharding:
             ValueError: naming the pattern and the matrices there are.
         """
         for pattern in self.constraints:
-            if not any(fnmatchcase(name, pattern) for name in tables):
-                raise ValueError(f"sharding constraint '{pattern}' names no matrix (known: {', '.join(tables)}).")
+            if not any(name == pattern or fnmatchcase(name, pattern) for name in tables):
+                close = get_close_matches(pattern, tables, n=1)
+                hint = f"; did you mean '{close[0]}'?" if close else ""
+                raise ValueError(f"sharding constraint '{pattern}' names no matrix{hint} (known: {', '.join(tables)}).")
+
+
+def wish_of(table: PhysicalTable, optimizer: TableOptimizer, sharding: Sharding) -> TableSharding:
+    """What is asked for a matrix; patterns pass over one that is always replicated."""
+    return sharding.wish(table.name, patterns=type(optimizer) not in ALWAYS_REPLICATED)
 
 
 def place_tables(
@@ -126,7 +143,7 @@ def place_tables(
     sharding = sharding or Sharding()
     sharding.check_names([table.name for table in tables])
     types = {table.name: sharding_type_of(table, optimizers[table.name], sharding, num_ranks) for table in tables}
-    num_bytes = {table.name: bytes_of(table, optimizers[table.name]) for table in tables}
+    num_bytes = {table.name: bytes_of(table, optimizers[table.name], padded(table.row_dim)) for table in tables}
     spread = [name for name, kind in types.items() if kind != DATA_PARALLEL]
     share = sum(num_bytes[name] for name in spread) / num_ranks
     load = [0.0] * num_ranks
@@ -136,7 +153,8 @@ def place_tables(
         if types[table.name] is None and num_ranks > 1 and num_bytes[table.name] > share:
             kind = _by_rows(num_bytes[table.name], num_ranks, sharding, load)
         shards = _shards(table, kind, num_ranks, sharding.ranks_per_host or num_ranks, load)
-        found[table.name] = Placement(kind, shards, sharding.wish(table.name).compute_kernel)
+        wish = wish_of(table, optimizers[table.name], sharding)
+        found[table.name] = Placement(kind, shards, None if kind == DATA_PARALLEL else wish.compute_kernel)
         load = [before + bytes_on(table, optimizers[table.name], found[table.name], r) for r, before in enumerate(load)]
     return {table.name: found[table.name] for table in tables}
 
@@ -151,16 +169,18 @@ def _by_rows(num_bytes: int, num_ranks: int, sharding: Sharding, load: Sequence[
     return TABLE_ROW_WISE if fits else ROW_WISE
 
 
-def bytes_of(table: PhysicalTable, optimizer: TableOptimizer) -> int:
-    """Bytes of a matrix and its optimiser state, rows padded as the kernels want."""
-    width = padded(table.row_dim)
+def bytes_of(table: PhysicalTable, optimizer: TableOptimizer, width: int) -> int:
+    """Bytes of a matrix with float32 rows of this width, and of their optimiser state.
+
+    The state that a dense optimiser keeps of DenseGradient rows is not counted.
+    """
     return 4 * table.num_rows * width + optimizer.state_bytes(table.num_rows, width)
 
 
 def bytes_on(table: PhysicalTable, optimizer: TableOptimizer, placement: Placement, rank: int) -> int:
-    """Bytes of them on one process."""
-    num_values = table.num_rows * padded(table.row_dim)
-    return bytes_of(table, optimizer) * placement.values_on(rank) // num_values
+    """Bytes of them on one process, rows padded as their placement has them: replicated ones are not."""
+    num_bytes = bytes_of(table, optimizer, placement.width)
+    return num_bytes * placement.values_on(rank) // (table.num_rows * placement.width)
 
 
 def sharding_type_of(table: PhysicalTable, optimizer: TableOptimizer, sharding: Sharding, num_ranks: int) -> str | None:
@@ -169,17 +189,19 @@ def sharding_type_of(table: PhysicalTable, optimizer: TableOptimizer, sharding: 
     Raises:
         ValueError: if the optimiser does not go with it.
     """
-    asked = sharding.wish(table.name).sharding_type
-    if type(optimizer) in (DenseGradient, Frozen):
+    asked = wish_of(table, optimizer, sharding).sharding_type
+    if type(optimizer) in ALWAYS_REPLICATED:
         if asked not in (None, DATA_PARALLEL):
             raise ValueError(
                 f"physical table '{table.name}': {type(optimizer).__name__} rows are replicated, so sharding_type must "
                 f"be data_parallel, got {asked}."
             )
         return DATA_PARALLEL
-    if asked is None and num_ranks > 1 and table.num_rows <= sharding.replicate_rows:
+    only_replicated = type(optimizer) not in (SGD, Adagrad, RowWiseAdagrad) or bool(optimizer.weight_decay)
+    # One process replicates only what cannot be sharded, so that it can go on with what several have trained.
+    if asked is None and table.num_rows <= sharding.replicate_rows and (num_ranks > 1 or only_replicated):
         return DATA_PARALLEL
-    if asked != DATA_PARALLEL and (type(optimizer) not in (SGD, Adagrad, RowWiseAdagrad) or optimizer.weight_decay):
+    if asked != DATA_PARALLEL and only_replicated:
         raise ValueError(
             f"physical table '{table.name}': sharded rows take SGD, Adagrad or RowWiseAdagrad without weight_decay, "
             f"got {optimizer}; choose one, or sharding_type: data_parallel to replicate the rows."
@@ -201,7 +223,7 @@ def _shards(
     hosts = [ranks[first : first + ranks_per_host] for first in range(0, num_ranks, ranks_per_host)]
     hosts.sort(key=lambda host: sum(load[rank] for rank in host))
     if kind == DATA_PARALLEL:
-        return replicated(table.num_rows, width, num_ranks)
+        return replicated(table.num_rows, table.row_dim, num_ranks)
     if kind == TABLE_WISE:
         return whole(table.num_rows, width, lightest[0])
     if kind == ROW_WISE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,10 +11,24 @@ import torch.distributed as dist
 
 from recsys.tables.base import PhysicalTable
 from recsys.tables.lookup import Slots
-from recsys.tables.optimizers import SGD, RowWiseAdagrad, TableOptimizer
-from recsys.tables.placements import COLUMN_WISE, DATA_PARALLEL, ROW_WISE, TABLE_WISE, Placement, Shard
-from recsys.tables.sharding_plan import Sharding, bytes_on, place_tables, sharding_type_of
+from recsys.tables.optimizers import RowWiseAdagrad, TableOptimizer
+from recsys.tables.padding import padded
+from recsys.tables.placements import (
+    COLUMN_WISE,
+    DATA_PARALLEL,
+    GRID_SHARD,
+    ROW_WISE,
+    TABLE_WISE,
+    Placement,
+    Shard,
+    cut_columns,
+    replicated,
+)
+from recsys.tables.sharding_plan import Sharding, bytes_on, place_tables, sharding_type_of, wish_of
 from recsys.tables.torchrec_store import bag_collection, bag_sharder
+
+_NO_LIMIT = 2**50
+"""Bytes that no process has; torchrec's planner takes a number where there is no limit."""
 
 
 def plan_tables(
@@ -23,7 +38,9 @@ def plan_tables(
     sharding: Sharding,
     device: torch.device,
 ) -> dict[str, Placement]:
-    """Where every matrix goes; the same on every process of the default group.
+    """Where every matrix goes: the first process of the default group decides for all, which must call together.
+
+    Hosts may differ in memory, so the smallest `memory_bytes` of all processes holds everywhere.
 
     Args:
         tables: the matrices.
@@ -33,11 +50,40 @@ def plan_tables(
         device: of this process.
 
     Raises:
-        ValueError: if what is asked for cannot be, or a process would hold more than `memory_bytes`.
+        ValueError: on every process, if what is asked for cannot be, or one would hold more than `memory_bytes`.
     """
+    sharding = replace(sharding, memory_bytes=_least_anywhere(sharding.memory_bytes, device))
+    decided: list[dict[str, Placement] | str | None] = [None]
+    if dist.get_rank() == 0:
+        try:
+            decided = [_decide(tables, requests, optimizers, sharding, device)]
+        except ValueError as error:
+            decided = [str(error)]
+    dist.broadcast_object_list(decided, src=0, device=device)
+    (found,) = decided
+    if not isinstance(found, dict):
+        raise ValueError(found)
+    return found
+
+
+def _least_anywhere(memory_bytes: int | None, device: torch.device) -> int | None:
+    """The smallest limit of all processes; None if none has one."""
+    least = torch.tensor([_NO_LIMIT if memory_bytes is None else memory_bytes], device=device)
+    dist.all_reduce(least, op=dist.ReduceOp.MIN)
+    return None if int(least) >= _NO_LIMIT else int(least)
+
+
+def _decide(
+    tables: Sequence[PhysicalTable],
+    requests: Sequence[Slots],
+    optimizers: Mapping[str, TableOptimizer],
+    sharding: Sharding,
+    device: torch.device,
+) -> dict[str, Placement]:
+    """The plan, without a word to other processes."""
     num_ranks = dist.get_world_size()
     sharding.check_names([table.name for table in tables])
-    _check_kernels(tables, sharding, device)
+    _check_kernels(tables, optimizers, sharding, device)
     if sharding.planner:
         placements = _planned(tables, requests, optimizers, sharding, device)
     else:
@@ -46,9 +92,14 @@ def plan_tables(
     return placements
 
 
-def _check_kernels(tables: Sequence[PhysicalTable], sharding: Sharding, device: torch.device) -> None:
+def _check_kernels(
+    tables: Sequence[PhysicalTable],
+    optimizers: Mapping[str, TableOptimizer],
+    sharding: Sharding,
+    device: torch.device,
+) -> None:
     for table in tables:
-        kernel = sharding.wish(table.name).compute_kernel
+        kernel = wish_of(table, optimizers[table.name], sharding).compute_kernel
         if kernel not in (None, "fused") and device.type != "cuda":
             raise ValueError(
                 f"physical table '{table.name}': compute_kernel {kernel} keeps rows in host memory for a GPU; on "
@@ -87,10 +138,15 @@ def _planned(
     types = {table.name: sharding_type_of(table, optimizers[table.name], sharding, num_ranks) for table in tables}
     spread = [table for table in tables if types[table.name] != DATA_PARALLEL]
     together = [table for table in tables if types[table.name] == DATA_PARALLEL]
-    found = place_tables(together, optimizers, num_ranks, Sharding(replicate_rows=sharding.replicate_rows))
+    found = {
+        table.name: Placement(DATA_PARALLEL, replicated(table.num_rows, table.row_dim, num_ranks)) for table in together
+    }
     if spread:
-        allowed = {table.name: _allowed(types[table.name], optimizers[table.name]) for table in spread}
-        found |= _torchrec_plan(spread, requests, allowed, sharding, device)
+        taken = sum(bytes_on(table, optimizers[table.name], found[table.name], 0) for table in together)
+        left = max(0, (sharding.memory_bytes or _NO_LIMIT) - taken)
+        found |= _torchrec_plan(
+            spread, requests, optimizers, types, replace(sharding, memory_bytes=max(1, left)), device
+        )
     return {table.name: found[table.name] for table in tables}
 
 
@@ -104,32 +160,46 @@ def _allowed(asked: str | None, optimizer: TableOptimizer) -> list[str]:
 def _torchrec_plan(
     tables: Sequence[PhysicalTable],
     requests: Sequence[Slots],
-    allowed: Mapping[str, list[str]],
+    optimizers: Mapping[str, TableOptimizer],
+    asked: Mapping[str, str | None],
     sharding: Sharding,
     device: torch.device,
 ) -> dict[str, Placement]:
     from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
-    from torchrec.distributed.planner.types import ParameterConstraints
+    from torchrec.distributed.planner.types import ParameterConstraints, PlannerError
 
     num_ranks = dist.get_world_size()
+    per_host = sharding.ranks_per_host or num_ranks
+    allowed = {table.name: _allowed(asked[table.name], optimizers[table.name]) for table in tables}
+    # Rows in host memory are not counted, so beside a GPU there is no limit to them.
     topology = Topology(
         world_size=num_ranks,
         compute_device=device.type,
-        local_world_size=sharding.ranks_per_host or num_ranks,
+        local_world_size=per_host,
         hbm_cap=sharding.memory_bytes,
-        ddr_cap=sharding.memory_bytes,
+        ddr_cap=_NO_LIMIT if device.type == "cuda" else sharding.memory_bytes,
     )
     constraints = {}
     for table in tables:
         num_slots = sum(slots.count(table.name) for slots in requests)
-        kernel = sharding.wish(table.name).compute_kernel or "fused"
+        most = num_ranks // per_host if asked[table.name] == GRID_SHARD else num_ranks
+        pieces = cut_columns(padded(table.row_dim), most)
         constraints[table.name] = ParameterConstraints(
-            sharding_types=allowed[table.name], compute_kernels=[kernel], pooling_factors=[float(max(1, num_slots))]
+            sharding_types=allowed[table.name],
+            compute_kernels=[sharding.wish(table.name).compute_kernel or "fused"],
+            min_partition=pieces[0][1],
+            pooling_factors=[float(max(1, num_slots))],
         )
     types = sorted({kind for kinds in allowed.values() for kind in kinds})
     planner = EmbeddingShardingPlanner(topology=topology, constraints=constraints)
-    module = bag_collection(tables, SGD())
-    plan = planner.collective_plan(module, [bag_sharder(types)], dist.group.WORLD)
+    try:
+        plan = planner.plan(bag_collection(tables, optimizers), [bag_sharder(types)])
+    except PlannerError as error:
+        raise ValueError(
+            f"torchrec's planner finds no plan of {len(tables)} matrices for {num_ranks} processes with "
+            f"{sharding.memory_bytes:,} bytes left in each ({error.error_type.value.replace('_', ' ')}); use more "
+            "processes, a smaller table, other sharding types, or planner: false."
+        ) from error
     return {name: _placement(parameter) for name, parameter in plan.plan[""].items()}
 
 

@@ -51,7 +51,25 @@ class TorchrecStore(Store):
         # In a tuple, so that rows are not parameters of the module: the backward pass is their optimizer.
         self._sharded = (_shard(self.tables, kernel_settings, self.placements, ranks_per_host, device),)
         for table in self.tables:
-            self.load_tensor(table.name, "weight", table.initial_rows(dtype))
+            self._draw(table)
+
+    @torch.no_grad()
+    def _draw(self, table: PhysicalTable) -> None:
+        """Fill in the rows of this process, block by block: the whole matrix may be larger than its memory."""
+        for (first, last), columns, mine in self._parts(table.name, "weight"):
+            for start, block in table.initial_blocks(first, last, self.dtype):
+                part = block[:, slice(*columns)]
+                mine[start - first : start - first + len(part), : part.shape[1]].copy_(part)
+            mine[:, max(0, table.row_dim - columns[0]) :].zero_()
+        self._forget_cached_rows()
+
+    def _forget_cached_rows(self) -> None:
+        """After rows were written where they are kept: drop fused_uvm_caching's copies, as torchrec's loading does.
+
+        Reading the rows, to write them, has flushed newer copies before.
+        """
+        for lookup in self._sharded[0]._lookups:
+            lookup.purge()
 
     def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """See Store."""
@@ -116,6 +134,8 @@ class TorchrecStore(Store):
             part = region(values, rows, columns)
             mine[:, : part.shape[1]].copy_(part / scale if scale != 1 else part)
             mine[:, part.shape[1] :].zero_()
+        if kind == "weight":
+            self._forget_cached_rows()
 
     @torch.no_grad()
     def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
@@ -129,6 +149,7 @@ class TorchrecStore(Store):
                     mine[own_rows, : part.shape[1]] = part.to(mine)
                 else:
                     mine[own_rows] = 0
+        self._forget_cached_rows()
 
     def _scale(self, table: PhysicalTable, kind: str) -> float:
         return 1.0 if kind == "weight" else padding_scale(self.optimizer, table.row_dim)
@@ -167,7 +188,7 @@ def _longest_anywhere(length: int, device: torch.device) -> int:
     return int(longest)
 
 
-def bag_collection(tables: Sequence[PhysicalTable], optimizer: TableOptimizer) -> Any:
+def bag_collection(tables: Sequence[PhysicalTable], optimizers: Mapping[str, TableOptimizer]) -> Any:
     """An EmbeddingBagCollection without memory, with one feature per matrix, that steps in the backward pass."""
     from torch.distributed.optim.apply_optimizer_in_backward import _apply_optimizer_in_backward
     from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
@@ -186,8 +207,11 @@ def bag_collection(tables: Sequence[PhysicalTable], optimizer: TableOptimizer) -
     ]
     bags = EmbeddingBagCollection(tables=configs, device=torch.device("meta"))
     kinds = {SGD: torch.optim.SGD, Adagrad: torch.optim.Adagrad, RowWiseAdagrad: TorchrecRowWiseAdagrad}
-    eps = {"eps": optimizer.eps} if isinstance(optimizer, Adagrad | RowWiseAdagrad) else {}
-    _apply_optimizer_in_backward(kinds[type(optimizer)], bags.parameters(), {"lr": optimizer.learning_rate, **eps})
+    for name, bag in bags.embedding_bags.items():
+        optimizer = optimizers[name]
+        eps = {"eps": optimizer.eps} if isinstance(optimizer, Adagrad | RowWiseAdagrad) else {}
+        settings = {"lr": optimizer.learning_rate, **eps}
+        _apply_optimizer_in_backward(kinds[type(optimizer)], bag.parameters(), settings)
     return bags
 
 
@@ -211,7 +235,7 @@ def _shard(
     from torchrec.distributed.shard import shard
     from torchrec.distributed.types import EmbeddingModuleShardingPlan, ShardingEnv
 
-    bags = bag_collection(tables, optimizer)
+    bags = bag_collection(tables, {table.name: optimizer for table in tables})
     sharder = bag_sharder(sorted({placement.sharding_type for placement in placements.values()}))
     plan = EmbeddingModuleShardingPlan()
     for name, placement in placements.items():

@@ -37,10 +37,11 @@ SHARDINGS = {
     for kind in ("data_parallel", "table_wise", "row_wise", "column_wise", "table_row_wise", "grid_shard")
 }
 SHARDINGS["planner"] = Sharding(planner=True, replicate_rows=30, ranks_per_host=2)
+SHARDINGS["planner_columns"] = Sharding({"*": TableSharding("column_wise")}, planner=True, ranks_per_host=2)
 SHARDINGS["mixed"] = Sharding(
     {"unified": TableSharding("row_wise"), "q*": TableSharding("table_wise")}, replicate_rows=60, ranks_per_host=2
 )
-IMPOSSIBLE = {(kind, "row_wise_adagrad") for kind in ("column_wise", "grid_shard")}
+IMPOSSIBLE = {(kind, "row_wise_adagrad") for kind in ("column_wise", "grid_shard", "planner_columns")}
 IMPOSSIBLE |= {(kind, "adam") for kind in SHARDINGS if kind != "data_parallel"}
 CASES = [case for case in product(SHARDINGS, OPTIMIZERS) if case not in IMPOSSIBLE]
 

@@ -1,0 +1,85 @@
+"""Bytes sent, worked out by hand for 10 rows of width 3, padded 4, and 6 ids in each process; how they are shown."""
+
+import pytest
+
+from recsys.sharding_report import PlannedMatrix, show
+from recsys.tables import SGD, DenseGradient, Frozen, PhysicalTable, Sharding, TableSharding
+from recsys.tables.communication import Network, Traffic, traffic
+from recsys.tables.sharding_plan import place_tables
+
+IDS = 6
+
+
+def sent(kind, network, optimizer=None, row_dim=3):
+    table, optimizer = PhysicalTable("a", 10, row_dim, 0.1), optimizer or SGD()
+    sharding = Sharding({"a": TableSharding(kind)}, ranks_per_host=network.ranks_per_host)
+    placement = place_tables([table], {"a": optimizer}, network.num_ranks, sharding)["a"]
+    return traffic(table, optimizer, placement, IDS, network)
+
+
+@pytest.mark.parametrize(
+    ("kind", "two", "four"),
+    [
+        # An all-reduce of 10 x (3 + 1) values of 4 bytes: 160 bytes, times 2 x 1/2 and 2 x 3/4.
+        ("data_parallel", 160, 240),
+        # Ids 48, lengths 24, vectors 96 there and 96 back: 264 bytes, of which 1/2 and 3/4 are for others.
+        ("table_wise", 132, 198),
+        # A width of 4 is one piece.
+        ("column_wise", 132, 198),
+        # Ids 48 and lengths 24 for each process; a reduce-scatter and an all-gather of 96 for each process.
+        ("row_wise", (48 + 2 * 24) / 2 + 96 + 96, (48 + 4 * 24) * 3 / 4 + 288 + 288),
+    ],
+)
+def test_bytes_on_one_host(kind, two, four):
+    assert sent(kind, Network(2)) == Traffic(two)
+    assert sent(kind, Network(4)) == Traffic(four)
+
+
+def test_every_piece_of_columns_gets_the_ids():
+    # Width 8 in two pieces: ids 2 x 48, lengths 2 x 24, vectors 192 there and 192 back.
+    assert sent("column_wise", Network(2), row_dim=8) == Traffic((96 + 48 + 2 * 192) / 2)
+    assert sent("column_wise", Network(4), row_dim=8) == Traffic((96 + 48 + 2 * 192) * 3 / 4)
+
+
+def test_a_reduce_scatter_on_gloo_sends_twice_as_much():
+    assert sent("row_wise", Network(2, reduce_scatter_factor=2)) == Traffic(48 + 96 + 2 * 96)
+    assert sent("row_wise", Network(4, reduce_scatter_factor=2)) == Traffic(108 + 288 + 2 * 288)
+    assert sent("table_wise", Network(4, reduce_scatter_factor=2)) == sent("table_wise", Network(4))
+
+
+def test_bytes_between_two_hosts_of_two():
+    # Of all-to-alls one quarter stays, one goes to the neighbour, two leave; a ring of 2 has one way out.
+    network = Network(4, 2)
+    assert sent("table_wise", network) == Traffic(66, 132)
+    assert sent("data_parallel", network) == Traffic(120, 120)
+    assert sent("row_wise", network) == Traffic(36 + 288, 72 + 288)
+    # Ids 48, lengths 2 x 24; the ring in the host sends 2 x 96, and half of 2 x 96 goes to the other host.
+    assert sent("table_row_wise", network) == Traffic(24 + 192, 48 + 96)
+    # Width 8: ids 2 x 48, lengths 2 x 2 x 24, vectors of 192.
+    assert sent("grid_shard", network, row_dim=8) == Traffic(48 + 384, 96 + 192)
+    assert sent("grid_shard", Network(4, 2, 2.0), row_dim=8) == Traffic(48 + 576, 96 + 192)
+
+
+def test_dense_gradients_have_no_counts_and_frozen_rows_send_nothing():
+    assert sent(None, Network(2), DenseGradient()) == Traffic(120)
+    assert sent(None, Network(4), DenseGradient()) == Traffic(180)
+    assert sent(None, Network(4), Frozen()) == Traffic()
+
+
+def test_one_process_sends_nothing():
+    assert sent("row_wise", Network(1)) == Traffic()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "said"), [(10, "10 samples with one id of every feature sends 2.2 kB"), (None, "1 ")]
+)
+def test_the_report_says_what_an_id_sends(capsys, monkeypatch, batch_size, said):
+    monkeypatch.setenv("COLUMNS", "160")
+    plan = [
+        PlannedMatrix("a", 10, 4, "table_wise", "whole on 0", "fused", [160, 0], 100.0, 200.0, 0.0),
+        PlannedMatrix("b", 10, 4, "data_parallel", "replicated", None, [160, 160], 0.0, 0.0, 200.0),
+    ]
+    show(plan, batch_size)
+    out = capsys.readouterr().out
+    assert "sent an id" in out
+    assert f"A step of {said}" in out
