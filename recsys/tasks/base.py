@@ -195,7 +195,7 @@ class TableTask(LightningModule):
 
     def log_loss(self, loss: torch.Tensor, num_samples: int) -> None:
         """Log the loss of a step over the samples of all processes: the mean of what `samples_per_process` made."""
-        several = self.trainer.world_size > 1
+        several = self._trainer is not None and self._trainer.world_size > 1
         self.log("train/loss", loss, prog_bar=True, batch_size=num_samples, sync_dist=several)
 
     def with_penalty(self, loss: torch.Tensor) -> torch.Tensor:
