@@ -50,6 +50,8 @@ bench: setup
 	$(BIN)/python benchmarks/tables.py methods
 	$(BIN)/python benchmarks/tables.py vocabularies
 	$(BIN)/python benchmarks/evaluation.py
+	$(BIN)/python benchmarks/session_speed.py --size beauty --threads 2
+	$(BIN)/python benchmarks/session_speed.py --size ml-1m --threads 2
 	$(BIN)/python benchmarks/sharding.py measure
 	$(BIN)/python benchmarks/sharding.py predict
 
