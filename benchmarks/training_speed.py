@@ -35,7 +35,7 @@ def matrix_products_only(widths: list[int]) -> float:
     return BATCH / median(seconds)
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--largest", type=int, default=100_000, help="rows of the largest column")
     parser.add_argument("--criteo", action="store_true", help="the 33,762,577 rows of all of Criteo Kaggle instead")
@@ -49,23 +49,11 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also with the dense part compiled")
     parser.add_argument("--precision", default="32-true")
     parser.add_argument("--auc", action="store_true", help="also the AUC of each after one epoch")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    sizes = generated.CRITEO_ROWS if arguments.criteo else generated.geometric_rows(arguments.largest)
-    folder = Path(tempfile.gettempdir()) / f"recsys-speed-{sum(sizes)}-{arguments.rows}"
-    generated.write(folder, sizes, arguments.rows)
+    return parser.parse_args()
 
-    loops = {
-        "DeepFM naive": plain_loop(folder, lambda n, d: NaiveModel(n, d, dlrm=False)),
-        "DLRM naive": plain_loop(folder, lambda n, d: NaiveModel(n, d, dlrm=True)),
-        "DLRM torchrec": plain_loop(folder, TorchrecModel),
-    }
-    ours = {"DeepFM recsys": (deepfm, False), "DLRM recsys": (dlrm, False)}
-    if arguments.compile:
-        ours |= {"DeepFM recsys compiled": (deepfm, True), "DLRM recsys compiled": (dlrm, True)}
-    if arguments.only:
-        loops = {name: loop for name, loop in loops.items() if name in arguments.only}
-        ours = {name: contender for name, contender in ours.items() if name in arguments.only}
+
+def race(folder: Path, loops, ours, arguments: argparse.Namespace) -> dict[str, float]:
+    """Samples per second of every contender: they take turns, and the median of the rounds counts."""
     rates: dict[str, list[float]] = {name: [] for name in (*loops, *ours)}
     for loop in loops.values():
         next(loop)
@@ -78,30 +66,61 @@ def main() -> None:
                 folder, model, max(30, 3 * arguments.steps), compile_model=compiled, precision=arguments.precision
             )
             rates[name].append(rate)
-    middle = {name: median(values) for name, values in rates.items()}
-    width = DIM * len(sizes) + generated.NUM_DENSE
-    pairs = len(sizes) * (len(sizes) + 1) // 2
+    return {name: median(values) for name, values in rates.items()}
+
+
+def report(rates: dict[str, float], num_columns: int) -> None:
+    """Print rates beside the naive loop's and beside what the matrix products alone would allow."""
+    width = DIM * num_columns + generated.NUM_DENSE
+    pairs = num_columns * (num_columns + 1) // 2
     floors = {
         "DeepFM": matrix_products_only([width, *HIDDEN, 1]),
         "DLRM": matrix_products_only([DIM + pairs, *HIDDEN, 1]),
     }
-    print(f"{sum(sizes):,} rows, batch {BATCH}, {arguments.threads} threads, median of {arguments.rounds} rounds")
     print(f"{'contender':<26}{'samples/s':>12}{'x naive':>9}{'of products':>13}")
-    for name, rate in middle.items():
+    for name, rate in rates.items():
         model = name.split()[0]
-        print(f"{name:<26}{rate:>12,.0f}{rate / middle[f'{model} naive']:>9.2f}{rate / floors[model]:>13.0%}")
-    if {"DLRM recsys", "DLRM torchrec"} <= middle.keys():
-        print(f"DLRM recsys / DLRM torchrec: {middle['DLRM recsys'] / middle['DLRM torchrec']:.2f}")
+        naive = rates.get(f"{model} naive")
+        times = f"{rate / naive:>9.2f}" if naive else f"{'':>9}"
+        print(f"{name:<26}{rate:>12,.0f}{times}{rate / floors[model]:>13.0%}")
+    if {"DLRM recsys", "DLRM torchrec"} <= rates.keys():
+        print(f"DLRM recsys / DLRM torchrec: {rates['DLRM recsys'] / rates['DLRM torchrec']:.2f}")
+
+
+def report_auc(folder: Path, ours, num_rows: int) -> None:
+    """Print the AUC of the naive loops and ours after one epoch."""
+    for name, is_dlrm in {"DeepFM naive": False, "DLRM naive": True}.items():
+        loop = plain_loop(folder, lambda n, d, is_dlrm=is_dlrm: NaiveModel(n, d, dlrm=is_dlrm))
+        next(loop)
+        loop.send(int(0.8 * num_rows) // BATCH)
+        print(f"AUC after one epoch, {name}: {loop.send(None):.4f}")
+    for name, (model, compiled) in ours.items():
+        _, area = lightning_fit(folder, model, 10, compile_model=compiled, measure_auc=True)
+        print(f"AUC after one epoch, {name}: {area:.4f}")
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    torch.set_num_threads(arguments.threads)
+    sizes = generated.CRITEO_ROWS if arguments.criteo else generated.geometric_rows(arguments.largest)
+    folder = Path(tempfile.gettempdir()) / f"recsys-speed-{sum(sizes)}-{arguments.rows}"
+    generated.write(folder, sizes, arguments.rows)
+    loops = {
+        "DeepFM naive": plain_loop(folder, lambda n, d: NaiveModel(n, d, dlrm=False)),
+        "DLRM naive": plain_loop(folder, lambda n, d: NaiveModel(n, d, dlrm=True)),
+        "DLRM torchrec": plain_loop(folder, TorchrecModel),
+    }
+    ours = {"DeepFM recsys": (deepfm, False), "DLRM recsys": (dlrm, False)}
+    if arguments.compile:
+        ours |= {"DeepFM recsys compiled": (deepfm, True), "DLRM recsys compiled": (dlrm, True)}
+    if arguments.only:
+        loops = {name: loop for name, loop in loops.items() if name in arguments.only}
+        ours = {name: contender for name, contender in ours.items() if name in arguments.only}
+    rates = race(folder, loops, ours, arguments)
+    print(f"{sum(sizes):,} rows, batch {BATCH}, {arguments.threads} threads, median of {arguments.rounds} rounds")
+    report(rates, len(sizes))
     if arguments.auc:
-        epoch = int(0.8 * arguments.rows) // BATCH
-        for name, build in {"DeepFM naive": False, "DLRM naive": True}.items():
-            loop = plain_loop(folder, lambda n, d, build=build: NaiveModel(n, d, dlrm=build))
-            next(loop)
-            loop.send(epoch)
-            print(f"AUC after one epoch, {name}: {loop.send(None):.4f}")
-        for name, (model, compiled) in ours.items():
-            _, area = lightning_fit(folder, model, 10, compile_model=compiled, measure_auc=True)
-            print(f"AUC after one epoch, {name}: {area:.4f}")
+        report_auc(folder, ours, arguments.rows)
 
 
 if __name__ == "__main__":

@@ -184,17 +184,3 @@ class FbgemmLookup(Lookup):
             return (FbgemmSharedStore, optimizer, table.name)
         padded_dim = table.row_dim if table.row_dim % KERNEL_ALIGNMENT else None
         return (FbgemmStore, optimizer, padded_dim)
-
-    def make_store(
-        self,
-        key: Hashable,
-        tables: Sequence[PhysicalTable],
-        requests: Sequence[Slots],
-        optimizer: TableOptimizer,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> Store:
-        """Of the kind that the key begins with."""
-        assert isinstance(key, tuple)
-        store: Store = key[0](tables, requests, optimizer, dtype, device)
-        return store

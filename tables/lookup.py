@@ -97,6 +97,10 @@ class Store(nn.Module, ABC):
         """The lookup loads for its stores."""
 
 
+StoreFactory = Callable[[Sequence[PhysicalTable], Sequence[Slots], TableOptimizer, torch.dtype, torch.device], Store]
+"""Called as Store is."""
+
+
 class Lookup(nn.Module, ABC):
     """All matrices of a collection, spread over stores; answers the requests of a batch.
 
@@ -131,8 +135,8 @@ class Lookup(nn.Module, ABC):
             picks = [[s for s, name in enumerate(slots) if name in names] for slots in requests]
             asked = [request for request, pick in enumerate(picks) if pick]
             own_requests = [tuple(requests[request][s] for s in picks[request]) for request in asked]
-            optimizer = optimizers[members[0].name]
-            stores.append(self.make_store(key, members, own_requests, optimizer, dtype, torch.device(device)))
+            make = self.store_factory(key)
+            stores.append(make(members, own_requests, optimizers[members[0].name], dtype, torch.device(device)))
             self._routes.append([(request, picks[request]) for request in asked])
         self.stores = nn.ModuleList(stores)
         self._store_of = {table.name: store for store in stores for table in store.tables}
@@ -141,19 +145,13 @@ class Lookup(nn.Module, ABC):
     def store_key(
         self, table: PhysicalTable, optimizer: TableOptimizer, num_slots: int, dtype: torch.dtype
     ) -> Hashable:
-        """Matrices with equal keys go to one store."""
+        """Matrices with equal keys go to one store; a key is a tuple that begins with its class."""
 
-    @abstractmethod
-    def make_store(
-        self,
-        key: Hashable,
-        tables: Sequence[PhysicalTable],
-        requests: Sequence[Slots],
-        optimizer: TableOptimizer,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> Store:
-        """The store of the matrices with one key; see Store for the rest."""
+    def store_factory(self, key: Hashable) -> StoreFactory:
+        """What makes the store of the matrices with one key: the class that the key begins with."""
+        assert isinstance(key, tuple)
+        factory: StoreFactory = key[0]
+        return factory
 
     def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """Rows of all slots laid side by side, for every request.

@@ -142,16 +142,4 @@ class TorchLookup(Lookup):
         self, table: PhysicalTable, optimizer: TableOptimizer, num_slots: int, dtype: torch.dtype
     ) -> Hashable:
         """One store per width and optimiser."""
-        return (optimizer, table.row_dim)
-
-    def make_store(
-        self,
-        key: Hashable,
-        tables: Sequence[PhysicalTable],
-        requests: Sequence[Slots],
-        optimizer: TableOptimizer,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> Store:
-        """Always torch."""
-        return TorchStore(tables, requests, optimizer, dtype, device)
+        return (TorchStore, optimizer, table.row_dim)

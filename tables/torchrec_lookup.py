@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from recsys.tables.base import PhysicalTable
 from recsys.tables.gathering import gather
-from recsys.tables.lookup import Lookup, Slots, Store
+from recsys.tables.lookup import Lookup, Slots, StoreFactory
 from recsys.tables.optimizers import DenseGradient, Frozen, TableOptimizer
 from recsys.tables.padding import KERNEL_ALIGNMENT
 from recsys.tables.placements import DATA_PARALLEL
@@ -72,22 +73,12 @@ class TorchrecLookup(Lookup):
         padded_dim = table.row_dim if table.row_dim % KERNEL_ALIGNMENT else None
         return (TorchrecStore, optimizer, table.name if num_slots != 1 else None, padded_dim)
 
-    def make_store(
-        self,
-        key: Hashable,
-        tables: Sequence[PhysicalTable],
-        requests: Sequence[Slots],
-        optimizer: TableOptimizer,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> Store:
-        """Of the kind that the key begins with."""
-        assert isinstance(key, tuple)
-        if key[0] is TorchrecStore:
+    def store_factory(self, key: Hashable) -> StoreFactory:
+        """See Lookup; sharded stores are told where their matrices go."""
+        if isinstance(key, tuple) and key[0] is TorchrecStore:
             ranks_per_host = self.sharding.ranks_per_host or dist.get_world_size()
-            return TorchrecStore(tables, requests, optimizer, dtype, device, self.placements, ranks_per_host)
-        store: Store = key[0](tables, requests, optimizer, dtype, device)
-        return store
+            return partial(TorchrecStore, placements=self.placements, ranks_per_host=ranks_per_host)
+        return super().store_factory(key)
 
     def of_all_processes(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """See Lookup."""

@@ -86,6 +86,8 @@ def test_without_targets_nothing_is_measured(prepared):
 
 
 class Nothing(LightningModule):
+    """A task that measures nothing itself."""
+
     def test_step(self, batch, batch_idx):
         pass
 

@@ -5,23 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
-from typing import Any, Protocol
+from typing import Any
 
 from recsys.batch import Batch
 from recsys.data.order import Interval, RowOrder, Window, count, cut, overlaps, share
 from recsys.data.parquet import ParquetSplit
 from recsys.data.prefetch import prefetch
+from recsys.data.resumable import Progress, ResumableLoader
 from recsys.data.rows import Rows, batches, empty_batch, pick
-
-
-class Progress(Protocol):
-    """The trainer's count of the batches of the running epoch it has trained on."""
-
-    def get(self) -> int:
-        """Batches trained on."""
-
-    def set(self, num_batches: int) -> None:
-        """Make the trainer believe that it has trained on that many."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +23,7 @@ class Position:
     remaining: list[Interval]
 
 
-class BatchLoader:
+class BatchLoader(ResumableLoader[Position, Batch]):
     """Iterates over the batches of one rank.
 
     Every rank takes an exact share of the epoch's rows and yields the same number of batches; a rank with one row
@@ -73,45 +64,10 @@ class BatchLoader:
         self.rank = rank
         self.num_ranks = num_ranks
         self.drop_last = drop_last
-        self.progress = progress
-        self._loaded = False
-        self._position = self._whole(epoch=0)
-        self._started = False
-        self._num_yielded = 0
+        super().__init__(progress)
 
     ranks_take_turns = False
     """Each rank has a stretch of the order, the first rank the first."""
-
-    batch_sampler = None
-    """Lightning asks every loader with a sampler for one."""
-
-    @property
-    def sampler(self) -> BatchLoader:
-        """Where Lightning looks for `set_epoch`."""
-        return self
-
-    def __len__(self) -> int:
-        """Batches of a whole epoch, also while an epoch is being resumed."""
-        return self._num_batches([(0, self.order.num_rows)])
-
-    def __iter__(self) -> Iterator[Batch]:
-        """The batches from the position on; the position is read when the first batch is asked for."""
-        if self._started:
-            self._go_to(self._whole(self._position.epoch))
-        self._started = True
-        for batch in self._batches(self._position):
-            self._num_yielded += 1
-            yield batch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch, or stay where the loaded state says if it is of this epoch."""
-        if self._loaded and self.progress is not None:
-            # A run that `max_steps` stopped has counted its epoch as done: the next one is whole.
-            is_same = epoch == self._position.epoch
-            self.progress.set(len(self) - self._num_batches(self._position.remaining) if is_same else 0)
-        self._loaded = False
-        if epoch != self._position.epoch:
-            self._go_to(self._whole(epoch))
 
     def state_dict(self) -> dict[str, Any]:
         """The rows still to come after the batches that were used, as intervals of the epoch's order."""
@@ -130,14 +86,8 @@ class BatchLoader:
         Raises:
             ValueError: if the state is of other data, or of another order of the rows.
         """
-        for key, value in self._identity().items():
-            if state[key] != value:
-                raise ValueError(
-                    f"the checkpoint was left in the middle of an epoch over '{self.split.folder}' with "
-                    f"{key}={state[key]}, now {key}={value}; set it back, or load the weights alone."
-                )
-        self._go_to(Position(state["epoch"], [(start, stop) for start, stop in state["remaining"]]))
-        self._loaded = True
+        remaining = [(start, stop) for start, stop in state["remaining"]]
+        self._load(Position(state["epoch"], remaining), state, f" over '{self.split.folder}'")
 
     def _identity(self) -> dict[str, Any]:
         """What the order of the rows depends on, apart from the epoch."""
@@ -153,17 +103,8 @@ class BatchLoader:
     def _whole(self, epoch: int) -> Position:
         return Position(epoch, [(0, self.order.num_rows)])
 
-    def _go_to(self, position: Position) -> None:
-        self._position = position
-        self._started = False
-        self._num_yielded = 0
-
-    def _num_used(self) -> int:
-        """Batches since the position; a batch handed out ahead of its training step is not yet used."""
-        if self.progress is None:
-            return self._num_yielded
-        num_before = len(self) - self._num_batches(self._position.remaining)
-        return max(0, min(self._num_yielded, self.progress.get() - num_before))
+    def _num_left(self, position: Position) -> int:
+        return self._num_batches(position.remaining)
 
     def _num_batches(self, intervals: list[Interval]) -> int:
         if self.drop_last:

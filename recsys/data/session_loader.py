@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from recsys.data.loader import Progress
 from recsys.data.prefetch import prefetch
+from recsys.data.resumable import Progress, ResumableLoader
 from recsys.data.sequences import Ints
 from recsys.data.session_batch import SessionBatch
 
@@ -21,7 +21,7 @@ class _Position:
     batch_size: int
 
 
-class SessionLoader:
+class SessionLoader(ResumableLoader[_Position, SessionBatch]):
     """Iterates over the batches of one rank.
 
     The ranks take turns in one order: each step takes the next batch_size windows for every rank, and the last step
@@ -54,56 +54,21 @@ class SessionLoader:
         self._order = order
         self._make_batch = make_batch
         self._num_windows = num_windows
-        self._identity = identity
+        self._order_identity = identity
         self.batch_size = batch_size
         self._rank = rank
         self._num_ranks = num_ranks
-        self._progress = progress
-        self._loaded = False
-        self._started = False
-        self._num_yielded = 0
-        self._position = self._start_of(epoch=0)
+        super().__init__(progress)
 
     ranks_take_turns = True
     """Every step's windows are shared among the ranks, the first rank's first."""
 
-    batch_sampler = None
-    """Lightning asks every loader with a sampler for one."""
-
-    @property
-    def sampler(self) -> SessionLoader:
-        """Where Lightning looks for `set_epoch`."""
-        return self
-
-    def __len__(self) -> int:
-        """Batches of a whole epoch, also while an epoch is being resumed."""
-        return self._num_batches(self._num_windows)
-
-    def __iter__(self) -> Iterator[SessionBatch]:
-        """The batches from the position on."""
-        if self._started:
-            self._go_to(self._start_of(self._position.epoch))
-        self._started = True
-        for batch in prefetch(self._make_batch, self._shares(self._position)):
-            self._num_yielded += 1
-            yield batch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to the start of an epoch, or stay where the loaded state says if it is of this epoch."""
-        if self._loaded and self._progress is not None:
-            # A run that `max_steps` stopped has counted its epoch as done: the next one is whole.
-            left = self._num_windows - self._position.num_used
-            self._progress.set(len(self) - self._num_batches(left) if epoch == self._position.epoch else 0)
-        self._loaded = False
-        if epoch != self._position.epoch:
-            self._go_to(self._start_of(epoch))
-
     def state_dict(self) -> dict[str, Any]:
         """How many windows of which epoch have been used by all ranks."""
         position = self._position
-        used = position.num_used + self._num_used_batches() * self._step
+        used = position.num_used + self._num_used() * self._step
         return {
-            **self._identity,
+            **self._identity(),
             "epoch": position.epoch,
             "num_used": min(used, self._num_windows),
             "batch_size": position.batch_size,
@@ -115,34 +80,24 @@ class SessionLoader:
         Raises:
             ValueError: if the state is of other data, or of another order of the windows.
         """
-        for key, value in self._identity.items():
-            if state[key] != value:
-                raise ValueError(
-                    f"the checkpoint was left in the middle of an epoch with {key}={state[key]}, now {key}={value}; "
-                    f"set it back, or load the weights alone."
-                )
-        self._go_to(_Position(state["epoch"], state["num_used"], state["batch_size"]))
-        self._loaded = True
+        self._load(_Position(state["epoch"], state["num_used"], state["batch_size"]), state, "")
+
+    def _identity(self) -> dict[str, Any]:
+        return self._order_identity
 
     @property
     def _step(self) -> int:
         """Windows that all ranks take at a time."""
         return self.batch_size * self._num_ranks
 
-    def _start_of(self, epoch: int) -> _Position:
+    def _whole(self, epoch: int) -> _Position:
         return _Position(epoch, 0, self.batch_size)
 
-    def _go_to(self, position: _Position) -> None:
-        self._position = position
-        self._started = False
-        self._num_yielded = 0
+    def _num_left(self, position: _Position) -> int:
+        return self._num_batches(self._num_windows - position.num_used)
 
-    def _num_used_batches(self) -> int:
-        """Batches since the position; a batch handed out ahead of its training step is not yet used."""
-        if self._progress is None:
-            return self._num_yielded
-        num_before = len(self) - self._num_batches(self._num_windows - self._position.num_used)
-        return max(0, min(self._num_yielded, self._progress.get() - num_before))
+    def _batches(self, position: _Position) -> Iterator[SessionBatch]:
+        return iter(prefetch(self._make_batch, self._shares(position)))
 
     def _num_batches(self, num_windows: int) -> int:
         return -(-num_windows // self._step)

@@ -38,7 +38,9 @@ def test_setup_checks_the_files_of_its_stage(folder, stage, split):
 
 def test_setup_leaves_other_splits_alone(folder):
     (folder / "train" / "part-00000.parquet").write_bytes(b"")
-    CTRDataModule(folder).setup("test")
+    data = CTRDataModule(folder)
+    data.setup("test")
+    assert sum(len(batch) for batch in data.test_dataloader()) == 25
 
 
 def test_splits_other_than_train_keep_their_order(folder):
