@@ -36,9 +36,11 @@ def main(args: Sequence[str] | None = None) -> None:
         run(args)
     except (ValueError, FileNotFoundError) as error:
         mistake = _mistake(error)
-        if mistake is None:
+        said = explain(str(mistake or error))
+        # A parser that tried several types keeps what ours said and not where it was said.
+        if mistake is None and said == str(error):
             raise
-        sys.exit(_fail(explain(str(mistake))))
+        sys.exit(_fail(said))
 
 
 def run(arguments: Sequence[str] | None) -> LightningCLI:

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.strategies import StrategyRegistry
 
 import recsys.data
 import recsys.models
@@ -19,6 +20,7 @@ import recsys.tables
 import recsys.tasks
 from recsys.checkpoint_io import FolderCheckpointIO
 from recsys.doctor import has_bf16_hardware
+from recsys.suggestions import explain
 
 
 class RecsysCLI(LightningCLI):
@@ -53,6 +55,7 @@ class RecsysCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer with the summary, samples per second, predictions and logs that users expect."""
         settings = self._get(self.config_init, "trainer")
+        _check_strategy(settings.get("strategy"))
         falls_back = self._get(self.config_init, "precision_fallback")
         own = [
             recsys.tasks.TableSummary(),
@@ -82,6 +85,17 @@ class RecsysCLI(LightningCLI):
                 "enable_model_summary": False,
             }
         )
+
+
+def _check_strategy(strategy: Any) -> None:
+    """Refuse a name that no strategy has.
+
+    Raises:
+        ValueError: with the nearest name.
+    """
+    known = ["auto", *StrategyRegistry.available_strategies()]
+    if isinstance(strategy, str) and strategy not in known:
+        raise ValueError(explain(f"there is no trainer.strategy '{strategy}'", strategy, known))
 
 
 def _usable(settings: Any) -> str:

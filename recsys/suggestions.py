@@ -17,13 +17,18 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
     """
     if word is not None:
         return _suggest(message, word, known, known)
+    own = re.search(r"^\s*- (\w+: .+, got .+\.)$", message, re.MULTILINE)
+    if own:
+        return own.group(1)
     option = re.search(r"[Oo]ption '([\w.]+)' is not accepted", message)
     if option:
         rejected = option.group(1).split(".")[-1]
         owner = re.search(r"class_path '[\w.]*?(\w+)'", message)
         accepted = _parameters(owner.group(1)) if owner else []
-        everywhere = sorted({name for kind in _classes() for name in _parameters(kind)})
-        return _suggest(f"'{rejected}' is not an argument here", rejected, [*accepted, *everywhere], accepted)
+        ours = [name for kind in _own_classes() for name in _parameters(kind)]
+        everywhere = [name for kind in _classes() for name in _parameters(kind)]
+        nearest = next((words for words in (accepted, ours) if get_close_matches(rejected, words, 1)), everywhere)
+        return _suggest(f"'{rejected}' is not an argument here", rejected, nearest, accepted)
     section = re.search(r"does not accept option '(trainer\.)?(\w+)", message)
     if section:
         known = _parameters("Trainer") if section.group(1) else _SECTIONS

@@ -88,6 +88,15 @@ def test_every_precision_takes_multi_valued_features(prepared, tmp_path, precisi
         (["--model.init_args.model.class_path=DepFM"], ["no class 'DepFM'", "did you mean 'DeepFM'?"]),
         (["--model.init_args.tables.default=HashTabel"], ["no class 'HashTabel'", "did you mean 'HashTable'?"]),
         (["--model.init_args.assign={defalt: [C1]}"], ["'defalt', which is not in tables", "did you mean 'default'?"]),
+        (["--model.init_args.modle=DLRM"], ["'modle' is not an argument", "did you mean 'model'?"]),
+        (["--trainer.strategy=torchrek"], ["no trainer.strategy 'torchrek'", "did you mean 'torchrec'?"]),
+        (
+            [
+                "--trainer.strategy=TorchrecStrategy",
+                "--trainer.strategy.init_args.constraints={C1: {sharding_type: rowwise}}",
+            ],
+            ["error: TableSharding: sharding_type must be one of data_parallel", "got 'rowwise'."],
+        ),
         (["--trainr.max_epochs=3"], ["'trainr' is not an argument", "did you mean 'trainer'?"]),
         (["--trainer.max_epocks=3"], ["'max_epocks' is not an argument", "did you mean 'max_epochs'?"]),
         (["--data.init_args.path=no/criteo"], ["'no/criteo' does not exist", "python data_scripts/criteo.py --raw"]),
