@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recsys.tables import Bag
+from recsys.tables.started_lookup import StartedBatch
 
 
 @dataclass(eq=False)
@@ -18,12 +19,15 @@ class Batch:
     Shape:
         ids [F, B] int32 or int64, single-valued features in schema order, contiguous; bags one per multi-valued
         feature, each of B samples; dense [B, num_dense] float32; labels [B] float32, or None.
+
+    A batch whose lookups were begun ahead of its step carries them as `started`.
     """
 
     ids: Tensor
     bags: dict[str, Bag]
     dense: Tensor
     labels: Tensor | None
+    started: StartedBatch | None = None
 
     def __len__(self) -> int:
         return self.dense.shape[0]
@@ -36,6 +40,15 @@ class Batch:
             dense=self.dense.to(device, non_blocking=non_blocking),
             labels=None if self.labels is None else self.labels.to(device, non_blocking=non_blocking),
         )
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory until this stream has used it."""
+        bags = [tensor for bag in self.bags.values() for tensor in (bag.values, bag.lengths)]
+        for tensor in (self.ids, *bags, self.dense, self.labels):
+            if tensor is not None:
+                tensor.record_stream(stream)
+        if self.started is not None:
+            self.started.record_stream(stream)
 
 
 def concatenate(batches: Sequence[Batch]) -> Batch:

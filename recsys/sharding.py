@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
@@ -27,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from recsys import checkpoint_folder
 from recsys.checkpoint_io import check_exists
 from recsys.memory import memory_per_process
+from recsys.pipeline import InputPipeline, Lookahead
 from recsys.sharding_report import PlannedMatrix, keep, plan_of, show
 from recsys.table_differences import check_tables
 from recsys.tables import Sharding, TableCollection, TableSharding, TorchrecLookup
@@ -57,6 +59,8 @@ class TorchrecStrategy(DDPStrategy):
         replicate_rows: matrices with at most this many rows are replicated.
         memory_bytes: what rows and their optimiser state may take in each process; by default nine tenths of what
             the process' GPU, or its part of the host, has.
+        pipeline: send the ids of the next batch to their rows while a batch is computed; by default on GPUs. The
+            numbers are the same. It needs a task that knows a batch's ids before its step, as CTRTask does.
         process_group_backend: "gloo" or "nccl"; by default what fits the accelerator.
         timeout_seconds: how long a process waits for the others.
 
@@ -72,6 +76,7 @@ class TorchrecStrategy(DDPStrategy):
         planner: bool = False,
         replicate_rows: int = 1024,
         memory_bytes: int | None = None,
+        pipeline: bool | None = None,
         process_group_backend: str | None = None,
         timeout_seconds: int = 1800,
     ) -> None:
@@ -87,6 +92,10 @@ class TorchrecStrategy(DDPStrategy):
             find_unused_parameters=False,
         )
         self._plan: list[PlannedMatrix] = []
+        self._wants_pipeline = pipeline
+        self._pipeline: InputPipeline | None = None
+        self._lookaheads: list[Lookahead] = []
+        self._upcoming: Any = None
         self._sharding = Sharding(dict(constraints or {}), planner, replicate_rows, memory_bytes)
 
     def sharding(self) -> Sharding:
@@ -126,11 +135,50 @@ class TorchrecStrategy(DDPStrategy):
         _refuse_accumulation(trainer)
         if self.world_size > 1:
             _refuse_batch_norm(self.lightning_module)
+        # Before the loaders, which a scheduler may ask for while optimizers are set up.
+        self._pipeline, self._lookaheads = self._make_pipeline(), []
         super().setup(trainer)
         self._plan = plan_of(self._collection) if self._collection is not None else []
         if self._plan and self.is_global_zero:
             show(self._plan, getattr(getattr(trainer, "datamodule", None), "batch_size", None))
             keep(self._plan, Path(trainer.default_root_dir))
+
+    def _make_pipeline(self) -> InputPipeline | None:
+        on_gpu = self.root_device.type == "cuda"
+        start = getattr(self.lightning_module, "start_lookup", None)
+        if start is None or not (on_gpu if self._wants_pipeline is None else self._wants_pipeline):
+            return None
+        return InputPipeline(self.root_device, super().batch_to_device, start)
+
+    def process_dataloader(self, dataloader: object) -> object:
+        """Read train batches one ahead where the step is pipelined."""
+        if self._pipeline is None or not self._is_training:
+            return dataloader
+        self._lookaheads.append(Lookahead(dataloader))
+        return self._lookaheads[-1]
+
+    def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
+        """Move a batch, unless the pipeline has done so."""
+        if self._pipeline is None or not self._is_training:
+            return super().batch_to_device(batch, device, dataloader_idx)
+        found = (each.following(batch) for each in self._lookaheads)
+        self._upcoming = next((following for following in found if following is not None), None)
+        moved = self._pipeline.take(batch)
+        return super().batch_to_device(batch, device, dataloader_idx) if moved is None else moved
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """A step, with the next batch begun beside it where the step is pipelined."""
+        if self._pipeline is None or self._upcoming is None:
+            return super().training_step(*args, **kwargs)
+        self._pipeline.begin(self._upcoming)
+        self._upcoming = None
+        output = super().training_step(*args, **kwargs)
+        self._pipeline.advance()
+        return output
+
+    @property
+    def _is_training(self) -> bool:
+        return self.lightning_module is not None and self.lightning_module.trainer.training
 
     @property
     def _collection(self) -> TableCollection | None:

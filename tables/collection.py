@@ -13,6 +13,7 @@ from recsys.tables.dynamic import DynamicTable, check_dynamic_tables
 from recsys.tables.features import Bag, Feature, pool
 from recsys.tables.lookup import LookupFactory, Slots
 from recsys.tables.optimizers import Frozen, RowWiseAdagrad, TableOptimizer
+from recsys.tables.started_lookup import StartedBatch
 from recsys.tables.torch_lookup import TorchLookup
 
 
@@ -150,23 +151,27 @@ class TableCollection(nn.Module):
         sizes = [len(members) for _, members in self._single] + [1] * sum(len(members) for _, members in self._multi)
         return _Arrangement(ids_order, len(single), sizes, [produced.index(f.name) for f in self.features])
 
-    def forward(self, ids: Tensor, bags: Mapping[str, Bag] | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, bags: Mapping[str, Bag] | None = None, started: StartedBatch | None = None
+    ) -> Tensor:
         """Embed a batch; see the class for shapes.
+
+        Args:
+            ids: of single-valued features.
+            bags: of multi-valued features.
+            started: what `start` gave for this batch.
 
         Raises:
             ValueError: if `ids` has another number of features, or a bag is missing.
         """
         bags = bags or {}
         self._check_inputs(ids, bags)
-        if self._dynamic:
-            self._observe(ids, bags)
-        rows = [
-            group.route(picked)
-            for (group, _), picked in zip(self._single, self._arrangement.pick_ids(ids), strict=True)
-        ]
-        for group, members in self._multi:
-            rows += group.route_bags([bags[feature.name] for feature in members])
-        found = iter(self.lookup(rows))
+        if started is not None:
+            found = iter(self.lookup(started.rows, started.lookup))
+        else:
+            if self._dynamic:
+                self._observe(ids, bags)
+            found = iter(self.lookup(self._route(ids, bags)))
         vectors = [group.combine(next(found)) for group, _ in self._single]
         for group, members in self._multi:
             for position, feature in enumerate(members):
@@ -175,6 +180,28 @@ class TableCollection(nn.Module):
                 pooled = pool(group.combine_one(position, next(found)), bag.lengths, feature.pooling)
                 vectors.append(pooled.unsqueeze(1))
         return self._arrangement.in_feature_order(vectors)
+
+    @torch.no_grad()
+    def start(self, ids: Tensor, bags: Mapping[str, Bag] | None = None) -> StartedBatch | None:
+        """Begin the lookups of a coming batch, so that its ids travel while another batch is computed.
+
+        The rows are read in `forward`, as they are then. None if the tables must first see the batches before, as a
+        DynamicTable in training mode does.
+        """
+        if any(table.training for table, _ in self._dynamic):
+            return None
+        rows = self._route(ids, bags or {})
+        return StartedBatch(rows, self.lookup.start(rows))
+
+    def _route(self, ids: Tensor, bags: Mapping[str, Bag]) -> list[Tensor]:
+        """The rows [S, N] of every request."""
+        rows = [
+            group.route(picked)
+            for (group, _), picked in zip(self._single, self._arrangement.pick_ids(ids), strict=True)
+        ]
+        for group, members in self._multi:
+            rows += group.route_bags([bags[feature.name] for feature in members])
+        return rows
 
     @torch.no_grad()
     def _observe(self, ids: Tensor, bags: Mapping[str, Bag]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,9 +16,13 @@ from torch import Tensor, nn
 
 from recsys.tables.base import PhysicalTable
 from recsys.tables.optimizers import TableOptimizer
+from recsys.tables.started_lookup import InputDistribution, StartedLookup
 
 Slots = tuple[str, ...]
 """Names of the matrices that the slots of one request read."""
+
+Route = tuple[int, list[int]]
+"""A request, and those of its slots that one store answers."""
 
 
 class Store(nn.Module, ABC):
@@ -60,6 +64,14 @@ class Store(nn.Module, ABC):
         Shape:
             rows[i] [S_i, N_i] -> [N_i, W_i], W_i the sum of the slots' row widths
         """
+
+    def start(self, rows: Sequence[Tensor]) -> InputDistribution | None:
+        """Send row numbers to where their rows live; None where they are at hand."""
+        return None
+
+    def look_up(self, distribution: InputDistribution) -> list[Tensor]:
+        """What `forward` gives for the row numbers that `start` has sent."""
+        raise NotImplementedError(f"{type(self).__name__} starts no lookups.")
 
     @abstractmethod
     def tensors(self, table: str) -> dict[str, Tensor]:
@@ -153,30 +165,47 @@ class Lookup(nn.Module, ABC):
         factory: StoreFactory = key[0]
         return factory
 
-    def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, rows: Sequence[Tensor], started: StartedLookup | None = None) -> list[Tensor]:
         """Rows of all slots laid side by side, for every request.
 
         Shape:
             rows[i] [S_i, N_i] -> [N_i, W_i], W_i the sum of the slots' row widths
+
+        Args:
+            rows: which to read.
+            started: what `start` gave for these rows.
         """
         columns: list[dict[int, Tensor]] = [{} for _ in self.requests]
         whole: dict[int, Tensor] = {}
-        for store, route in zip(dict.fromkeys(self._store_of.values()), self._routes, strict=True):
-            complete = [len(slots) == len(self.requests[request]) for request, slots in route]
-            asked = [
-                rows[request] if all_here else rows[request][slots]
-                for (request, slots), all_here in zip(route, complete, strict=True)
-            ]
-            for position, (answer, all_here) in enumerate(zip(store(asked), complete, strict=True)):
-                request, slots = route[position]
-                if all_here:
+        for position, (store, route) in enumerate(self._stores_and_routes()):
+            distribution = started.distributions[position] if started else None
+            answers = store.look_up(distribution) if distribution else store(self._asked(rows, route))
+            for own, answer in enumerate(answers):
+                request, slots = route[own]
+                if self._is_complete(request, slots):
                     whole[request] = answer
                 else:
-                    columns[request].update(zip(slots, answer.split(store.slot_dims(position), dim=1), strict=True))
+                    columns[request].update(zip(slots, answer.split(store.slot_dims(own), dim=1), strict=True))
         return [
             whole[request] if request in whole else torch.cat([found[s] for s in sorted(found)], dim=1)
             for request, found in enumerate(columns)
         ]
+
+    def start(self, rows: Sequence[Tensor]) -> StartedLookup:
+        """Send row numbers to where their rows live; `forward` then reads the rows as they are when it is called."""
+        return StartedLookup([store.start(self._asked(rows, route)) for store, route in self._stores_and_routes()])
+
+    def _stores_and_routes(self) -> Iterator[tuple[Store, list[Route]]]:
+        return zip(dict.fromkeys(self._store_of.values()), self._routes, strict=True)
+
+    def _asked(self, rows: Sequence[Tensor], route: list[Route]) -> list[Tensor]:
+        """The rows that one store is asked for."""
+        return [
+            rows[request] if self._is_complete(request, slots) else rows[request][slots] for request, slots in route
+        ]
+
+    def _is_complete(self, request: int, slots: list[int]) -> bool:
+        return len(slots) == len(self.requests[request])
 
     def set_learning_rate_factor(self, factor: float) -> None:
         """Multiply every store's own learning rate, as a warm-up does."""

@@ -63,8 +63,8 @@ class Sharding:
         constraints: what is asked for some matrices, by name or pattern of their names; a pattern passes over rows
             that are always replicated, those of DenseGradient and Frozen.
         planner: let torchrec's planner choose where nothing is asked, by its estimates of time and memory.
-        replicate_rows: matrices with at most this many rows are replicated: sending their gradients costs less than
-            sending ids and vectors.
+        replicate_rows: matrices with at most this many rows are replicated, unless their own name asks for a kernel:
+            sending their gradients costs less than sending ids and vectors.
         memory_bytes: what rows and their optimiser state may take in each process, on its device; None for no limit.
             Rows that a compute kernel keeps in host memory do not count, and host memory is not checked.
         ranks_per_host: processes that share a host; None for all of them.
@@ -187,9 +187,15 @@ def sharding_type_of(table: PhysicalTable, optimizer: TableOptimizer, sharding: 
     """The type asked for or forced; None where it is free.
 
     Raises:
-        ValueError: if the optimiser does not go with it.
+        ValueError: if the optimiser does not go with it, or a kernel is asked for rows that are replicated.
     """
     asked = wish_of(table, optimizer, sharding).sharding_type
+    own_kernel = sharding.wish(table.name, patterns=False).compute_kernel
+    if own_kernel is not None and (asked == DATA_PARALLEL or type(optimizer) in ALWAYS_REPLICATED):
+        raise ValueError(
+            f"physical table '{table.name}': replicated rows have no compute_kernel, got {own_kernel}; leave it out, "
+            "or shard the rows."
+        )
     if type(optimizer) in ALWAYS_REPLICATED:
         if asked not in (None, DATA_PARALLEL):
             raise ValueError(
@@ -199,7 +205,8 @@ def sharding_type_of(table: PhysicalTable, optimizer: TableOptimizer, sharding: 
         return DATA_PARALLEL
     only_replicated = type(optimizer) not in (SGD, Adagrad, RowWiseAdagrad) or bool(optimizer.weight_decay)
     # One process replicates only what cannot be sharded, so that it can go on with what several have trained.
-    if asked is None and table.num_rows <= sharding.replicate_rows and (num_ranks > 1 or only_replicated):
+    is_small = table.num_rows <= sharding.replicate_rows and own_kernel is None
+    if asked is None and is_small and (num_ranks > 1 or only_replicated):
         return DATA_PARALLEL
     if asked != DATA_PARALLEL and only_replicated:
         raise ValueError(

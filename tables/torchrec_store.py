@@ -15,6 +15,8 @@ from recsys.tables.lookup import Slots, Store
 from recsys.tables.optimizers import SGD, Adagrad, RowWiseAdagrad, TableOptimizer
 from recsys.tables.padding import padded, padding_scale, unpadded_settings
 from recsys.tables.placements import Placement
+from recsys.tables.started_lookup import InputDistribution
+from recsys.tables.torchrec_distribution import TorchrecDistribution
 from recsys.tables.torchrec_shards import Part, local_parts, region, sharded_tensor
 
 
@@ -73,27 +75,27 @@ class TorchrecStore(Store):
 
     def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
         """See Store."""
+        distribution = self.start(rows)
+        distribution.advance()
+        distribution.finish()
+        return self.look_up(distribution)
+
+    def start(self, rows: Sequence[Tensor]) -> TorchrecDistribution:
+        """See Store."""
         ids: dict[str, list[Tensor]] = {table.name: [] for table in self.tables}
         for asked, slots in zip(rows, self.requests, strict=True):
             for slot, name in enumerate(slots):
                 ids[name].append(asked[slot])
-        found = {name: list(vectors.split([len(part) for part in ids[name]])) for name, vectors in self._look_up(ids)}
-        return [torch.cat([found[name].pop(0) for name in slots], dim=1) for slots in self.requests]
+        return TorchrecDistribution(self._sharded[0], ids, self.device)
 
-    def _look_up(self, ids: dict[str, list[Tensor]]) -> list[tuple[str, Tensor]]:
-        """Vectors [N_t, row_dim] of all ids of each matrix; the shorter lists end in empty bags."""
-        from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
-
-        joined = {name: torch.cat(parts).long() if parts else self._nothing() for name, parts in ids.items()}
-        stride = _longest_anywhere(max(len(values) for values in joined.values()), self.device)
-        steps = torch.arange(stride, device=self.device)
-        lengths = torch.cat([(steps < len(values)).to(torch.int32) for values in joined.values()])
-        bags = KeyedJaggedTensor(list(joined), torch.cat(list(joined.values())), lengths=lengths, stride=stride)
-        answer = self._sharded[0](bags).wait().to_dict()
-        return [(name, answer[name][: len(values), : self.row_dims[name]]) for name, values in joined.items()]
-
-    def _nothing(self) -> Tensor:
-        return torch.zeros(0, dtype=torch.int64, device=self.device)
+    def look_up(self, distribution: InputDistribution) -> list[Tensor]:
+        """See Store."""
+        assert isinstance(distribution, TorchrecDistribution)
+        pieces = {
+            name: list(vectors[:, : self.row_dims[name]].split(counts))
+            for name, (vectors, counts) in distribution.look_up().items()
+        }
+        return [torch.cat([pieces[name].pop(0) for name in slots], dim=1) for slots in self.requests]
 
     def tensors(self, table: str) -> dict[str, Tensor]:
         """A matrix and its state, gathered from all processes, which must all call this."""
@@ -179,13 +181,6 @@ class TorchrecStore(Store):
     def stored_bytes(self, table: PhysicalTable) -> int:
         """Bytes over all processes, with rows padded to the kernel's alignment."""
         return table.num_rows * padded(table.row_dim) * self.dtype.itemsize
-
-
-def _longest_anywhere(length: int, device: torch.device) -> int:
-    """The largest of all processes' lengths: row-wise sharding wants as many bags on each."""
-    longest = torch.tensor([length], device=device)
-    dist.all_reduce(longest, op=dist.ReduceOp.MAX)
-    return int(longest)
 
 
 def bag_collection(tables: Sequence[PhysicalTable], optimizers: Mapping[str, TableOptimizer]) -> Any:

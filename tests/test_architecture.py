@@ -10,7 +10,14 @@ ROOT = Path(__file__).parents[1]
 ENGINES = {"torchrec", "fbgemm_gpu"}
 ENGINE_FILES = {
     Path("tables", f"{name}.py")
-    for name in ("fbgemm_lookup", "torchrec_planner", "torchrec_store", "eviction", "managed_collision")
+    for name in (
+        "fbgemm_lookup",
+        "torchrec_planner",
+        "torchrec_store",
+        "torchrec_distribution",
+        "eviction",
+        "managed_collision",
+    )
 }
 DATA_TOOLS = {"numpy", "polars", "pyarrow", "rich"}
 

@@ -53,7 +53,7 @@ class Step:
     scoring: Scoring
     catalogue: Catalogue
     updates_in_backward: bool = False
-    num_targets: float | None = None
+    num_targets: float | Tensor | None = None
 
     def mean(self, total: Tensor) -> Tensor:
         """Mean over the targets, from the sum; 0 without any."""

@@ -133,16 +133,17 @@ class TableTask(LightningModule):
                 "set trainer.devices: 1, or trainer.strategy: torchrec to shard them."
             )
 
-    def samples_per_process(self, num_samples: int) -> float:
+    def samples_per_process(self, num_samples: int) -> float | torch.Tensor:
         """What a sum over the samples of a batch is divided by, so that its mean over processes is that of all samples.
 
-        A process with fewer samples than the others, or none, then weighs as much as its samples do.
+        A process with fewer samples than the others, or none, then weighs as much as its samples do. The count of
+        several processes stays on the device: nobody waits for it.
         """
         if self._trainer is None or self._trainer.world_size == 1:
             return max(1, num_samples)
-        count = torch.tensor([num_samples], dtype=torch.float64, device=self.device)
+        count = torch.tensor(num_samples, dtype=torch.float32, device=self.device)
         dist.all_reduce(count)
-        return max(1.0, float(count)) / self._trainer.world_size
+        return count.clamp(min=1.0) / self._trainer.world_size
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the tables in plain values, and keep where each process' random numbers stand.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -91,11 +92,15 @@ class CTRTask(TableTask):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B] of a batch."""
-        embeddings = self.collection(batch.ids, batch.bags)
+        embeddings = self.collection(batch.ids, batch.bags, batch.started)
         if self._embedding_dropout:
             embeddings = F.dropout(embeddings, self._embedding_dropout, self.training)
         logits: Tensor = self.model(embeddings, batch.dense)
         return logits.float()
+
+    def start_lookup(self, batch: Batch) -> Batch:
+        """A coming batch with its lookups begun, for the pipelined step of TorchrecStrategy."""
+        return replace(batch, started=self.collection.start(batch.ids, batch.bags))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean binary cross-entropy of the batch, plus what the tables' methods add."""

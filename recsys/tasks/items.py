@@ -77,7 +77,7 @@ class FeatureHeads(nn.Module):
         self.weights = tuple(weights)
         self.layers = nn.ModuleList(nn.Linear(embedding_dim, number) for number in num_values)
 
-    def forward(self, hidden: Tensor, targets: Tensor, num_targets: float) -> Tensor:
+    def forward(self, hidden: Tensor, targets: Tensor, num_targets: float | Tensor) -> Tensor:
         """Weighted sum of the mean cross-entropies; 0 without targets."""
         total = hidden.new_zeros(())
         for layer, values, weight in zip(self.layers, self.get_buffer("values"), self.weights, strict=True):

@@ -107,3 +107,15 @@ def test_a_misspelt_constraint_names_the_nearest_matrix():
     tables = [PhysicalTable(name, 10, 4, 0.1) for name in ("items", "users")]
     with pytest.raises(ValueError, match=r"'item' names no matrix; did you mean 'items'\? \(known: items, users\)"):
         place_tables(tables, dict.fromkeys(("items", "users"), SGD()), 2, Sharding({"item": TableSharding("row_wise")}))
+
+
+def test_a_kernel_asked_for_by_name_shards_few_rows_or_is_refused():
+    kernel = {"a": TableSharding(compute_kernel="fused_uvm")}
+    found = place(SGD(), Sharding(kernel))
+    assert (found.sharding_type, found.compute_kernel) == ("row_wise", "fused_uvm")
+    for optimizer, sharding in (
+        (Frozen(), Sharding(kernel)),
+        (SGD(), Sharding({"a": TableSharding("data_parallel", "fused_uvm")})),
+    ):
+        with pytest.raises(ValueError, match="'a': replicated rows have no compute_kernel, got fused_uvm"):
+            place(optimizer, sharding)

@@ -29,7 +29,7 @@ from recsys.tables import (
 from recsys.tables.sharding_plan import place_tables
 from recsys.tasks import CTRTask
 from tests.sharding.processes import ROOT, torchrun
-from tests.sharding.worker import CASES, RESUMED
+from tests.sharding.worker import CASES, PIPELINED, RESUMED
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,16 @@ def test_two_processes_reach_what_one_reaches(runs, case):
 def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(runs, case):
     straight, resumed = runs[0][2][case]["state"], runs[0][2][f"resumed {case}"]["state"]
     assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+
+
+@pytest.mark.parametrize("case", PIPELINED)
+def test_a_pipelined_run_equals_the_plain_one_to_the_bit(runs, case):
+    plain, pipelined = runs[0][2][case], runs[0][2][f"pipelined {case}"]
+    assert all(torch.equal(plain["state"][name], pipelined["state"][name]) for name in plain["state"])
+    assert pipelined["metrics"] == plain["metrics"]
+    assert plain["started"] == 0
+    # Dynamic ids are routed in their own step; the first step of each epoch has none before it.
+    assert pipelined["started"] == (0 if case == "managed_collision" else plain["steps"] - 2)
 
 
 def test_rows_have_moved(runs, odd):

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback
 
 from recsys.batch import Batch, concatenate
 from recsys.data import BatchLoader, CTRDataModule, Schema
@@ -55,13 +56,26 @@ RESUMED = ("managed_collision", "unified")
 """Cases that two processes also train in two runs; the managed one is cut off with ids waiting for a row."""
 
 
-def trainer_of(num_ranks: int, max_epochs: int, case: str = "resumed") -> Trainer:
+PIPELINED = ("full", "qr", "mixed_dim", "managed_collision", "dense")
+"""Cases that two processes also train with pipelined steps; dynamic ids and replicated rows have nothing to send."""
+
+
+class StartedSteps(Callback):
+    """Counts the steps whose lookups were begun in the step before."""
+
+    number = 0
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: CTRTask, batch: Batch, batch_idx: int) -> None:
+        self.number += batch.started is not None
+
+
+def trainer_of(num_ranks: int, max_epochs: int, case: str = "resumed", pipeline: bool = False) -> Trainer:
     return Trainer(
         max_epochs=max_epochs,
-        callbacks=[PredictionWriter(f"{num_ranks}-{case}.parquet")],
+        callbacks=[PredictionWriter(f"{num_ranks}-{case}.parquet"), StartedSteps()],
         accelerator="cpu",
         devices=num_ranks,
-        strategy=TorchrecStrategy(replicate_rows=20),
+        strategy=TorchrecStrategy(replicate_rows=20, pipeline=pipeline),
         gradient_clip_val=0.5,
         logger=False,
         enable_progress_bar=False,
@@ -96,14 +110,15 @@ def fit(trainer: Trainer, task: CTRTask, prepared: Path, checkpoint: Path | None
     return data
 
 
-def train(prepared: Path, case: str, num_ranks: int) -> dict:
+def train(prepared: Path, case: str, num_ranks: int, pipeline: bool = False) -> dict:
     """Two epochs of 10 steps, the last of each uneven."""
-    trainer, task = trainer_of(num_ranks, 2, case), task_of(Schema.read(prepared), case)
+    trainer, task = trainer_of(num_ranks, 2, case, pipeline), task_of(Schema.read(prepared), case)
     data = fit(trainer, task, prepared)
     (metrics,) = trainer.validate(task, datamodule=data, verbose=False)
     metrics |= trainer.test(task, datamodule=data, verbose=False)[0]
     trainer.predict(task, datamodule=data, return_predictions=False)
-    return {"state": whole_state(task), "metrics": metrics, "steps": trainer.global_step}
+    (started,) = (each.number for each in trainer.callbacks if isinstance(each, StartedSteps))
+    return {"state": whole_state(task), "metrics": metrics, "steps": trainer.global_step, "started": started}
 
 
 def resume(prepared: Path, case: str, num_ranks: int, checkpoint: Path) -> dict:
@@ -139,6 +154,8 @@ def main(prepared: Path, folder: Path, num_ranks: int) -> None:
     found = {case: train(prepared, case, num_ranks) for case in CASES}
     for case in RESUMED:
         found[f"resumed {case}"] = resume(prepared, case, num_ranks, folder / f"{case}.ckpt")
+    if num_ranks == 2:
+        found |= {f"pipelined {case}": train(prepared, case, num_ranks, pipeline=True) for case in PIPELINED}
     if dist.get_rank() == 0:
         torch.save(found, folder / f"{num_ranks}.pt")
     dist.barrier()
