@@ -51,8 +51,10 @@ class PISA(nn.Module):
         num_heads: attention heads; divides D.
         dropout: probability of zeroing a value, in [0, 1).
         decay: of the base level, above 0.
-        flatness: power of the activations, in (0, 1]; below 1 it evens them out.
+        flatness: power of the activations in a session, in (0, 1]; below 1 it evens them out.
         num_favourites: items of the long-term taste.
+        long_term_flatness: power of their presence in the long-term taste, in (0, 1]. The paper's is 1; below 1 the
+            weaker favourites stay apart from the chance similarity of items that share no session.
         components: weights with which base level, spreading and partial matching start; 0 leaves one out for good.
 
     Raises:
@@ -72,6 +74,7 @@ class PISA(nn.Module):
         decay: float = 0.5,
         flatness: float = 0.5,
         num_favourites: int = 20,
+        long_term_flatness: float = 1.0,
         components: tuple[float, float, float] = (0.1, 0.1, 0.1),
     ) -> None:
         super().__init__()
@@ -80,13 +83,15 @@ class PISA(nn.Module):
         check_at_least("PISA", "num_favourites", num_favourites, 1)
         if decay <= 0:
             raise ValueError(f"PISA: decay must be above 0, got {decay}.")
-        if not 0 < flatness <= 1:
-            raise ValueError(f"PISA: flatness must be in (0, 1], got {flatness}.")
+        for name, value in (("flatness", flatness), ("long_term_flatness", long_term_flatness)):
+            if not 0 < value <= 1:
+                raise ValueError(f"PISA: {name} must be in (0, 1], got {value}.")
         if len(components) != COMPONENTS or min(components) < 0 or max(components) == 0:
             raise ValueError(f"PISA: components must be three weights, none negative, one above 0; got {components}.")
         self.decay = decay
         self.flatness = flatness
         self.num_favourites = num_favourites
+        self.long_term_flatness = long_term_flatness
         self.component_weights = nn.Parameter(torch.tensor(components))
         self.register_buffer("components_used", torch.tensor([weight > 0 for weight in components]), persistent=False)
         self.positions = nn.Parameter(torch.empty(max_length, embedding_dim))
@@ -127,12 +132,12 @@ class PISA(nn.Module):
         return shares @ vectors
 
     def long_term(self, vectors: Tensor, histories: Histories, presence: Tensor) -> Tensor:
-        """The user's most present items after each session, weighted by presence: unit vectors [B, S, D]."""
+        """The user's most present items after each session, weighted by evened presence: unit vectors [B, S, D]."""
         order = torch.arange(histories.items.shape[1], device=vectors.device)
         repeated = (histories.same_item & (order.unsqueeze(0) < order.unsqueeze(1))).any(2)
         numbers = torch.arange(presence.shape[1], device=vectors.device)
         past = histories.sessions.unsqueeze(1) <= numbers.unsqueeze(1)
         distinct = presence * (past & (histories.is_event & ~repeated).unsqueeze(1))
         best = distinct.topk(min(self.num_favourites, distinct.shape[2]), dim=2)
-        favourites = torch.zeros_like(distinct).scatter_(2, best.indices, best.values)
+        favourites = torch.zeros_like(distinct).scatter_(2, best.indices, best.values**self.long_term_flatness)
         return F.normalize(favourites @ vectors, dim=2)

@@ -152,7 +152,9 @@ def slow_user(model, user, row, table):
         past = {item for item, s, _ in user if s <= session}
         shares = sorted(((slow_share(user, row, session, item), item) for item in past), reverse=True)
         best = shares[: model.num_favourites]
-        long_terms.append(unit([sum(share * table[item][d] for share, item in best) for d in range(DIM)]))
+        long_terms.append(
+            unit([sum(share**model.long_term_flatness * table[item][d] for share, item in best) for d in range(DIM)])
+        )
     positions = model.positions.tolist()
     hidden = [add([2.0 * v for v in x], p) for x, p in zip(sessions, positions, strict=False)]
     for block in model.blocks:
@@ -176,7 +178,13 @@ def slow_user(model, user, row, table):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"num_favourites": 1}, {"components": (0.2, 0.0, 0.0), "flatness": 1.0}, {"components": (0.0, 0.1, 0.5)}],
+    [
+        {},
+        {"num_favourites": 1},
+        {"long_term_flatness": 0.5},
+        {"components": (0.2, 0.0, 0.0), "flatness": 1.0},
+        {"components": (0.0, 0.1, 0.5)},
+    ],
     ids=str,
 )
 def test_equals_the_slow_loop(options):
@@ -220,6 +228,7 @@ def test_gradients_reach_everything_that_is_used():
     [
         ({"decay": 0.0}, "decay must be above 0, got 0.0"),
         ({"flatness": 0.0}, r"flatness must be in \(0, 1\], got 0.0"),
+        ({"long_term_flatness": 1.5}, r"long_term_flatness must be in \(0, 1\], got 1.5"),
         ({"components": (0.0, 0.0, 0.0)}, "components must be three weights"),
         ({"num_favourites": 0}, "num_favourites must be at least 1, got 0"),
         ({"num_heads": 3}, "num_heads must divide embedding_dim=4, got 3"),
