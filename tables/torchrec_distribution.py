@@ -64,6 +64,6 @@ def _bags(ids: Mapping[str, Sequence[Tensor]], device: torch.device) -> Any:
 
 def _longest_anywhere(length: int, device: torch.device) -> int:
     """The largest of all processes' lengths: row-wise sharding wants as many bags on each."""
-    longest = torch.tensor([length], device=device)
+    longest = torch.full((1,), length, device=device)
     dist.all_reduce(longest, op=dist.ReduceOp.MAX)
     return int(longest)

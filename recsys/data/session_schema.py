@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast, get_args
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -74,8 +75,8 @@ class SessionSchema:
 
     @property
     def item_columns(self) -> tuple[Column, ...]:
-        """Categorical metadata of items."""
-        return tuple(column for column in self.columns if column.kind == "categorical")
+        """Categorical and multi-valued metadata of items."""
+        return tuple(column for column in self.columns if column.kind != "dense")
 
     def item_values(self, name: str) -> NDArray[np.int64]:
         """[V + 1] a categorical feature's id for every item; 0 is a missing value, and entry 0 is of no item.
@@ -83,18 +84,39 @@ class SessionSchema:
         Raises:
             ValueError: if items have no such categorical column, or its values do not fit the schema.
         """
-        column = next((column for column in self.item_columns if column.name == name), None)
+        column = self._item_column(name, "categorical")
+        values = self._column("items.parquet", name).to_numpy().astype(np.int64)
+        self._check_range(column, values)
+        return values
+
+    def item_bags(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A multi-valued feature's ids, item after item, and how many each item has [V + 1]; none at entry 0.
+
+        Raises:
+            ValueError: if items have no such multi-valued column, or its values do not fit the schema.
+        """
+        column = self._item_column(name, "multi_valued")
+        lists = self._column("items.parquet", name).combine_chunks()
+        values = lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+        self._check_range(column, values)
+        lengths = pc.fill_null(pc.list_value_length(lists), 0)
+        return values, lengths.to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def _item_column(self, name: str, kind: Kind) -> Column:
+        known = [column for column in self.item_columns if column.kind == kind]
+        column = next((column for column in known if column.name == name), None)
         if column is None:
-            have = ", ".join(column.name for column in self.item_columns) or "none"
-            raise ValueError(f"items of '{self.path}' have no categorical column '{name}' (they have: {have}).")
-        values = self._column("items.parquet", name)
+            have = ", ".join(column.name for column in known) or "none"
+            raise ValueError(f"items of '{self.path}' have no {kind} column '{name}' (they have: {have}).")
+        return column
+
+    def _check_range(self, column: Column, values: NDArray[np.int64]) -> None:
         assert column.num_embeddings is not None
-        if values.min() < 0 or values.max() >= column.num_embeddings:
+        if len(values) and (values.min() < 0 or values.max() >= column.num_embeddings):
             raise ValueError(
-                f"{self.path / 'items.parquet'}: column '{name}' must be in [0, num_embeddings="
+                f"{self.path / 'items.parquet'}: column '{column.name}' must be in [0, num_embeddings="
                 f"{column.num_embeddings}), got {values.min()}..{values.max()}."
             )
-        return values
 
     def item_counts(self) -> NDArray[np.int64]:
         """[V + 1] how often each item is an event of the train split; 0 at entry 0."""
@@ -102,7 +124,7 @@ class SessionSchema:
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
-        return self._column("counts/item.parquet", "count")
+        return self._column("counts/item.parquet", "count").to_numpy().astype(np.int64)
 
     def item_vectors(self, name: str) -> NDArray[np.float32]:
         """[V + 1, T] a matrix of vectors/; zeros for items without one."""
@@ -111,9 +133,10 @@ class SessionSchema:
         found: NDArray[np.float32] = np.load(self.path / "vectors" / f"{name}.npy", allow_pickle=False)
         return found
 
-    def _column(self, file: str, name: str) -> NDArray[np.int64]:
+    def _column(self, file: str, name: str) -> Any:
+        """A column with an entry for every item, as Arrow has it."""
         path = self.path / file
-        values = pq.read_table(path, columns=[name])[name].to_numpy().astype(np.int64)
+        values = pq.read_table(path, columns=[name])[name]
         if len(values) != self.num_items + 1:
             raise ValueError(f"{path}: must have a row for each of ids 0..{self.num_items}, got {len(values)} rows.")
         return values

@@ -141,7 +141,7 @@ class TableTask(LightningModule):
         """
         if self._trainer is None or self._trainer.world_size == 1:
             return max(1, num_samples)
-        count = torch.tensor(num_samples, dtype=torch.float32, device=self.device)
+        count = torch.full((), float(num_samples), device=self.device)
         dist.all_reduce(count)
         return count.clamp(min=1.0) / self._trainer.world_size
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recsys.data.schema import Column
-from recsys.tasks.items import FeatureHeads, ItemSide
+from recsys.tasks.items import FeatureHeads, ItemBags, ItemSide
 from recsys.tasks.tables import did_you_mean
 
 FusionFactory = Callable[[int, int], nn.Module]
@@ -29,10 +29,13 @@ class ItemCatalogue(Protocol):
 
     @property
     def item_columns(self) -> tuple[Column, ...]:
-        """Categorical features of items beside their id."""
+        """Categorical and multi-valued features of items beside their id."""
 
     def item_values(self, name: str) -> NDArray[np.int64]:
         """[V + 1] a feature's id for every item; entry 0 is of no item."""
+
+    def item_bags(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A multi-valued feature's ids, item after item, and how many each item has [V + 1]."""
 
     def item_counts(self) -> NDArray[np.int64]:
         """[V + 1] how often each item is a training event."""
@@ -58,27 +61,36 @@ def item_columns(schema: ItemCatalogue, names: Sequence[str]) -> list[Column]:
 
 
 def item_side(
-    schema: ItemCatalogue, names: Sequence[str], fusion: FusionFactory, text: str | None, embedding_dim: int
+    schema: ItemCatalogue, columns: Sequence[Column], fusion: FusionFactory, text: str | None, embedding_dim: int
 ) -> ItemSide:
     """What turns ids into vectors; see NextItemTask for the arguments."""
     vectors = None if text is None else torch.from_numpy(schema.item_vectors(text))
     projection = None if vectors is None else nn.Linear(vectors.shape[1], embedding_dim)
-    if list(names) == [ITEM]:
+    if [column.name for column in columns] == [ITEM]:
         return ItemSide(text=vectors, text_projection=projection)
-    features = torch.stack([_values(schema, name) for name in names])
-    return ItemSide(features, fusion(len(names), embedding_dim), vectors, projection)
+    values = [_values(schema, column.name) for column in columns if column.kind == "categorical"]
+    features = torch.stack(values) if values else torch.empty(0, schema.num_items + 1, dtype=torch.int64)
+    bags = {
+        column.name: ItemBags(*(torch.from_numpy(part) for part in schema.item_bags(column.name)))
+        for column in columns
+        if column.kind == "multi_valued"
+    }
+    return ItemSide(features, bags, fusion(len(columns), embedding_dim), vectors, projection)
 
 
 def feature_heads(schema: ItemCatalogue, predict: Mapping[str, float], embedding_dim: int) -> FeatureHeads | None:
     """Classifiers of item features, or None where none is to be predicted.
 
     Raises:
-        ValueError: on a name that the data do not have, or a negative weight.
+        ValueError: on a name that the data do not have, a multi-valued column, or a negative weight.
     """
     if not predict:
         return None
-    known = {column.name: column for column in schema.item_columns}
+    known = {column.name: column for column in schema.item_columns if column.kind == "categorical"}
+    several = [column.name for column in schema.item_columns if column.kind == "multi_valued"]
     for name, weight in predict.items():
+        if name in several:
+            raise ValueError(f"predict takes columns with one value an item; '{name}' is multi-valued.")
         if name not in known:
             raise ValueError(f"predict names '{name}', which items do not have{did_you_mean(name, list(known))}")
         if weight < 0:

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.tables import TableCollection
+from recsys.tables import Bag, TableCollection
+from recsys.tables.collection import NamedModules
+
+
+class ItemBags(nn.Module):
+    """The ids of a multi-valued feature, item after item.
+
+    Shape:
+        ids [N] in [0, V] -> Bag of values [M], lengths [N]
+
+    Args:
+        values: [T] ids of the feature.
+        lengths: [V + 1] how many each item has, with lengths.sum() == T.
+    """
+
+    def __init__(self, values: Tensor, lengths: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("values", values)
+        self.register_buffer("lengths", lengths)
+
+    def forward(self, ids: Tensor) -> Bag:
+        """The bags of some items."""
+        all_lengths = self.get_buffer("lengths")
+        lengths = all_lengths[ids]
+        # How far an item's ids lie from where they go.
+        shifts = (all_lengths.cumsum(0) - all_lengths)[ids] - (lengths.cumsum(0) - lengths)
+        places = shifts.repeat_interleave(lengths)
+        return Bag(self.get_buffer("values")[places + torch.arange(len(places), device=ids.device)], lengths)
 
 
 class ItemSide(nn.Module):
@@ -18,8 +45,10 @@ class ItemSide(nn.Module):
         ids [N] in [1, V] -> [N, D]
 
     Args:
-        features: [F, V + 1] for each feature, its id for every item; None where the item's own id is the one feature.
-        fusion: [N, F, D] -> [N, D]; needed with several features.
+        features: [F1, V + 1] for each single-valued feature, its id for every item; None where the item's own id is the
+            one feature.
+        bags: multi-valued features by name.
+        fusion: [N, F, D] -> [N, D], features in the order of the collection; needed with several.
         text: [V + 1, T] vectors of the items' texts, kept as they are; None without.
         text_projection: [N, T] -> [N, D], added; needed with text.
     """
@@ -27,6 +56,7 @@ class ItemSide(nn.Module):
     def __init__(
         self,
         features: Tensor | None = None,
+        bags: Mapping[str, ItemBags] | None = None,
         fusion: nn.Module | None = None,
         text: Tensor | None = None,
         text_projection: nn.Module | None = None,
@@ -34,13 +64,15 @@ class ItemSide(nn.Module):
         super().__init__()
         self.register_buffer("features", features)
         self.register_buffer("text", text)
+        self.bags = NamedModules(bags or {})
         self.fusion = fusion
         self.text_projection = text_projection
 
     def forward(self, collection: TableCollection, ids: Tensor) -> Tensor:
         """One lookup of all features of the items."""
         features = self.get_buffer("features") if self._buffers["features"] is not None else None
-        embedded: Tensor = collection(ids.unsqueeze(0) if features is None else features[:, ids])
+        bags = {name: bags(ids) for name, bags in self.bags.named_children()}
+        embedded: Tensor = collection(ids.unsqueeze(0) if features is None else features[:, ids], bags)
         vectors: Tensor = embedded.squeeze(1) if self.fusion is None else self.fusion(embedded)
         if self.text_projection is not None:
             vectors = vectors + self.text_projection(self.get_buffer("text")[ids])

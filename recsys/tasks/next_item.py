@@ -111,7 +111,7 @@ class NextItemTask(TableTask):
         self.num_items = schema.num_items
         self.max_length = max_length
         self.model = model(embedding_dim, max_length)
-        self.items = item_side(schema, [column.name for column in columns], fusion, text, embedding_dim)
+        self.items = item_side(schema, columns, fusion, text, embedding_dim)
         self.heads = feature_heads(schema, predict or {}, embedding_dim)
         self.loss = loss or FullCrossEntropy()
         self.scoring = scoring or DotProduct()

@@ -249,6 +249,20 @@ def test_a_killed_run_goes_on_with_the_next_batch(folder, tmp_path):
     assert rest.seen == whole.seen[9:]
 
 
+def test_several_values_of_an_item(folder):
+    tags = [[] if item % 2 else [item % 3, 2] for item in range(NUM_ITEMS + 1)]
+    pq.write_table(pa.table({"tags": pa.array([None, *tags[1:]], pa.list_(pa.int32()))}), folder / "items.parquet")
+    edit_schema(folder, item_columns=[{"name": "tags", "kind": "multi_valued", "num_embeddings": 3}])
+    schema = SessionDataModule(folder).schema
+    assert [column.name for column in schema.item_columns] == ["tags"]
+    values, lengths = schema.item_bags("tags")
+    assert values.tolist() == [value for each in tags[1:] for value in each]
+    assert lengths.tolist() == [0, *(len(each) for each in tags[1:])]
+    edit_schema(folder, item_columns=[{"name": "tags", "kind": "multi_valued", "num_embeddings": 2}])
+    with pytest.raises(ValueError, match=r"column 'tags' must be in \[0, num_embeddings=2\), got 0\.\.2"):
+        SessionDataModule(folder).schema.item_bags("tags")
+
+
 def edit_schema(folder, **changes):
     path = folder / "schema.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -261,6 +275,8 @@ def test_what_is_wrong_with_a_folder_is_said(folder, tmp_path):
         SessionDataModule(folder, max_length=0)
     with pytest.raises(ValueError, match=r"no categorical column 'size' \(they have: colour\)"):
         SessionDataModule(folder).schema.item_values("size")
+    with pytest.raises(ValueError, match=r"no multi_valued column 'colour' \(they have: none\)"):
+        SessionDataModule(folder).schema.item_bags("colour")
     with pytest.raises(ValueError, match="has no vectors 'text'"):
         SessionDataModule(folder).schema.item_vectors("text")
     edit_schema(folder, num_items=5)

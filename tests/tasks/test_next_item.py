@@ -384,3 +384,56 @@ def test_heads_predict_features_of_the_next_item():
     for layer, weight, values in zip(task.heads.layers, (0.5, 2.0), (targets % 3, targets // 10), strict=True):
         expected = expected + weight * torch.nn.functional.cross_entropy(layer(hidden), values)
     assert_close(task.heads(hidden, targets, 4), expected)
+
+
+class TaggedItems(Items):
+    """Every item also has tags: as many as its id modulo 4, beginning with its id divided by 10."""
+
+    @property
+    def item_columns(self):
+        return (*super().item_columns, Column("tags", "multi_valued", 10, "mean"))
+
+    def tags(self, item):
+        return [(item // 10 + i) % 10 for i in range(item % 4)]
+
+    def item_bags(self, name):
+        assert name == "tags"
+        tags = [self.tags(item) for item in range(self.num_items + 1)]
+        return np.array([tag for each in tags for tag in each]), np.array([len(each) for each in tags])
+
+
+@pytest.mark.parametrize("names", [["tags"], ["tags", "item"], ["colour", "tags", "item"]], ids=str)
+def test_several_values_of_an_item_are_its_mean(names):
+    task = make_task(schema=TaggedItems(), item_features=names)
+    task.configure_model()
+    rows = {name: task.collection.lookup.weight(name) for name in names}
+    ids = torch.tensor([3, 8, 1, 4, 29, 3])
+    with torch.no_grad():
+        found = task.item_vectors(ids)
+    for item, vector in zip(ids.tolist(), found, strict=True):
+        expected = torch.zeros(DIM)
+        for name in names:
+            tags = {"tags": TaggedItems().tags(item), "colour": [item % 3], "item": [item]}[name]
+            expected += rows[name][tags].mean(0) if tags else 0
+        torch.testing.assert_close(vector, expected)
+
+
+def test_tags_are_trained_and_found_in_the_checkpoint(tmp_path):
+    task = make_task(schema=TaggedItems(), item_features=["tags", "item"])
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    task.configure_model()
+    before = task.collection.lookup.weight("tags").clone()
+    trainer.fit(task, loader(training_batches()), loader(evaluation_batches()))
+    assert not torch.equal(task.collection.lookup.weight("tags"), before)
+    trainer.save_checkpoint(tmp_path / "tags.ckpt")
+    other = make_task(schema=TaggedItems(), item_features=["tags", "item"])
+    (one,) = make_trainer(tmp_path).validate(task, loader(evaluation_batches()), verbose=False)
+    (two,) = make_trainer(tmp_path).validate(
+        other, loader(evaluation_batches()), ckpt_path=tmp_path / "tags.ckpt", verbose=False, weights_only=False
+    )
+    assert one == pytest.approx(two, nan_ok=True)
+
+
+def test_tags_are_not_predicted():
+    with pytest.raises(ValueError, match="predict takes columns with one value an item; 'tags' is multi-valued"):
+        make_task(schema=TaggedItems(), predict={"tags": 1.0})
