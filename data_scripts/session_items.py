@@ -9,8 +9,6 @@ import polars as pl
 from numpy.typing import NDArray
 from session_log import EventLog, ItemColumn
 
-NUM_BINS = 10
-
 
 @dataclass(frozen=True)
 class ItemIds:
@@ -74,7 +72,7 @@ def _encode(values: pl.Series, column: ItemColumn) -> tuple[pl.Series, pl.Series
     if column.kind == "dense":
         return values.cast(pl.Float32).fill_null(0.0), None
     if column.kind == "bins":
-        return _bins(values.cast(pl.Float64))
+        return _bins(values.cast(pl.Float64), column.num_bins)
     cells = values.to_frame("value").with_row_index("row")
     if column.kind == "multi_valued":
         cells = cells.explode("value")
@@ -90,11 +88,12 @@ def _encode(values: pl.Series, column: ItemColumn) -> tuple[pl.Series, pl.Series
     return lists["id"], vocabulary["value"]
 
 
-def _bins(values: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Deciles of the items' distinct-item values; equal numbers share a bin."""
+def _bins(values: pl.Series, num_bins: int) -> tuple[pl.Series, pl.Series]:
+    """Quantiles of the items' numbers; equal numbers share a bin."""
     numbers = values.to_numpy()
     known = ~np.isnan(numbers)
-    bounds = np.unique(np.quantile(numbers[known], np.arange(1, NUM_BINS) / NUM_BINS)) if known.any() else np.empty(0)
+    steps = np.arange(1, num_bins) / num_bins
+    bounds = np.unique(np.quantile(numbers[known], steps)) if known.any() else np.empty(0)
     ids = np.where(known, 1 + np.searchsorted(bounds, numbers, side="right"), 0)
     low = np.concatenate([[-np.inf], bounds])
     return pl.Series(ids.astype(np.int32)), pl.Series([f"from {bound:g}" for bound in low])

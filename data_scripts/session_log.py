@@ -25,11 +25,21 @@ class ItemColumn:
     Args:
         name: of the column.
         kind: one value (categorical), a list of values (multi_valued), a number (dense), or a number whose place among
-            all items' numbers makes it one of ten values (bins).
+            all items' numbers makes it one of `num_bins` values (bins).
+        num_bins: of a column of bins.
+
+    Raises:
+        ValueError: if num_bins is below 2.
     """
 
     name: str
     kind: Kind
+    num_bins: int = 10
+
+    def __post_init__(self) -> None:
+        """Refuse a number out of range."""
+        if self.num_bins < 2:
+            raise ValueError(f"item column '{self.name}': bins must be at least 2, got {self.num_bins}.")
 
 
 @dataclass(frozen=True)

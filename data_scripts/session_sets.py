@@ -146,8 +146,11 @@ def _rees46(folder: Path) -> EventLog:
     }
     events = exploded(sessions, names).with_columns(pl.col("time").cast(pl.Int64))
     kept = ("category", "parent_category", "brand")
-    metadata = events.group_by("item", maintain_order=True).agg(pl.col(kept).first(), pl.col("price").mean())
-    columns = (*(ItemColumn(name, "categorical") for name in kept), ItemColumn("price", "bins"))
+    price = pl.col("price").mean()
+    metadata = events.group_by("item", maintain_order=True).agg(pl.col(kept).first(), price, fine_price=price)
+    # Coarse prices say what is alike; fine ones tell items of one category and brand apart.
+    prices = (ItemColumn("price", "bins"), ItemColumn("fine_price", "bins", 1000))
+    columns = (*(ItemColumn(name, "categorical") for name in kept), *prices)
     return EventLog("rees46", events.select("user", "item", "time"), metadata, columns)
 
 

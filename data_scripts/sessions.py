@@ -64,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="NAME[:KIND]",
-        help=f"metadata of items; KIND is one of {', '.join(KINDS)} (default categorical); lists in CSV: a|b",
+        help=f"metadata of items; KIND is one of {', '.join(KINDS)} (default categorical), bins:N makes N bins of "
+        "numbers (default 10); lists in CSV: a|b",
     )
     log.add_argument("--on-bad-line", choices=POLICIES, default="fail", help="stop, or skip (default %(default)s)")
     add("--gap-minutes", type=float, help="cut users' events into sessions where they pause longer than this")
@@ -112,10 +113,13 @@ def _item_columns(entries: list[str]) -> tuple[ItemColumn, ...]:
     columns = []
     for entry in entries:
         name, _, given = entry.partition(":")
-        kind = next((kind for kind in KINDS if kind == (given or "categorical")), None)
+        word, _, number = given.partition(":")
+        kind = next((kind for kind in KINDS if kind == (word or "categorical")), None)
         if kind is None:
-            raise ValueError(f"--item-columns {entry}: KIND must be one of {', '.join(KINDS)}, got '{given}'.")
-        columns.append(ItemColumn(name, kind))
+            raise ValueError(f"--item-columns {entry}: KIND must be one of {', '.join(KINDS)}, got '{word}'.")
+        if number and not (kind == "bins" and number.isdecimal()):
+            raise ValueError(f"--item-columns {entry}: only bins take a number, as in {name}:bins:100.")
+        columns.append(ItemColumn(name, kind, int(number)) if number else ItemColumn(name, kind))
     return tuple(columns)
 
 

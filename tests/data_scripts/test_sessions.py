@@ -98,11 +98,25 @@ def test_item_columns(tmp_path):
     assert max(row["when"] for row in by_name.values()) < entries["when"]["num_embeddings"]
 
 
+@pytest.mark.parametrize("number", [2, 10, 50])
+def test_as_many_bins_as_asked_for(tmp_path, number):
+    lines = [f"u{item % 7},i{item},{item},{item * item}" for item in range(100)]
+    (tmp_path / "many.csv").write_text("\n".join(["who,what,when,price", *lines]))
+    folder = run(tmp_path, "--item-columns", f"price:bins:{number}", log=tmp_path / "many.csv")
+    names = pq.read_table(folder / "vocabulary" / "item.parquet")["value"].to_pylist()
+    bins = pq.read_table(folder / "items.parquet")["price"].to_pylist()
+    found = {int(name[1:]): place for name, place in zip(names, bins[1:], strict=True)}
+    assert found == {item: 1 + item * number // 100 for item in range(100)}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--time", "wen"], "--time: .* has no column 'wen'; did you mean 'when'"),
         (["--item-columns", "brand:word"], "KIND must be one of categorical, multi_valued, dense, bins, got 'word'"),
+        (["--item-columns", "when:bins:1"], "item column 'when': bins must be at least 2, got 1"),
+        (["--item-columns", "when:bins:few"], "only bins take a number, as in when:bins:100"),
+        (["--item-columns", "brand:categorical:3"], "only bins take a number"),
         (["--item-columns", "brand:dense"], "column 'brand' holds 'x', not a number"),
         (["--gap-minutes", "0"], "--gap-minutes must be above 0, got 0.0"),
         (["--min-item-count", "9"], "no event is left with --min-item-count 9"),

@@ -1,0 +1,123 @@
+"""SASRec with full cross-entropy in RecBole and here: targets per second on the same data, sizes and threads.
+
+    python -m pip install --no-deps recbole colorlog colorama thop texttable tabulate plotly
+    python benchmarks/session_recbole.py --data data/beauty --threads 2
+
+RecBole makes one row of every prefix of a session and trains on its last position; NextItemTask trains on all positions
+of a session at once. Both take whole steps: batch, loss, backward pass, Adam. Rounds are in turns, medians are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from recsys.data import SessionDataModule
+from recsys.models import SASRec
+from recsys.tasks import NextItemTask
+
+NAME, DIM, MAX_LENGTH, INNER, DROPOUT = "sessions", 64, 50, 64, 0.2
+
+
+def write_interactions(data: SessionDataModule, folder: Path) -> None:
+    """RecBole's atomic file of the training events."""
+    sequences = data.sequences("train")
+    (folder / NAME).mkdir()
+    with (folder / NAME / f"{NAME}.inter").open("w") as file:
+        file.write("user_id:token\titem_id:token\ttimestamp:float\n")
+        for user in range(len(sequences)):
+            stop = int(sequences.offsets[user + 1])
+            for time, item in enumerate(sequences.items[int(sequences.offsets[user]) : stop]):
+                file.write(f"{user}\t{item}\t{time}\n")
+
+
+def recbole_steps(folder: Path) -> Iterator[int]:
+    """Train on, and tell the targets of each step."""
+    # RecBole 1.2.1 asks for names that NumPy 2 has dropped.
+    for name, kind in (("float_", np.float64), ("complex_", np.complex128), ("unicode_", np.str_)):
+        setattr(np, name, kind)
+    from recbole.config import Config
+    from recbole.data import create_dataset
+    from recbole.data.dataloader import TrainDataLoader
+    from recbole.model.sequential_recommender import SASRec as RecBoleSASRec
+
+    settings = {
+        "data_path": str(folder),
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "use_gpu": False,
+        "train_neg_sample_args": None,
+        "loss_type": "CE",
+        "hidden_size": DIM,
+        "inner_size": INNER,
+        "n_layers": 1,
+        "n_heads": 1,
+        "hidden_dropout_prob": DROPOUT,
+        "attn_dropout_prob": DROPOUT,
+        "MAX_ITEM_LIST_LENGTH": MAX_LENGTH,
+        "eval_args": {"split": {"RS": [1, 0, 0]}, "order": "TO", "group_by": None, "mode": "full"},
+    }
+    config = Config(model="SASRec", dataset=NAME, config_dict=settings)
+    train = create_dataset(config).build()[0]
+    model = RecBoleSASRec(config, train)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
+    while True:
+        for batch in TrainDataLoader(config, train, None, shuffle=True):
+            optimizer.zero_grad()
+            model.calculate_loss(batch).backward()
+            optimizer.step()
+            yield len(batch)
+
+
+def own_steps(data: SessionDataModule) -> Iterator[int]:
+    """Train on, and tell the targets of each step."""
+    model = lambda *sizes: SASRec(*sizes, num_blocks=1, num_heads=1, dropout=DROPOUT)  # noqa: E731
+    task = NextItemTask(model, data.schema, DIM, MAX_LENGTH)
+    task.configure_model()
+    task.log = lambda *_, **__: None  # type: ignore[method-assign]
+    optimizer = task.configure_optimizers()
+    loader: Any = data.train_dataloader()
+    while True:
+        for batch in loader:
+            optimizer.zero_grad()
+            task.training_step(batch, 0).backward()
+            optimizer.step()
+            yield int((batch.lengths - 1).sum())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder written by data_scripts/sessions.py")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5)
+    settings = parser.parse_args()
+    torch.set_num_threads(settings.threads)
+    data = SessionDataModule(settings.data, max_length=MAX_LENGTH)
+    data.setup("fit")
+    with tempfile.TemporaryDirectory() as folder:
+        write_interactions(data, Path(folder))
+        contenders = {"RecBole": recbole_steps(Path(folder)), "recsys": own_steps(data)}
+        rates: dict[str, list[float]] = {name: [] for name in contenders}
+        for round_number in range(settings.rounds + 1):
+            for name, steps in contenders.items():
+                begin = perf_counter()
+                num_targets = sum(islice(steps, settings.steps))
+                if round_number:
+                    rates[name].append(num_targets / (perf_counter() - begin))
+    for name, found in rates.items():
+        print(f"{name}: {median(found):,.0f} targets/s ({min(found):,.0f} to {max(found):,.0f})")
+    ratios = [own / other for own, other in zip(rates["recsys"], rates["RecBole"], strict=True)]
+    print(f"recsys / RecBole: {median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})")
+
+
+if __name__ == "__main__":
+    main()
