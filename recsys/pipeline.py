@@ -8,8 +8,30 @@ from itertools import chain, pairwise
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.data import sized_len
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from recsys.batch import Batch
+from recsys.data.resumable import ResumableLoader
+
+_BATCH_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
+
+def why_plain(trainer: Any, module: Any, loader: Any) -> str | None:
+    """Why the steps on a loader's batches cannot be pipelined; None if they can."""
+    if not callable(getattr(module, "start_lookup", None)):
+        return f"{type(module).__name__} has no start_lookup, so its ids are not known before the step"
+    for owner in (module, getattr(trainer, "datamodule", None)):
+        changed = [name for name in _BATCH_HOOKS if is_overridden(name, owner)]
+        if changed:
+            return f"{type(owner).__name__}.{changed[0]} would meet each batch too early"
+    if sized_len(loader) is None:
+        return "the train loader has no length"
+    # A loader that knows its trainer's progress does not take a batch read ahead for one trained on.
+    counts_steps = isinstance(loader, ResumableLoader) and loader.progress is not None
+    if hasattr(loader, "state_dict") and not counts_steps:
+        return f"{type(loader).__name__} keeps its own position, which a batch read ahead would move"
+    return None
 
 
 class Lookahead:
@@ -19,26 +41,33 @@ class Lookahead:
         loader: of batches.
     """
 
+    _OWN = ("loader", "position", "following")
+
     def __init__(self, loader: Any) -> None:
-        self._loader = loader
-        self._handed_out: Any = None
-        self._following: Any = None
+        self.loader = loader
+        self.position = 0
+        """Batches handed out so far, over all epochs."""
+        self.following: Any = None
+        """The batch after the one handed out last; None if there is none."""
 
     def __iter__(self) -> Iterator[Any]:
         """The loader's batches."""
-        for batch, following in pairwise(chain(self._loader, [None])):
-            self._handed_out, self._following = batch, following
+        for batch, following in pairwise(chain(self.loader, [None])):
+            self.position, self.following = self.position + 1, following
             yield batch
 
-    def following(self, batch: Any) -> Any:
-        """The batch after the one handed out last, None if there is none or `batch` is another."""
-        return self._following if batch is self._handed_out else None
-
     def __len__(self) -> int:
-        return len(self._loader)
+        return len(self.loader)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
+        return getattr(self.loader, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """What the trainer sets, such as a worker's seeding, is set on the loader."""
+        if name in self._OWN:
+            super().__setattr__(name, value)
+        else:
+            setattr(self.loader, name, value)
 
 
 class InputPipeline:
@@ -56,13 +85,18 @@ class InputPipeline:
         self._move = move
         self._start = start
         self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
-        self._source: Any = None
+        self._position = 0
         self._batch: Batch | None = None
 
-    def begin(self, batch: Any) -> None:
-        """Before a step: move the batch after it, and tell all processes how many ids they are sent."""
+    def begin(self, batch: Batch, position: int) -> None:
+        """Before a step: move the batch after it, and tell all processes how many ids they are sent.
+
+        Args:
+            batch: as its loader made it.
+            position: of this batch among all that are handed out.
+        """
         with self._beside():
-            self._source, self._batch = batch, self._start(self._move(batch))
+            self._position, self._batch = position, self._start(self._move(batch))
 
     def advance(self) -> None:
         """After a step's forward pass: send the ids."""
@@ -70,12 +104,11 @@ class InputPipeline:
             with self._beside():
                 self._batch.started.lookup.advance()
 
-    def take(self, batch: Any) -> Batch | None:
-        """The batch on the device, its ids with their rows; None if it is another than the one that was begun."""
-        if batch is not self._source or self._batch is None:
+    def take(self, position: int) -> Batch | None:
+        """The batch of a position on the device, its ids with their rows; None if it was not begun."""
+        if self._batch is None or position != self._position:
             return None
-        moved = self._batch
-        self._source = self._batch = None
+        moved, self._batch = self._batch, None
         with self._beside():
             if moved.started is not None:
                 moved.started.lookup.finish()

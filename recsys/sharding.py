@@ -26,9 +26,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from recsys import checkpoint_folder
+from recsys.batch import Batch
 from recsys.checkpoint_io import check_exists
 from recsys.memory import memory_per_process
-from recsys.pipeline import InputPipeline, Lookahead
+from recsys.pipeline import InputPipeline, Lookahead, why_plain
 from recsys.sharding_report import PlannedMatrix, keep, plan_of, show
 from recsys.table_differences import check_tables
 from recsys.tables import Sharding, TableCollection, TableSharding, TorchrecLookup
@@ -60,7 +61,8 @@ class TorchrecStrategy(DDPStrategy):
         memory_bytes: what rows and their optimiser state may take in each process; by default nine tenths of what
             the process' GPU, or its part of the host, has.
         pipeline: send the ids of the next batch to their rows while a batch is computed; by default on GPUs. The
-            numbers are the same. It needs a task that knows a batch's ids before its step, as CTRTask does.
+            numbers are the same. It needs a task that knows a batch's ids before its step, as CTRTask does, batches of
+            the class Batch, and no hooks of the user's own around their transfer; a warning says what is missing.
         process_group_backend: "gloo" or "nccl"; by default what fits the accelerator.
         timeout_seconds: how long a process waits for the others.
 
@@ -94,8 +96,6 @@ class TorchrecStrategy(DDPStrategy):
         self._plan: list[PlannedMatrix] = []
         self._wants_pipeline = pipeline
         self._pipeline: InputPipeline | None = None
-        self._lookaheads: list[Lookahead] = []
-        self._upcoming: Any = None
         self._sharding = Sharding(dict(constraints or {}), planner, replicate_rows, memory_bytes)
 
     def sharding(self) -> Sharding:
@@ -135,50 +135,58 @@ class TorchrecStrategy(DDPStrategy):
         _refuse_accumulation(trainer)
         if self.world_size > 1:
             _refuse_batch_norm(self.lightning_module)
-        # Before the loaders, which a scheduler may ask for while optimizers are set up.
-        self._pipeline, self._lookaheads = self._make_pipeline(), []
+        self._pipeline = None
         super().setup(trainer)
         self._plan = plan_of(self._collection) if self._collection is not None else []
         if self._plan and self.is_global_zero:
             show(self._plan, getattr(getattr(trainer, "datamodule", None), "batch_size", None))
             keep(self._plan, Path(trainer.default_root_dir))
 
-    def _make_pipeline(self) -> InputPipeline | None:
-        on_gpu = self.root_device.type == "cuda"
-        start = getattr(self.lightning_module, "start_lookup", None)
-        if start is None or not (on_gpu if self._wants_pipeline is None else self._wants_pipeline):
-            return None
-        return InputPipeline(self.root_device, super().batch_to_device, start)
-
     def process_dataloader(self, dataloader: object) -> object:
-        """Read train batches one ahead where the step is pipelined."""
-        if self._pipeline is None or not self._is_training:
+        """Read train batches one ahead where steps are pipelined."""
+        module = self.lightning_module
+        wanted = self.root_device.type == "cuda" if self._wants_pipeline is None else self._wants_pipeline
+        if module is None or not (wanted and module.trainer.training):
             return dataloader
-        self._lookaheads.append(Lookahead(dataloader))
-        return self._lookaheads[-1]
+        reason = why_plain(module.trainer, module, dataloader)
+        if reason is not None:
+            if self._wants_pipeline and self.is_global_zero:
+                warnings.warn(f"pipeline: true, but the steps are plain ones: {reason}.", stacklevel=2)
+            return dataloader
+        start: Any = module.start_lookup
+        self._pipeline = InputPipeline(self.root_device, super().batch_to_device, start)
+        return Lookahead(dataloader)
 
     def batch_to_device(self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0) -> Any:
         """Move a batch, unless the pipeline has done so."""
-        if self._pipeline is None or not self._is_training:
-            return super().batch_to_device(batch, device, dataloader_idx)
-        found = (each.following(batch) for each in self._lookaheads)
-        self._upcoming = next((following for following in found if following is not None), None)
-        moved = self._pipeline.take(batch)
+        loader = self._lookahead
+        moved = None if loader is None or self._pipeline is None else self._pipeline.take(loader.position)
         return super().batch_to_device(batch, device, dataloader_idx) if moved is None else moved
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        """A step, with the next batch begun beside it where the step is pipelined."""
-        if self._pipeline is None or self._upcoming is None:
+        """A step, with the next batch begun beside it where steps are pipelined."""
+        loader, pipeline = self._lookahead, self._pipeline
+        if loader is None or pipeline is None or self._is_last_step or not isinstance(loader.following, Batch):
             return super().training_step(*args, **kwargs)
-        self._pipeline.begin(self._upcoming)
-        self._upcoming = None
+        pipeline.begin(self.precision_plugin.convert_input(loader.following), loader.position + 1)
         output = super().training_step(*args, **kwargs)
-        self._pipeline.advance()
+        pipeline.advance()
         return output
 
     @property
-    def _is_training(self) -> bool:
-        return self.lightning_module is not None and self.lightning_module.trainer.training
+    def _lookahead(self) -> Lookahead | None:
+        """The train loader, if it is read ahead and this is training."""
+        if self.lightning_module is None or not self.lightning_module.trainer.training:
+            return None
+        loader = self.lightning_module.trainer.train_dataloader
+        return loader if isinstance(loader, Lookahead) else None
+
+    @property
+    def _is_last_step(self) -> bool:
+        """Whether no step of this epoch and run comes after this one: limits are the same on all processes."""
+        assert self.lightning_module is not None
+        trainer = self.lightning_module.trainer
+        return trainer.is_last_batch or 0 <= trainer.max_steps <= trainer.global_step + 1
 
     @property
     def _collection(self) -> TableCollection | None:

@@ -159,14 +159,14 @@ class TableCollection(nn.Module):
         Args:
             ids: of single-valued features.
             bags: of multi-valued features.
-            started: what `start` gave for this batch.
+            started: what `start` gave for this batch; passed over if its ids were changed since.
 
         Raises:
             ValueError: if `ids` has another number of features, or a bag is missing.
         """
         bags = bags or {}
         self._check_inputs(ids, bags)
-        if started is not None:
+        if started is not None and started.is_of(_tensors(ids, bags)):
             found = iter(self.lookup(started.rows, started.lookup))
         else:
             if self._dynamic:
@@ -191,7 +191,7 @@ class TableCollection(nn.Module):
         if any(table.training for table, _ in self._dynamic):
             return None
         rows = self._route(ids, bags or {})
-        return StartedBatch(rows, self.lookup.start(rows))
+        return StartedBatch(_tensors(ids, bags or {}), rows, self.lookup.start(rows))
 
     def _route(self, ids: Tensor, bags: Mapping[str, Bag]) -> list[Tensor]:
         """The rows [S, N] of every request."""
@@ -287,6 +287,10 @@ class _Arrangement:
                 pieces[run[0]] = piece
             start += size
         return torch.cat([pieces[first] for first, _ in self._runs], dim=1)
+
+
+def _tensors(ids: Tensor, bags: Mapping[str, Bag]) -> list[Tensor]:
+    return [ids, *(tensor for bag in bags.values() for tensor in (bag.values, bag.lengths))]
 
 
 def _runs(positions: list[int], sizes: list[int]) -> list[tuple[int, int]]:

@@ -55,17 +55,26 @@ class StartedLookup:
         return [each for each in self.distributions if each is not None]
 
 
-@dataclass(frozen=True)
 class StartedBatch:
     """What a collection has done for a batch ahead of its step.
 
     Args:
+        ids: the tensors that the batch's ids are in.
         rows: the row numbers [S, N] of every request.
         lookup: on its way.
     """
 
-    rows: Sequence[Tensor]
-    lookup: StartedLookup
+    def __init__(self, ids: Sequence[Tensor], rows: Sequence[Tensor], lookup: StartedLookup) -> None:
+        self._ids = [(tensor, tensor._version) for tensor in ids]
+        self.rows = rows
+        self.lookup = lookup
+
+    def is_of(self, ids: Sequence[Tensor]) -> bool:
+        """Whether these are the tensors it was started for, unchanged since."""
+        return len(ids) == len(self._ids) and all(
+            tensor is known and tensor._version == version
+            for tensor, (known, version) in zip(ids, self._ids, strict=True)
+        )
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Keep the memory until this stream has used it."""

@@ -52,6 +52,8 @@ class TorchrecLookup(Lookup):
             raise ValueError("TorchrecLookup needs a process group; train with trainer.strategy: torchrec.")
         self.sharding = sharding or Sharding()
         self.placements = plan_tables(list(tables.values()), requests, optimizers, self.sharding, torch.device(device))
+        # Counts of ids are numbers of the host: over gloo they wait for nothing that a GPU still has to do.
+        self._host_group = dist.new_group(backend="gloo") if torch.device(device).type == "cuda" else None
         super().__init__(tables, requests, optimizers, dtype, device)
 
     def store_key(
@@ -76,8 +78,7 @@ class TorchrecLookup(Lookup):
     def store_factory(self, key: Hashable) -> StoreFactory:
         """See Lookup; sharded stores are told where their matrices go."""
         if isinstance(key, tuple) and key[0] is TorchrecStore:
-            ranks_per_host = self.sharding.ranks_per_host or dist.get_world_size()
-            return partial(TorchrecStore, placements=self.placements, ranks_per_host=ranks_per_host)
+            return partial(TorchrecStore, placements=self.placements, host_group=self._host_group)
         return super().store_factory(key)
 
     def of_all_processes(self, parts: Sequence[Tensor]) -> list[Tensor]:

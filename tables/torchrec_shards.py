@@ -63,6 +63,22 @@ def sharded_tensor(
     return ShardedTensor._init_from_local_shards_and_global_metadata(mine, whole)
 
 
+def remote_device(rank: int, device: torch.device) -> str:
+    """Where a process keeps its shards, in torch's words.
+
+    Of the other processes' GPUs nobody asks which, so theirs are counted from 0.
+
+    Args:
+        rank: of the process.
+        device: of this process.
+    """
+    if device.type == "cpu":
+        return f"rank:{rank}/cpu"
+    number = torch.cuda.device_count()
+    own = torch.cuda.current_device() if device.index is None else device.index
+    return f"rank:{rank}/{device.type}:{own if rank == dist.get_rank() else rank % max(1, number)}"
+
+
 def _metadata(shard: Shard, width: int, device: torch.device) -> Any:
     """The part of a shard that is not padding, or None."""
     from torch.distributed._shard.metadata import ShardMetadata
@@ -71,9 +87,8 @@ def _metadata(shard: Shard, width: int, device: torch.device) -> Any:
     num_columns = min(width, shard.columns[1]) - min(width, shard.columns[0])
     if num_rows * num_columns == 0:
         return None
-    place = "cpu" if device.type == "cpu" else f"{device.type}:{shard.rank % max(1, torch.cuda.device_count())}"
     offsets, sizes = [shard.rows[0], shard.columns[0]], [num_rows, num_columns]
-    return ShardMetadata(offsets, sizes, f"rank:{shard.rank}/{place}")
+    return ShardMetadata(offsets, sizes, remote_device(shard.rank, device))
 
 
 def region(values: Any, rows: Span, columns: Span) -> Tensor:

@@ -17,7 +17,7 @@ from recsys.tables.padding import padded, padding_scale, unpadded_settings
 from recsys.tables.placements import Placement
 from recsys.tables.started_lookup import InputDistribution
 from recsys.tables.torchrec_distribution import TorchrecDistribution
-from recsys.tables.torchrec_shards import Part, local_parts, region, sharded_tensor
+from recsys.tables.torchrec_shards import Part, local_parts, region, remote_device, sharded_tensor
 
 
 class TorchrecStore(Store):
@@ -33,7 +33,7 @@ class TorchrecStore(Store):
         dtype: float32.
         device: of this process.
         placements: of each matrix, by name; none is replicated.
-        ranks_per_host: processes that share a host.
+        host_group: a group of all processes that reduces numbers of the host; None for the default one.
     """
 
     def __init__(
@@ -44,14 +44,15 @@ class TorchrecStore(Store):
         dtype: torch.dtype,
         device: torch.device,
         placements: Mapping[str, Placement],
-        ranks_per_host: int,
+        host_group: Any = None,
     ) -> None:
         super().__init__(tables, requests, optimizer, dtype, device)
         self.placements = {table.name: placements[table.name] for table in tables}
         # Matrices whose width is padded have a store for each width.
         kernel_settings = unpadded_settings(optimizer, tables[0].row_dim)
         # In a tuple, so that rows are not parameters of the module: the backward pass is their optimizer.
-        self._sharded = (_shard(self.tables, kernel_settings, self.placements, ranks_per_host, device),)
+        self._sharded = (_shard(self.tables, kernel_settings, self.placements, device),)
+        self._host_group = host_group
         for table in self.tables:
             self._draw(table)
 
@@ -86,7 +87,7 @@ class TorchrecStore(Store):
         for asked, slots in zip(rows, self.requests, strict=True):
             for slot, name in enumerate(slots):
                 ids[name].append(asked[slot])
-        return TorchrecDistribution(self._sharded[0], ids, self.device)
+        return TorchrecDistribution(self._sharded[0], ids, self.device, self._host_group)
 
     def look_up(self, distribution: InputDistribution) -> list[Tensor]:
         """See Store."""
@@ -223,7 +224,6 @@ def _shard(
     tables: Sequence[PhysicalTable],
     optimizer: TableOptimizer,
     placements: Mapping[str, Placement],
-    ranks_per_host: int,
     device: torch.device,
 ) -> Any:
     """A ShardedEmbeddingBagCollection with one feature per matrix."""
@@ -234,23 +234,22 @@ def _shard(
     sharder = bag_sharder(sorted({placement.sharding_type for placement in placements.values()}))
     plan = EmbeddingModuleShardingPlan()
     for name, placement in placements.items():
-        plan[name] = _parameter_sharding(placement, ranks_per_host, device)
+        plan[name] = _parameter_sharding(placement, device)
     env = ShardingEnv.from_process_group(dist.group.WORLD)
     return shard(bags, plan, env=env, device=device, sharder=sharder)
 
 
-def _parameter_sharding(placement: Placement, ranks_per_host: int, device: torch.device) -> Any:
+def _parameter_sharding(placement: Placement, device: torch.device) -> Any:
     """A placement in torchrec's own terms."""
     from torch.distributed._shard.metadata import ShardMetadata
     from torch.distributed._shard.sharding_spec.api import EnumerableShardingSpec
-    from torchrec.distributed.sharding_plan import placement as device_of
     from torchrec.distributed.types import ParameterSharding
 
     shards = [
         ShardMetadata(
             [shard.rows[0], shard.columns[0]],
             [shard.rows[1] - shard.rows[0], shard.columns[1] - shard.columns[0]],
-            device_of(device.type, shard.rank, ranks_per_host),
+            remote_device(shard.rank, device),
         )
         for shard in placement.shards
     ]

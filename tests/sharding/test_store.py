@@ -3,6 +3,7 @@
 import torch
 
 from recsys.tables import SGD, PhysicalTable, Sharding, TorchrecLookup
+from recsys.tables.torchrec_shards import remote_device
 
 
 def test_rows_are_drawn_by_blocks_and_written_past_caches(group, monkeypatch):
@@ -20,3 +21,10 @@ def test_rows_are_drawn_by_blocks_and_written_past_caches(group, monkeypatch):
     assert len(purged) == 2
     (read,) = lookup([torch.tensor([[2, 3]])])
     assert torch.equal(read, torch.stack([wanted[2] + 1, torch.zeros(6)]))
+
+
+def test_a_shard_lies_on_the_device_of_its_process(group, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert remote_device(0, torch.device("cuda", 2)) == "rank:0/cuda:2"
+    assert remote_device(5, torch.device("cuda", 2)) == "rank:5/cuda:1"
+    assert remote_device(5, torch.device("cpu")) == "rank:5/cpu"
