@@ -2,6 +2,7 @@
 
     python -m pip install --no-deps recbole colorlog colorama thop texttable tabulate plotly
     python benchmarks/session_recbole.py --data data/beauty --threads 2
+    python benchmarks/session_recbole.py --data data/ml-1m-sessions --max-length 200 --blocks 2 --threads 2
 
 RecBole makes one row of every prefix of a session and trains on its last position; NextItemTask trains on all positions
 of a session at once. Both take whole steps: batch, loss, backward pass, Adam. Rounds are in turns, medians are printed.
@@ -25,7 +26,7 @@ from recsys.data import SessionDataModule
 from recsys.models import SASRec
 from recsys.tasks import NextItemTask
 
-NAME, DIM, MAX_LENGTH, INNER, DROPOUT = "sessions", 64, 50, 64, 0.2
+NAME, DIM, DROPOUT = "sessions", 64, 0.2
 
 
 def write_interactions(data: SessionDataModule, folder: Path) -> None:
@@ -40,7 +41,7 @@ def write_interactions(data: SessionDataModule, folder: Path) -> None:
                 file.write(f"{user}\t{item}\t{time}\n")
 
 
-def recbole_steps(folder: Path) -> Iterator[int]:
+def recbole_steps(folder: Path, max_length: int, num_blocks: int) -> Iterator[int]:
     """Train on, and tell the targets of each step."""
     # RecBole 1.2.1 asks for names that NumPy 2 has dropped.
     for name, kind in (("float_", np.float64), ("complex_", np.complex128), ("unicode_", np.str_)):
@@ -57,12 +58,12 @@ def recbole_steps(folder: Path) -> Iterator[int]:
         "train_neg_sample_args": None,
         "loss_type": "CE",
         "hidden_size": DIM,
-        "inner_size": INNER,
-        "n_layers": 1,
+        "inner_size": DIM,
+        "n_layers": num_blocks,
         "n_heads": 1,
         "hidden_dropout_prob": DROPOUT,
         "attn_dropout_prob": DROPOUT,
-        "MAX_ITEM_LIST_LENGTH": MAX_LENGTH,
+        "MAX_ITEM_LIST_LENGTH": max_length,
         "eval_args": {"split": {"RS": [1, 0, 0]}, "order": "TO", "group_by": None, "mode": "full"},
     }
     config = Config(model="SASRec", dataset=NAME, config_dict=settings)
@@ -77,10 +78,10 @@ def recbole_steps(folder: Path) -> Iterator[int]:
             yield len(batch)
 
 
-def own_steps(data: SessionDataModule) -> Iterator[int]:
+def own_steps(data: SessionDataModule, num_blocks: int) -> Iterator[int]:
     """Train on, and tell the targets of each step."""
-    model = lambda *sizes: SASRec(*sizes, num_blocks=1, num_heads=1, dropout=DROPOUT)  # noqa: E731
-    task = NextItemTask(model, data.schema, DIM, MAX_LENGTH)
+    model = lambda *sizes: SASRec(*sizes, num_blocks=num_blocks, num_heads=1, dropout=DROPOUT)  # noqa: E731
+    task = NextItemTask(model, data.schema, DIM, data.max_length)
     task.configure_model()
     task.log = lambda *_, **__: None  # type: ignore[method-assign]
     optimizer = task.configure_optimizers()
@@ -96,16 +97,21 @@ def own_steps(data: SessionDataModule) -> Iterator[int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder written by data_scripts/sessions.py")
+    parser.add_argument("--max-length", type=int, default=50)
+    parser.add_argument("--blocks", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=5)
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
-    data = SessionDataModule(settings.data, max_length=MAX_LENGTH)
+    data = SessionDataModule(settings.data, max_length=settings.max_length)
     data.setup("fit")
     with tempfile.TemporaryDirectory() as folder:
         write_interactions(data, Path(folder))
-        contenders = {"RecBole": recbole_steps(Path(folder)), "recsys": own_steps(data)}
+        contenders = {
+            "RecBole": recbole_steps(Path(folder), settings.max_length, settings.blocks),
+            "recsys": own_steps(data, settings.blocks),
+        }
         rates: dict[str, list[float]] = {name: [] for name in contenders}
         for round_number in range(settings.rounds + 1):
             for name, steps in contenders.items():
