@@ -6,7 +6,7 @@
             rest.pt    everything that is not a tensor, read with weights_only
 
 `current` is replaced in one step when all parts are on disk: a run killed while it saves leaves the checkpoint that was
-there before. Nothing that is read is ever executed.
+there before. Files of the user's in the folder stay. Nothing that is read is ever executed.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import io
 import math
 import os
 import shutil
-import uuid
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import IO, Any
 
 import torch
 
+from recsys.checkpoint_place import CURRENT, PLAN, check_room, drop_all_but, new_part, partial_current
 from recsys.checkpoint_tensors import Keys, join, joined_name, split
 from recsys.first_process import agree, first_does, has_group, is_first
 
-_CURRENT, _REST = "current", "rest.pt"
+_REST = "rest.pt"
 _FILE_BYTES = 1 << 30
 """Bytes of tensors, of all processes together, after which another file is begun."""
 _PATHS = "paths of tensors"
@@ -36,26 +36,29 @@ _FILES = "bytes of files"
 
 def is_folder(path: str | Path) -> bool:
     """Whether a checkpoint is a folder of this kind."""
-    return (Path(path) / _CURRENT).is_file()
+    return (Path(path) / CURRENT).is_file()
 
 
 def write(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint; all processes of the default group, if there is one, must call this.
 
     Args:
-        path: the folder; one that exists is replaced.
+        path: the folder; a checkpoint that is there is replaced.
         checkpoint: plain values, tensors that are equal on all processes, and ShardedTensors.
 
     Raises:
-        ValueError: if `path` is a file, or an entry could not be read again.
+        ValueError: if `path` is something else than a checkpoint, or an entry could not be read again.
         OSError: if a process cannot write; the checkpoint that was there before stays.
     """
     folder = Path(path)
-    if folder.is_file():
-        raise ValueError(f"checkpoint '{path}' is a file; give another path or remove it.")
     rest, tensors = split(checkpoint)
     _check_readable(rest)
-    name = agree(f"part-{uuid.uuid4().hex[:8]}")
+    first_does(lambda: check_room(folder))
+    _write_parts(folder, rest, tensors)
+
+
+def _write_parts(folder: Path, rest: Mapping[str, Any], tensors: Mapping[Keys, Any]) -> None:
+    name = agree(new_part())
     try:
         first_does(lambda: _make_room(folder, name))
         _save_tensors(folder / name, {joined_name(keys): value for keys, value in tensors.items()})
@@ -163,8 +166,8 @@ def _is_readable(value: Any) -> bool:
 def _make_room(folder: Path, name: str) -> None:
     """Make the new part, and drop parts that a killed or failed run has left."""
     folder.mkdir(parents=True, exist_ok=True)
-    current = (folder / _CURRENT).read_text(encoding="utf-8") if is_folder(folder) else None
-    _drop_all_but(folder, (current, _CURRENT))
+    current = (folder / CURRENT).read_text(encoding="utf-8") if is_folder(folder) else None
+    drop_all_but(folder, (current, CURRENT, PLAN))
     (folder / name).mkdir()
 
 
@@ -179,12 +182,12 @@ def _finish(folder: Path, name: str, rest: Mapping[str, Any], paths: list[list[A
 
 def _publish(folder: Path, name: str) -> None:
     """Make a finished part the checkpoint, then drop what it replaces."""
-    partial = folder / f"{_CURRENT}.{name}"
+    partial = folder / partial_current(name)
     with partial.open("w", encoding="utf-8") as file:
         file.write(name)
         _to_disk(file)
-    partial.replace(folder / _CURRENT)
-    _drop_all_but(folder, (name, _CURRENT))
+    partial.replace(folder / CURRENT)
+    drop_all_but(folder, (name, CURRENT))
 
 
 def _to_disk(file: IO[Any]) -> None:
@@ -192,16 +195,10 @@ def _to_disk(file: IO[Any]) -> None:
     os.fsync(file.fileno())
 
 
-def _drop_all_but(folder: Path, kept: Sequence[str | None]) -> None:
-    for other in folder.iterdir():
-        if other.name not in kept:
-            shutil.rmtree(other) if other.is_dir() else other.unlink()
-
-
 def _current(path: str | Path) -> Path:
     if not is_folder(path):
-        raise ValueError(f"checkpoint '{path}' is not a whole checkpoint: it has no file '{_CURRENT}'.")
-    name = (Path(path) / _CURRENT).read_text(encoding="utf-8")
+        raise ValueError(f"checkpoint '{path}' is not a whole checkpoint: it has no file '{CURRENT}'.")
+    name = (Path(path) / CURRENT).read_text(encoding="utf-8")
     folder = Path(path) / name
     if Path(name).name != name or not (folder / _REST).is_file():
         raise ValueError(f"checkpoint '{path}' is damaged: '{name}' is not a folder in it.")

@@ -98,6 +98,52 @@ def test_a_run_killed_while_it_saves_leaves_the_checkpoint_before(tmp_path, mome
     assert_is(checkpoint_folder.read(tmp_path / "last.ckpt"), 2 if "removed" in moment else 1)
 
 
+def files_of(folder, names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        (["notes.txt", "data/ids.csv"], r"\['data', 'notes.txt'\]"),
+        (["part-0000000a"], r"\['part-0000000a'\]"),
+        (["part-00000.parquet", "current"], r"\['current', 'part-00000.parquet'\]"),
+        (["a", "b", "c", "d", "sharding_plan.json"], r"\['a', 'b', 'c'\] and 1 more"),
+    ],
+)
+def test_a_folder_of_something_else_is_refused_and_stays_as_it_was(tmp_path, names, named):
+    folder = tmp_path / "mywork"
+    files_of(folder, names)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(
+        ValueError, match=rf"'{folder}' is a folder that holds {named}, which no checkpoint wrote; give"
+    ):
+        checkpoint_folder.write(folder, checkpoint_of(1))
+    assert sorted(folder.rglob("*")) == before
+    assert all((folder / name).read_text() == "mine" for name in names)
+
+
+def test_what_the_user_put_into_a_checkpoint_stays(tmp_path):
+    folder = tmp_path / "last.ckpt"
+    checkpoint_folder.write(folder, checkpoint_of(1))
+    files_of(folder, ["notes.txt", "data/ids.csv", "sharding_plan.json"])
+    checkpoint_folder.write(folder, checkpoint_of(2))
+    assert_is(checkpoint_folder.read(folder), 2)
+    found = {each.name for each in folder.iterdir() if not each.name.startswith("part-")}
+    assert found == {"current", "notes.txt", "data"}
+    assert (folder / "data" / "ids.csv").read_text() == "mine"
+
+
+def test_what_a_first_save_left_when_it_was_killed_gives_way(tmp_path):
+    folder = tmp_path / "last.ckpt"
+    files_of(folder, ["part-0123abcd/shard.safetensors", "current.part-0123abcd"])
+    checkpoint_folder.write(folder, checkpoint_of(1))
+    assert_is(checkpoint_folder.read(folder), 1)
+    assert len(list(folder.iterdir())) == 2
+
+
 class Runs:
     def __reduce__(self):
         return os.mkdir, ("was_executed",)
@@ -153,5 +199,5 @@ def test_damage_is_named(tmp_path):
 
 def test_a_file_is_not_overwritten_by_a_folder(tmp_path):
     (tmp_path / "last.ckpt").write_text("a file")
-    with pytest.raises(ValueError, match="is a file; give another path or remove it"):
+    with pytest.raises(ValueError, match="is a file that is no checkpoint; give another path or remove it"):
         checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
