@@ -23,7 +23,18 @@ from typing import IO, Any
 
 import torch
 
-from recsys.checkpoint_place import CURRENT, PLAN, check_room, drop_all_but, new_part, partial_current
+from recsys.checkpoint_place import (
+    CURRENT,
+    PLAN,
+    check_local,
+    check_room,
+    clear,
+    drop_all_but,
+    is_in_the_way,
+    new_part,
+    partial_current,
+    put_in_place,
+)
 from recsys.checkpoint_tensors import Keys, join, joined_name, split
 from recsys.first_process import agree, first_does, has_group, is_first
 
@@ -43,18 +54,36 @@ def write(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint; all processes of the default group, if there is one, must call this.
 
     Args:
-        path: the folder; a checkpoint that is there is replaced.
+        path: the folder; a checkpoint that is there, a folder or a file, is replaced.
         checkpoint: plain values, tensors that are equal on all processes, and ShardedTensors.
 
     Raises:
-        ValueError: if `path` is something else than a checkpoint, or an entry could not be read again.
+        ValueError: if `path` is remote or something else than a checkpoint, or an entry could not be read again.
         OSError: if a process cannot write; the checkpoint that was there before stays.
     """
+    check_local(path)
     folder = Path(path)
     rest, tensors = split(checkpoint)
     _check_readable(rest)
     first_does(lambda: check_room(folder))
-    _write_parts(folder, rest, tensors)
+    if agree("in the way" if is_in_the_way(folder) else ""):
+        _write_beside(folder, rest, tensors)
+    else:
+        _write_parts(folder, rest, tensors)
+
+
+def _write_beside(path: Path, rest: Mapping[str, Any], tensors: Mapping[Keys, Any]) -> None:
+    """Write a folder, then let it take the place of a file or link."""
+    # Always of the same name: what a killed run left there gives way.
+    folder = path.with_name(f"{path.name}.partial")
+    first_does(lambda: check_room(folder))
+    try:
+        _write_parts(folder, rest, tensors)
+        first_does(lambda: put_in_place(folder, path))
+    except Exception:
+        if is_first():
+            clear(folder)
+        raise
 
 
 def _write_parts(folder: Path, rest: Mapping[str, Any], tensors: Mapping[Keys, Any]) -> None:
