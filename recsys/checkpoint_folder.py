@@ -11,6 +11,7 @@ there before. Files of the user's in the folder stay. Nothing that is read is ev
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
@@ -35,6 +36,7 @@ from recsys.checkpoint_place import (
     partial_current,
     put_in_place,
 )
+from recsys.checkpoint_reading import reading
 from recsys.checkpoint_tensors import Keys, join, joined_name, split
 from recsys.first_process import agree, first_does, has_group, is_first
 
@@ -43,6 +45,9 @@ _FILE_BYTES = 1 << 30
 """Bytes of tensors, of all processes together, after which another file is begun."""
 _PATHS = "paths of tensors"
 _FILES = "bytes of files"
+_HEADERS = "bytes and sha256 of the files' headers"
+_LENGTH_BYTES = 8
+"""A file of safetensors begins with the length of the header that follows."""
 
 
 def is_folder(path: str | Path) -> bool:
@@ -107,6 +112,7 @@ def read_rest(path: str | Path) -> dict[str, Any]:
     rest: dict[str, Any] = _load_rest(_current(path))
     rest.pop(_PATHS)
     rest.pop(_FILES)
+    rest.pop(_HEADERS, None)
     return rest
 
 
@@ -127,11 +133,7 @@ def read(path: str | Path, target_of: Callable[[Keys], Any] | None = None) -> di
 
     folder = _current(path)
     rest = _load_rest(folder)
-    for name, num_bytes in rest.pop(_FILES).items():
-        if not (folder / name).is_file() or (folder / name).stat().st_size != num_bytes:
-            raise ValueError(
-                f"checkpoint '{path}' is damaged: '{folder / name}' is missing or not {num_bytes:,} bytes."
-            )
+    _check_files(path, folder, rest)
     reader = HuggingFaceStorageReader(str(folder))
     saved = reader.read_metadata().state_dict_metadata
     tensors: dict[Keys, Any] = {}
@@ -148,6 +150,32 @@ def read(path: str | Path, target_of: Callable[[Keys], Any] | None = None) -> di
             no_dist=not has_group(),
         )
     return join(rest, tensors)
+
+
+def _check_files(path: str | Path, folder: Path, rest: dict[str, Any]) -> None:
+    """Find missing and damaged files, and take what was kept of them out of the rest.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    for name, num_bytes in rest.pop(_FILES).items():
+        if not (folder / name).is_file() or (folder / name).stat().st_size != num_bytes:
+            raise ValueError(
+                f"checkpoint '{path}' is damaged: '{folder / name}' is missing or not {num_bytes:,} bytes."
+            )
+    # Folders written before headers were kept have none.
+    for name, (num_bytes, wanted) in rest.pop(_HEADERS, {}).items():
+        with (folder / name).open("rb") as file:
+            if hashlib.sha256(file.read(num_bytes)).hexdigest() != wanted:
+                raise ValueError(f"checkpoint '{path}' is damaged: the header of '{folder / name}' has changed.")
+
+
+def _header(path: Path) -> tuple[int, str]:
+    """Bytes and checksum of what says which tensors a file holds; of the tensors it would take reading all."""
+    with path.open("rb") as file:
+        length = file.read(_LENGTH_BYTES)
+        header = length + file.read(int.from_bytes(length, "little"))
+    return len(header), hashlib.sha256(header).hexdigest()
 
 
 def _save_tensors(folder: Path, tensors: Mapping[str, Any]) -> None:
@@ -201,10 +229,12 @@ def _make_room(folder: Path, name: str) -> None:
 
 
 def _finish(folder: Path, name: str, rest: Mapping[str, Any], paths: list[list[Any]]) -> None:
-    """Write the rest, with the bytes of every file of tensors, and make the part the checkpoint."""
-    files = {file.name: file.stat().st_size for file in sorted((folder / name).iterdir())}
+    """Write the rest, with what tells damaged files of tensors, and make the part the checkpoint."""
+    parts = sorted((folder / name).iterdir())
+    files = {file.name: file.stat().st_size for file in parts}
+    headers = {file.name: _header(file) for file in parts}
     with (folder / name / _REST).open("wb") as file:
-        torch.save({**rest, _PATHS: paths, _FILES: files}, file)
+        torch.save({**rest, _PATHS: paths, _FILES: files, _HEADERS: headers}, file)
         _to_disk(file)
     _publish(folder, name)
 
@@ -235,10 +265,5 @@ def _current(path: str | Path) -> Path:
 
 
 def _load_rest(folder: Path) -> Any:
-    try:
+    with reading(folder / _REST):
         return torch.load(folder / _REST, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise ValueError(
-            f"checkpoint '{folder}' holds more than tensors and plain values, and is not loaded because that could run "
-            f"code: {str(error).splitlines()[0]}"
-        ) from error

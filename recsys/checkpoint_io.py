@@ -10,6 +10,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from recsys import checkpoint_folder
 from recsys.checkpoint_place import check_replaceable, put_in_place
+from recsys.checkpoint_reading import reading
 
 
 def check_exists(path: str | Path) -> None:
@@ -49,10 +50,11 @@ class FolderCheckpointIO(TorchCheckpointIO):
         """The checkpoint, with whole tensors.
 
         Raises:
-            ValueError: if it does not exist, or a folder is not a whole checkpoint.
+            ValueError: if it does not exist, holds code or is damaged, or a folder is not a whole checkpoint.
         """
         check_exists(path)
         if Path(path).is_dir():
             return checkpoint_folder.read(path)
-        found: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
+        with reading(path):
+            found: dict[str, Any] = super().load_checkpoint(path, map_location, weights_only)
         return found

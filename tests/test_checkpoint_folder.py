@@ -4,12 +4,13 @@ import multiprocessing
 import os
 import signal
 import time
+import traceback
 from pathlib import Path
 
 import pytest
 import torch
 
-from recsys import checkpoint_folder, checkpoint_io, checkpoint_place
+from recsys import checkpoint_folder, checkpoint_io, checkpoint_place, checkpoints
 from recsys.checkpoint_io import FolderCheckpointIO
 
 
@@ -276,6 +277,36 @@ def test_a_failed_save_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def every_header_byte(file):
+    """The content of a file of safetensors with each byte of its header changed in turn."""
+    content = file.read_bytes()
+    for place in range(8 + int.from_bytes(content[:8], "little")):
+        yield content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def test_a_changed_header_is_named(tmp_path):
+    folder = tmp_path / "last.ckpt"
+    checkpoint_folder.write(folder, checkpoint_of(1))
+    (file,) = folder.rglob("*.safetensors")
+    whole = file.read_bytes()
+    for content in every_header_byte(file):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=f"is damaged: the header of '{file}' has changed"):
+            checkpoint_folder.read(folder)
+    file.write_bytes(whole)
+    assert_is(checkpoint_folder.read(folder), 1)
+
+
+def test_a_damaged_rest_is_named(tmp_path):
+    folder = tmp_path / "last.ckpt"
+    checkpoint_folder.write(folder, checkpoint_of(1))
+    (file,) = folder.rglob("rest.pt")
+    file.write_bytes(file.read_bytes()[:-40])
+    for read in (checkpoint_folder.read, checkpoint_folder.read_rest):
+        with pytest.raises(ValueError, match=f"'{file}' cannot be read"):
+            read(folder)
+
+
 @pytest.mark.parametrize("path", ["memory://bucket/x.ckpt", "s3://bucket/x.ckpt"])
 def test_a_remote_path_is_refused(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
@@ -296,6 +327,22 @@ def test_code_in_a_checkpoint_is_not_executed(tmp_path, monkeypatch):
     torch.save({"callbacks": Runs()}, folder / (folder / "current").read_text() / "rest.pt")
     with pytest.raises(ValueError, match="holds more than tensors and plain values"):
         checkpoint_folder.read(folder)
+    assert not (tmp_path / "was_executed").exists()
+
+
+def test_a_file_with_code_is_refused_without_advice_to_run_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "last.ckpt"
+    torch.save({"callbacks": Runs()}, file)
+    wanted = (
+        f"checkpoint '{file}' holds more than tensors and plain values, and is not loaded because that could run "
+        "code: posix.mkdir."
+    )
+    for load in (FolderCheckpointIO().load_checkpoint, checkpoints.read):
+        with pytest.raises(ValueError, match="could run code") as refused:
+            load(file)
+        assert str(refused.value) == wanted
+        assert "weights_only" not in "".join(traceback.format_exception(refused.value))
     assert not (tmp_path / "was_executed").exists()
 
 
