@@ -6,56 +6,93 @@
             rest.pt    everything that is not a tensor, read with weights_only
 
 `current` is replaced in one step when all parts are on disk: a run killed while it saves leaves the checkpoint that was
-there before. Nothing that is read is ever executed.
+there before. Files of the user's in the folder stay. Nothing that is read is ever executed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
 import shutil
-import uuid
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import IO, Any
 
 import torch
 
+from recsys.checkpoint_place import (
+    CURRENT,
+    PLAN,
+    check_local,
+    check_room,
+    clear,
+    drop_all_but,
+    is_in_the_way,
+    new_part,
+    partial_current,
+    put_in_place,
+)
+from recsys.checkpoint_reading import reading
 from recsys.checkpoint_tensors import Keys, join, joined_name, split
 from recsys.first_process import agree, first_does, has_group, is_first
 
-_CURRENT, _REST = "current", "rest.pt"
+_REST = "rest.pt"
 _FILE_BYTES = 1 << 30
 """Bytes of tensors, of all processes together, after which another file is begun."""
 _PATHS = "paths of tensors"
 _FILES = "bytes of files"
+_HEADERS = "bytes and sha256 of the files' headers"
+_LENGTH_BYTES = 8
+"""A file of safetensors begins with the length of the header that follows."""
 
 
 def is_folder(path: str | Path) -> bool:
     """Whether a checkpoint is a folder of this kind."""
-    return (Path(path) / _CURRENT).is_file()
+    return (Path(path) / CURRENT).is_file()
 
 
 def write(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
     """Write a checkpoint; all processes of the default group, if there is one, must call this.
 
     Args:
-        path: the folder; one that exists is replaced.
+        path: the folder; a checkpoint that is there, a folder or a file, is replaced.
         checkpoint: plain values, tensors that are equal on all processes, and ShardedTensors.
 
     Raises:
-        ValueError: if `path` is a file, or an entry could not be read again.
+        ValueError: if `path` is remote or something else than a checkpoint, or an entry could not be read again.
         OSError: if a process cannot write; the checkpoint that was there before stays.
     """
+    check_local(path)
     folder = Path(path)
-    if folder.is_file():
-        raise ValueError(f"checkpoint '{path}' is a file; give another path or remove it.")
     rest, tensors = split(checkpoint)
     _check_readable(rest)
-    name = agree(f"part-{uuid.uuid4().hex[:8]}")
+    first_does(lambda: check_room(folder))
+    if agree("in the way" if is_in_the_way(folder) else ""):
+        _write_beside(folder, rest, tensors)
+    else:
+        _write_parts(folder, rest, tensors)
+
+
+def _write_beside(path: Path, rest: Mapping[str, Any], tensors: Mapping[Keys, Any]) -> None:
+    """Write a folder, then let it take the place of a file or link."""
+    # Always of the same name: what a killed run left there gives way.
+    folder = path.with_name(f"{path.name}.partial")
+    first_does(lambda: check_room(folder))
+    try:
+        _write_parts(folder, rest, tensors)
+        first_does(lambda: put_in_place(folder, path))
+    except Exception:
+        if is_first():
+            clear(folder)
+        raise
+
+
+def _write_parts(folder: Path, rest: Mapping[str, Any], tensors: Mapping[Keys, Any]) -> None:
+    name = agree(new_part())
     try:
         first_does(lambda: _make_room(folder, name))
         _save_tensors(folder / name, {joined_name(keys): value for keys, value in tensors.items()})
@@ -75,6 +112,7 @@ def read_rest(path: str | Path) -> dict[str, Any]:
     rest: dict[str, Any] = _load_rest(_current(path))
     rest.pop(_PATHS)
     rest.pop(_FILES)
+    rest.pop(_HEADERS, None)
     return rest
 
 
@@ -95,11 +133,7 @@ def read(path: str | Path, target_of: Callable[[Keys], Any] | None = None) -> di
 
     folder = _current(path)
     rest = _load_rest(folder)
-    for name, num_bytes in rest.pop(_FILES).items():
-        if not (folder / name).is_file() or (folder / name).stat().st_size != num_bytes:
-            raise ValueError(
-                f"checkpoint '{path}' is damaged: '{folder / name}' is missing or not {num_bytes:,} bytes."
-            )
+    _check_files(path, folder, rest)
     reader = HuggingFaceStorageReader(str(folder))
     saved = reader.read_metadata().state_dict_metadata
     tensors: dict[Keys, Any] = {}
@@ -116,6 +150,32 @@ def read(path: str | Path, target_of: Callable[[Keys], Any] | None = None) -> di
             no_dist=not has_group(),
         )
     return join(rest, tensors)
+
+
+def _check_files(path: str | Path, folder: Path, rest: dict[str, Any]) -> None:
+    """Find missing and damaged files, and take what was kept of them out of the rest.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    for name, num_bytes in rest.pop(_FILES).items():
+        if not (folder / name).is_file() or (folder / name).stat().st_size != num_bytes:
+            raise ValueError(
+                f"checkpoint '{path}' is damaged: '{folder / name}' is missing or not {num_bytes:,} bytes."
+            )
+    # Folders written before headers were kept have none.
+    for name, (num_bytes, wanted) in rest.pop(_HEADERS, {}).items():
+        with (folder / name).open("rb") as file:
+            if hashlib.sha256(file.read(num_bytes)).hexdigest() != wanted:
+                raise ValueError(f"checkpoint '{path}' is damaged: the header of '{folder / name}' has changed.")
+
+
+def _header(path: Path) -> tuple[int, str]:
+    """Bytes and checksum of what says which tensors a file holds; of the tensors it would take reading all."""
+    with path.open("rb") as file:
+        length = file.read(_LENGTH_BYTES)
+        header = length + file.read(int.from_bytes(length, "little"))
+    return len(header), hashlib.sha256(header).hexdigest()
 
 
 def _save_tensors(folder: Path, tensors: Mapping[str, Any]) -> None:
@@ -163,28 +223,30 @@ def _is_readable(value: Any) -> bool:
 def _make_room(folder: Path, name: str) -> None:
     """Make the new part, and drop parts that a killed or failed run has left."""
     folder.mkdir(parents=True, exist_ok=True)
-    current = (folder / _CURRENT).read_text(encoding="utf-8") if is_folder(folder) else None
-    _drop_all_but(folder, (current, _CURRENT))
+    current = (folder / CURRENT).read_text(encoding="utf-8") if is_folder(folder) else None
+    drop_all_but(folder, (current, CURRENT, PLAN))
     (folder / name).mkdir()
 
 
 def _finish(folder: Path, name: str, rest: Mapping[str, Any], paths: list[list[Any]]) -> None:
-    """Write the rest, with the bytes of every file of tensors, and make the part the checkpoint."""
-    files = {file.name: file.stat().st_size for file in sorted((folder / name).iterdir())}
+    """Write the rest, with what tells damaged files of tensors, and make the part the checkpoint."""
+    parts = sorted((folder / name).iterdir())
+    files = {file.name: file.stat().st_size for file in parts}
+    headers = {file.name: _header(file) for file in parts}
     with (folder / name / _REST).open("wb") as file:
-        torch.save({**rest, _PATHS: paths, _FILES: files}, file)
+        torch.save({**rest, _PATHS: paths, _FILES: files, _HEADERS: headers}, file)
         _to_disk(file)
     _publish(folder, name)
 
 
 def _publish(folder: Path, name: str) -> None:
     """Make a finished part the checkpoint, then drop what it replaces."""
-    partial = folder / f"{_CURRENT}.{name}"
+    partial = folder / partial_current(name)
     with partial.open("w", encoding="utf-8") as file:
         file.write(name)
         _to_disk(file)
-    partial.replace(folder / _CURRENT)
-    _drop_all_but(folder, (name, _CURRENT))
+    partial.replace(folder / CURRENT)
+    drop_all_but(folder, (name, CURRENT))
 
 
 def _to_disk(file: IO[Any]) -> None:
@@ -192,16 +254,10 @@ def _to_disk(file: IO[Any]) -> None:
     os.fsync(file.fileno())
 
 
-def _drop_all_but(folder: Path, kept: Sequence[str | None]) -> None:
-    for other in folder.iterdir():
-        if other.name not in kept:
-            shutil.rmtree(other) if other.is_dir() else other.unlink()
-
-
 def _current(path: str | Path) -> Path:
     if not is_folder(path):
-        raise ValueError(f"checkpoint '{path}' is not a whole checkpoint: it has no file '{_CURRENT}'.")
-    name = (Path(path) / _CURRENT).read_text(encoding="utf-8")
+        raise ValueError(f"checkpoint '{path}' is not a whole checkpoint: it has no file '{CURRENT}'.")
+    name = (Path(path) / CURRENT).read_text(encoding="utf-8")
     folder = Path(path) / name
     if Path(name).name != name or not (folder / _REST).is_file():
         raise ValueError(f"checkpoint '{path}' is damaged: '{name}' is not a folder in it.")
@@ -209,10 +265,5 @@ def _current(path: str | Path) -> Path:
 
 
 def _load_rest(folder: Path) -> Any:
-    try:
+    with reading(folder / _REST):
         return torch.load(folder / _REST, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise ValueError(
-            f"checkpoint '{folder}' holds more than tensors and plain values, and is not loaded because that could run "
-            f"code: {str(error).splitlines()[0]}"
-        ) from error

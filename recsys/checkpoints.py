@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 from zipfile import is_zipfile
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recsys import checkpoint_folder
+from recsys.checkpoint_reading import reading
 
 KEY = "recsys"
 """The entry of a checkpoint that describes its tables."""
@@ -60,12 +60,5 @@ def read(path: Path) -> Any:
         raise ValueError(f"checkpoint '{path}' does not exist.")
     if not is_zipfile(path):
         raise ValueError(f"checkpoint '{path}' is truncated or not a checkpoint of torch.")
-    try:
+    with reading(path):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except UnpicklingError as error:
-        raise ValueError(
-            f"checkpoint '{path}' holds more than tensors and plain values, and is not loaded because that could run "
-            f"code: {str(error).splitlines()[0]}"
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"checkpoint '{path}' cannot be read: {str(error).splitlines()[0]}") from error

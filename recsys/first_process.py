@@ -21,7 +21,8 @@ def first_does(action: Callable[[], None]) -> None:
     """The first process acts, and the others wait for it; what fails there fails everywhere.
 
     Raises:
-        OSError: in the others; the first raises what happened.
+        ValueError: in all, where the first process refuses what the user gave.
+        OSError: in the others where it fails otherwise; the first raises what happened.
     """
     error: Exception | None = None
     if is_first():
@@ -32,6 +33,9 @@ def first_does(action: Callable[[], None]) -> None:
     said = agree("" if error is None else f"{type(error).__name__}: {error}")
     if error is not None:
         raise error
+    kind, _, words = said.partition(": ")
+    if kind == ValueError.__name__:
+        raise ValueError(words)
     if said:
         raise OSError(f"the first process could not write the checkpoint: {said}")
 

@@ -28,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from recsys import checkpoint_folder
 from recsys.batch import Batch
 from recsys.checkpoint_io import check_exists
+from recsys.checkpoint_reading import reading
 from recsys.memory import memory_per_process
 from recsys.pipeline import InputPipeline, Lookahead, why_plain
 from recsys.sharding_report import PlannedMatrix, keep, plan_of, show
@@ -206,7 +207,8 @@ class TorchrecStrategy(DDPStrategy):
         """
         check_exists(checkpoint_path)
         if not Path(checkpoint_path).is_dir():
-            return super().load_checkpoint(checkpoint_path, weights_only=weights_only)
+            with reading(checkpoint_path):
+                return super().load_checkpoint(checkpoint_path, weights_only=weights_only)
         assert self.lightning_module is not None
         rest = checkpoint_folder.read_rest(checkpoint_path)
         if self._collection is not None:

@@ -15,13 +15,13 @@ import torch.distributed as dist
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from recsys.checkpoint_place import PLAN
 from recsys.human import human_bytes
 from recsys.tables import TableCollection, TorchrecLookup
 from recsys.tables.communication import GLOO_REDUCE_SCATTER, Network, traffic
 from recsys.tables.placements import DATA_PARALLEL
 from recsys.tables.sharding_plan import bytes_on
 
-FILE = "sharding_plan.json"
 _SHOWN_RANKS = 8
 
 
@@ -118,4 +118,4 @@ def show(plan: Sequence[PlannedMatrix], batch_size: int | None) -> None:
 def keep(plan: Sequence[PlannedMatrix], folder: Path) -> None:
     """Write the plan to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_text(json.dumps([asdict(line) for line in plan], indent=1) + "\n", encoding="utf-8")
+    (folder / PLAN).write_text(json.dumps([asdict(line) for line in plan], indent=1) + "\n", encoding="utf-8")

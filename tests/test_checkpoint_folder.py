@@ -4,11 +4,14 @@ import multiprocessing
 import os
 import signal
 import time
+import traceback
+from pathlib import Path
 
 import pytest
 import torch
 
-from recsys import checkpoint_folder
+from recsys import checkpoint_folder, checkpoint_io, checkpoint_place, checkpoints
+from recsys.checkpoint_io import FolderCheckpointIO
 
 
 def checkpoint_of(step):
@@ -98,6 +101,220 @@ def test_a_run_killed_while_it_saves_leaves_the_checkpoint_before(tmp_path, mome
     assert_is(checkpoint_folder.read(tmp_path / "last.ckpt"), 2 if "removed" in moment else 1)
 
 
+def files_of(folder, names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        (["notes.txt", "data/ids.csv"], r"\['data', 'notes.txt'\]"),
+        (["part-0000000a"], r"\['part-0000000a'\]"),
+        (["part-00000.parquet", "current"], r"\['current', 'part-00000.parquet'\]"),
+        (["a", "b", "c", "d", "sharding_plan.json"], r"\['a', 'b', 'c'\] and 1 more"),
+    ],
+)
+def test_a_folder_of_something_else_is_refused_and_stays_as_it_was(tmp_path, names, named):
+    folder = tmp_path / "mywork"
+    files_of(folder, names)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(
+        ValueError, match=rf"'{folder}' is a folder that holds {named}, which no checkpoint wrote; give"
+    ):
+        checkpoint_folder.write(folder, checkpoint_of(1))
+    assert sorted(folder.rglob("*")) == before
+    assert all((folder / name).read_text() == "mine" for name in names)
+
+
+def test_what_the_user_put_into_a_checkpoint_stays(tmp_path):
+    folder = tmp_path / "last.ckpt"
+    checkpoint_folder.write(folder, checkpoint_of(1))
+    files_of(folder, ["notes.txt", "data/ids.csv", "sharding_plan.json"])
+    checkpoint_folder.write(folder, checkpoint_of(2))
+    assert_is(checkpoint_folder.read(folder), 2)
+    found = {each.name for each in folder.iterdir() if not each.name.startswith("part-")}
+    assert found == {"current", "notes.txt", "data"}
+    assert (folder / "data" / "ids.csv").read_text() == "mine"
+
+
+def test_what_a_first_save_left_when_it_was_killed_gives_way(tmp_path):
+    folder = tmp_path / "last.ckpt"
+    files_of(folder, ["part-0123abcd/shard.safetensors", "current.part-0123abcd"])
+    checkpoint_folder.write(folder, checkpoint_of(1))
+    assert_is(checkpoint_folder.read(folder), 1)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_file_gives_way_to_a_folder(tmp_path):
+    torch.save(checkpoint_of(1), tmp_path / "last.ckpt")
+    for step in (2, 3):
+        checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(step))
+        assert_is(checkpoint_folder.read(tmp_path / "last.ckpt"), step)
+        assert [each.name for each in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_link_gives_way_and_what_it_leads_to_stays(tmp_path):
+    checkpoint_folder.write(tmp_path / "best.ckpt", checkpoint_of(1))
+    (tmp_path / "last.ckpt").symlink_to("best.ckpt")
+    checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(2))
+    assert_is(checkpoint_folder.read(tmp_path / "best.ckpt"), 1)
+    assert_is(checkpoint_folder.read(tmp_path / "last.ckpt"), 2)
+
+
+@pytest.mark.parametrize("moment", ["_save_tensors", "_publish", "put_in_place"])
+def test_a_failed_save_leaves_the_file_as_it_was(tmp_path, monkeypatch, moment):
+    torch.save(checkpoint_of(1), tmp_path / "last.ckpt")
+
+    def full(*args):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoint_folder, moment, full)
+    with pytest.raises(OSError, match="no space left"):
+        checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(2))
+    assert_is(torch.load(tmp_path / "last.ckpt", weights_only=True), 1)
+    assert [each.name for each in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def replace_file_and_be_killed_at(path, moment):
+    kill_at(moment)
+    checkpoint_folder.write(path, checkpoint_of(2))
+
+
+def replace_folder_and_be_killed_at(path, moment):
+    kill_at(moment)
+    FolderCheckpointIO().save_checkpoint(checkpoint_of(2), path)
+
+
+def kill_at(moment):
+    """Kill this process when it calls a function of this name for the count-th time."""
+    name, count = moment
+    holder = Path if hasattr(Path, name) else checkpoint_place
+    original, left = getattr(holder, name), count
+
+    def killing(*args, **kwargs):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    setattr(holder, name, killing)
+
+
+def read_any(path):
+    return checkpoint_folder.read(path) if path.is_dir() else torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("moment", "whole"),
+    [
+        (("rename", 1), {"last.ckpt": 1}),
+        (("rename", 2), {"last.ckpt.replaced": 1, "last.ckpt.partial": 2}),
+        (("_remove", 1), {"last.ckpt": 2}),
+    ],
+)
+@pytest.mark.parametrize("replace", [replace_file_and_be_killed_at, replace_folder_and_be_killed_at])
+def test_a_run_killed_while_it_replaces_leaves_whole_checkpoints(tmp_path, replace, moment, whole):
+    if replace is replace_file_and_be_killed_at:
+        torch.save(checkpoint_of(1), tmp_path / "last.ckpt")
+    else:
+        checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
+    process = multiprocessing.get_context("fork").Process(target=replace, args=(tmp_path / "last.ckpt", moment))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    for name, step in whole.items():
+        (path,) = (each for each in tmp_path.iterdir() if each.name.split("-")[0] == name)
+        assert_is(read_any(path), step)
+    checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(3))
+    assert_is(checkpoint_folder.read(tmp_path / "last.ckpt"), 3)
+
+
+def test_a_folder_gives_way_to_a_file(tmp_path):
+    checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
+    for step in (2, 3):
+        FolderCheckpointIO().save_checkpoint(checkpoint_of(step), tmp_path / "last.ckpt")
+        assert (tmp_path / "last.ckpt").is_file()
+        assert_is(FolderCheckpointIO().load_checkpoint(tmp_path / "last.ckpt"), step)
+        assert [each.name for each in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_link_to_a_folder_gives_way_to_a_file_and_the_folder_stays(tmp_path):
+    checkpoint_folder.write(tmp_path / "best.ckpt", checkpoint_of(1))
+    (tmp_path / "last.ckpt").symlink_to("best.ckpt")
+    FolderCheckpointIO().save_checkpoint(checkpoint_of(2), str(tmp_path / "last.ckpt"))
+    assert_is(FolderCheckpointIO().load_checkpoint(tmp_path / "last.ckpt"), 2)
+    assert_is(checkpoint_folder.read(tmp_path / "best.ckpt"), 1)
+
+
+def test_a_file_does_not_replace_a_folder_with_files_of_the_user(tmp_path):
+    checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
+    files_of(tmp_path, ["last.ckpt/notes.txt", "mywork/notes.txt"])
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for name, words in (
+        ("last.ckpt", r"holds \['notes.txt'\], which"),
+        ("mywork", r"holds \['notes.txt'\], which"),
+        ("empty", "is an empty folder"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            FolderCheckpointIO().save_checkpoint(checkpoint_of(2), tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_failed_save_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
+    checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
+    before = sorted(tmp_path.rglob("*"))
+
+    def full(*args):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(checkpoint_io, "put_in_place", full)
+    with pytest.raises(OSError, match="no space left"):
+        FolderCheckpointIO().save_checkpoint(checkpoint_of(2), tmp_path / "last.ckpt")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def every_header_byte(file):
+    """The content of a file of safetensors with each byte of its header changed in turn."""
+    content = file.read_bytes()
+    for place in range(8 + int.from_bytes(content[:8], "little")):
+        yield content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+def test_a_changed_header_is_named(tmp_path):
+    folder = tmp_path / "last.ckpt"
+    checkpoint_folder.write(folder, checkpoint_of(1))
+    (file,) = folder.rglob("*.safetensors")
+    whole = file.read_bytes()
+    for content in every_header_byte(file):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=f"is damaged: the header of '{file}' has changed"):
+            checkpoint_folder.read(folder)
+    file.write_bytes(whole)
+    assert_is(checkpoint_folder.read(folder), 1)
+
+
+def test_a_damaged_rest_is_named(tmp_path):
+    folder = tmp_path / "last.ckpt"
+    checkpoint_folder.write(folder, checkpoint_of(1))
+    (file,) = folder.rglob("rest.pt")
+    file.write_bytes(file.read_bytes()[:-40])
+    for read in (checkpoint_folder.read, checkpoint_folder.read_rest):
+        with pytest.raises(ValueError, match=f"'{file}' cannot be read"):
+            read(folder)
+
+
+@pytest.mark.parametrize("path", ["memory://bucket/x.ckpt", "s3://bucket/x.ckpt"])
+def test_a_remote_path_is_refused(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"'{path}' is remote"):
+        checkpoint_folder.write(path, checkpoint_of(1))
+    assert not list(tmp_path.iterdir())
+
+
 class Runs:
     def __reduce__(self):
         return os.mkdir, ("was_executed",)
@@ -110,6 +327,22 @@ def test_code_in_a_checkpoint_is_not_executed(tmp_path, monkeypatch):
     torch.save({"callbacks": Runs()}, folder / (folder / "current").read_text() / "rest.pt")
     with pytest.raises(ValueError, match="holds more than tensors and plain values"):
         checkpoint_folder.read(folder)
+    assert not (tmp_path / "was_executed").exists()
+
+
+def test_a_file_with_code_is_refused_without_advice_to_run_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "last.ckpt"
+    torch.save({"callbacks": Runs()}, file)
+    wanted = (
+        f"checkpoint '{file}' holds more than tensors and plain values, and is not loaded because that could run "
+        "code: posix.mkdir."
+    )
+    for load in (FolderCheckpointIO().load_checkpoint, checkpoints.read):
+        with pytest.raises(ValueError, match="could run code") as refused:
+            load(file)
+        assert str(refused.value) == wanted
+        assert "weights_only" not in "".join(traceback.format_exception(refused.value))
     assert not (tmp_path / "was_executed").exists()
 
 
@@ -153,5 +386,5 @@ def test_damage_is_named(tmp_path):
 
 def test_a_file_is_not_overwritten_by_a_folder(tmp_path):
     (tmp_path / "last.ckpt").write_text("a file")
-    with pytest.raises(ValueError, match="is a file; give another path or remove it"):
+    with pytest.raises(ValueError, match="is a file that is no checkpoint; give another path or remove it"):
         checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
