@@ -14,7 +14,7 @@ from recsys.lightning_cli import RecsysCLI
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 EXPERIMENTS = sorted(path.name for path in CONFIGS.glob("*.yaml") if "SessionDataModule" in path.read_text())
 OVERRIDES = sorted(path.name for path in (CONFIGS / "tables").glob("*.yaml"))
-COLUMNS = ["category", "parent_category", "brand", "price"]
+COLUMNS = ["category", "parent_category", "brand", "price", "fine_price"]
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def shop(tmp_path_factory):
     ]
     items = pl.col("item")
     metadata = {"category": items % 7, "parent_category": items % 3, "brand": items % 11, "price": items // 10}
+    metadata["fine_price"] = items // 2
     pl.DataFrame(rows).with_columns(**metadata).write_parquet(folder / "log.parquet")
     command = ["--raw", str(folder / "log.parquet"), "--user", "user", "--item", "item", "--time", "time"]
     sessions.main([*command, "--item-columns", *COLUMNS, "--out", str(folder / "prepared")])
