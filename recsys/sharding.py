@@ -9,8 +9,9 @@ import atexit
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from functools import partial
 from importlib.util import find_spec
@@ -22,12 +23,14 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from recsys import checkpoint_folder
 from recsys.batch import Batch
 from recsys.checkpoint_io import check_exists
+from recsys.checkpoint_place import check_local
 from recsys.checkpoint_reading import reading
 from recsys.memory import memory_per_process
 from recsys.pipeline import InputPipeline, Lookahead, why_plain
@@ -56,7 +59,7 @@ class TorchrecStrategy(DDPStrategy):
     split by rows, and the others are whole on one process. Rows with dense gradients are replicated.
 
     Args:
-        constraints: sharding type and compute kernel of matrices, by name or pattern.
+        constraints: sharding type and compute kernel of matrices, by name or pattern; dicts stand for TableSharding.
         planner: let torchrec's planner choose where `constraints` say nothing.
         replicate_rows: matrices with at most this many rows are replicated.
         memory_bytes: what rows and their optimiser state may take in each process; by default nine tenths of what
@@ -68,7 +71,7 @@ class TorchrecStrategy(DDPStrategy):
         timeout_seconds: how long a process waits for the others.
 
     Raises:
-        ValueError: if torchrec is not installed, or a number is out of range.
+        ValueError: if torchrec is not installed, a number is out of range, or a word unknown.
     """
 
     strategy_name = NAME
@@ -87,6 +90,11 @@ class TorchrecStrategy(DDPStrategy):
             raise ValueError("trainer.strategy: torchrec needs torchrec and fbgemm; `recsys doctor` has the command.")
         if timeout_seconds < 1:
             raise ValueError(f"TorchrecStrategy: timeout_seconds must be at least 1, got {timeout_seconds}.")
+        if process_group_backend not in (None, "gloo", "nccl"):
+            raise ValueError(
+                f"TorchrecStrategy: process_group_backend must be gloo or nccl, got '{process_group_backend}'; leave "
+                "it out to have what fits the accelerator."
+            )
         # Tables' integers are the same everywhere; broadcasting them in every step would be waste.
         super().__init__(
             process_group_backend=process_group_backend,
@@ -97,7 +105,10 @@ class TorchrecStrategy(DDPStrategy):
         self._plan: list[PlannedMatrix] = []
         self._wants_pipeline = pipeline
         self._pipeline: InputPipeline | None = None
-        self._sharding = Sharding(dict(constraints or {}), planner, replicate_rows, memory_bytes)
+        asked = {name: _table_sharding(name, each) for name, each in (constraints or {}).items()}
+        self._sharding = Sharding(asked, planner, replicate_rows, memory_bytes)
+        # torchrec asks the environment which processes share a host; only torchrun says so by itself.
+        self._local_world_size = os.environ.get("LOCAL_WORLD_SIZE")
 
     def sharding(self) -> Sharding:
         """What is asked for, with what is known of this machine filled in."""
@@ -109,8 +120,6 @@ class TorchrecStrategy(DDPStrategy):
         super().setup_environment()
         for message in _BESIDE_THE_POINT:
             warnings.filterwarnings("ignore", message)
-        # torchrec asks the environment which processes share a host; only torchrun says so by itself.
-        self._local_world_size = os.environ.get("LOCAL_WORLD_SIZE")
         os.environ.setdefault("LOCAL_WORLD_SIZE", str(self.num_processes))
         # Registered last, so it runs before Lightning's own: a process that leaves alone can abort with SIGABRT.
         atexit.unregister(_leave_together)
@@ -131,11 +140,16 @@ class TorchrecStrategy(DDPStrategy):
         """Refuse what cannot equal one process, then wrap the dense part.
 
         Raises:
-            ValueError: on gradient accumulation, and on batch normalisation in several processes.
+            ValueError: when training with gradient accumulation, with batch normalisation in several processes, or
+                with checkpoints that would go to a remote place.
         """
-        _refuse_accumulation(trainer)
-        if self.world_size > 1:
-            _refuse_batch_norm(self.lightning_module)
+        if trainer.state.fn == TrainerFn.FITTING:
+            folders = (getattr(each, "dirpath", None) for each in trainer.checkpoint_callbacks)
+            for folder in (trainer.default_root_dir, *folders):
+                check_local(folder or "")
+            _refuse_accumulation(trainer)
+            if self.world_size > 1:
+                _refuse_batch_norm(self.lightning_module)
         self._pipeline = None
         super().setup(trainer)
         self._plan = plan_of(self._collection) if self._collection is not None else []
@@ -225,6 +239,23 @@ class TorchrecStrategy(DDPStrategy):
     def register_strategies(cls, strategy_registry: Any) -> None:
         """Make it known as trainer.strategy: torchrec."""
         strategy_registry.register(NAME, cls, description="rows sharded by torchrec, the rest data-parallel")
+
+
+def _table_sharding(name: str, asked: Any) -> TableSharding:
+    """What is asked for some matrices, which from Python may be a dict.
+
+    Raises:
+        ValueError: if it is neither, or the dict has an unknown key.
+    """
+    if isinstance(asked, TableSharding):
+        return asked
+    known = [each.name for each in fields(TableSharding)]
+    if not isinstance(asked, Mapping) or not set(asked) <= set(known):
+        raise ValueError(
+            f"TorchrecStrategy: constraints['{name}'] must be a TableSharding, or a dict with the keys "
+            f"{' and '.join(known)} or one of them, got {asked!r}."
+        )
+    return TableSharding(**asked)
 
 
 def _refuse_accumulation(trainer: Trainer) -> None:

@@ -22,9 +22,12 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
         return own.group(1)
     option = re.search(r"[Oo]ption '([\w.]+)' is not accepted", message)
     if option:
-        rejected = option.group(1).split(".")[-1]
-        owner = re.search(r"class_path '[\w.]*?(\w+)'", message)
-        accepted = _parameters(owner.group(1)) if owner else []
+        # The class named last is the innermost.
+        owners = re.findall(r"class_path '[\w.]*?(\w+)'", message[: option.start()])
+        accepted = _parameters(owners[-1]) if owners else []
+        path = option.group(1).split(".")
+        # What is right below a misspelt word is rejected with it.
+        rejected = path[0] if accepted and path[0] not in (*accepted, "init_args") else path[-1]
         ours = [name for kind in _own_classes() for name in _parameters(kind)]
         everywhere = [name for kind in _classes() for name in _parameters(kind)]
         nearest = next((words for words in (accepted, ours) if get_close_matches(rejected, words, 1)), everywhere)
@@ -40,6 +43,11 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
     name = re.search(r"path string: (\w+)|has no attribute '(\w+)'", message)
     if name:
         rejected = name.group(1) or name.group(2)
+        place = re.findall(r'Parser key "([\w.]+)"', message[: name.start()])
+        if place and place[-1] == "trainer.strategy":
+            return _of_strategy(rejected, message)
+        if place and place[-1] == "constraints":
+            return _of_constraint(rejected)
         return _suggest(f"there is no class '{rejected}'", rejected, sorted(_classes()), sorted(_own_classes()))
     return message
 
@@ -51,15 +59,47 @@ def _suggest(message: str, word: str, candidates: Sequence[str], known: Sequence
     return f"{message}{hint}{listed}"
 
 
+def _of_strategy(rejected: str, message: str) -> str:
+    """An unknown class of strategy, or arguments given to the short name, which takes none."""
+    from recsys.sharding import NAME
+
+    if rejected != NAME:
+        return _suggest(f"there is no strategy class '{rejected}'", rejected, ["TorchrecStrategy"], ())
+    known, said = _parameters("TorchrecStrategy"), f"'{NAME}' is a short name, which takes no arguments; "
+    given = re.search(r"NestedArg\(key='(\w+)'", message)
+    if given is None or given.group(1) in ("class_path", "init_args"):
+        return f"{said}its class is class_path: TorchrecStrategy\n  its arguments: {', '.join(known)}"
+    close = get_close_matches(given.group(1), known, n=1)
+    if not close:
+        return _suggest(f"'{given.group(1)}' is not an argument of TorchrecStrategy", given.group(1), (), known)
+    return f"{said}did you mean --trainer.strategy TorchrecStrategy --trainer.strategy.{close[0]} VALUE?"
+
+
+def _of_constraint(rejected: str) -> str:
+    """A word where a TableSharding should be."""
+    from recsys.tables.placements import SHARDING_TYPES
+    from recsys.tables.sharding_plan import COMPUTE_KERNELS
+
+    close = get_close_matches(rejected, (*SHARDING_TYPES, *COMPUTE_KERNELS), n=1)
+    word = close[0] if close else SHARDING_TYPES[0]
+    key = "compute_kernel" if word in COMPUTE_KERNELS else "sharding_type"
+    return (
+        f"constraints: a matrix needs a sharding_type, a compute_kernel or both, got '{rejected}'; "
+        f"did you mean {{{key}: {word}}}?"
+    )
+
+
 def _own_classes() -> dict[str, type]:
     """Every class of this project that a config may name by its short name."""
     import recsys.data
     import recsys.models
     import recsys.tables
     import recsys.tasks
+    from recsys.sharding import TorchrecStrategy
 
     modules = (recsys.data, recsys.models, recsys.tables, recsys.tasks)
-    return {name: value for module in modules for name, value in vars(module).items() if isinstance(value, type)}
+    found = {name: value for module in modules for name, value in vars(module).items() if isinstance(value, type)}
+    return {**found, "TorchrecStrategy": TorchrecStrategy}
 
 
 def _classes() -> dict[str, type]:

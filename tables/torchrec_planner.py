@@ -51,18 +51,24 @@ def plan_tables(
 
     Raises:
         ValueError: on every process, if what is asked for cannot be, or one would hold more than `memory_bytes`.
+        RuntimeError: on every process, if the first one fails otherwise: the others would wait for it.
     """
     sharding = replace(sharding, memory_bytes=_least_anywhere(sharding.memory_bytes, device))
-    decided: list[dict[str, Placement] | str | None] = [None]
+    decided: list[dict[str, Placement] | Exception | None] = [None]
+    cause: Exception | None = None
     if dist.get_rank() == 0:
         try:
             decided = [_decide(tables, requests, optimizers, sharding, device)]
         except ValueError as error:
-            decided = [str(error)]
+            decided = [ValueError(str(error))]
+        except Exception as error:
+            cause = error
+            decided = [RuntimeError(f"the first process could not plan: {type(error).__name__}: {error}")]
     dist.broadcast_object_list(decided, src=0, device=device)
     (found,) = decided
-    if not isinstance(found, dict):
-        raise ValueError(found)
+    if isinstance(found, Exception):
+        raise found from cause
+    assert found is not None
     return found
 
 

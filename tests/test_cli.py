@@ -97,6 +97,35 @@ def test_every_precision_takes_multi_valued_features(prepared, tmp_path, precisi
             ],
             ["error: TableSharding: sharding_type must be one of data_parallel", "got 'rowwise'."],
         ),
+        (
+            ["--trainer.strategy=TorchrecStrategy", "--trainer.strategy.constraint={C1: {sharding_type: row_wise}}"],
+            ["'constraint' is not an argument here; did you mean 'constraints'?"],
+        ),
+        (
+            ["--trainer.strategy=TorchrecStrategy", "--trainer.strategy.constraints={C1: {sharding_typ: row_wise}}"],
+            ["'sharding_typ' is not an argument here; did you mean 'sharding_type'?"],
+        ),
+        (
+            ["--trainer.strategy=TorchrecStrategy", "--trainer.strategy.constraints={C1: row_wise}"],
+            ["constraints: a matrix needs a sharding_type", "did you mean {sharding_type: row_wise}?"],
+        ),
+        (
+            ["--trainer.strategy=TorchrecStrategy", "--trainer.strategy.pipelin=true"],
+            ["'pipelin' is not an argument here; did you mean 'pipeline'?"],
+        ),
+        (
+            ["--trainer.strategy=torchrec", "--trainer.strategy.pipelin=true"],
+            ["did you mean --trainer.strategy TorchrecStrategy --trainer.strategy.pipeline VALUE?"],
+        ),
+        (
+            ["--trainer.strategy=torchrec", "--trainer.strategy.speed=9"],
+            ["'speed' is not an argument of TorchrecStrategy.\n  known: constraints, planner,"],
+        ),
+        (["--trainer.strategy.class_path=torchrec"], ["its class is class_path: TorchrecStrategy"]),
+        (
+            ["--trainer.strategy.class_path=TorchrecStrateg"],
+            ["error: there is no strategy class 'TorchrecStrateg'; did you mean 'TorchrecStrategy'?\n"],
+        ),
         (["--trainr.max_epochs=3"], ["'trainr' is not an argument", "did you mean 'trainer'?"]),
         (["--trainer.max_epocks=3"], ["'max_epocks' is not an argument", "did you mean 'max_epochs'?"]),
         (["--data.init_args.path=no/criteo"], ["'no/criteo' does not exist", "python data_scripts/criteo.py --raw"]),

@@ -24,6 +24,7 @@ CASES = {
     "own, too large": Sharding({"large": TableSharding("table_wise")}),
     "planner, too large": Sharding({"large": TableSharding("table_wise")}, planner=True),
     "misspelt": Sharding({"larg": TableSharding("table_wise")}),
+    "broken": Sharding({"large": {"sharding_type": "table_wise"}}),
 }
 
 
@@ -33,7 +34,7 @@ def plan(sharding, megabytes):
     optimizers = {table.name: Adagrad() for table in TABLES}
     try:
         found = plan_tables(TABLES, [("large", "small")], optimizers, limited, torch.device("cpu"))
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         return str(error)
     return {name: [placement.sharding_type, repr(placement.shards)] for name, placement in found.items()}
 

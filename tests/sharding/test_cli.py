@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from recsys.checkpoint_folder import read
 from recsys.cli import main, run
 from recsys.consolidate import load
 from tests.sharding.processes import ROOT
@@ -25,11 +26,22 @@ STRATEGY = {
     }
 }
 CONFIG = str(ROOT / "configs" / "criteo_full.yaml")
+AVERAGED = str(ROOT / "configs" / "criteo.yaml")
 
 
-def arguments(prepared, folder):
+def arguments(prepared, folder, config=CONFIG):
     swap = [f"--data.init_args.path={prepared}", f"--trainer.default_root_dir={folder}"]
-    return ["-c", CONFIG, *swap, "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+    return ["-c", config, *swap, "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+
+
+def fit_in_two(prepared, folder, *more, config=CONFIG):
+    """What a run of two processes printed."""
+    command = [sys.executable, "-m", "recsys", "fit", *arguments(prepared, folder, config), *more]
+    command += ["--trainer.max_epochs=1", "--data.init_args.batch_size=128"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +49,7 @@ def fitted(prepared, tmp_path_factory):
     """What a run printed, and its folder."""
     folder = tmp_path_factory.mktemp("fitted")
     (folder / "strategy.yaml").write_text(yaml.safe_dump(STRATEGY))
-    command = [sys.executable, "-m", "recsys", "fit", *arguments(prepared, folder), "-c", str(folder / "strategy.yaml")]
-    command += ["--trainer.max_epochs=1", "--data.init_args.batch_size=128"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout, folder
+    return fit_in_two(prepared, folder, "-c", str(folder / "strategy.yaml")), folder
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +66,33 @@ def test_the_plan_is_printed_and_kept_beside_the_checkpoint(fitted, checkpoint):
     assert (fitted[1] / "sharding_plan.json").is_file()
 
 
-def test_one_process_validates_it(fitted, checkpoint, prepared, tmp_path):
-    cli = run(["validate", *arguments(prepared, tmp_path), f"--ckpt_path={checkpoint}"])
+def check_score(checkpoint, command):
+    """One process validates a checkpoint with the result that two had."""
+    cli = run(["validate", *command, f"--ckpt_path={checkpoint}"])
     logged = float(cli.trainer.callback_metrics["val/auc"])
     state = torch.load(checkpoint / (checkpoint / "current").read_text() / "rest.pt", weights_only=True)
     best = next(entry for name, entry in state["callbacks"].items() if name.startswith("ModelCheckpoint"))
     assert logged == pytest.approx(float(best["current_score"]), abs=1e-6)
+
+
+def test_one_process_validates_it(checkpoint, prepared, tmp_path):
+    check_score(checkpoint, arguments(prepared, tmp_path))
+
+
+def test_averaged_weights_beside_sharded_rows(prepared, tmp_path):
+    tables = ["--model.init_args.tables.sharded=FullTable", "--model.init_args.assign={sharded: [C3]}"]
+    tables += ["--model.init_args.table_options={sharded: {optimizer: RowWiseAdagrad}}"]
+    strategy = ["--trainer.strategy=TorchrecStrategy", "--trainer.strategy.init_args.replicate_rows=0"]
+    fit_in_two(prepared, tmp_path, *tables, *strategy, "--trainer.devices=2", config=AVERAGED)
+    (checkpoint,) = tmp_path.rglob("epoch*.ckpt")
+    check_score(checkpoint, [*arguments(prepared, tmp_path, AVERAGED), *tables])
+    state = read(checkpoint)
+    current = state["current_model_state"]
+    assert "collection.lookup.C3.weight" not in current
+    assert not torch.equal(current["collection.lookup.C2.weight"], state["state_dict"]["collection.lookup.C2.weight"])
+    assert any(name.startswith("model.") for name in current)
+    more = ["--trainer.max_epochs=2", "--data.init_args.batch_size=256", f"--ckpt_path={checkpoint}"]
+    assert run(["fit", *arguments(prepared, tmp_path, AVERAGED), *tables, *more]).trainer.current_epoch == 2
 
 
 def test_one_process_goes_on_from_it(checkpoint, prepared, tmp_path):

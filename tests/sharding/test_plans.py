@@ -46,6 +46,11 @@ def test_a_plan_that_cannot_be_is_refused_in_one_sentence(plans):
         assert found["misspelt"][0].startswith("sharding constraint 'larg' names no matrix")
 
 
+def test_an_error_of_the_process_that_plans_reaches_the_others(plans):
+    for found in plans:
+        assert found["broken"][0].startswith("the first process could not plan: TypeError: vars() argument")
+
+
 def test_the_planner_cuts_narrow_columns(plans):
     kind, shards = plans[0]["columns"][0]["large"]
     assert kind == "column_wise"

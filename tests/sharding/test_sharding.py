@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from recsys.data import CTRDataModule
 from recsys.models import DeepFM
-from recsys.sharding import _refuse_accumulation, _refuse_batch_norm
+from recsys.sharding import TorchrecStrategy, _refuse_accumulation, _refuse_batch_norm
 from recsys.tables import (
     SGD,
     Adam,
@@ -176,13 +176,20 @@ def test_without_processes_the_lookup_says_what_it_needs():
         TableCollection(*one_table(), lookup=TorchrecLookup)
 
 
-def test_gradient_accumulation_is_refused(prepared, tmp_path):
+@pytest.mark.parametrize(
+    ("argument", "error"),
+    [
+        ("accumulate_grad_batches=2", "accumulate_grad_batches must be 1, got 2"),
+        ("default_root_dir=memory://bucket", "checkpoint 'memory://bucket' is remote"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_training(prepared, tmp_path, argument, error):
     command = [sys.executable, "-m", "recsys", "fit", "-c", str(ROOT / "configs" / "criteo_full.yaml")]
     command += [f"--data.init_args.path={prepared}", "--trainer.strategy=torchrec", "--trainer.accelerator=cpu"]
-    command += ["--trainer.devices=1", "--trainer.accumulate_grad_batches=2", f"--trainer.default_root_dir={tmp_path}"]
+    command += ["--trainer.devices=1", f"--trainer.default_root_dir={tmp_path}", f"--trainer.{argument}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "accumulate_grad_batches must be 1, got 2" in done.stderr
+    assert error in done.stderr
 
 
 def test_other_strategies_of_several_processes_are_refused(prepared):
@@ -197,6 +204,57 @@ class Normalised(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.norm = torch.nn.BatchNorm1d(4)
+
+
+def quiet_trainer(folder, **arguments):
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_steps": 1}
+    return Trainer(accelerator="cpu", devices=1, default_root_dir=folder, **quiet, **arguments)
+
+
+def test_accumulation_is_refused_only_where_it_trains(ungrouped, prepared, tmp_path):
+    data = CTRDataModule(prepared)
+    trainer = quiet_trainer(tmp_path, strategy=TorchrecStrategy(), accumulate_grad_batches=2)
+    (metrics,) = trainer.validate(CTRTask(DeepFM, data.schema), datamodule=data, verbose=False)
+    assert metrics["val/num_samples"] == 500
+    with pytest.raises(ValueError, match="accumulate_grad_batches must be 1, got 2"):
+        trainer.fit(CTRTask(DeepFM, data.schema), datamodule=data)
+
+
+@pytest.mark.parametrize("stage", ["fit", "validate", "predict"])
+def test_batch_normalisation_is_refused_only_where_it_trains(monkeypatch, prepared, tmp_path, stage):
+    data = CTRDataModule(prepared)
+    trainer = quiet_trainer(tmp_path, strategy=TorchrecStrategy())
+    monkeypatch.setattr(TorchrecStrategy, "world_size", 2)
+    refused = []
+    monkeypatch.setattr("recsys.sharding._refuse_batch_norm", refused.append)
+    trainer.strategy.connect(CTRTask(DeepFM, data.schema))
+    trainer.state.fn = stage
+    monkeypatch.setattr("lightning.pytorch.strategies.DDPStrategy.setup", lambda *_: None)
+    trainer.strategy.setup(trainer)
+    assert bool(refused) == (stage == "fit")
+
+
+def test_what_fails_while_a_group_is_formed_is_what_is_said(monkeypatch, prepared, tmp_path):
+    def fail(strategy):
+        raise RuntimeError("no such backend")
+
+    monkeypatch.setattr("lightning.pytorch.strategies.DDPStrategy.setup_environment", fail)
+    data = CTRDataModule(prepared)
+    with pytest.raises(RuntimeError, match="no such backend"):
+        quiet_trainer(tmp_path, strategy=TorchrecStrategy()).fit(CTRTask(DeepFM, data.schema), datamodule=data)
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(ValueError, match="process_group_backend must be gloo or nccl, got 'ncll'; leave it out"):
+        TorchrecStrategy(process_group_backend="ncll")
+
+
+def test_a_dict_is_a_constraint():
+    asked = TorchrecStrategy(constraints={"C3": {"sharding_type": "row_wise"}})._sharding.constraints
+    assert asked == {"C3": TableSharding("row_wise")}
+    for wrong in ({"sharding_typ": "row_wise"}, "row_wise"):
+        with pytest.raises(ValueError, match=r"constraints\['C3'\] must be a TableSharding, or a dict with the keys"):
+            TorchrecStrategy(constraints={"C3": wrong})
 
 
 def test_batch_normalisation_in_several_processes_is_refused():

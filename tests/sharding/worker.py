@@ -32,7 +32,7 @@ from recsys.tables import (
     RowWiseAdagrad,
     UnifiedTable,
 )
-from recsys.tasks import CTRTask, PredictionWriter
+from recsys.tasks import CTRTask, PredictionWriter, WeightEMA
 from tests.sharding.states import whole_state
 
 BATCH = 222
@@ -52,6 +52,8 @@ CASES = {name: (table, RowWiseAdagrad(0.05)) for name, table in TABLES.items()}
 CASES["adagrad"] = (TABLES["unified"], Adagrad(0.05))
 CASES["sgd"] = (TABLES["full"], SGD(0.1))
 CASES["dense"] = (TABLES["full"], DenseGradient(learning_rate=0.01))
+CASES["averaged"] = CASES["qr"]
+CASES["averaged dense"] = CASES["dense"]
 RESUMED = ("managed_collision", "unified")
 """Cases that two processes also train in two runs; the managed one is cut off with ids waiting for a row."""
 
@@ -69,10 +71,11 @@ class StartedSteps(Callback):
         self.number += batch.started is not None
 
 
-def trainer_of(num_ranks: int, max_epochs: int, case: str = "resumed", pipeline: bool = False) -> Trainer:
+def trainer_of(num_ranks: int, max_epochs: int, case: str, pipeline: bool = False) -> Trainer:
+    averages = [WeightEMA(0.9)] if case.startswith("averaged") else []
     return Trainer(
         max_epochs=max_epochs,
-        callbacks=[PredictionWriter(f"{num_ranks}-{case}.parquet"), StartedSteps()],
+        callbacks=[PredictionWriter(f"{num_ranks}-{case}.parquet"), StartedSteps(), *averages],
         accelerator="cpu",
         devices=num_ranks,
         strategy=TorchrecStrategy(replicate_rows=20, pipeline=pipeline),
@@ -124,7 +127,7 @@ def train(prepared: Path, case: str, num_ranks: int, pipeline: bool = False) -> 
 def resume(prepared: Path, case: str, num_ranks: int, checkpoint: Path) -> dict:
     """The second epoch, from a checkpoint that two processes left after the first."""
     if num_ranks == 2:
-        first = trainer_of(num_ranks, 1)
+        first = trainer_of(num_ranks, 1, case)
         fit(first, task_of(Schema.read(prepared), case), prepared)
         first.save_checkpoint(checkpoint)
     trainer, task = trainer_of(num_ranks, 2, case), task_of(Schema.read(prepared), case)

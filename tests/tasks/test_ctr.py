@@ -111,7 +111,7 @@ model = lambda *s: DeepFM(*s, hidden_dims=(16,))
 task = CTRTask(model, data.schema, 8, warmup_steps=30, final_learning_rate_fraction=0.5)
 saves = ModelCheckpoint(folder, every_n_train_steps=7, save_last=True, save_top_k=1, monitor=None)
 trainer = Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_progress_bar=False,
-                  enable_model_summary=False, callbacks=[saves, Kill()], default_root_dir=folder)
+                  enable_model_summary=False, callbacks=[saves, Kill(), WeightEMA(0.9)], default_root_dir=folder)
 trainer.fit(task, datamodule=data, ckpt_path=resume or None)
 torch.save(task.state_dict(), folder + "/final.pt")
 """
@@ -157,6 +157,18 @@ def test_the_average_is_what_is_evaluated_and_saved(prepared, tmp_path):
     assert validated["val/auc"] == again["val/auc"]
     current = torch.load(checkpoint, weights_only=False)["current_model_state"]
     assert any(not torch.equal(saved[name], value) for name, value in current.items())
+
+
+def test_rows_without_a_gradient_are_saved_as_they_are_beside_the_average(prepared, tmp_path):
+    data = CTRDataModule(prepared, batch_size=100)
+    task = make_task(data, table_optimizer=RowWiseAdagrad(0.05))
+    trainer = make_trainer(tmp_path, callbacks=[WeightEMA(0.9)], max_epochs=1)
+    trainer.fit(task, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert torch.equal(saved["state_dict"]["collection.lookup.C3.weight"], task.collection.lookup.weight("C3"))
+    assert "collection.lookup.C3.weight" not in saved["current_model_state"]
+    assert all(name in saved["current_model_state"] for name, _ in task.model.named_parameters(prefix="model"))
 
 
 def test_options_freeze_fill_and_optimise_an_entry(prepared, tmp_path):
