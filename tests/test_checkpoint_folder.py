@@ -13,6 +13,10 @@ import torch
 from recsys import checkpoint_folder, checkpoint_io, checkpoint_place, checkpoints
 from recsys.checkpoint_io import FolderCheckpointIO
 
+PROCESSES = multiprocessing.get_context("forkserver")
+"""A fork of this process would lack torch's threads and wait for them; the server has none, and torch already."""
+PROCESSES.set_forkserver_preload(["torch", "recsys.checkpoint_io"])
+
 
 def checkpoint_of(step):
     tensor = torch.full((400, 300), float(step))
@@ -60,7 +64,7 @@ def save_until_killed(folder):
 
 @pytest.mark.parametrize("delay", [0.0, 0.003, 0.007, 0.011, 0.02, 0.031])
 def test_a_run_killed_at_any_moment_leaves_a_whole_checkpoint(tmp_path, delay):
-    process = multiprocessing.get_context("fork").Process(target=save_until_killed, args=(tmp_path / "last.ckpt",))
+    process = PROCESSES.Process(target=save_until_killed, args=(tmp_path / "last.ckpt",))
     process.start()
     deadline = time.monotonic() + 60
     while not checkpoint_folder.is_folder(tmp_path / "last.ckpt") and time.monotonic() < deadline:
@@ -94,7 +98,7 @@ def save_and_be_killed_at(folder, moment):
 def test_a_run_killed_while_it_saves_leaves_the_checkpoint_before(tmp_path, moment):
     checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
     arguments = (tmp_path / "last.ckpt", moment)
-    process = multiprocessing.get_context("fork").Process(target=save_and_be_killed_at, args=arguments)
+    process = PROCESSES.Process(target=save_and_be_killed_at, args=arguments)
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
@@ -221,7 +225,7 @@ def test_a_run_killed_while_it_replaces_leaves_whole_checkpoints(tmp_path, repla
         torch.save(checkpoint_of(1), tmp_path / "last.ckpt")
     else:
         checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
-    process = multiprocessing.get_context("fork").Process(target=replace, args=(tmp_path / "last.ckpt", moment))
+    process = PROCESSES.Process(target=replace, args=(tmp_path / "last.ckpt", moment))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
