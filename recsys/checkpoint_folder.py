@@ -38,7 +38,7 @@ from recsys.checkpoint_place import (
 )
 from recsys.checkpoint_reading import reading
 from recsys.checkpoint_tensors import Keys, join, joined_name, split
-from recsys.first_process import agree, first_does, has_group, is_first
+from recsys.tables.first_process import first_decides, has_group, is_first
 
 _REST = "rest.pt"
 _FILE_BYTES = 1 << 30
@@ -64,14 +64,14 @@ def write(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
 
     Raises:
         ValueError: if `path` is remote or something else than a checkpoint, or an entry could not be read again.
-        OSError: if a process cannot write; the checkpoint that was there before stays.
+        OSError: if a process cannot write; RuntimeError in those that wait for it. The checkpoint before stays.
     """
     check_local(path)
     folder = Path(path)
     rest, tensors = split(checkpoint)
     _check_readable(rest)
-    first_does(lambda: check_room(folder))
-    if agree("in the way" if is_in_the_way(folder) else ""):
+    first_decides(lambda: check_room(folder))
+    if first_decides(lambda: is_in_the_way(folder)):
         _write_beside(folder, rest, tensors)
     else:
         _write_parts(folder, rest, tensors)
@@ -81,10 +81,10 @@ def _write_beside(path: Path, rest: Mapping[str, Any], tensors: Mapping[Keys, An
     """Write a folder, then let it take the place of a file or link."""
     # Always of the same name: what a killed run left there gives way.
     folder = path.with_name(f"{path.name}.partial")
-    first_does(lambda: check_room(folder))
+    first_decides(lambda: check_room(folder))
     try:
         _write_parts(folder, rest, tensors)
-        first_does(lambda: put_in_place(folder, path))
+        first_decides(lambda: put_in_place(folder, path))
     except Exception:
         if is_first():
             clear(folder)
@@ -92,11 +92,11 @@ def _write_beside(path: Path, rest: Mapping[str, Any], tensors: Mapping[Keys, An
 
 
 def _write_parts(folder: Path, rest: Mapping[str, Any], tensors: Mapping[Keys, Any]) -> None:
-    name = agree(new_part())
+    name = first_decides(new_part)
     try:
-        first_does(lambda: _make_room(folder, name))
+        first_decides(lambda: _make_room(folder, name))
         _save_tensors(folder / name, {joined_name(keys): value for keys, value in tensors.items()})
-        first_does(lambda: _finish(folder, name, rest, [list(keys) for keys in tensors]))
+        first_decides(lambda: _finish(folder, name, rest, [list(keys) for keys in tensors]))
     except Exception:
         if is_first():
             shutil.rmtree(folder / name, ignore_errors=True)

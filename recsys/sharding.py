@@ -21,19 +21,16 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from recsys import checkpoint_folder
 from recsys.batch import Batch
 from recsys.checkpoint_io import check_exists
-from recsys.checkpoint_place import check_local
 from recsys.checkpoint_reading import reading
 from recsys.memory import memory_per_process
 from recsys.pipeline import InputPipeline, Lookahead, why_plain
+from recsys.sharding_refusals import refuse_accumulation, refuse_batch_norm, refuse_remote_folders
 from recsys.sharding_report import PlannedMatrix, keep, plan_of, show
 from recsys.table_differences import check_tables
 from recsys.tables import Sharding, TableCollection, TableSharding, TorchrecLookup
@@ -144,12 +141,10 @@ class TorchrecStrategy(DDPStrategy):
                 with checkpoints that would go to a remote place.
         """
         if trainer.state.fn == TrainerFn.FITTING:
-            folders = (getattr(each, "dirpath", None) for each in trainer.checkpoint_callbacks)
-            for folder in (trainer.default_root_dir, *folders):
-                check_local(folder or "")
-            _refuse_accumulation(trainer)
+            refuse_remote_folders(trainer)
+            refuse_accumulation(trainer)
             if self.world_size > 1:
-                _refuse_batch_norm(self.lightning_module)
+                refuse_batch_norm(self.lightning_module)
         self._pipeline = None
         super().setup(trainer)
         self._plan = plan_of(self._collection) if self._collection is not None else []
@@ -256,27 +251,6 @@ def _table_sharding(name: str, asked: Any) -> TableSharding:
             f"{' and '.join(known)} or one of them, got {asked!r}."
         )
     return TableSharding(**asked)
-
-
-def _refuse_accumulation(trainer: Trainer) -> None:
-    """Rows are updated in every backward pass, dense parameters would be in every few."""
-    schedules = [each for each in getattr(trainer, "callbacks", []) if isinstance(each, GradientAccumulationScheduler)]
-    if trainer.accumulate_grad_batches != 1 or schedules:
-        given = "GradientAccumulationScheduler" if schedules else trainer.accumulate_grad_batches
-        raise ValueError(
-            "trainer.strategy: torchrec updates rows in every backward pass, so accumulate_grad_batches must be 1, "
-            f"got {given}; raise the batch size instead."
-        )
-
-
-def _refuse_batch_norm(module: nn.Module | None) -> None:
-    """Its statistics would be of each process' samples, and its averages another number in each."""
-    names = [] if module is None else [name for name, each in module.named_modules() if isinstance(each, _BatchNorm)]
-    if names:
-        raise ValueError(
-            f"trainer.strategy: torchrec in several processes does not train batch normalisation ({', '.join(names)}): "
-            "its statistics would differ between processes; set batch_norm: false."
-        )
 
 
 def _leave_together() -> None:

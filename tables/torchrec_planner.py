@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 
 from recsys.tables.base import PhysicalTable
+from recsys.tables.first_process import first_decides
 from recsys.tables.lookup import Slots
 from recsys.tables.optimizers import RowWiseAdagrad, TableOptimizer
 from recsys.tables.padding import padded
@@ -51,25 +52,22 @@ def plan_tables(
 
     Raises:
         ValueError: on every process, if what is asked for cannot be, or one would hold more than `memory_bytes`.
-        RuntimeError: on every process, if the first one fails otherwise: the others would wait for it.
+        RuntimeError: on the other processes, if the first one fails otherwise.
     """
     sharding = replace(sharding, memory_bytes=_least_anywhere(sharding.memory_bytes, device))
-    decided: list[dict[str, Placement] | Exception | None] = [None]
-    cause: Exception | None = None
-    if dist.get_rank() == 0:
-        try:
-            decided = [_decide(tables, requests, optimizers, sharding, device)]
-        except ValueError as error:
-            decided = [ValueError(str(error))]
-        except Exception as error:
-            cause = error
-            decided = [RuntimeError(f"the first process could not plan: {type(error).__name__}: {error}")]
-    dist.broadcast_object_list(decided, src=0, device=device)
-    (found,) = decided
-    if isinstance(found, Exception):
-        raise found from cause
-    assert found is not None
-    return found
+
+    def decide() -> dict[str, Placement]:
+        sharding.check_names([table.name for table in tables])
+        _check_kernels(tables, optimizers, sharding, device)
+        num_ranks = dist.get_world_size()
+        if sharding.planner:
+            placements = _planned(tables, requests, optimizers, sharding, device)
+        else:
+            placements = place_tables(tables, optimizers, num_ranks, sharding)
+        _check_memory(tables, optimizers, placements, sharding, num_ranks)
+        return placements
+
+    return first_decides(decide)
 
 
 def _least_anywhere(memory_bytes: int | None, device: torch.device) -> int | None:
@@ -77,25 +75,6 @@ def _least_anywhere(memory_bytes: int | None, device: torch.device) -> int | Non
     least = torch.tensor([_NO_LIMIT if memory_bytes is None else memory_bytes], device=device)
     dist.all_reduce(least, op=dist.ReduceOp.MIN)
     return None if int(least) >= _NO_LIMIT else int(least)
-
-
-def _decide(
-    tables: Sequence[PhysicalTable],
-    requests: Sequence[Slots],
-    optimizers: Mapping[str, TableOptimizer],
-    sharding: Sharding,
-    device: torch.device,
-) -> dict[str, Placement]:
-    """The plan, without a word to other processes."""
-    num_ranks = dist.get_world_size()
-    sharding.check_names([table.name for table in tables])
-    _check_kernels(tables, optimizers, sharding, device)
-    if sharding.planner:
-        placements = _planned(tables, requests, optimizers, sharding, device)
-    else:
-        placements = place_tables(tables, optimizers, num_ranks, sharding)
-    _check_memory(tables, optimizers, placements, sharding, num_ranks)
-    return placements
 
 
 def _check_kernels(

@@ -268,19 +268,6 @@ def test_a_file_does_not_replace_a_folder_with_files_of_the_user(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_failed_save_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
-    checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
-    before = sorted(tmp_path.rglob("*"))
-
-    def full(*args):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(checkpoint_io, "put_in_place", full)
-    with pytest.raises(OSError, match="no space left"):
-        FolderCheckpointIO().save_checkpoint(checkpoint_of(2), tmp_path / "last.ckpt")
-    assert sorted(tmp_path.rglob("*")) == before
-
-
 def every_header_byte(file):
     """The content of a file of safetensors with each byte of its header changed in turn."""
     content = file.read_bytes()
@@ -357,17 +344,26 @@ def test_what_could_not_be_read_again_is_refused_before_anything_is_replaced(tmp
     assert_is(checkpoint_folder.read(tmp_path / "last.ckpt"), 1)
 
 
-def test_a_failed_save_leaves_nothing_behind(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("save", "module", "step"),
+    [
+        (lambda folder: checkpoint_folder.write(folder, checkpoint_of(2)), checkpoint_folder, "_finish"),
+        (lambda folder: FolderCheckpointIO().save_checkpoint(checkpoint_of(2), folder), checkpoint_io, "put_in_place"),
+    ],
+    ids=["folder", "file"],
+)
+def test_a_failed_save_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, save, module, step):
     checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(1))
-    kept = sorted(tmp_path.rglob("*"))
+    before = sorted(tmp_path.rglob("*"))
 
     def full(*args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(checkpoint_folder, "_finish", full)
+    monkeypatch.setattr(module, step, full)
     with pytest.raises(OSError, match="no space left"):
-        checkpoint_folder.write(tmp_path / "last.ckpt", checkpoint_of(2))
-    assert sorted(tmp_path.rglob("*")) == kept
+        save(tmp_path / "last.ckpt")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert_is(checkpoint_folder.read(tmp_path / "last.ckpt"), 1)
 
 
 def test_damage_is_named(tmp_path):

@@ -34,7 +34,7 @@ def plan(sharding, megabytes):
     optimizers = {table.name: Adagrad() for table in TABLES}
     try:
         found = plan_tables(TABLES, [("large", "small")], optimizers, limited, torch.device("cpu"))
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, TypeError) as error:
         return str(error)
     return {name: [placement.sharding_type, repr(placement.shards)] for name, placement in found.items()}
 

@@ -1,9 +1,5 @@
 """A run that Lightning launches itself in two processes, from YAML; its checkpoint in every tool."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 import yaml
@@ -11,7 +7,7 @@ import yaml
 from recsys.checkpoint_folder import read
 from recsys.cli import main, run
 from recsys.consolidate import load
-from tests.sharding.processes import ROOT
+from tests.sharding.processes import ROOT, run_module
 
 STRATEGY = {
     "trainer": {
@@ -36,12 +32,8 @@ def arguments(prepared, folder, config=CONFIG):
 
 def fit_in_two(prepared, folder, *more, config=CONFIG):
     """What a run of two processes printed."""
-    command = [sys.executable, "-m", "recsys", "fit", *arguments(prepared, folder, config), *more]
-    command += ["--trainer.max_epochs=1", "--data.init_args.batch_size=128"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
+    command = ["recsys", "fit", *arguments(prepared, folder, config), *more]
+    return run_module(ROOT, *command, "--trainer.max_epochs=1", "--data.init_args.batch_size=128")
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +58,18 @@ def test_the_plan_is_printed_and_kept_beside_the_checkpoint(fitted, checkpoint):
     assert (fitted[1] / "sharding_plan.json").is_file()
 
 
-def check_score(checkpoint, command):
-    """One process validates a checkpoint with the result that two had."""
+def scores(checkpoint, command):
+    """What one process finds when it validates a checkpoint, and what two found when they saved it."""
     cli = run(["validate", *command, f"--ckpt_path={checkpoint}"])
     logged = float(cli.trainer.callback_metrics["val/auc"])
     state = torch.load(checkpoint / (checkpoint / "current").read_text() / "rest.pt", weights_only=True)
     best = next(entry for name, entry in state["callbacks"].items() if name.startswith("ModelCheckpoint"))
-    assert logged == pytest.approx(float(best["current_score"]), abs=1e-6)
+    return logged, pytest.approx(float(best["current_score"]), abs=1e-6)
 
 
 def test_one_process_validates_it(checkpoint, prepared, tmp_path):
-    check_score(checkpoint, arguments(prepared, tmp_path))
+    one, two = scores(checkpoint, arguments(prepared, tmp_path))
+    assert one == two
 
 
 def test_averaged_weights_beside_sharded_rows(prepared, tmp_path):
@@ -85,7 +78,8 @@ def test_averaged_weights_beside_sharded_rows(prepared, tmp_path):
     strategy = ["--trainer.strategy=TorchrecStrategy", "--trainer.strategy.init_args.replicate_rows=0"]
     fit_in_two(prepared, tmp_path, *tables, *strategy, "--trainer.devices=2", config=AVERAGED)
     (checkpoint,) = tmp_path.rglob("epoch*.ckpt")
-    check_score(checkpoint, [*arguments(prepared, tmp_path, AVERAGED), *tables])
+    one, two = scores(checkpoint, [*arguments(prepared, tmp_path, AVERAGED), *tables])
+    assert one == two
     state = read(checkpoint)
     current = state["current_model_state"]
     assert "collection.lookup.C3.weight" not in current

@@ -1,8 +1,6 @@
 """Two processes save where something else is: all refuse alike, or what is there gives way."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -11,7 +9,7 @@ import yaml
 from recsys import checkpoint_folder
 from recsys.checkpoint_io import FolderCheckpointIO
 from recsys.sharding import TorchrecStrategy
-from tests.sharding.processes import ROOT, torchrun
+from tests.sharding.processes import ROOT, run_module, torchrun
 
 
 def test_a_folder_of_something_else_is_refused_on_all_processes_alike(tmp_path):
@@ -47,13 +45,11 @@ def fit(prepared, folder, devices, max_epochs, *more):
     strategy = {"strategy": "torchrec"} if devices > 1 else {}
     config = {"trainer": {"callbacks": [keep], "devices": devices, **strategy}}
     (folder / "trainer.yaml").write_text(yaml.safe_dump(config))
-    command = [sys.executable, "-m", "recsys", "fit", "-c", str(ROOT / "configs" / "criteo_full.yaml")]
+    command = ["recsys", "fit", "-c", str(ROOT / "configs" / "criteo_full.yaml")]
     command += ["-c", str(folder / "trainer.yaml"), f"--data.init_args.path={prepared}", "--trainer.accelerator=cpu"]
     command += ["--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={folder}"]
     command += [f"--data.init_args.batch_size={512 // devices}", f"--trainer.max_epochs={max_epochs}", *more]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
+    run_module(folder, *command)
     return FolderCheckpointIO().load_checkpoint(folder / "ck" / "last.ckpt")["global_step"]
 
 

@@ -30,7 +30,7 @@ def plans(tmp_path_factory):
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", sorted(set(CASES) - {"broken"}))
 def test_processes_with_unequal_memory_make_one_plan(plans, case):
     first, *others = plans[0][case]
     assert plans[1][case] == plans[0][case]
@@ -47,8 +47,9 @@ def test_a_plan_that_cannot_be_is_refused_in_one_sentence(plans):
 
 
 def test_an_error_of_the_process_that_plans_reaches_the_others(plans):
-    for found in plans:
-        assert found["broken"][0].startswith("the first process could not plan: TypeError: vars() argument")
+    first, second = (found["broken"][0] for found in plans)
+    assert first.startswith("vars() argument")
+    assert second == f"the first process failed: TypeError: {first}"
 
 
 def test_the_planner_cuts_narrow_columns(plans):

@@ -14,7 +14,8 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from recsys.data import CTRDataModule
 from recsys.models import DeepFM
-from recsys.sharding import TorchrecStrategy, _refuse_accumulation, _refuse_batch_norm
+from recsys.sharding import TorchrecStrategy
+from recsys.sharding_refusals import refuse_accumulation, refuse_batch_norm
 from recsys.tables import (
     SGD,
     Adam,
@@ -226,7 +227,7 @@ def test_batch_normalisation_is_refused_only_where_it_trains(monkeypatch, prepar
     trainer = quiet_trainer(tmp_path, strategy=TorchrecStrategy())
     monkeypatch.setattr(TorchrecStrategy, "world_size", 2)
     refused = []
-    monkeypatch.setattr("recsys.sharding._refuse_batch_norm", refused.append)
+    monkeypatch.setattr("recsys.sharding.refuse_batch_norm", refused.append)
     trainer.strategy.connect(CTRTask(DeepFM, data.schema))
     trainer.state.fn = stage
     monkeypatch.setattr("lightning.pytorch.strategies.DDPStrategy.setup", lambda *_: None)
@@ -259,7 +260,7 @@ def test_a_dict_is_a_constraint():
 
 def test_batch_normalisation_in_several_processes_is_refused():
     with pytest.raises(ValueError, match=r"does not train batch normalisation \(norm\): .*set batch_norm: false"):
-        _refuse_batch_norm(Normalised())
+        refuse_batch_norm(Normalised())
 
 
 def test_an_accumulation_schedule_is_refused():
@@ -267,4 +268,4 @@ def test_an_accumulation_schedule_is_refused():
         accelerator="cpu", callbacks=[GradientAccumulationScheduler({0: 3})], logger=False, enable_checkpointing=False
     )
     with pytest.raises(ValueError, match="must be 1, got GradientAccumulationScheduler"):
-        _refuse_accumulation(trainer)
+        refuse_accumulation(trainer)
