@@ -1,17 +1,14 @@
 """The next-item task: it learns, ranks as a slow loop does, updates each row once a step and keeps no item matrix."""
 
 import gc
-from dataclasses import dataclass
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Callback, seed_everything
 from torch.testing import assert_close
-from torch.utils.data import DataLoader
 
-from recsys.data import Column, SessionBatch
+from recsys.data import SessionBatch
 from recsys.losses import (
     GBCE,
     BinaryCrossEntropy,
@@ -23,7 +20,7 @@ from recsys.losses import (
 )
 from recsys.losses.base import Catalogue
 from recsys.losses.samplers import Sampler
-from recsys.models import HSTU, BERT4Rec, ConcatFusion, GRU4Rec, M2TRec, SASRec
+from recsys.models import HSTU, BERT4Rec, GRU4Rec
 from recsys.tables import (
     SGD,
     Adagrad,
@@ -35,78 +32,18 @@ from recsys.tables import (
     RowWiseAdagrad,
     TorchLookup,
 )
-from recsys.tasks import MaskedItems, NextItem, NextItemTask, PredictionWriter
-
-NUM_ITEMS, DIM, MAX_LENGTH = 30, 8, 6
-
-
-@dataclass(frozen=True)
-class Items:
-    """Stands in for a schema: every item has a colour, its id modulo 3, and a size, its id divided by 10."""
-
-    num_items: int = NUM_ITEMS
-
-    @property
-    def item_columns(self):
-        return (Column("colour", "categorical", 3), Column("size", "categorical", self.num_items // 10 + 1))
-
-    def item_values(self, name):
-        ids = np.arange(self.num_items + 1)
-        return ids % 3 if name == "colour" else ids // 10
-
-    def item_counts(self):
-        return np.ones(self.num_items + 1, np.int64)
-
-    def item_vectors(self, name):
-        return np.random.default_rng(0).normal(size=(self.num_items + 1, 5)).astype(np.float32)
-
-
-def padded(sessions, **more):
-    lengths = torch.tensor([len(session) for session in sessions])
-    items = torch.zeros(len(sessions), max(1, int(lengths.max())), dtype=torch.int64)
-    for row, session in enumerate(sessions):
-        items[row, : len(session)] = torch.tensor(session, dtype=torch.int64)
-    return SessionBatch(items, lengths, **more)
-
-
-def cyclic_sessions(number, seed=0, length=MAX_LENGTH):
-    """Each item is followed by the next, and the last by the first."""
-    generator = np.random.default_rng(seed)
-    starts, lengths = generator.integers(0, NUM_ITEMS, number), generator.integers(2, length + 1, number)
-    return [[(start + i) % NUM_ITEMS + 1 for i in range(n)] for start, n in zip(starts, lengths, strict=True)]
-
-
-def training_batches(number=8, size=32, length=MAX_LENGTH):
-    return [padded(cyclic_sessions(size, seed, length)) for seed in range(number)]
-
-
-def evaluation_batches():
-    sessions = cyclic_sessions(64, seed=99)
-    return [padded([s[:-1] for s in sessions], targets=torch.tensor([s[-1] for s in sessions]))]
-
-
-def loader(batches):
-    return DataLoader(batches, batch_size=None)
-
-
-def sasrec(*sizes):
-    return SASRec(*sizes, num_blocks=1, dropout=0.0)
-
-
-def make_task(**arguments):
-    arguments = {"model": sasrec, "embedding_dim": DIM, "max_length": MAX_LENGTH, "lookup": TorchLookup, **arguments}
-    return NextItemTask(**{"schema": Items(), **arguments})
-
-
-def make_trainer(folder, **arguments):
-    quiet = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
-    settings = {"default_root_dir": folder, "accelerator": "cpu", **dict.fromkeys(quiet, False), **arguments}
-    return Trainer(**settings)
-
-
-def adam(parameters):
-    return torch.optim.Adam(parameters, lr=0.02)
-
+from recsys.tasks import MaskedItems, PredictionWriter
+from tests.tasks.made_items import (
+    DIM,
+    NUM_ITEMS,
+    Items,
+    adam,
+    evaluation_batches,
+    loader,
+    make_task,
+    make_trainer,
+    training_batches,
+)
 
 LEARNERS = {
     "full": {},
@@ -270,48 +207,6 @@ def test_a_compressed_table_leaves_no_item_matrix_behind(tmp_path):
     assert large() == []
 
 
-def test_next_item_examples_are_the_shifted_sessions():
-    batch = padded([[1, 2, 3], [4], [5, 6]], times=torch.arange(9).view(3, 3))
-    examples = NextItem().training(batch, 6)
-    assert examples.items.tolist() == [[1, 2], [0, 0], [5, 0]]
-    assert examples.lengths.tolist() == [2, 0, 1]
-    assert examples.positions.tolist() == [0, 1, 4]
-    assert examples.targets.tolist() == [2, 3, 6]
-    assert examples.times.tolist() == [[0, 1], [3, 4], [6, 7]]
-    evaluation = NextItem().evaluation(batch, 6)
-    assert evaluation.positions.tolist() == [2, 3, 7]
-
-
-def test_masked_examples_hide_events_and_name_them():
-    torch.manual_seed(0)
-    batch = padded(cyclic_sessions(500, length=9))
-    examples = MaskedItems(0.3, last_only_fraction=0.2).training(batch, 9)
-    hidden = examples.masked
-    is_event = batch.items != 0
-    assert not (hidden & ~is_event).any()
-    assert hidden.any(1).all(), "every session has something to tell"
-    assert_close(batch.items[hidden], examples.targets)
-    assert (examples.items[hidden] == 0).all()
-    assert_close(examples.items[~hidden], batch.items[~hidden])
-    assert_close(batch.items.reshape(-1)[examples.positions], examples.targets)
-    long = batch.lengths >= 6
-    last = hidden.gather(1, (batch.lengths - 1).unsqueeze(1))[:, 0]
-    assert 0.2 + 0.8 * 0.3 == pytest.approx(last[long].float().mean().item(), abs=0.08)
-
-
-def test_masked_evaluation_appends_a_hidden_event_and_drops_the_first_of_a_full_session():
-    batch = padded([[1, 2, 3], [4], [5, 6]], times=torch.tensor([[10, 20, 30], [40, 0, 0], [50, 60, 0]]))
-    roomy = MaskedItems().evaluation(batch, 5)
-    assert roomy.items.tolist() == [[1, 2, 3, 0], [4, 0, 0, 0], [5, 6, 0, 0]]
-    assert roomy.lengths.tolist() == [4, 2, 3]
-    assert roomy.positions.tolist() == [3, 5, 10]
-    full = MaskedItems().evaluation(batch, 3)
-    assert full.items.tolist() == [[2, 3, 0], [4, 0, 0], [5, 6, 0]]
-    assert full.lengths.tolist() == [3, 2, 3]
-    assert full.times.tolist()[0] == [20, 30, 30]
-    assert full.times.tolist()[2] == [50, 60, 60]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -331,109 +226,5 @@ def test_a_mistake_is_named(arguments, message):
         make_task(**arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"mask_fraction": 0.0}, {"last_only_fraction": 1.1}])
-def test_masked_items_checks_its_fractions(arguments):
-    with pytest.raises(ValueError, match=r"MaskedItems: .* must be in"):
-        MaskedItems(**arguments)
-
-
 def test_the_catalogue_lists_its_items():
     assert Catalogue(3).ids(torch.device("cpu")).tolist() == [1, 2, 3]
-
-
-def test_items_are_described_by_features_and_text():
-    task = make_task(item_features=["colour", "item"], fusion=ConcatFusion, text="text")
-    task.configure_model()
-    weights = {name: task.collection.lookup.weight(name) for name in ("item", "colour")}
-    ids = torch.tensor([5, 1, 30])
-    side_by_side = torch.cat([weights["colour"][ids % 3], weights["item"][ids]], dim=1)
-    expected = side_by_side @ task.items.fusion.output.weight.t()
-    expected = expected + task.items.text_projection(torch.from_numpy(Items().item_vectors("text"))[ids])
-    assert_close(task.item_vectors(ids), expected)
-
-
-def test_items_without_events_are_learnt_from_their_metadata(tmp_path):
-    """Sessions stay within a size; items 25 to 30 never occur in training, and yet their size is recommended."""
-    seed_everything(0, verbose=False)
-    generator = np.random.default_rng(0)
-
-    def sessions(low, high):
-        return [generator.choice([i for i in range(low, high) if i % 10 < 10], 4).tolist() for _ in range(64)]
-
-    train = [padded(sessions(10, 20) + sessions(20, 25)) for _ in range(4)]
-    task = make_task(
-        model=lambda *s: M2TRec(*s, num_blocks=1, dropout=0.0),
-        item_features=["colour", "size"],
-        fusion=ConcatFusion,
-        predict={"size": 1.0},
-        optimizer=adam,
-    )
-    make_trainer(tmp_path, max_epochs=10).fit(task, loader(train))
-    task.eval()
-    with torch.no_grad():
-        scores = task.scores(padded([[21, 24, 22], [11, 15, 12]]))
-    unseen, other = slice(24, 29), slice(9, 19)
-    assert scores[0, unseen].min() > scores[0, other].max()
-    assert scores[1, unseen].max() < scores[1, other].min()
-
-
-def test_heads_predict_features_of_the_next_item():
-    task = make_task(predict={"colour": 0.5, "size": 2.0})
-    hidden, targets = torch.randn(4, DIM), torch.tensor([4, 9, 30, 1])
-    expected = 0.0
-    for layer, weight, values in zip(task.heads.layers, (0.5, 2.0), (targets % 3, targets // 10), strict=True):
-        expected = expected + weight * torch.nn.functional.cross_entropy(layer(hidden), values)
-    assert_close(task.heads(hidden, targets, 4), expected)
-
-
-class TaggedItems(Items):
-    """Every item also has tags: as many as its id modulo 4, beginning with its id divided by 10."""
-
-    @property
-    def item_columns(self):
-        return (*super().item_columns, Column("tags", "multi_valued", 10, "mean"))
-
-    def tags(self, item):
-        return [(item // 10 + i) % 10 for i in range(item % 4)]
-
-    def item_bags(self, name):
-        assert name == "tags"
-        tags = [self.tags(item) for item in range(self.num_items + 1)]
-        return np.array([tag for each in tags for tag in each]), np.array([len(each) for each in tags])
-
-
-@pytest.mark.parametrize("names", [["tags"], ["tags", "item"], ["colour", "tags", "item"]], ids=str)
-def test_several_values_of_an_item_are_its_mean(names):
-    task = make_task(schema=TaggedItems(), item_features=names)
-    task.configure_model()
-    rows = {name: task.collection.lookup.weight(name) for name in names}
-    ids = torch.tensor([3, 8, 1, 4, 29, 3])
-    with torch.no_grad():
-        found = task.item_vectors(ids)
-    for item, vector in zip(ids.tolist(), found, strict=True):
-        expected = torch.zeros(DIM)
-        for name in names:
-            tags = {"tags": TaggedItems().tags(item), "colour": [item % 3], "item": [item]}[name]
-            expected += rows[name][tags].mean(0) if tags else 0
-        torch.testing.assert_close(vector, expected)
-
-
-def test_tags_are_trained_and_found_in_the_checkpoint(tmp_path):
-    task = make_task(schema=TaggedItems(), item_features=["tags", "item"])
-    trainer = make_trainer(tmp_path, max_epochs=1)
-    task.configure_model()
-    before = task.collection.lookup.weight("tags").clone()
-    trainer.fit(task, loader(training_batches()), loader(evaluation_batches()))
-    assert not torch.equal(task.collection.lookup.weight("tags"), before)
-    trainer.save_checkpoint(tmp_path / "tags.ckpt")
-    other = make_task(schema=TaggedItems(), item_features=["tags", "item"])
-    (one,) = make_trainer(tmp_path).validate(task, loader(evaluation_batches()), verbose=False)
-    (two,) = make_trainer(tmp_path).validate(
-        other, loader(evaluation_batches()), ckpt_path=tmp_path / "tags.ckpt", verbose=False, weights_only=False
-    )
-    assert one == pytest.approx(two, nan_ok=True)
-
-
-def test_tags_are_not_predicted():
-    with pytest.raises(ValueError, match="predict takes columns with one value an item; 'tags' is multi-valued"):
-        make_task(schema=TaggedItems(), predict={"tags": 1.0})

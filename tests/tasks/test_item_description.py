@@ -1,0 +1,119 @@
+"""Items described by features, texts and several values of a feature, and features predicted."""
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import seed_everything
+from torch.testing import assert_close
+
+from recsys.data import Column
+from recsys.models import ConcatFusion, M2TRec
+from tests.tasks.made_items import (
+    DIM,
+    Items,
+    adam,
+    evaluation_batches,
+    loader,
+    make_task,
+    make_trainer,
+    padded,
+    training_batches,
+)
+
+
+def test_items_are_described_by_features_and_text():
+    task = make_task(item_features=["colour", "item"], fusion=ConcatFusion, text="text")
+    task.configure_model()
+    weights = {name: task.collection.lookup.weight(name) for name in ("item", "colour")}
+    ids = torch.tensor([5, 1, 30])
+    side_by_side = torch.cat([weights["colour"][ids % 3], weights["item"][ids]], dim=1)
+    expected = side_by_side @ task.items.fusion.output.weight.t()
+    expected = expected + task.items.text_projection(torch.from_numpy(Items().item_vectors("text"))[ids])
+    assert_close(task.item_vectors(ids), expected)
+
+
+def test_items_without_events_are_learnt_from_their_metadata(tmp_path):
+    """Sessions stay within a size; items 25 to 30 never occur in training, and yet their size is recommended."""
+    seed_everything(0, verbose=False)
+    generator = np.random.default_rng(0)
+
+    def sessions(low, high):
+        return [generator.choice([i for i in range(low, high) if i % 10 < 10], 4).tolist() for _ in range(64)]
+
+    train = [padded(sessions(10, 20) + sessions(20, 25)) for _ in range(4)]
+    task = make_task(
+        model=lambda *s: M2TRec(*s, num_blocks=1, dropout=0.0),
+        item_features=["colour", "size"],
+        fusion=ConcatFusion,
+        predict={"size": 1.0},
+        optimizer=adam,
+    )
+    make_trainer(tmp_path, max_epochs=10).fit(task, loader(train))
+    task.eval()
+    with torch.no_grad():
+        scores = task.scores(padded([[21, 24, 22], [11, 15, 12]]))
+    unseen, other = slice(24, 29), slice(9, 19)
+    assert scores[0, unseen].min() > scores[0, other].max()
+    assert scores[1, unseen].max() < scores[1, other].min()
+
+
+def test_heads_predict_features_of_the_next_item():
+    task = make_task(predict={"colour": 0.5, "size": 2.0})
+    hidden, targets = torch.randn(4, DIM), torch.tensor([4, 9, 30, 1])
+    expected = 0.0
+    for layer, weight, values in zip(task.heads.layers, (0.5, 2.0), (targets % 3, targets // 10), strict=True):
+        expected = expected + weight * torch.nn.functional.cross_entropy(layer(hidden), values)
+    assert_close(task.heads(hidden, targets, 4), expected)
+
+
+class TaggedItems(Items):
+    """Every item also has tags: as many as its id modulo 4, beginning with its id divided by 10."""
+
+    @property
+    def item_columns(self):
+        return (*super().item_columns, Column("tags", "multi_valued", 10, "mean"))
+
+    def tags(self, item):
+        return [(item // 10 + i) % 10 for i in range(item % 4)]
+
+    def item_bags(self, name):
+        assert name == "tags"
+        tags = [self.tags(item) for item in range(self.num_items + 1)]
+        return np.array([tag for each in tags for tag in each]), np.array([len(each) for each in tags])
+
+
+@pytest.mark.parametrize("names", [["tags"], ["tags", "item"], ["colour", "tags", "item"]], ids=str)
+def test_several_values_of_an_item_are_its_mean(names):
+    task = make_task(schema=TaggedItems(), item_features=names)
+    task.configure_model()
+    rows = {name: task.collection.lookup.weight(name) for name in names}
+    ids = torch.tensor([3, 8, 1, 4, 29, 3])
+    with torch.no_grad():
+        found = task.item_vectors(ids)
+    for item, vector in zip(ids.tolist(), found, strict=True):
+        expected = torch.zeros(DIM)
+        for name in names:
+            tags = {"tags": TaggedItems().tags(item), "colour": [item % 3], "item": [item]}[name]
+            expected += rows[name][tags].mean(0) if tags else 0
+        torch.testing.assert_close(vector, expected)
+
+
+def test_tags_are_trained_and_found_in_the_checkpoint(tmp_path):
+    task = make_task(schema=TaggedItems(), item_features=["tags", "item"])
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    task.configure_model()
+    before = task.collection.lookup.weight("tags").clone()
+    trainer.fit(task, loader(training_batches()), loader(evaluation_batches()))
+    assert not torch.equal(task.collection.lookup.weight("tags"), before)
+    trainer.save_checkpoint(tmp_path / "tags.ckpt")
+    other = make_task(schema=TaggedItems(), item_features=["tags", "item"])
+    (one,) = make_trainer(tmp_path).validate(task, loader(evaluation_batches()), verbose=False)
+    (two,) = make_trainer(tmp_path).validate(
+        other, loader(evaluation_batches()), ckpt_path=tmp_path / "tags.ckpt", verbose=False, weights_only=False
+    )
+    assert one == pytest.approx(two, nan_ok=True)
+
+
+def test_tags_are_not_predicted():
+    with pytest.raises(ValueError, match="predict takes columns with one value an item; 'tags' is multi-valued"):
+        make_task(schema=TaggedItems(), predict={"tags": 1.0})
