@@ -159,7 +159,7 @@ class NextItemTask(TableTask):
             vectors=self.item_vectors,
             encode=encode,
             scoring=self.scoring,
-            catalogue=Catalogue(self.num_items, self.get_buffer("item_counts")),
+            catalogue=self._catalogue,
             updates_in_backward=self._updates_in_backward,
             num_targets=num_targets,
         )
@@ -168,6 +168,10 @@ class NextItemTask(TableTask):
         if self.heads is not None:
             loss = loss + self.heads(states[0], examples.targets, num_targets)
         return self.with_penalty(loss)
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        return Catalogue(self.num_items, self.get_buffer("item_counts"))
 
     @property
     def _updates_in_backward(self) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recsys.data import SessionBatch
 from recsys.gathering import gather_rows
-from recsys.losses import Catalogue, Sampler, UniformSampler, read_once
+from recsys.losses import Loss, Sampler, Scoring, Step, UniformSampler, read_once
 from recsys.models.actr import Cooccurrence, Histories, spreading
 from recsys.models.pisa import UserStates
 from recsys.tables import Lookup, TableOptimizer
@@ -55,7 +55,9 @@ def pairwise_loss(queries: Tensor, positives: Tensor, negatives: Tensor) -> Tens
 class PISATask(NextItemTask):
     """Trains PISA on users' histories; every session is to be foretold from those before it.
 
-    Items are scored with the user's state plus `long_term_weight` times its long-term taste. Times are needed.
+    Items are scored with the user's state plus `long_term_weight` times its long-term taste. The paper trains the two
+    apart, and a target session's own embedding beside them; a `loss` trains the very scores that rank instead. Times
+    are needed.
 
     Args:
         model: factory of a PISA; receives (embedding_dim, max_length).
@@ -65,9 +67,11 @@ class PISATask(NextItemTask):
         session_gap: seconds between events beyond which a new session begins.
         horizon: seconds from a user's last event to the time for which is recommended.
         long_term_weight: of the long-term taste, in the loss and in the scores.
+        loss: of the scores; by default the paper's pairwise losses, which the next three arguments describe.
         session_share: weight, in the loss, of the target session's own embedding against the user's state.
         cosine_share: weight of drawing the user's state to the target session's embedding, against ranking.
         sampler: of negatives, one for every item of a target session; by default uniform.
+        scoring: see NextItemTask; only with a loss.
         tables: see NextItemTask.
         table_options: see NextItemTask.
         table_optimizer: see NextItemTask.
@@ -89,9 +93,11 @@ class PISATask(NextItemTask):
         session_gap: int = 6 * 3600,
         horizon: int = 24 * 3600,
         long_term_weight: float = 0.5,
+        loss: Loss | None = None,
         session_share: float = 0.9,
         cosine_share: float = 0.1,
         sampler: Sampler | None = None,
+        scoring: Scoring | None = None,
         tables: dict[str, TableFactory] | None = None,
         table_options: dict[str, TableOptions] | None = None,
         table_optimizer: TableOptimizer | None = None,
@@ -105,6 +111,8 @@ class PISATask(NextItemTask):
             schema,
             embedding_dim,
             max_length,
+            loss=loss,
+            scoring=scoring,
             tables=tables,
             table_options=table_options,
             table_optimizer=table_optimizer,
@@ -116,6 +124,9 @@ class PISATask(NextItemTask):
         for name, value in (("session_share", session_share), ("cosine_share", cosine_share)):
             if not 0 <= value <= 1:
                 raise ValueError(f"PISATask: {name} must be in [0, 1], got {value}.")
+        if scoring is not None and loss is None:
+            raise ValueError("PISATask: scoring needs a loss; the paper's pairwise losses are of dot products.")
+        self._trains_scores = loss is not None
         self._gap, self._horizon = session_gap, horizon
         self._long_term_weight = long_term_weight
         self._session_share, self._cosine_share = session_share, cosine_share
@@ -158,41 +169,72 @@ class PISATask(NextItemTask):
         states: UserStates = self.model(vectors, histories, evoked)
         return states
 
-    def _padded(self, items: Tensor, vectors: Tensor, places: Tensor) -> Tensor:
-        """Vectors [B, L, D] of items [B, L], zeros where there is none."""
+    def _padded(self, items: Tensor, vectors: Tensor) -> Tensor:
+        """Vectors [B, L, D] of items [B, L] from those of the N there are, zeros where there is none."""
         flat = items.reshape(-1)
         padded = vectors.new_zeros(len(flat), self.embedding_dim)
-        return padded.index_copy(0, flat.nonzero().squeeze(1), vectors[places]).view(*items.shape, self.embedding_dim)
+        return padded.index_copy(0, flat.nonzero().squeeze(1), vectors).view(*items.shape, self.embedding_dim)
 
     def forward(self, batch: SessionBatch) -> Tensor:
         """Queries [B, D] for what comes after the last session."""
         histories = cut_sessions(batch, self._gap, self._horizon)
         vectors, (places,) = read_once(self.item_vectors, batch.items[histories.is_event])
-        states = self.states(histories, self._padded(batch.items, vectors, places))
+        states = self.states(histories, self._padded(batch.items, vectors[places]))
         users = torch.arange(len(batch), device=batch.items.device)
         # A zero more, because a process without users has no event to take a maximum of.
         last = F.pad(histories.sessions, (0, 1)).amax(1)
-        return (states.users[users, last] + self._long_term_weight * states.long_term[users, last]).float()
+        return self.scoring.queries(self._hidden(states, users, last)).float()
+
+    def _hidden(self, states: UserStates, users: Tensor, sessions: Tensor) -> Tensor:
+        """State plus weighted long-term taste [P, D] of users [P] after sessions [P]."""
+        return states.users[users, sessions] + self._long_term_weight * states.long_term[users, sessions]
 
     def training_step(self, batch: SessionBatch, batch_idx: int) -> Tensor:
-        """Ranking of every session's items above negatives, by the states before it, and agreement with it."""
+        """Loss over the items of every session but the first, told from the sessions before it."""
         histories = cut_sessions(batch, self._gap, self._horizon)
         users, sessions, events = histories.members[:, 1:].nonzero(as_tuple=True)
         targets = batch.items[users, events]
-        drawn = self._sampler.draw(targets, Catalogue(self.num_items, self.get_buffer("item_counts"))).view(-1)
-        vectors, (places, wanted, negatives) = read_once(
-            self.item_vectors, batch.items[histories.is_event], targets, drawn
-        )
-        states = self.states(histories, self._padded(batch.items, vectors, places))
-        total = self._loss(states, users, sessions, vectors[wanted], vectors[negatives])
-        loss = total / self.samples_per_process(len(targets))
+        num_targets = self.samples_per_process(len(targets))
+        if self._trains_scores:
+            loss = self._score_loss(histories, users, sessions, targets, num_targets)
+        else:
+            loss = self._paper_loss(histories, users, sessions, targets) / num_targets
         self.log_loss(loss, len(batch))
         return self.with_penalty(loss)
 
-    def _loss(
+    def _score_loss(
+        self, histories: Histories, users: Tensor, sessions: Tensor, targets: Tensor, num_targets: float | Tensor
+    ) -> Tensor:
+        """Mean over the targets of the loss of the scores that rank."""
+
+        def encode(vectors: Tensor) -> Tensor:
+            return self._hidden(self.states(histories, self._padded(histories.items, vectors)), users, sessions)
+
+        step = Step(
+            inputs=histories.items[histories.is_event],
+            targets=targets,
+            vectors=self.item_vectors,
+            encode=encode,
+            scoring=self.scoring,
+            catalogue=self._catalogue,
+            updates_in_backward=self._updates_in_backward,
+            num_targets=num_targets,
+        )
+        return self.loss(step)
+
+    def _paper_loss(self, histories: Histories, users: Tensor, sessions: Tensor, targets: Tensor) -> Tensor:
+        """Sum over the targets: ranking above negatives, and agreement with the target session's embedding."""
+        drawn = self._sampler.draw(targets, self._catalogue).view(-1)
+        vectors, (places, wanted, negatives) = read_once(
+            self.item_vectors, histories.items[histories.is_event], targets, drawn
+        )
+        states = self.states(histories, self._padded(histories.items, vectors[places]))
+        return self._pairwise_losses(states, users, sessions, vectors[wanted], vectors[negatives])
+
+    def _pairwise_losses(
         self, states: UserStates, users: Tensor, sessions: Tensor, positives: Tensor, negatives: Tensor
     ) -> Tensor:
-        """Sum over the targets."""
+        """Their sum over the targets, from the vectors [P, D] of targets and negatives."""
         before, target = states.users[users, sessions], states.sessions[users, sessions + 1]
         ranking = self._session_share * pairwise_loss(target, positives, negatives)
         ranking = ranking + (1 - self._session_share) * pairwise_loss(before, positives, negatives)

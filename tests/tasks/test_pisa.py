@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from recsys.data import SessionBatch
+from recsys.losses import Cosine, FullCrossEntropy, SampledSoftmax, UniformSampler
 from recsys.models import PISA
 from recsys.tables import Adagrad, DenseGradient, TorchLookup
 from recsys.tasks import PISATask
@@ -82,19 +83,28 @@ def make_trainer(folder, **arguments):
     return Trainer(**{"default_root_dir": folder, "accelerator": "cpu", **quiet, **arguments})
 
 
-@pytest.mark.parametrize("rows", [DenseGradient(), Adagrad(0.1)], ids=["dense", "in backward"])
-def test_it_learns_habits_and_resumes_what_it_counted(tmp_path, rows):
+@pytest.mark.parametrize(
+    ("rows", "more"),
+    [
+        (DenseGradient(), {}),
+        (Adagrad(0.1), {}),
+        (DenseGradient(), {"loss": FullCrossEntropy(), "scoring": Cosine(0.1)}),
+        (Adagrad(0.1), {"loss": SampledSoftmax(UniformSampler(8))}),
+    ],
+    ids=["dense", "in backward", "loss of the scores", "sampled loss of the scores"],
+)
+def test_it_learns_habits_and_resumes_what_it_counted(tmp_path, rows, more):
     seed_everything(0, verbose=False)
     train = DataLoader([batch_of(habits(32, seed)[0]) for seed in range(6)], batch_size=None)
     evaluation = DataLoader([batch_of(*habits(64, 99))], batch_size=None)
-    task = make_task(table_optimizer=rows)
+    task = make_task(table_optimizer=rows, **more)
     trainer = make_trainer(tmp_path, max_epochs=12, enable_checkpointing=True)
     trainer.fit(task, train)
     assert all(store.num_steps == trainer.global_step for store in task.collection.lookup.stores if rows.learning_rate)
     (metrics,) = trainer.test(task, evaluation, verbose=False)
     assert metrics["test/hr@5"] > 0.8, metrics
     assert len(task.pairs) > 0
-    fresh = make_task(table_optimizer=rows)
+    fresh = make_task(table_optimizer=rows, **more)
     checkpoint = trainer.checkpoint_callback.best_model_path
     (again,) = make_trainer(tmp_path).test(fresh, evaluation, ckpt_path=checkpoint, verbose=False)
     assert_close(again, metrics, rtol=0, atol=0, equal_nan=True)
@@ -106,6 +116,28 @@ def test_data_without_times_are_refused():
     batch.times = None
     with pytest.raises(ValueError, match="PISATask cuts sessions by time; the data have no times"):
         cut_sessions(batch, 10, 10)
+
+
+def test_a_loss_is_that_of_the_scores_that_rank():
+    """The mean, over users and sessions, of the cross-entropy of what comes after the sessions before."""
+    seed_everything(0, verbose=False)
+    task = make_task(loss=FullCrossEntropy(), scoring=Cosine(0.1), long_term_weight=2.0)
+    task.configure_model()
+    task.log_loss = lambda *_: None
+    users, _ = habits(6)
+    expected = []
+    for user in users:
+        for first in range(2, len(user), 2):
+            before, after = user[:first], user[first : first + 2]
+            task._horizon = after[0][1] - before[-1][1]
+            scores = task.scores(batch_of([before]))
+            expected += [torch.nn.functional.cross_entropy(scores, torch.tensor([item - 1])) for item, _ in after]
+    assert_close(task.training_step(batch_of(users), 0), torch.stack(expected).mean())
+
+
+def test_scoring_without_a_loss_is_refused():
+    with pytest.raises(ValueError, match="PISATask: scoring needs a loss"):
+        make_task(scoring=Cosine(0.1))
 
 
 @pytest.mark.parametrize("name", ["session_share", "cosine_share"])
