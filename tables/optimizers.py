@@ -32,8 +32,8 @@ class TableOptimizer(ABC):
     def __post_init__(self) -> None:
         """Refuse negative settings."""
         for name, value in vars(self).items():
-            if value < 0:
-                raise ValueError(f"{type(self).__name__}: {name} must be at least 0, got {value!r}.")
+            if value is None or value < 0:
+                raise ValueError(f"{type(self).__name__}: {name} must be a number of at least 0, got {value!r}.")
 
     @abstractmethod
     def state_dims(self, row_dim: int) -> dict[str, int]:
