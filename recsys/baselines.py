@@ -53,14 +53,61 @@ class PersonalPopular(Baseline):
 
     def fit(self, train: Sequences, num_items: int) -> None:
         """Count each item's events."""
-        counts = np.bincount(train.items, minlength=num_items + 1)[1:]
-        # Below 1, so that one event of the history outweighs them all.
-        self._popularity = (counts / (counts.max(initial=0) + 1)).astype(np.float32)
+        self._popularity = _popularity(train, num_items)
 
     def scores(self, histories: Sequences, rows: Ints) -> Scores:
         """Events of each item in the history, plus its popularity as a fraction."""
         counted = _matrix(histories, rows, len(self._popularity), np.ones(int(histories.lengths[rows].sum())))
         return np.asarray(counted.todense()) + self._popularity
+
+
+class BaseLevel(Baseline):
+    """The items most present in a history by ACT-R's base level, then the most popular ones; made for repeats.
+
+    An item's presence is the sum over its events of (time since) ** -decay, as a share of the history's sum: what is
+    frequent and what is recent. Without times, events since stand for seconds since.
+
+    Source: Anderson, How Can the Human Mind Occur in the Physical Universe? (2007).
+
+    Args:
+        decay: above 0.
+        horizon: seconds after a history's last event for which is recommended.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    name = "base_level"
+
+    def __init__(self, decay: float = 0.5, horizon: int = 24 * 3600) -> None:
+        if decay <= 0:
+            raise ValueError(f"BaseLevel: decay must be above 0, got {decay}.")
+        if horizon < 1:
+            raise ValueError(f"BaseLevel: horizon must be at least 1 second, got {horizon}.")
+        self.decay = decay
+        self.horizon = horizon
+
+    def fit(self, train: Sequences, num_items: int) -> None:
+        """Count each item's events."""
+        self._popularity = _popularity(train, num_items)
+
+    def scores(self, histories: Sequences, rows: Ints) -> Scores:
+        """Below 1 the popularity of items that a history lacks, above 1 the presence of those that it has."""
+        lengths = histories.lengths[rows]
+        strength = self._since(histories, rows) ** -self.decay
+        total = np.bincount(np.repeat(np.arange(len(rows)), lengths), strength, minlength=len(rows))
+        presence = _matrix(histories, rows, len(self._popularity), strength / np.repeat(total, lengths))
+        present = np.asarray(presence.todense())
+        return np.where(present > 0, 1 + present, self._popularity).astype(np.float32)
+
+    def _since(self, histories: Sequences, rows: Ints) -> NDArray[np.float64]:
+        """Seconds from each event to the time for which is recommended, or its number from the end."""
+        lengths = histories.lengths[rows]
+        if histories.times is None:
+            return (1 + _events_since(lengths)).astype(np.float64)
+        times = histories.times[histories.places(rows)]
+        last = times[np.cumsum(lengths)[lengths > 0] - 1]
+        return (np.repeat(last, lengths[lengths > 0]) + self.horizon - times).astype(np.float64)
 
 
 class ItemKNN(Baseline):
@@ -103,8 +150,7 @@ class ItemKNN(Baseline):
 
     def scores(self, histories: Sequences, rows: Ints) -> Scores:
         """Weighted sums of cosines."""
-        lengths = histories.lengths[rows]
-        since = np.repeat(np.cumsum(lengths), lengths) - 1 - np.arange(lengths.sum())
+        since = _events_since(histories.lengths[rows])
         weights = np.where(since < self.num_events, self.decay ** np.minimum(since, self.num_events), 0)
         latest = _matrix(histories, rows, self._cosines.shape[0], weights)
         latest.eliminate_zeros()
@@ -150,7 +196,18 @@ def baseline_metrics(
 
 def default_baselines() -> tuple[Baseline, ...]:
     """One of each."""
-    return MostPopular(), PersonalPopular(), ItemKNN()
+    return MostPopular(), PersonalPopular(), BaseLevel(), ItemKNN()
+
+
+def _popularity(train: Sequences, num_items: int) -> Scores:
+    """Training events of each item as a fraction below 1, so that one event of a history outweighs them all: [V]."""
+    counts = np.bincount(train.items, minlength=num_items + 1)[1:]
+    return (counts / (counts.max(initial=0) + 1)).astype(np.float32)
+
+
+def _events_since(lengths: Ints) -> Ints:
+    """How many events of its sequence come after each event, for sequences one after the other."""
+    return np.asarray(np.repeat(np.cumsum(lengths), lengths) - 1 - np.arange(lengths.sum()))
 
 
 def _matrix(sequences: Sequences, rows: Ints, num_items: int, weights: NDArray[np.float64]) -> sparse.csr_matrix:

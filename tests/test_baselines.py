@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 
-from recsys.baselines import ItemKNN, MostPopular, PersonalPopular, baseline_metrics
+from recsys.baselines import BaseLevel, ItemKNN, MostPopular, PersonalPopular, baseline_metrics
 from recsys.data import SessionDataModule
 from recsys.data.sequences import Sequences
 from recsys.tasks import BaselineMetrics
@@ -21,10 +21,10 @@ NUM_ITEMS = 6
 SESSIONS = st.lists(st.lists(st.integers(1, NUM_ITEMS), min_size=1, max_size=7), min_size=1, max_size=8)
 
 
-def make_sequences(rows):
+def make_sequences(rows, times=None):
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
     items = np.array([item for row in rows for item in row], np.int32)
-    return Sequences(offsets, items, None, np.arange(len(rows)), None)
+    return Sequences(offsets, items, times, np.arange(len(rows)), None)
 
 
 def slow_knn(train, history, num_events, decay):
@@ -61,6 +61,47 @@ def test_popularities_equal_counts(train, histories):
     found = personal.scores(sequences, rows)
     assert (np.floor(found) == own).all()
     assert found - own == pytest.approx(np.tile(counts / (counts.max() + 1), (len(rows), 1)), abs=1e-5)
+
+
+def slow_base_level(history, since, decay, popularity):
+    """One item at a time: above 1 its share of the history's presence, else its popularity."""
+    strength = [seconds**-decay for seconds in since]
+    found = []
+    for item in range(1, NUM_ITEMS + 1):
+        own = sum(s for s, event in zip(strength, history, strict=True) if event == item)
+        found.append(1 + own / sum(strength) if item in history else popularity[item - 1])
+    return found
+
+
+@given(SESSIONS, SESSIONS, st.floats(0.1, 1), st.integers(1, 10), st.booleans(), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_the_base_level_equals_the_slow_way(train, histories, decay, horizon, timed, random):
+    counts = np.bincount([item for row in train for item in row], minlength=NUM_ITEMS + 1)[1:]
+    times = [sorted(random.randint(0, 50) for _ in row) for row in histories]
+    baseline = BaseLevel(decay, horizon)
+    baseline.fit(make_sequences(train), NUM_ITEMS)
+    rows = np.arange(len(histories))[::2]
+    expected = []
+    for row in rows:
+        since = [times[row][-1] + horizon - at for at in times[row]] if timed else range(len(histories[row]), 0, -1)
+        expected.append(slow_base_level(histories[row], since, decay, counts / (counts.max() + 1)))
+    sequences = make_sequences(histories, np.concatenate(times) if timed else None)
+    assert baseline.scores(sequences, rows) == pytest.approx(np.array(expected), abs=1e-5)
+
+
+def test_an_empty_history_gets_the_most_popular():
+    baseline = BaseLevel()
+    baseline.fit(make_sequences([[1, 1, 2]]), NUM_ITEMS)
+    for times in (None, np.array([5])):
+        scores = baseline.scores(make_sequences([[], [3]], times), np.arange(2))
+        assert scores[0].argmax() == 0
+        assert scores[1].argmax() == 2
+
+
+@pytest.mark.parametrize(("arguments", "message"), [((0.0, 1), "decay .* got 0.0"), ((0.5, 0), "horizon .* got 0")])
+def test_the_base_level_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        BaseLevel(*arguments)
 
 
 @pytest.mark.parametrize(("arguments", "message"), [((0, 0.5), "num_events .* got 0"), ((1, 0.0), "decay .* got 0.0")])

@@ -62,10 +62,14 @@ class Sequences:
 
     def bag(self, rows: Ints) -> Bag:
         """All items of the sequences, whatever their length."""
+        values = self.items[self.places(rows)]
+        return Bag(torch.from_numpy(values.astype(np.int64)), torch.from_numpy(self.lengths[rows]))
+
+    def places(self, rows: Ints) -> Ints:
+        """Where the events of some sequences stand in the flat arrays, one sequence after the other."""
         lengths = self.lengths[rows]
         starts = np.repeat(self.offsets[rows] - np.cumsum(lengths) + lengths, lengths)
-        values = self.items[starts + np.arange(lengths.sum())]
-        return Bag(torch.from_numpy(values.astype(np.int64)), torch.from_numpy(lengths))
+        return starts + np.arange(lengths.sum())
 
 
 def read_sequences(schema: SessionSchema, split: str) -> Sequences:

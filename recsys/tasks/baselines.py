@@ -20,7 +20,7 @@ class BaselineMetrics(Callback):
     They are logged as val/item_knn/ndcg@10 and so on. Does nothing where the data are not sessions.
 
     Args:
-        baselines: what runs; by default MostPopular, PersonalPopular and ItemKNN. Empty turns it off.
+        baselines: what runs; by default MostPopular, PersonalPopular, BaseLevel and ItemKNN. Empty turns it off.
     """
 
     def __init__(self, baselines: Sequence[Baseline] | None = None) -> None:
