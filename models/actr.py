@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -32,9 +33,21 @@ class Histories:
         return self.items != 0
 
     @property
+    def last(self) -> Tensor:
+        """Number of each user's last session: [B]."""
+        # A zero more, because a process without users has no event to take a maximum of.
+        return F.pad(self.sessions, (0, 1)).amax(1)
+
+    @property
     def same_item(self) -> Tensor:
         """Which pairs of events are of one item: bool [B, L, L]."""
         return (self.items.unsqueeze(2) == self.items.unsqueeze(1)) & self.is_event.unsqueeze(1)
+
+    @property
+    def firsts(self) -> Tensor:
+        """Which events are their item's first: bool [B, L]."""
+        order = torch.arange(self.items.shape[1], device=self.items.device)
+        return self.is_event & ~(self.same_item & (order.unsqueeze(0) < order.unsqueeze(1))).any(2)
 
     @property
     def members(self) -> Tensor:

@@ -133,11 +133,7 @@ class PISA(nn.Module):
 
     def long_term(self, vectors: Tensor, histories: Histories, presence: Tensor) -> Tensor:
         """The user's most present items after each session, weighted by evened presence: unit vectors [B, S, D]."""
-        order = torch.arange(histories.items.shape[1], device=vectors.device)
-        repeated = (histories.same_item & (order.unsqueeze(0) < order.unsqueeze(1))).any(2)
-        numbers = torch.arange(presence.shape[1], device=vectors.device)
-        past = histories.sessions.unsqueeze(1) <= numbers.unsqueeze(1)
-        distinct = presence * (past & (histories.is_event & ~repeated).unsqueeze(1))
+        distinct = presence * histories.firsts.unsqueeze(1)
         best = distinct.topk(min(self.num_favourites, distinct.shape[2]), dim=2)
         favourites = torch.zeros_like(distinct).scatter_(2, best.indices, best.values**self.long_term_flatness)
         return F.normalize(favourites @ vectors, dim=2)

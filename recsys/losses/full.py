@@ -133,6 +133,17 @@ def total_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Tens
     return loss
 
 
+def log_totals(queries: Tensor, items: Tensor) -> Tensor:
+    """Log of the sum of every query's exponentiated scores of all items, in float32 and block by block.
+
+    Shape:
+        queries [P, D], items [V, D] -> [P]
+    """
+    with torch.autocast(queries.device.type, enabled=False):
+        totals: Tensor = _LogTotals.apply(queries.float(), items.float(), _block(queries, len(items)))
+    return totals
+
+
 class FullCrossEntropy(Loss):
     """Softmax cross-entropy over all items, exact.
 
@@ -182,7 +193,4 @@ class FullCrossEntropy(Loss):
 
 def _log_totals_of(queries: Tensor, ids: Tensor, step: Step) -> Tensor:
     """Log of the sum of exponentiated scores of some items: queries [P, D], ids [C] -> [P]."""
-    items = step.scoring.items(step.vectors(ids))
-    with torch.autocast(queries.device.type, enabled=False):
-        totals: Tensor = _LogTotals.apply(queries.float(), items.float(), _block(queries, len(ids)))
-    return totals
+    return log_totals(queries, step.scoring.items(step.vectors(ids)))

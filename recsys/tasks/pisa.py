@@ -11,12 +11,13 @@ from torch import Tensor
 
 from recsys.data import SessionBatch
 from recsys.gathering import gather_rows
-from recsys.losses import Loss, Sampler, Scoring, Step, UniformSampler, read_once
+from recsys.losses import FullCrossEntropy, Loss, Sampler, Scoring, Step, UniformSampler, read_once
 from recsys.models.actr import Cooccurrence, Histories, spreading
 from recsys.models.pisa import UserStates
 from recsys.tables import Lookup, TableOptimizer
 from recsys.tasks.base import OptimizerFactory
 from recsys.tasks.describe import ItemCatalogue
+from recsys.tasks.memory import Memory, Places
 from recsys.tasks.next_item import NextItemTask, SessionModelFactory
 from recsys.tasks.tables import TableFactory, TableOptions
 
@@ -56,8 +57,8 @@ class PISATask(NextItemTask):
     """Trains PISA on users' histories; every session is to be foretold from those before it.
 
     Items are scored with the user's state plus `long_term_weight` times its long-term taste. The paper trains the two
-    apart, and a target session's own embedding beside them; a `loss` trains the very scores that rank instead. Times
-    are needed.
+    apart, and a target session's own embedding beside them; a `loss` trains the very scores that rank instead. With a
+    `memory_weight` the base level is in these scores as it is, which the long-term taste only blurs. Times are needed.
 
     Args:
         model: factory of a PISA; receives (embedding_dim, max_length).
@@ -67,6 +68,9 @@ class PISATask(NextItemTask):
         session_gap: seconds between events beyond which a new session begins.
         horizon: seconds from a user's last event to the time for which is recommended.
         long_term_weight: of the long-term taste, in the loss and in the scores.
+        memory_weight: of the base level in the scores of items a user has had (see recsys.tasks.memory), for a loss of
+            FullCrossEntropy; 0, the paper's, leaves it out. About the number of items, times how much rather users
+            repeat than explore.
         loss: of the scores; by default the paper's pairwise losses, which the next three arguments describe.
         session_share: weight, in the loss, of the target session's own embedding against the user's state.
         cosine_share: weight of drawing the user's state to the target session's embedding, against ranking.
@@ -93,6 +97,7 @@ class PISATask(NextItemTask):
         session_gap: int = 6 * 3600,
         horizon: int = 24 * 3600,
         long_term_weight: float = 0.5,
+        memory_weight: float = 0.0,
         loss: Loss | None = None,
         session_share: float = 0.9,
         cosine_share: float = 0.1,
@@ -126,6 +131,7 @@ class PISATask(NextItemTask):
                 raise ValueError(f"PISATask: {name} must be in [0, 1], got {value}.")
         if scoring is not None and loss is None:
             raise ValueError("PISATask: scoring needs a loss; the paper's pairwise losses are of dot products.")
+        self._memory = self._make_memory(memory_weight, loss) if memory_weight else None
         self._trains_scores = loss is not None
         self._gap, self._horizon = session_gap, horizon
         self._long_term_weight = long_term_weight
@@ -133,6 +139,16 @@ class PISATask(NextItemTask):
         self._sampler = sampler or UniformSampler(1, per_target=True)
         self.register_buffer("pairs", torch.empty(0, dtype=torch.int64))
         self.register_buffer("pair_values", torch.empty(0))
+
+    def _make_memory(self, weight: float, loss: Loss | None) -> Memory:
+        if weight < 0:
+            raise ValueError(f"PISATask: memory_weight must be at least 0, got {weight}.")
+        if not isinstance(loss, FullCrossEntropy) or loss.chunk_items < self.num_items:
+            raise ValueError(
+                f"PISATask: memory_weight={weight} needs loss: FullCrossEntropy with chunk_items of {self.num_items}, "
+                f"all items, or more; got {type(loss).__name__}."
+            )
+        return Memory(weight, float(self.model.decay))  # type: ignore[arg-type]
 
     def on_train_start(self) -> None:
         """Count which items share sessions, in one pass over the training data, unless a checkpoint has them."""
@@ -181,9 +197,14 @@ class PISATask(NextItemTask):
         vectors, (places,) = read_once(self.item_vectors, batch.items[histories.is_event])
         states = self.states(histories, self._padded(batch.items, vectors[places]))
         users = torch.arange(len(batch), device=batch.items.device)
-        # A zero more, because a process without users has no event to take a maximum of.
-        last = F.pad(histories.sessions, (0, 1)).amax(1)
-        return self.scoring.queries(self._hidden(states, users, last)).float()
+        return self.scoring.queries(self._hidden(states, users, histories.last)).float()
+
+    def scores(self, batch: SessionBatch) -> Tensor:
+        """See NextItemTask."""
+        scores = super().scores(batch)
+        if self._memory is None:
+            return scores
+        return self._memory.raised(scores, cut_sessions(batch, self._gap, self._horizon))
 
     def _hidden(self, states: UserStates, users: Tensor, sessions: Tensor) -> Tensor:
         """State plus weighted long-term taste [P, D] of users [P] after sessions [P]."""
@@ -192,27 +213,36 @@ class PISATask(NextItemTask):
     def training_step(self, batch: SessionBatch, batch_idx: int) -> Tensor:
         """Loss over the items of every session but the first, told from the sessions before it."""
         histories = cut_sessions(batch, self._gap, self._horizon)
-        users, sessions, events = histories.members[:, 1:].nonzero(as_tuple=True)
-        targets = batch.items[users, events]
-        num_targets = self.samples_per_process(len(targets))
-        if self._trains_scores:
-            loss = self._score_loss(histories, users, sessions, targets, num_targets)
+        places: Places = histories.members[:, 1:].nonzero(as_tuple=True)
+        num_targets = self.samples_per_process(len(places[0]))
+        if self._memory is not None:
+            loss = self._memory_loss(self._memory, histories, places) / num_targets
+        elif self._trains_scores:
+            loss = self._score_loss(histories, places, num_targets)
         else:
-            loss = self._paper_loss(histories, users, sessions, targets) / num_targets
+            loss = self._paper_loss(histories, places) / num_targets
         self.log_loss(loss, len(batch))
         return self.with_penalty(loss)
 
-    def _score_loss(
-        self, histories: Histories, users: Tensor, sessions: Tensor, targets: Tensor, num_targets: float | Tensor
-    ) -> Tensor:
+    def _memory_loss(self, memory: Memory, histories: Histories, places: Places) -> Tensor:
+        """Sum over the targets of the cross-entropy of the scores with memory."""
+        vectors = self.item_vectors(self._catalogue.ids(histories.items.device))
+        read = vectors.index_select(0, histories.items[histories.is_event] - 1)
+        states = self.states(histories, self._padded(histories.items, read))
+        queries = self.scoring.queries(states.users + self._long_term_weight * states.long_term)
+        items = self.scoring.items(vectors)
+        return memory.cross_entropy(queries, items, histories, places)
+
+    def _score_loss(self, histories: Histories, places: Places, num_targets: float | Tensor) -> Tensor:
         """Mean over the targets of the loss of the scores that rank."""
+        users, sessions, events = places
 
         def encode(vectors: Tensor) -> Tensor:
             return self._hidden(self.states(histories, self._padded(histories.items, vectors)), users, sessions)
 
         step = Step(
             inputs=histories.items[histories.is_event],
-            targets=targets,
+            targets=histories.items[users, events],
             vectors=self.item_vectors,
             encode=encode,
             scoring=self.scoring,
@@ -222,13 +252,15 @@ class PISATask(NextItemTask):
         )
         return self.loss(step)
 
-    def _paper_loss(self, histories: Histories, users: Tensor, sessions: Tensor, targets: Tensor) -> Tensor:
+    def _paper_loss(self, histories: Histories, places: Places) -> Tensor:
         """Sum over the targets: ranking above negatives, and agreement with the target session's embedding."""
+        users, sessions, events = places
+        targets = histories.items[users, events]
         drawn = self._sampler.draw(targets, self._catalogue).view(-1)
-        vectors, (places, wanted, negatives) = read_once(
+        vectors, (read, wanted, negatives) = read_once(
             self.item_vectors, histories.items[histories.is_event], targets, drawn
         )
-        states = self.states(histories, self._padded(histories.items, vectors[places]))
+        states = self.states(histories, self._padded(histories.items, vectors[read]))
         return self._pairwise_losses(states, users, sessions, vectors[wanted], vectors[negatives])
 
     def _pairwise_losses(

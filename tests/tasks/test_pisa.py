@@ -90,8 +90,9 @@ def make_trainer(folder, **arguments):
         (Adagrad(0.1), {}),
         (DenseGradient(), {"loss": FullCrossEntropy(), "scoring": Cosine(0.1)}),
         (Adagrad(0.1), {"loss": SampledSoftmax(UniformSampler(8))}),
+        (Adagrad(0.1), {"loss": FullCrossEntropy(), "memory_weight": 40.0}),
     ],
-    ids=["dense", "in backward", "loss of the scores", "sampled loss of the scores"],
+    ids=["dense", "in backward", "loss of the scores", "sampled loss of the scores", "memory"],
 )
 def test_it_learns_habits_and_resumes_what_it_counted(tmp_path, rows, more):
     seed_everything(0, verbose=False)
@@ -118,10 +119,11 @@ def test_data_without_times_are_refused():
         cut_sessions(batch, 10, 10)
 
 
-def test_a_loss_is_that_of_the_scores_that_rank():
+@pytest.mark.parametrize("memory_weight", [0.0, 30.0])
+def test_a_loss_is_that_of_the_scores_that_rank(memory_weight):
     """The mean, over users and sessions, of the cross-entropy of what comes after the sessions before."""
     seed_everything(0, verbose=False)
-    task = make_task(loss=FullCrossEntropy(), scoring=Cosine(0.1), long_term_weight=2.0)
+    task = make_task(loss=FullCrossEntropy(), scoring=Cosine(0.1), long_term_weight=2.0, memory_weight=memory_weight)
     task.configure_model()
     task.log_loss = lambda *_: None
     users, _ = habits(6)
@@ -133,6 +135,38 @@ def test_a_loss_is_that_of_the_scores_that_rank():
             scores = task.scores(batch_of([before]))
             expected += [torch.nn.functional.cross_entropy(scores, torch.tensor([item - 1])) for item, _ in after]
     assert_close(task.training_step(batch_of(users), 0), torch.stack(expected).mean())
+
+
+def test_memory_raises_scores_by_the_log_of_one_plus_its_weight_times_the_share():
+    seed_everything(0, verbose=False)
+    with_memory = make_task(loss=FullCrossEntropy(), memory_weight=30.0, horizon=HOUR)
+    with_memory.configure_model()
+    without = make_task(loss=FullCrossEntropy(), horizon=HOUR)
+    without.configure_model()
+    without.load_state_dict(with_memory.state_dict())
+    users = [[(3, 0), (5, HOUR), (3, 2 * HOUR)], [(7, 0)]]
+    added = torch.zeros(2, NUM_ITEMS)
+    for row, user in enumerate(users):
+        strength = {item: 0.0 for item, _ in user}
+        for item, time in user:
+            strength[item] += (user[-1][1] + HOUR - time) ** -0.5
+        for item, value in strength.items():
+            added[row, item - 1] = np.log1p(30 * value / sum(strength.values()))
+    batch = batch_of(users)
+    assert_close(with_memory.scores(batch), without.scores(batch) + added)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"memory_weight": -1.0}, "memory_weight must be at least 0, got -1.0"),
+        ({"memory_weight": 1.0}, "memory_weight=1.0 needs loss: FullCrossEntropy .* got NoneType"),
+        ({"memory_weight": 1.0, "loss": FullCrossEntropy(8)}, "with chunk_items of 40, all items, or more"),
+    ],
+)
+def test_memory_weights_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_task(**arguments)
 
 
 def test_scoring_without_a_loss_is_refused():
