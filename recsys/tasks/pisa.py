@@ -15,9 +15,9 @@ from recsys.losses import FullCrossEntropy, Loss, Sampler, Scoring, Step, Unifor
 from recsys.models.actr import Cooccurrence, Histories, spreading
 from recsys.models.pisa import UserStates
 from recsys.tables import Lookup, TableOptimizer
+from recsys.tasks.actr_memory import Memory, Places
 from recsys.tasks.base import OptimizerFactory
 from recsys.tasks.describe import ItemCatalogue
-from recsys.tasks.memory import Memory, Places
 from recsys.tasks.next_item import NextItemTask, SessionModelFactory
 from recsys.tasks.tables import TableFactory, TableOptions
 
@@ -68,7 +68,7 @@ class PISATask(NextItemTask):
         session_gap: seconds between events beyond which a new session begins.
         horizon: seconds from a user's last event to the time for which is recommended.
         long_term_weight: of the long-term taste, in the loss and in the scores.
-        memory_weight: of the base level in the scores of items a user has had (see recsys.tasks.memory), for a loss of
+        memory_weight: of the base level in the scores of items a user has had (see recsys.tasks.actr_memory), for a loss of
             FullCrossEntropy; 0, the paper's, leaves it out. About the number of items, times how much rather users
             repeat than explore.
         loss: of the scores; by default the paper's pairwise losses, which the next three arguments describe.
