@@ -68,9 +68,9 @@ class PISATask(NextItemTask):
         session_gap: seconds between events beyond which a new session begins.
         horizon: seconds from a user's last event to the time for which is recommended.
         long_term_weight: of the long-term taste, in the loss and in the scores.
-        memory_weight: of the base level in the scores of items a user has had (see recsys.tasks.actr_memory), for a loss of
-            FullCrossEntropy; 0, the paper's, leaves it out. About the number of items, times how much rather users
-            repeat than explore.
+        memory_weight: of the base level in the scores of items a user has had (see recsys.tasks.actr_memory), with
+            loss: FullCrossEntropy; 0, the paper's, leaves it out. About the number of items, times how much rather
+            users repeat than explore.
         loss: of the scores; by default the paper's pairwise losses, which the next three arguments describe.
         session_share: weight, in the loss, of the target session's own embedding against the user's state.
         cosine_share: weight of drawing the user's state to the target session's embedding, against ranking.
