@@ -100,7 +100,7 @@ class GBCE(SampledLoss):
     def beta(self, num_negatives: int, num_items: int) -> float:
         """Power of the target's probability, between the sampling rate and 1."""
         rate = min(1.0, num_negatives / max(1, num_items - 1))
-        return rate * (self.calibration * (1 - 1 / rate) + 1 / rate)
+        return 1.0 - self.calibration * (1.0 - rate)
 
 
 class BinaryCrossEntropy(GBCE):

@@ -52,7 +52,7 @@ class Memory:
         # Every item of a user counts once, at its first event; one that is yet to come has no presence.
         odds = (self.weight * presence * histories.firsts.unsqueeze(1)).flatten(0, 1).index_select(0, states)
         remembered = items.index_select(0, (histories.items - 1).clamp(min=0).flatten())
-        own = queries @ remembered.view(*histories.items.shape, -1).mT
+        own = queries @ remembered.view(*histories.items.shape, items.shape[1]).mT
         raised = (own.flatten(0, 1).index_select(0, states) + odds.log()).logsumexp(1)
         totals = torch.logaddexp(log_totals(asked, items), raised)
         targets = histories.items[users, events] - 1

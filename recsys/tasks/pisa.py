@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recsys.data import SessionBatch
+from recsys.data import SessionBatch, SessionDataModule
+from recsys.data.sequences import Sequences
 from recsys.gathering import gather_rows
 from recsys.losses import FullCrossEntropy, Loss, Sampler, Scoring, Step, UniformSampler, read_once
 from recsys.models.actr import Cooccurrence, Histories, spreading
@@ -20,6 +22,8 @@ from recsys.tasks.base import OptimizerFactory
 from recsys.tasks.describe import ItemCatalogue
 from recsys.tasks.next_item import NextItemTask, SessionModelFactory
 from recsys.tasks.tables import TableFactory, TableOptions
+
+HISTORIES_AT_A_TIME = 16
 
 
 def cut_sessions(batch: SessionBatch, gap: int, horizon: int) -> Histories:
@@ -153,9 +157,20 @@ class PISATask(NextItemTask):
     def on_train_start(self) -> None:
         """Count which items share sessions, in one pass over the training data, unless a checkpoint has them."""
         super().on_train_start()
-        if not len(self.get_buffer("pairs")):
-            loader: Any = self.trainer.train_dataloader
-            self.count_pairs(loader)
+        if len(self.get_buffer("pairs")):
+            return
+        data = getattr(self.trainer, "datamodule", None)
+        batches: Any = self.trainer.train_dataloader
+        if isinstance(data, SessionDataModule):
+            # A loader's windows overlap and cut sessions in two: histories are counted whole where they are at hand.
+            batches = self._histories(data.sequences("train"))
+        self.count_pairs(batches)
+
+    def _histories(self, sequences: Sequences) -> Iterator[SessionBatch]:
+        """This process' share of the histories, whole, a few at a time."""
+        rows = np.arange(self.global_rank, len(sequences), self.trainer.world_size)
+        for some in np.array_split(rows, max(1, len(rows) // HISTORIES_AT_A_TIME)):
+            yield sequences.stretch(some, sequences.offsets[some], sequences.offsets[some + 1])
 
     def count_pairs(self, batches: Iterable[SessionBatch]) -> None:
         """Make the spreading activation's co-occurrences from training histories, those of all processes together."""
