@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
 from recsys.data.sequences import Ints, Sequences
@@ -116,11 +119,13 @@ class ItemKNN(Baseline):
     The score of an item is the sum over the history's last `num_events` events of the cosine between both items' binary
     vectors of training users, times decay ** (events since). An item is no neighbour of its own.
 
-    Holds a value for every pair of items that a sequence of the train split has.
+    Holds a value for every pair of items that a sequence of the train split has. Where these could be more than
+    `max_pairs`, only as many of each sequence's latest events are counted as keep below it, with a warning.
 
     Args:
         num_events: latest events of a history that count.
         decay: weight of an event relative to the one after it, in (0, 1].
+        max_pairs: values held at most; 12 bytes each, and as much again while they are counted.
 
     Raises:
         ValueError: an argument is out of range.
@@ -128,17 +133,27 @@ class ItemKNN(Baseline):
 
     name = "item_knn"
 
-    def __init__(self, num_events: int = 10, decay: float = 0.8) -> None:
+    def __init__(self, num_events: int = 10, decay: float = 0.8, max_pairs: int = 100_000_000) -> None:
         if num_events < 1:
             raise ValueError(f"ItemKNN: num_events must be at least 1, got {num_events}.")
         if not 0 < decay <= 1:
             raise ValueError(f"ItemKNN: decay must be in (0, 1], got {decay}.")
+        if max_pairs < 1:
+            raise ValueError(f"ItemKNN: max_pairs must be at least 1, got {max_pairs}.")
         self.num_events = num_events
         self.decay = decay
+        self.max_pairs = max_pairs
 
     def fit(self, train: Sequences, num_items: int) -> None:
         """Compute all cosines."""
-        bought = _matrix(train, np.arange(len(train)), num_items, np.ones(len(train.items)))
+        counted = _affordable_events(train.lengths, num_items, self.max_pairs)
+        if counted < train.lengths.max(initial=0):
+            rank_zero_warn(
+                f"ItemKNN counts the latest {counted} events of each sequence, so that it holds no more than "
+                f"max_pairs={self.max_pairs:,} pairs of items."
+            )
+        bought = _matrix(train, np.arange(len(train)), num_items, _events_since(train.lengths) < counted)
+        bought.eliminate_zeros()
         bought.data[:] = 1
         norms = np.sqrt(np.asarray(bought.sum(0)).ravel())
         scale = sparse.diags(np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0))
@@ -205,12 +220,24 @@ def _popularity(train: Sequences, num_items: int) -> Scores:
     return (counts / (counts.max(initial=0) + 1)).astype(np.float32)
 
 
+def _affordable_events(lengths: Ints, num_items: int, max_pairs: int) -> int:
+    """Events of each sequence whose pairs are no more than max_pairs, however few are the same; at least 1."""
+    longest = max(1, int(lengths.max(initial=0)))
+    if num_items**2 <= max_pairs:
+        return longest
+
+    def pairs(counted: int) -> int:
+        return int((np.minimum(lengths, counted).astype(np.int64) ** 2).sum())
+
+    return max(1, bisect_right(range(1, longest + 1), max_pairs, key=pairs))
+
+
 def _events_since(lengths: Ints) -> Ints:
     """How many events of its sequence come after each event, for sequences one after the other."""
     return np.asarray(np.repeat(np.cumsum(lengths), lengths) - 1 - np.arange(lengths.sum()))
 
 
-def _matrix(sequences: Sequences, rows: Ints, num_items: int, weights: NDArray[np.float64]) -> sparse.csr_matrix:
+def _matrix(sequences: Sequences, rows: Ints, num_items: int, weights: NDArray[Any]) -> sparse.csr_matrix:
     """Weights of the rows' events, added up by item: [B, V], column c for item c + 1."""
     offsets = np.concatenate([[0], np.cumsum(sequences.lengths[rows])])
     columns = sequences.bag(rows).values.numpy() - 1

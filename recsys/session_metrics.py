@@ -15,6 +15,8 @@ from recsys.tables import Bag
 
 FREQUENCIES = (("cold", 0, 0), ("1to5", 1, 5), ("6to20", 6, 20), ("over20", 21, np.iinfo(np.int64).max))
 """Slices of targets by how often they are training events: name, least and most."""
+NOTHING = 0
+"""Stands in a list for an item that is not to be shown, where fewer than its length are left."""
 
 
 def ranks_of_targets(scores: Tensor, targets: Tensor) -> Tensor:
@@ -77,6 +79,7 @@ class RankingMetrics:
         self._repeated: list[Tensor] = []
         self._shown = torch.zeros(len(self._counts), dtype=torch.int64)
         self._shown_repeated: list[Tensor] = []
+        self._num_shown: list[Tensor] = []
 
     def update(self, scores: Tensor, targets: Tensor, history: Bag | None = None) -> None:
         """Add a batch of sessions, every item scored.
@@ -86,7 +89,8 @@ class RankingMetrics:
             history: all earlier items of the B sessions, or None, which leaves out what is said of repeats
         """
         num_items = scores.shape[1]
-        shown = scores.topk(self._list_length, dim=1).indices + 1
+        best = scores.topk(self._list_length, dim=1)
+        shown = (best.indices + 1).masked_fill(best.values == -torch.inf, NOTHING)
         self._ranks.append(ranks_of_targets(scores, targets - 1).cpu())
         self._targets.append(targets.cpu())
         self._shown += torch.bincount(shown.flatten(), minlength=num_items + 1).cpu()
@@ -94,6 +98,7 @@ class RankingMetrics:
             repeated = in_history(torch.cat([targets.unsqueeze(1), shown], dim=1), history, num_items)
             self._repeated.append(repeated[:, 0].long().cpu())
             self._shown_repeated.append(repeated[:, 1:].sum(1).cpu())
+            self._num_shown.append((shown != NOTHING).sum(1).cpu())
 
     def compute(self) -> dict[str, float]:
         """Every metric over the sessions of all processes; each process must call this, and gets the same values.
@@ -112,8 +117,8 @@ class RankingMetrics:
         metrics = ranking_metrics(ranks, self._cutoffs) | self._coverage()
         if len(repeated):
             slices |= {"repeat": repeated == 1, "explore": repeated == 0}
-            in_lists = int(_gathered(self._shown_repeated).sum())
-            metrics[f"repeat_share@{self._list_length}"] = in_lists / (len(ranks) * self._list_length)
+            in_lists, in_all = (int(_gathered(chunks).sum()) for chunks in (self._shown_repeated, self._num_shown))
+            metrics[f"repeat_share@{self._list_length}"] = in_lists / in_all if in_all else float("nan")
         for name, chosen in slices.items():
             if chosen.any():
                 metrics |= self._slice(name, ranks, chosen)
@@ -125,7 +130,7 @@ class RankingMetrics:
         return {**values, f"fraction_{name}": _mean(chosen.astype(np.float64))}
 
     def _coverage(self) -> dict[str, float]:
-        shown = np.unique(_gathered([self._shown.nonzero().squeeze(1)]))
+        shown = np.unique(_gathered([self._shown[1:].nonzero().squeeze(1) + 1]))
         is_cold = self._counts == 0
         num_cold = int(is_cold[1:].sum())
         return {

@@ -48,6 +48,27 @@ def test_item_knn_equals_the_slow_way(train, histories, num_events, decay):
     assert knn.scores(make_sequences(histories), rows) == pytest.approx(np.array(expected), abs=1e-5)
 
 
+@given(SESSIONS, SESSIONS, st.integers(1, 35))
+@settings(deadline=None)
+@pytest.mark.filterwarnings("ignore:ItemKNN counts")
+def test_item_knn_counts_as_many_of_the_latest_events_as_it_may(train, histories, max_pairs):
+    def pairs(counted):
+        return sum(min(len(row), counted) ** 2 for row in train)
+
+    counted = max([n for n in range(1, 8) if pairs(n) <= max_pairs], default=1)
+    knn = ItemKNN(max_pairs=max_pairs)
+    knn.fit(make_sequences(train), NUM_ITEMS)
+    latest = [row[-counted:] for row in train]
+    expected = [slow_knn(latest, history, 10, 0.8) for history in histories]
+    found = knn.scores(make_sequences(histories), np.arange(len(histories)))
+    assert found == pytest.approx(np.array(expected), abs=1e-5)
+
+
+def test_item_knn_says_what_it_leaves_out():
+    with pytest.warns(match="ItemKNN counts the latest 2 events of each sequence"):
+        ItemKNN(max_pairs=5).fit(make_sequences([[1, 2, 3]]), NUM_ITEMS)
+
+
 @given(SESSIONS, SESSIONS)
 @settings(deadline=None)
 def test_popularities_equal_counts(train, histories):
@@ -104,7 +125,10 @@ def test_the_base_level_refuses(arguments, message):
         BaseLevel(*arguments)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((0, 0.5), "num_events .* got 0"), ((1, 0.0), "decay .* got 0.0")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((0, 0.5), "num_events .* got 0"), ((1, 0.0), "decay .* got 0.0"), ((1, 0.5, 0), "max_pairs .* got 0")],
+)
 def test_item_knn_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         ItemKNN(*arguments)

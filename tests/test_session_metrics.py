@@ -97,6 +97,16 @@ def test_excluded_items_are_not_ranked_and_an_excluded_target_is_last():
     assert ranks_of_targets(scores, torch.tensor([2, 2, 2])).tolist() == [2, 3, 3]
 
 
+def test_lists_end_where_nothing_is_left_to_show():
+    metrics = RankingMetrics(COUNTS, cutoffs=(1,), list_length=3)
+    scores, histories = torch.zeros(1, NUM_ITEMS), [list(range(2, NUM_ITEMS + 1))]
+    exclude(scores, make_bag(histories))
+    metrics.update(scores, torch.tensor([1]), make_bag(histories))
+    found = metrics.compute()
+    assert found["repeat_share@3"] == 0
+    assert found["coverage@3"] == 1 / NUM_ITEMS
+
+
 @given(
     st.lists(st.tuples(st.lists(st.integers(1, 5)), st.lists(st.integers(1, 5), min_size=2, max_size=2)), max_size=6)
 )

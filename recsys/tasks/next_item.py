@@ -121,6 +121,7 @@ class NextItemTask(TableTask):
         self._eval_chunk_items = eval_chunk_items
         self._num_predictions = min(num_predictions, schema.num_items)
         self._item_matrix: Tensor | None = None
+        self._is_evaluating = False
         self._metrics = RankingMetrics(self.get_buffer("item_counts"))
 
     def item_vectors(self, ids: Tensor) -> Tensor:
@@ -180,13 +181,34 @@ class NextItemTask(TableTask):
 
     def scores(self, batch: SessionBatch) -> Tensor:
         """Scores [B, V] of all items, column c for item c + 1; items that a session has seen get -inf."""
-        if self._item_matrix is None:
-            vectors = item_matrix(self.items, self.collection, self.num_items, self._eval_chunk_items, self.device)
-            self._item_matrix = self.scoring.items(vectors).float()
-        scores = self(batch) @ self._item_matrix.t()
+        scores = self(batch) @ self._scored_items().t()
         if batch.seen is not None:
             exclude(scores, batch.seen)
         return scores
+
+    def _scored_items(self) -> Tensor:
+        """What scoring makes of all items' vectors [V, D]; kept during an evaluation, while no row can change."""
+        if self._item_matrix is not None:
+            return self._item_matrix
+        vectors = item_matrix(self.items, self.collection, self.num_items, self._eval_chunk_items, self.device)
+        scored = self.scoring.items(vectors).float()
+        self._item_matrix = scored if self._is_evaluating else None
+        return scored
+
+    def _evaluate(self, is_evaluating: bool) -> None:
+        self._is_evaluating, self._item_matrix = is_evaluating, None
+
+    def on_validation_epoch_start(self) -> None:
+        """Make the item matrix anew."""
+        self._evaluate(True)
+
+    def on_test_epoch_start(self) -> None:
+        """Make the item matrix anew."""
+        self._evaluate(True)
+
+    def on_predict_epoch_start(self) -> None:
+        """Make the item matrix anew."""
+        self._evaluate(True)
 
     def validation_step(self, batch: SessionBatch, batch_idx: int) -> None:
         """Collect ranks and lists."""
@@ -201,9 +223,15 @@ class NextItemTask(TableTask):
         self._metrics.update(self.scores(batch), batch.targets, batch.history)
 
     def predict_step(self, batch: SessionBatch, batch_idx: int) -> dict[str, Tensor]:
-        """The items scored best, best first: ids and scores [B, num_predictions]."""
+        """The items scored best, best first: ids, 0 where none is left, and scores [B, num_predictions].
+
+        Beside them, where the data have them, the user and the target [B] of each row.
+        """
         best = self.scores(batch).topk(self._num_predictions, dim=1)
-        return {"items": best.indices + 1, "scores": best.values}
+        known = {"user": batch.users, "target": batch.targets}
+        items = (best.indices + 1).masked_fill(best.values == -torch.inf, 0)
+        named = {name: values for name, values in known.items() if values is not None}
+        return {**named, "items": items, "scores": best.values}
 
     def on_validation_epoch_end(self) -> None:
         """Log the split's metrics."""
@@ -215,10 +243,10 @@ class NextItemTask(TableTask):
 
     def on_predict_epoch_end(self) -> None:
         """Drop the item matrix."""
-        self._item_matrix = None
+        self._evaluate(False)
 
     def _log_metrics(self, split: str) -> None:
         for name, value in self._metrics.compute().items():
             self.log(f"{split}/{name}", value, prog_bar=name == "ndcg@10")
         self._metrics.reset()
-        self._item_matrix = None
+        self._evaluate(False)

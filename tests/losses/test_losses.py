@@ -181,6 +181,7 @@ def test_binary_cross_entropy_is_uncalibrated_with_one_negative_each():
     assert loss.beta(1, 100) == pytest.approx(1.0)
     assert loss.sampler.draw(torch.tensor([1, 2, 3]), Catalogue(5)).shape == (3, 1)
     assert GBCE(calibration=1.0).beta(10, 101) == pytest.approx(0.1)
+    assert GBCE(calibration=0.75).beta(0, 100) == pytest.approx(0.25)  # a process without targets draws no negatives
 
 
 def shares(drawn):

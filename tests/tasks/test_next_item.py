@@ -24,6 +24,7 @@ from recsys.models import HSTU, BERT4Rec, GRU4Rec
 from recsys.tables import (
     SGD,
     Adagrad,
+    Bag,
     DenseGradient,
     FbgemmLookup,
     FullTable,
@@ -175,6 +176,30 @@ def test_predictions_are_the_best_items_in_order(tmp_path):
         scores = task.scores(evaluation_batches()[0])
     assert_close(predicted["scores"], scores.sort(1, descending=True).values[:, :4])
     assert_close(scores.gather(1, predicted["items"] - 1), predicted["scores"])
+    assert written["target"].to_pylist() == evaluation_batches()[0].targets.tolist()
+
+
+def test_items_not_to_be_recommended_are_not_predicted(tmp_path):
+    """A session that has seen all items but two gets these two, and nothing after them."""
+    (batch,) = evaluation_batches()
+    seen = torch.arange(1, NUM_ITEMS - 1).repeat(len(batch))
+    batch.seen = Bag(seen, torch.full((len(batch),), NUM_ITEMS - 2))
+    trainer = make_trainer(tmp_path)
+    (predicted,) = trainer.predict(make_task(num_predictions=4), loader([batch]))
+    assert predicted["items"][:, :2].sort(1).values.tolist() == [[NUM_ITEMS - 1, NUM_ITEMS]] * len(batch)
+    assert not predicted["items"][:, 2:].any()
+
+
+def test_scores_are_those_of_the_weights_at_hand():
+    task, other = make_task(), make_task()
+    for each in (task, other):
+        each.configure_model()
+    (batch,) = evaluation_batches()
+    with torch.no_grad():
+        before = task.scores(batch)
+        task.load_state_dict(other.state_dict())
+        assert not torch.allclose(task.scores(batch), before)
+        assert_close(task.scores(batch), other.scores(batch))
 
 
 def test_a_compressed_table_leaves_no_item_matrix_behind(tmp_path):

@@ -137,6 +137,16 @@ def test_a_loss_is_that_of_the_scores_that_rank(memory_weight):
     assert_close(task.training_step(batch_of(users), 0), torch.stack(expected).mean())
 
 
+def test_a_process_without_users_has_a_loss_of_zero():
+    task = make_task(loss=FullCrossEntropy(), memory_weight=30.0)
+    task.configure_model()
+    task.log_loss = lambda *_: None
+    nobody = torch.zeros(0, 0, dtype=torch.int64)
+    loss = task.training_step(SessionBatch(nobody, nobody.sum(1), nobody), 0)
+    loss.backward()
+    assert loss == 0
+
+
 def test_memory_raises_scores_by_the_log_of_one_plus_its_weight_times_the_share():
     seed_everything(0, verbose=False)
     with_memory = make_task(loss=FullCrossEntropy(), memory_weight=30.0, horizon=HOUR)
