@@ -62,10 +62,11 @@ def write_counts(folder: Path, counts: Ints) -> None:
 
 
 def write_vocabularies(folder: Path, vocabularies: dict[str, pl.Series]) -> None:
-    """Write vocabulary/NAME.parquet: the value of ids 1, 2, ..."""
+    """Write vocabulary/NAME.parquet: the value of ids 1, 2, ..., and of users, who need no padding, from 0."""
     (folder / "vocabulary").mkdir()
     for name, values in vocabularies.items():
-        frame = pl.DataFrame({"id": np.arange(1, len(values) + 1), "value": values.alias("value")})
+        ids = np.arange(len(values)) + (name != "user")
+        frame = pl.DataFrame({"id": ids, "value": values.alias("value")})
         frame.write_parquet(folder / "vocabulary" / f"{name}.parquet")
 
 

@@ -77,6 +77,16 @@ def test_sessions_cut_by_gap_share_their_user(tmp_path):
     assert len(rows_of(run(tmp_path, "--gap-minutes", "10", "--min-length", "2"), "train")) == 2
 
 
+def test_vocabularies_name_users_and_items(tmp_path):
+    folder = run(tmp_path)
+    users, items = (
+        dict(zip(*pq.read_table(folder / "vocabulary" / f"{name}.parquet").to_pydict().values(), strict=True))
+        for name in ("user", "item")
+    )
+    named = {users[row["user"]]: items[row["target"]] for row in pq.read_table(folder / "test").to_pylist()}
+    assert named == {"u": "d", "v": "a"}
+
+
 def test_item_columns(tmp_path):
     folder = run(tmp_path, "--item-columns", "brand", "tags:multi_valued", "when:bins")
     items = pq.read_table(folder / "items.parquet").to_pylist()
