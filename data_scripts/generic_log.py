@@ -7,9 +7,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import polars as pl
+from event_times import microseconds
 from session_log import EventLog, ItemColumn, read_file
 
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0}
 LIST_SEPARATOR = "|"
 
 
@@ -21,7 +21,7 @@ class LogColumns:
         user: who, or which session.
         item: what.
         time: when, as a number, a date or an ISO text; None if the rows of a user are in order.
-        time_unit: of numbers, a key of SECONDS.
+        time_unit: of numbers, a key of MICROSECONDS.
         item_columns: metadata, in the log itself or in a file of items.
     """
 
@@ -44,7 +44,8 @@ def read_log(path: Path, items_path: Path | None, columns: LogColumns, skip_bad:
         _check_column(path, raw, name, f"--{option}")
     events = raw.select(**{role: pl.col(name) for role, name in wanted.items()})
     if columns.time is not None:
-        events = events.with_columns(time=_seconds(events["time"], columns.time_unit))
+        where = f"column '{columns.time}' of '{path}'"
+        events = events.with_columns(time=microseconds(events["time"], columns.time_unit, where))
     events, notes = _without_bad(path, raw, events, wanted, skip_bad)
     source = raw if items_path is None else read_file(items_path)
     metadata = None
@@ -74,16 +75,6 @@ def _numbers(values: pl.Series) -> pl.Series:
     if bad.any():
         raise ValueError(f"column '{values.name}' holds '{values.filter(bad)[0]}', not a number.")
     return numbers
-
-
-def _seconds(values: pl.Series, unit: str) -> pl.Series:
-    """Whole seconds; null where a value is not a time."""
-    if isinstance(values.dtype, pl.Datetime | pl.Date):
-        return values.cast(pl.Datetime("us")).dt.epoch("s")
-    numbers = values.cast(pl.Float64, strict=False)
-    if values.dtype == pl.String and numbers.null_count() == len(values):
-        return values.str.to_datetime(strict=False, time_unit="us", time_zone="UTC").dt.epoch("s")
-    return (numbers * SECONDS[unit]).floor().cast(pl.Int64, strict=False)
 
 
 def _without_bad(

@@ -48,8 +48,8 @@ class EventLog:
 
     Attributes:
         name: of the data set.
-        events: columns user and item, time (Int64 seconds) where known, split (String, "train" or "test") where the
-            publisher gave one.
+        events: columns user and item, time (Int64 microseconds) where known, split (String, "train" or "test") where
+            the publisher gave one.
         metadata: column item, one row per item, and those of `columns`; None without metadata.
         columns: the metadata to keep.
         vectors: matrices by name.

@@ -221,11 +221,11 @@ def test_order_and_cores_equal_the_slow_way(events, least_items, least_length):
 @settings(deadline=None, max_examples=60)
 @given(EVENTS, st.floats(0.1, 20))
 def test_sessions_end_where_users_pause(events, gap):
-    frame = pl.DataFrame([(u, i, 60 * t) for u, i, t in events], schema=["user", "item", "time"], orient="row")
+    frame = pl.DataFrame([(u, i, 60_000_000 * t) for u, i, t in events], schema=["user", "item", "time"], orient="row")
     kept = FilterRule(gap_minutes=gap).apply(frame)
     rows = kept.select("user", "time", "sequence").rows()
     for before, after in pairwise(rows):
-        same = before[0] == after[0] and after[1] - before[1] <= gap * 60
+        same = before[0] == after[0] and after[1] - before[1] <= gap * 60_000_000
         assert (before[2] == after[2]) == same
 
 
