@@ -8,7 +8,8 @@ from pathlib import Path
 
 import polars as pl
 from event_times import microseconds
-from session_log import EventLog, ItemColumn, read_file
+from raw_table import RawTable, read_table
+from session_log import EventLog, ItemColumn
 
 LIST_SEPARATOR = "|"
 
@@ -36,23 +37,25 @@ def read_log(path: Path, items_path: Path | None, columns: LogColumns, skip_bad:
     """Read a log, and items' metadata from `items_path` or else from each item's first event.
 
     Raises:
-        ValueError: a file cannot be read, a column is missing, or, unless skip_bad, a row has no user, item or time.
+        ValueError: a file cannot be read, a column is missing, some times are numbers and others ISO texts, or, unless
+            skip_bad, a line cannot be read or has no user, item or time.
     """
-    raw = read_file(path)
+    raw = read_table(path, skip_bad)
     wanted = {"user": columns.user, "item": columns.item} | ({"time": columns.time} if columns.time else {})
     for option, name in wanted.items():
-        _check_column(path, raw, name, f"--{option}")
-    events = raw.select(**{role: pl.col(name) for role, name in wanted.items()})
+        _check_column(path, raw.frame, name, f"--{option}")
+    events = raw.frame.select(**{role: pl.col(name) for role, name in wanted.items()})
     if columns.time is not None:
         where = f"column '{columns.time}' of '{path}'"
         events = events.with_columns(time=microseconds(events["time"], columns.time_unit, where))
-    events, notes = _without_bad(path, raw, events, wanted, skip_bad)
-    source = raw if items_path is None else read_file(items_path)
+    events, note = _without_bad(raw, events, wanted, skip_bad)
+    items = raw if items_path is None else read_table(items_path, skip_bad)
     metadata = None
     if columns.item_columns:
         for column in (columns.item, *(column.name for column in columns.item_columns)):
-            _check_column(items_path or path, source, column, "--item-columns")
-        metadata = _metadata(source, columns, events["item"].dtype)
+            _check_column(items_path or path, items.frame, column, "--item-columns")
+        metadata = _metadata(items.frame, columns, events["item"].dtype)
+    notes = (f"{raw.note}, {note}", *(() if items_path is None else (items.note,)))
     return EventLog(path.stem, events, metadata, columns.item_columns, notes=notes)
 
 
@@ -78,22 +81,23 @@ def _numbers(values: pl.Series) -> pl.Series:
 
 
 def _without_bad(
-    path: Path, raw: pl.DataFrame, events: pl.DataFrame, names: dict[str, str], skip_bad: bool
-) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    raw: RawTable, events: pl.DataFrame, names: dict[str, str], skip_bad: bool
+) -> tuple[pl.DataFrame, str]:
+    """Events that have all they need, and how many were left out."""
     empty = [(events[role].is_null() | (events[role].cast(pl.String) == "")).fill_null(True) for role in names]
     bad = pl.select(pl.any_horizontal(*empty)).to_series()
     if not bad.any():
-        return events, (f"{path.name}: {len(raw):,} rows read, 0 bad rows skipped",)
+        return events, "0 bad rows skipped"
     row = int(bad.arg_max() or 0)
     role = next(role for role, missing in zip(names, empty, strict=True) if missing[row])
-    value, problem = raw[names[role]][row], "not a time" if role == "time" else f"no {role}"
-    where = f"{path.name}, row {row + 1}: column '{names[role]}' holds '{'' if value is None else value}', {problem}"
+    value, problem = raw.frame[names[role]][row], "not a time" if role == "time" else f"no {role}"
+    holds = f"column '{names[role]}' holds '{'' if value is None else value}', {problem}"
+    where = f"{raw.path.name}, row {raw.rows[row]}: {holds}"
     if not skip_bad:
-        raise ValueError(f"{where}. Mend the row, or pass --on-bad-line skip.")
+        raise ValueError(f"{where}. Mend the row, or pass --on-bad-line skip to leave it out.")
     if bad.all():
-        raise ValueError(f"{path.name} has no usable row; {where}.")
-    note = f"{path.name}: {len(raw):,} rows read, {bad.sum():,} bad rows skipped (the first: {where})"
-    return events.filter(~bad), (note,)
+        raise ValueError(f"{raw.path.name} has no usable row; {where}.")
+    return events.filter(~bad), f"{bad.sum():,} bad rows skipped (the first: {where})"
 
 
 def _check_column(path: Path, frame: pl.DataFrame, name: str, option: str) -> None:

@@ -155,12 +155,6 @@ def test_times_that_are_none(tmp_path):
         run(tmp_path, log=log)
 
 
-def test_a_line_with_too_many_values(tmp_path):
-    log = write_log(tmp_path, [*LOG, ("u", "a", 1, "", "", "more")])
-    with pytest.raises(SystemExit, match=r"log\.csv' cannot be read"):
-        run(tmp_path, log=log)
-
-
 def test_a_file_that_is_no_table(tmp_path):
     (tmp_path / "log.parquet").write_text("who,what\n")
     with pytest.raises(SystemExit, match=r"log\.parquet' cannot be read"):
