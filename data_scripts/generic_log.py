@@ -8,10 +8,9 @@ from pathlib import Path
 
 import polars as pl
 from event_times import microseconds
+from item_metadata import check_ids, check_names, item_metadata
 from raw_table import RawTable, read_table
 from session_log import EventLog, ItemColumn
-
-LIST_SEPARATOR = "|"
 
 
 @dataclass(frozen=True)
@@ -24,6 +23,9 @@ class LogColumns:
         time: when, as a number, a date or an ISO text; None if the rows of a user are in order.
         time_unit: of numbers, a key of MICROSECONDS.
         item_columns: metadata, in the log itself or in a file of items.
+
+    Raises:
+        ValueError: a name of metadata is reserved, is given twice or is no name of a file.
     """
 
     user: str
@@ -32,18 +34,25 @@ class LogColumns:
     time_unit: str
     item_columns: tuple[ItemColumn, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse names of metadata that cannot be kept."""
+        check_names(self.item_columns)
+
 
 def read_log(path: Path, items_path: Path | None, columns: LogColumns, skip_bad: bool) -> EventLog:
     """Read a log, and items' metadata from `items_path` or else from each item's first event.
 
     Raises:
-        ValueError: a file cannot be read, a column is missing, some times are numbers and others ISO texts, or, unless
-            skip_bad, a line cannot be read or has no user, item or time.
+        ValueError: a file cannot be read, a column is missing or of an unsuitable type, some times are numbers and
+            others ISO texts, no item of `items_path` is in the log, or, unless skip_bad, a line cannot be read or has
+            no user, item or time.
     """
     raw = read_table(path, skip_bad)
     wanted = {"user": columns.user, "item": columns.item} | ({"time": columns.time} if columns.time else {})
     for option, name in wanted.items():
         _check_column(path, raw.frame, name, f"--{option}")
+    for role in ("user", "item"):
+        check_ids(path, raw.frame[wanted[role]], f"--{role}")
     events = raw.frame.select(**{role: pl.col(name) for role, name in wanted.items()})
     if columns.time is not None:
         where = f"column '{columns.time}' of '{path}'"
@@ -53,31 +62,10 @@ def read_log(path: Path, items_path: Path | None, columns: LogColumns, skip_bad:
     metadata = None
     if columns.item_columns:
         for column in (columns.item, *(column.name for column in columns.item_columns)):
-            _check_column(items_path or path, items.frame, column, "--item-columns")
-        metadata = _metadata(items.frame, columns, events["item"].dtype)
+            _check_column(items.path, items.frame, column, "--item-columns")
+        metadata = item_metadata(items.path, items.frame, columns.item, columns.item_columns, events["item"])
     notes = (f"{raw.note}, {note}", *(() if items_path is None else (items.note,)))
     return EventLog(path.stem, events, metadata, columns.item_columns, notes=notes)
-
-
-def _metadata(source: pl.DataFrame, columns: LogColumns, item_type: pl.DataType) -> pl.DataFrame:
-    names = [column.name for column in columns.item_columns]
-    frame = source.select(pl.col(columns.item).cast(item_type).alias("item"), *(pl.col(name) for name in names))
-    frame = frame.unique("item", keep="first", maintain_order=True)
-    for column in columns.item_columns:
-        values = frame[column.name]
-        if column.kind == "multi_valued" and values.dtype == pl.String:
-            frame = frame.with_columns(values.str.split(LIST_SEPARATOR))
-        elif column.kind in ("dense", "bins"):
-            frame = frame.with_columns(_numbers(values))
-    return frame
-
-
-def _numbers(values: pl.Series) -> pl.Series:
-    numbers = values.cast(pl.Float64, strict=False)
-    bad = numbers.is_null() & values.is_not_null()
-    if bad.any():
-        raise ValueError(f"column '{values.name}' holds '{values.filter(bad)[0]}', not a number.")
-    return numbers
 
 
 def _without_bad(
