@@ -78,7 +78,10 @@ def _without_bad(
         return events, "0 bad rows skipped"
     row = int(bad.arg_max() or 0)
     role = next(role for role, missing in zip(names, empty, strict=True) if missing[row])
-    value, problem = raw.frame[names[role]][row], "not a time" if role == "time" else f"no {role}"
+    value, problem = (
+        raw.frame[names[role]][row],
+        "not a time, or too large for --time-unit" if role == "time" else f"no {role}",
+    )
     holds = f"column '{names[role]}' holds '{'' if value is None else value}', {problem}"
     where = f"{raw.path.name}, row {raw.rows[row]}: {holds}"
     if not skip_bad:

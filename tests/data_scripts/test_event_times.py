@@ -93,3 +93,8 @@ def test_a_column_that_holds_no_times(tmp_path):
     message = r"--time: column 't' of '.*' is of type Boolean; give numbers, dates or texts of them"
     with pytest.raises(SystemExit, match=message):
         prepare(tmp_path, log([True, False, True]))
+
+
+def test_a_number_too_large_for_its_unit(tmp_path):
+    with pytest.raises(SystemExit, match="row 2: column 't' holds '1700000000900000000', not a time, or too large for"):
+        prepare(tmp_path, log([1, 1_700_000_000_900_000_000, 2]))
