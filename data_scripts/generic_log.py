@@ -7,10 +7,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import polars as pl
-from session_log import EventLog, ItemColumn, read_file
-
-SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0}
-LIST_SEPARATOR = "|"
+from event_times import microseconds
+from item_metadata import check_ids, check_names, item_metadata
+from raw_table import RawTable, read_table
+from session_log import EventLog, ItemColumn
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,11 @@ class LogColumns:
         user: who, or which session.
         item: what.
         time: when, as a number, a date or an ISO text; None if the rows of a user are in order.
-        time_unit: of numbers, a key of SECONDS.
+        time_unit: of numbers, a key of MICROSECONDS.
         item_columns: metadata, in the log itself or in a file of items.
+
+    Raises:
+        ValueError: a name of metadata is reserved, is given twice or is no name of a file.
     """
 
     user: str
@@ -31,78 +34,61 @@ class LogColumns:
     time_unit: str
     item_columns: tuple[ItemColumn, ...]
 
+    def __post_init__(self) -> None:
+        """Refuse names of metadata that cannot be kept."""
+        check_names(self.item_columns)
+
 
 def read_log(path: Path, items_path: Path | None, columns: LogColumns, skip_bad: bool) -> EventLog:
     """Read a log, and items' metadata from `items_path` or else from each item's first event.
 
     Raises:
-        ValueError: a file cannot be read, a column is missing, or, unless skip_bad, a row has no user, item or time.
+        ValueError: a file cannot be read, a column is missing or of an unsuitable type, some times are numbers and
+            others ISO texts, no item of `items_path` is in the log, or, unless skip_bad, a line cannot be read or has
+            no user, item or time.
     """
-    raw = read_file(path)
+    raw = read_table(path, skip_bad)
     wanted = {"user": columns.user, "item": columns.item} | ({"time": columns.time} if columns.time else {})
     for option, name in wanted.items():
-        _check_column(path, raw, name, f"--{option}")
-    events = raw.select(**{role: pl.col(name) for role, name in wanted.items()})
+        _check_column(path, raw.frame, name, f"--{option}")
+    for role in ("user", "item"):
+        check_ids(path, raw.frame[wanted[role]], f"--{role}")
+    events = raw.frame.select(**{role: pl.col(name) for role, name in wanted.items()})
     if columns.time is not None:
-        events = events.with_columns(time=_seconds(events["time"], columns.time_unit))
-    events, notes = _without_bad(path, raw, events, wanted, skip_bad)
-    source = raw if items_path is None else read_file(items_path)
+        where = f"column '{columns.time}' of '{path}'"
+        events = events.with_columns(time=microseconds(events["time"], columns.time_unit, where))
+    events, note = _without_bad(raw, events, wanted, skip_bad)
+    items = raw if items_path is None else read_table(items_path, skip_bad)
     metadata = None
     if columns.item_columns:
         for column in (columns.item, *(column.name for column in columns.item_columns)):
-            _check_column(items_path or path, source, column, "--item-columns")
-        metadata = _metadata(source, columns, events["item"].dtype)
+            _check_column(items.path, items.frame, column, "--item-columns")
+        metadata = item_metadata(items.path, items.frame, columns.item, columns.item_columns, events["item"])
+    notes = (f"{raw.note}, {note}", *(() if items_path is None else (items.note,)))
     return EventLog(path.stem, events, metadata, columns.item_columns, notes=notes)
 
 
-def _metadata(source: pl.DataFrame, columns: LogColumns, item_type: pl.DataType) -> pl.DataFrame:
-    names = [column.name for column in columns.item_columns]
-    frame = source.select(pl.col(columns.item).cast(item_type).alias("item"), *(pl.col(name) for name in names))
-    frame = frame.unique("item", keep="first", maintain_order=True)
-    for column in columns.item_columns:
-        values = frame[column.name]
-        if column.kind == "multi_valued" and values.dtype == pl.String:
-            frame = frame.with_columns(values.str.split(LIST_SEPARATOR))
-        elif column.kind in ("dense", "bins"):
-            frame = frame.with_columns(_numbers(values))
-    return frame
-
-
-def _numbers(values: pl.Series) -> pl.Series:
-    numbers = values.cast(pl.Float64, strict=False)
-    bad = numbers.is_null() & values.is_not_null()
-    if bad.any():
-        raise ValueError(f"column '{values.name}' holds '{values.filter(bad)[0]}', not a number.")
-    return numbers
-
-
-def _seconds(values: pl.Series, unit: str) -> pl.Series:
-    """Whole seconds; null where a value is not a time."""
-    if isinstance(values.dtype, pl.Datetime | pl.Date):
-        return values.cast(pl.Datetime("us")).dt.epoch("s")
-    numbers = values.cast(pl.Float64, strict=False)
-    if values.dtype == pl.String and numbers.null_count() == len(values):
-        return values.str.to_datetime(strict=False, time_unit="us", time_zone="UTC").dt.epoch("s")
-    return (numbers * SECONDS[unit]).floor().cast(pl.Int64, strict=False)
-
-
 def _without_bad(
-    path: Path, raw: pl.DataFrame, events: pl.DataFrame, names: dict[str, str], skip_bad: bool
-) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    raw: RawTable, events: pl.DataFrame, names: dict[str, str], skip_bad: bool
+) -> tuple[pl.DataFrame, str]:
+    """Events that have all they need, and how many were left out."""
     empty = [(events[role].is_null() | (events[role].cast(pl.String) == "")).fill_null(True) for role in names]
     bad = pl.select(pl.any_horizontal(*empty)).to_series()
     if not bad.any():
-        return events, (f"{path.name}: {len(raw):,} rows read, 0 bad rows skipped",)
+        return events, "0 bad rows skipped"
     row = int(bad.arg_max() or 0)
     role = next(role for role, missing in zip(names, empty, strict=True) if missing[row])
-    value, problem = raw[names[role]][row], "not a time" if role == "time" else f"no {role}"
-    where = f"{path.name}, row {row + 1}: column '{names[role]}' holds '{'' if value is None else value}', {problem}"
+    value, problem = (
+        raw.frame[names[role]][row],
+        "not a time, or too large for --time-unit" if role == "time" else f"no {role}",
+    )
+    holds = f"column '{names[role]}' holds '{'' if value is None else value}', {problem}"
+    where = f"{raw.path.name}, row {raw.rows[row]}: {holds}"
     if not skip_bad:
-        raise ValueError(f"{where}. Mend the row, or pass --on-bad-line skip.")
+        raise ValueError(f"{where}. Mend the row, or pass --on-bad-line skip to leave it out.")
     if bad.all():
-        raise ValueError(f"{path.name} has no usable row; {where}.")
-    note = f"{path.name}: {len(raw):,} rows read, {bad.sum():,} bad rows skipped (the first: {where})"
-    return events.filter(~bad), (note,)
+        raise ValueError(f"{raw.path.name} has no usable row; {where}.")
+    return events.filter(~bad), f"{bad.sum():,} bad rows skipped (the first: {where})"
 
 
 def _check_column(path: Path, frame: pl.DataFrame, name: str, option: str) -> None:

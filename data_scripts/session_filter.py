@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+from event_times import MICROSECONDS
 from session_splits import Flat
 
 
@@ -93,5 +94,5 @@ def _cut(events: pl.DataFrame, gap_minutes: float) -> pl.DataFrame:
     if "time" not in events.columns:
         raise ValueError("--gap-minutes needs times; give --time.")
     user, times = events["sequence"].to_numpy(), events["time"].to_numpy()
-    begins = (np.diff(user, prepend=-1) != 0) | (np.diff(times, prepend=times[:1]) > gap_minutes * 60)
+    begins = (np.diff(user, prepend=-1) != 0) | (np.diff(times, prepend=times[:1]) > gap_minutes * MICROSECONDS["min"])
     return events.with_columns(sequence=pl.Series(np.cumsum(begins) - 1))

@@ -75,7 +75,8 @@ def _encode(values: pl.Series, column: ItemColumn) -> tuple[pl.Series, pl.Series
         return _bins(values.cast(pl.Float64), column.num_bins)
     cells = values.to_frame("value").with_row_index("row")
     if column.kind == "multi_valued":
-        cells = cells.explode("value")
+        # Polars versions differ in whether an empty list keeps its row when exploded; a null always does.
+        cells = cells.with_columns(pl.when(pl.col("value").list.len() > 0).then("value")).explode("value")
     if cells["value"].dtype == pl.String:
         cells = cells.with_columns(pl.col("value").str.strip_chars().replace("", None))
     present = cells.drop_nulls("value")

@@ -48,8 +48,8 @@ class EventLog:
 
     Attributes:
         name: of the data set.
-        events: columns user and item, time (Int64 seconds) where known, split (String, "train" or "test") where the
-            publisher gave one.
+        events: columns user and item, time (Int64 microseconds) where known, split (String, "train" or "test") where
+            the publisher gave one.
         metadata: column item, one row per item, and those of `columns`; None without metadata.
         columns: the metadata to keep.
         vectors: matrices by name.
@@ -89,10 +89,14 @@ def read_file(path: Path) -> pl.DataFrame:
         if path.suffix == ".parquet":
             frame = pl.read_parquet(path)
         else:
-            separator = "\t" if path.suffix == ".tsv" else ","
-            frame = pl.read_csv(path, separator=separator, infer_schema=False)
+            frame = pl.read_csv(path, separator=separator_of(path), infer_schema=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"'{path}' cannot be read: {str(error).splitlines()[0]}") from error
     if not len(frame):
         raise ValueError(f"'{path}' has no rows.")
     return frame
+
+
+def separator_of(path: Path) -> str:
+    """What stands between the values of a CSV file, by its name."""
+    return "\t" if path.suffix == ".tsv" else ","

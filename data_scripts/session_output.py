@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from event_times import SECOND
 from numpy.typing import NDArray
 from session_splits import SplitRows
 
@@ -20,7 +21,8 @@ GROUP_ROWS = 65_536
 def write_split(folder: Path, rows: SplitRows, users: Ints, items: Ints, times: Ints | None) -> dict[str, int]:
     """Write one file of row groups of 65,536 rows, and return what schema.json says of the split.
 
-    Columns: user; items, a list of ids; times, a list of seconds, if there are any; target, but not in training.
+    Columns: user; items, a list of ids; times, a list of whole seconds, if there are any
+    (given in microseconds); target, but not in training.
     """
     folder.mkdir()
     ids = pa.list_(pa.int32())
@@ -48,7 +50,7 @@ def _columns(rows: SplitRows, chosen: slice, users: Ints, items: Ints, times: In
         "items": pa.ListArray.from_arrays(arrow_offsets, pa.array(items[places].astype(np.int32))),
     }
     if times is not None:
-        columns["times"] = pa.ListArray.from_arrays(arrow_offsets, pa.array(times[places]))
+        columns["times"] = pa.ListArray.from_arrays(arrow_offsets, pa.array(times[places] // SECOND))
     if rows.target is not None:
         columns["target"] = pa.array(items[rows.target[chosen]].astype(np.int32))
     return columns

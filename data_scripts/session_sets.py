@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from event_times import SECOND
 from session_log import EventLog, ItemColumn, event_counts, exploded, read_file
 from session_splits import SplitBy
 
@@ -17,7 +18,7 @@ class NamedSet:
     """A data set of a known publisher.
 
     Args:
-        read: the files of a folder -> its log.
+        read: the files of a folder -> its log, with times in seconds.
         counts: users, items and events that its log has, before anything is filtered.
         split: how it is split unless the user says otherwise.
         min_item_count: events an item must have unless the user says otherwise.
@@ -30,7 +31,7 @@ class NamedSet:
 
 
 def read_set(name: str, folder: Path) -> EventLog:
-    """Read a named set and check that it is what its name says.
+    """Read a named set, with times in microseconds, and check that it is what its name says.
 
     Raises:
         ValueError: a file is missing or has other columns, or the counts differ.
@@ -48,6 +49,8 @@ def read_set(name: str, folder: Path) -> EventLog:
             f"--set {name}: '{folder}' is not this set, which has {users} users, {items} items and {events} events; "
             f"found {found[0]:,}, {found[1]:,} and {found[2]:,}. Give its columns with --user and --item instead."
         )
+    if "time" in log.events.columns:
+        log = replace(log, events=log.events.with_columns(pl.col("time") * SECOND))
     return log
 
 

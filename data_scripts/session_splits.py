@@ -22,8 +22,8 @@ class Flat:
     """Events of all sequences.
 
     Shape:
-        offsets [S + 1]: sequence s is events [offsets[s], offsets[s + 1]); times [N], or None; is_test bool [S] where
-        the publisher gave a split, or None
+        offsets [S + 1]: sequence s is events [offsets[s], offsets[s + 1]); times [N] in microseconds, or None; is_test
+        bool [S] where the publisher gave a split, or None
     """
 
     offsets: Ints

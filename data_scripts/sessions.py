@@ -6,7 +6,8 @@
         --min-item-count 5 --min-length 2 --split sequences --targets every --item-columns brand tags:multi_valued \
         --out data/shop
 
-Events are sorted by user and time, and events of one time stay in the file's order. --set knows a publisher's files,
+Events are sorted by user and time, to the microsecond, and events of one time stay in the file's order; the folder
+holds whole seconds. --set knows a publisher's files,
 and refuses others by their counts of users, items and events. Filters come before the split, as in published work, and
 so item counts of later events decide which items there are; --min-item-count 1 avoids that.
 
@@ -24,7 +25,8 @@ import argparse
 from pathlib import Path
 
 from bad_lines import POLICIES
-from generic_log import SECONDS, LogColumns, read_log
+from event_times import MICROSECONDS
+from generic_log import LogColumns, read_log
 from preparation_arguments import fail
 from prepared_folder import PreparedFolder
 from session_filter import FilterRule
@@ -57,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     log.add_argument("--user", help="user, or session where nobody is known")
     log.add_argument("--item", help="what the event is about")
     log.add_argument("--time", help="numbers, dates or ISO texts; without it, rows of a user are in order")
-    log.add_argument("--time-unit", choices=SECONDS, default="s", help="of numbers (default %(default)s)")
+    log.add_argument("--time-unit", choices=MICROSECONDS, default="s", help="of numbers (default %(default)s)")
     log.add_argument("--items", type=Path, help="file with a row per item; without it, metadata is in the log")
     log.add_argument(
         "--item-columns",

@@ -165,12 +165,6 @@ def test_times_that_are_none(tmp_path):
         run(tmp_path, log=log)
 
 
-def test_a_line_with_too_many_values(tmp_path):
-    log = write_log(tmp_path, [*LOG, ("u", "a", 1, "", "", "more")])
-    with pytest.raises(SystemExit, match=r"log\.csv' cannot be read"):
-        run(tmp_path, log=log)
-
-
 def test_a_file_that_is_no_table(tmp_path):
     (tmp_path / "log.parquet").write_text("who,what\n")
     with pytest.raises(SystemExit, match=r"log\.parquet' cannot be read"):
@@ -231,11 +225,11 @@ def test_order_and_cores_equal_the_slow_way(events, least_items, least_length):
 @settings(deadline=None, max_examples=60)
 @given(EVENTS, st.floats(0.1, 20))
 def test_sessions_end_where_users_pause(events, gap):
-    frame = pl.DataFrame([(u, i, 60 * t) for u, i, t in events], schema=["user", "item", "time"], orient="row")
+    frame = pl.DataFrame([(u, i, 60_000_000 * t) for u, i, t in events], schema=["user", "item", "time"], orient="row")
     kept = FilterRule(gap_minutes=gap).apply(frame)
     rows = kept.select("user", "time", "sequence").rows()
     for before, after in pairwise(rows):
-        same = before[0] == after[0] and after[1] - before[1] <= gap * 60
+        same = before[0] == after[0] and after[1] - before[1] <= gap * 60_000_000
         assert (before[2] == after[2]) == same
 
 

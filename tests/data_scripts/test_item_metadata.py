@@ -1,0 +1,126 @@
+"""Metadata of items: which names, types and ids are refused, and what the others become."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+import sessions
+
+LOG = pl.DataFrame(
+    {
+        "who": ["u", "u", "u", "v"],
+        "sku": [7, 8, 9, 8],
+        "item": ["x", "y", "y", "x"],
+        "user": [1, 1, 2, 2],
+        "words": [["r", "s"], [], ["s"], ["t"]],
+        "raw": [b"1", b"2", b"3", b"4"],
+        "tags": pl.Series(["r|s", "", "s", "t"], dtype=pl.Categorical),
+        "a/b": [1, 2, 3, 4],
+    }
+)
+
+
+def prepare(tmp_path: Path, *options: str, log: pl.DataFrame = LOG, items: pl.DataFrame | None = None) -> Path:
+    log.write_parquet(tmp_path / "log.parquet")
+    command = ["--raw", str(tmp_path / "log.parquet"), "--out", str(tmp_path / "out"), "--item", "sku"]
+    if items is not None:
+        items.write_parquet(tmp_path / "items.parquet")
+        command += ["--items", str(tmp_path / "items.parquet")]
+    sessions.main([*command, *([] if "--user" in options else ["--user", "who"]), *options])
+    return tmp_path / "out"
+
+
+def column(folder: Path, name: str) -> dict[object, object]:
+    """The values that each item has, by the log's names."""
+    names = pq.read_table(folder / "vocabulary" / "item.parquet")["value"].to_pylist()
+    values = [None, *pq.read_table(folder / "vocabulary" / f"{name}.parquet")["value"].to_pylist()]
+    ids = pq.read_table(folder / "items.parquet")[name].to_pylist()[1:]
+    named = [[values[i] for i in entry] if isinstance(entry, list) else values[entry] for entry in ids]
+    return dict(zip(names, named, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--item-columns", "item"],
+            "--item-columns 'item': the prepared folder has a column 'item' of its own; rename yours in the file.",
+        ),
+        (
+            ["--item-columns", "user"],
+            "--item-columns 'user': the prepared folder has a column 'user' of its own; rename yours in the file.",
+        ),
+        (
+            ["--item-columns", "tags", "tags:multi_valued"],
+            "--item-columns 'tags': the name is given twice; give each column once.",
+        ),
+        (
+            ["--item-columns", "a/b"],
+            "--item-columns 'a/b': the name becomes that of a file; rename the column to one without / and \\.",
+        ),
+        (["--item-columns", ".."], "--item-columns '..': the name becomes that of a file; rename"),
+        (["--item-columns", ":dense"], "--item-columns '': the name becomes that of a file; rename"),
+        (
+            ["--item-columns", "sku:multi_valued"],
+            "is of type Int64; multi_valued takes lists of numbers or texts, or texts like a|b.",
+        ),
+        (
+            ["--item-columns", "words"],
+            "is of type List(String); categorical takes numbers or texts (lists are multi_valued).",
+        ),
+        (["--item-columns", "words:dense"], "is of type List(String); dense takes numbers."),
+        (["--item-columns", "raw:bins"], "is of type Binary; bins takes numbers."),
+        (["--user", "words"], "is of type List(String); give one of numbers or texts."),
+    ],
+)
+def test_what_is_refused(tmp_path, options, message):
+    with pytest.raises(SystemExit, match=re.escape(message)):
+        prepare(tmp_path, *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_lists_and_categories_of_a_parquet_log(tmp_path):
+    folder = prepare(tmp_path, "--item-columns", "words:multi_valued", "tags:multi_valued", "sku")
+    assert column(folder, "words") == {7: ["r", "s"], 8: [], 9: ["s"]}
+    assert column(folder, "tags") == {7: ["r", "s"], 8: [], 9: ["s"]}
+    assert column(folder, "sku") == {7: 7, 8: 8, 9: 9}
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["7", "seven", "007", "9"], {7: "a", 8: None, 9: "d"}),
+        (pl.Series([7, 8, 9, 10], dtype=pl.UInt64), {7: "a", 8: "b", 9: "c"}),
+        ([7.5, 7.0, 9.0, None], {7: "b", 8: None, 9: "c"}),
+    ],
+)
+def test_ids_of_another_type_than_the_logs(tmp_path, ids, expected):
+    items = pl.DataFrame({"sku": ids, "brand": ["a", "b", "c", "d"]})
+    assert column(prepare(tmp_path, "--item-columns", "brand", items=items), "brand") == expected
+
+
+def test_numbers_beside_the_texts_of_the_log(tmp_path):
+    items = pl.DataFrame({"sku": [7, 8], "brand": ["a", "b"]})
+    log = LOG.with_columns(pl.col("sku").cast(pl.String))
+    folder = prepare(tmp_path, "--item-columns", "brand", log=log, items=items)
+    assert column(folder, "brand") == {"7": "a", "8": "b", "9": None}
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (
+            ["p7", "p8"],
+            "is an item of the log (there 'p7', String; in the log '7', Int64); write the ids alike in both.",
+        ),
+        ([["7"], ["8"]], "--items: column 'sku' of '{}/items.parquet' is of type List(String); give one of numbers"),
+    ],
+)
+def test_ids_that_are_not_the_logs(tmp_path, ids, message):
+    items = pl.DataFrame({"sku": ids, "brand": ["a", "b"]})
+    with pytest.raises(SystemExit, match=re.escape(message.format(tmp_path))):
+        prepare(tmp_path, "--item-columns", "brand", items=items)
