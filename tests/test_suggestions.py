@@ -74,6 +74,13 @@ def test_an_argument_before_any_class_asks_for_the_class(capsys):
     assert message in said(capsys, "--model.init_args.embedding_dim=16")
 
 
+@pytest.mark.parametrize("early", [["--model.init_args.embedding_dim", "16"], ["--trainer.max_epochs=3"]])
+@pytest.mark.parametrize("config", [["-c", CONFIG], [f"--config={CONFIG}"]])
+def test_an_override_before_the_config_is_refused(capsys, early, config):
+    name = early[0].split("=")[0]
+    assert f"{name} comes before the first -c, whose file would override it; put -c" in said(capsys, *early, *config)
+
+
 def test_own_classes_are_those_of_this_project():
     found = own_classes()
     assert {"SampledSoftmax", "UniformSampler", "Cosine", "ItemKNN", "BaselineMetrics"} <= set(found)
