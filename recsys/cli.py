@@ -33,6 +33,7 @@ def main(args: Sequence[str] | None = None) -> None:
         if arguments[0] in _TOOLS:
             sys.exit(import_module(_TOOLS[arguments[0]]).main(arguments[1:]))
         _check_files(arguments)
+        _check_order(arguments)
         run(args)
     except (ValueError, FileNotFoundError) as error:
         mistake = _mistake(error)
@@ -81,6 +82,20 @@ def _check_files(arguments: Sequence[str]) -> None:
             folder = Path(value).parent
             siblings = [str(path) for path in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
             raise FileNotFoundError(explain(f"config file '{value}' does not exist", value, siblings))
+
+
+def _check_order(arguments: Sequence[str]) -> None:
+    """An override before the first config file would be overridden by it, or lack the class that the file names."""
+    configs = [i for i, word in enumerate(arguments) if word in ("-c", "--config") or word.startswith("--config=")]
+    early = [word.split("=")[0] for word in arguments[: min(configs, default=0)] if _is_override(word)]
+    if early:
+        raise ValueError(
+            f"{early[0]} comes before the first -c, whose file would override it; put -c CONFIG before overrides."
+        )
+
+
+def _is_override(word: str) -> bool:
+    return word.startswith(("--model.", "--data.", "--trainer."))
 
 
 def _fail(message: str) -> int:

@@ -156,7 +156,7 @@ class FullCrossEntropy(Loss):
         chunk_items: items read at a time.
 
     Raises:
-        ValueError: if chunk_items is below 1; at the first step, if several chunks meet rows updated in the backward
+        ValueError: if chunk_items is below 1; before training, if several chunks meet rows updated in the backward
             pass.
     """
 
@@ -169,12 +169,20 @@ class FullCrossEntropy(Loss):
         """See Loss."""
         if step.catalogue.num_items <= self.chunk_items:
             return self._in_one_lookup(step)
-        if step.updates_in_backward:
+        self.check_chunks(step.catalogue.num_items, step.updates_in_backward)
+        return self._in_chunks(step)
+
+    def check_chunks(self, num_items: int, updates_in_backward: bool) -> None:
+        """Refuse several chunks of rows that are updated in the backward pass.
+
+        Raises:
+            ValueError: with both arguments and the ways out.
+        """
+        if num_items > self.chunk_items and updates_in_backward:
             raise ValueError(
-                f"FullCrossEntropy: {step.catalogue.num_items} items in chunks of chunk_items={self.chunk_items} need "
+                f"FullCrossEntropy: {num_items} items in chunks of chunk_items={self.chunk_items} need "
                 "table_optimizer: DenseGradient; or raise chunk_items, or use a sampled loss."
             )
-        return self._in_chunks(step)
 
     def _in_one_lookup(self, step: Step) -> Tensor:
         vectors = step.vectors(step.catalogue.ids(step.targets.device))

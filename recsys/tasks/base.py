@@ -16,7 +16,7 @@ from recsys.random_states import RANDOM_STATES, random_states, set_random_state
 from recsys.sharding import sharded_lookup
 from recsys.table_description import describe_collection
 from recsys.table_differences import check_tables
-from recsys.tables import FullTable, Lookup, TableCollection, TableOptimizer
+from recsys.tables import DenseGradient, Frozen, FullTable, Lookup, TableCollection, TableOptimizer
 from recsys.tables.lookup import LookupFactory
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableFactory, TableOptions, assign_features, build_collection, default_lookup
@@ -55,6 +55,15 @@ class TableSettings:
     def __post_init__(self) -> None:
         """Find what does not fit before any data is read."""
         assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to)
+
+    @property
+    def updates_in_backward(self) -> bool:
+        """Whether some rows are updated in the backward pass."""
+        entries = assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to).values()
+        chosen = [
+            self.options.get(entry or "", TableOptions()).row_optimizer(self.table_optimizer) for entry in entries
+        ]
+        return any(not isinstance(optimizer, DenseGradient | Frozen) for optimizer in chosen)
 
     def build(self, device: torch.device | str, lookup: LookupFactory | None = None) -> TableCollection:
         """Allocate the rows, in a lookup of another kind than the settings' if one is given."""

@@ -16,6 +16,7 @@ from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
 from recsys.tasks.describe import ITEM, FusionFactory, ItemCatalogue, feature_heads, item_columns, item_side
 from recsys.tasks.items import item_matrix
 from recsys.tasks.objectives import Examples, NextItem, Objective
+from recsys.tasks.session_checks import Needs, check_sessions, times_needed
 from recsys.tasks.tables import TableFactory, TableOptions
 
 SessionModelFactory = Callable[[int, int], nn.Module]
@@ -123,6 +124,23 @@ class NextItemTask(TableTask):
         self._item_matrix: Tensor | None = None
         self._is_evaluating = False
         self._metrics = RankingMetrics(self.get_buffer("item_counts"))
+
+    def setup(self, stage: str) -> None:
+        """Refuse data, and rows, that do not fit the task."""
+        super().setup(stage)
+        check_sessions(self.needs(), self.trainer, stage)
+
+    def needs(self) -> Needs:
+        """What the data and the rows must fit."""
+        return Needs(
+            task=type(self).__name__,
+            objective=self.objective,
+            num_items=self.num_items,
+            loss=self.loss,
+            updates_in_backward=self._settings.updates_in_backward,
+            times=times_needed(self.model),
+            max_length=self.max_length,
+        )
 
     def item_vectors(self, ids: Tensor) -> Tensor:
         """Vectors [N, D] of items [N]."""

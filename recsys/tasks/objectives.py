@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,11 @@ class Examples:
 class Objective(ABC):
     """Turns sessions into examples, for training and for evaluation."""
 
+    num_only_targets: ClassVar[int] = 0
+    """Events of a training session that are never read."""
+    trims_evaluation: ClassVar[bool] = False
+    """Whether evaluation leaves out what exceeds max_length."""
+
     @abstractmethod
     def check(self, model: str, causal: bool) -> None:
         """Refuse a model that does not fit.
@@ -50,6 +56,8 @@ class Objective(ABC):
 
 class NextItem(Objective):
     """Every event predicts the one after it; the model must not look ahead."""
+
+    num_only_targets = 1
 
     def check(self, model: str, causal: bool) -> None:
         """Only causal models."""
@@ -85,6 +93,8 @@ class MaskedItems(Objective):
     Raises:
         ValueError: if a fraction is out of range.
     """
+
+    trims_evaluation = True
 
     def __init__(self, mask_fraction: float = 0.2, last_only_fraction: float = 0.1) -> None:
         if not 0 < mask_fraction < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from recsys.tasks.actr_memory import Memory, Places
 from recsys.tasks.base import OptimizerFactory
 from recsys.tasks.describe import ItemCatalogue
 from recsys.tasks.next_item import NextItemTask, SessionModelFactory
+from recsys.tasks.session_checks import Needs
 from recsys.tasks.tables import TableFactory, TableOptions
 
 HISTORIES_AT_A_TIME = 16
@@ -153,6 +155,11 @@ class PISATask(NextItemTask):
                 f"all items, or more; got {type(loss).__name__}."
             )
         return Memory(weight, float(self.model.decay))  # type: ignore[arg-type]
+
+    def needs(self) -> Needs:
+        """Times; max_length is of sessions, which may have any number of events."""
+        times = "PISATask cuts sessions by time: prepare the data with times, or use NextItemTask"
+        return replace(super().needs(), loss=self.loss if self._trains_scores else None, times=times, max_length=None)
 
     def on_train_start(self) -> None:
         """Count which items share sessions, in one pass over the training data, unless a checkpoint has them."""

@@ -45,6 +45,10 @@ class TableOptions:
     freeze: bool = False
     init_from: Path | None = None
 
+    def row_optimizer(self, default: TableOptimizer) -> TableOptimizer:
+        """The optimizer of the entry's rows, where `default` is that of rows without one of their own."""
+        return Frozen() if self.freeze else self.optimizer or default
+
 
 def default_lookup() -> type[Lookup]:
     """FBGEMM's kernels where they are installed, torch elsewhere."""
@@ -126,7 +130,7 @@ def build_collection(
         assert column.num_embeddings is not None
         made[column.name] = factory(column.name, column.num_embeddings, embedding_dim)
         chosen = options.get(entry or "", TableOptions())
-        optimizers[column.name] = Frozen() if chosen.freeze else chosen.optimizer or table_optimizer
+        optimizers[column.name] = chosen.row_optimizer(table_optimizer)
     features = [Feature(column.name, column.name, column.pooling) for column in columns]
     collection = TableCollection(features, made, optimizer=optimizers, lookup=lookup, device=device)
     for name, chosen in options.items():
