@@ -180,6 +180,10 @@ class Table(nn.Module, ABC):
         """
         return rows
 
+    def sized_among(self, tables: Sequence[Table]) -> Table:
+        """This table as it is in a collection of `tables`: itself, unless its size depends on those it shares with."""
+        return self
+
     def regularizer(self) -> Tensor | None:
         """A penalty that the method adds to the loss, or None."""
         return None

@@ -91,7 +91,8 @@ class TableCollection(nn.Module):
 
     Args:
         features: the input columns; those with a pooling are multi-valued.
-        tables: the tables they name. Features that name one table share its rows.
+        tables: the tables they name. Features that name one table share its rows; a table whose size depends on those
+            it shares a matrix with is made anew.
         optimizer: for all matrices, or by table name.
         lookup: where the matrices live and how they are read: TorchLookup, FbgemmLookup or TorchrecLookup.
         dtype: of the rows.
@@ -114,6 +115,7 @@ class TableCollection(nn.Module):
     ) -> None:
         super().__init__()
         _check_features(features, tables)
+        tables = {name: table.sized_among(list(tables.values())) for name, table in tables.items()}
         self.features = tuple(features)
         self.embedding_dim = next(iter(tables.values())).embedding_dim
         self.tables = NamedModules(tables)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
-from recsys.tables.budget import exactly_one, largest_within
+from recsys.tables.budget import exactly_one, fraction_to_bytes, largest_within
 from recsys.tables.hashes import bucket, expected_collisions, name_seeds
 
 
@@ -28,13 +29,15 @@ class UnifiedTable(Table):
         num_embeddings: V, ids are in [0, V).
         embedding_dim: D, a multiple of num_lookups.
         num_rows: rows of the shared matrix; or give
-        budget_bytes: bytes the shared matrix may take in float32.
+        budget_bytes: bytes the shared matrix may take in float32; or
+        budget_fraction: the same as a fraction of the bytes of all full tables that the matrix replaces: in a
+            collection, the shares of the tables of one `storage` add up.
         num_lookups: K, rows per id.
         storage: name of the shared matrix; tables with one storage share it.
         init_std: standard deviation of the initial vectors.
 
     Raises:
-        ValueError: unless exactly one size is given, or if D is no multiple of num_lookups.
+        ValueError: unless exactly one size is given, if it is below one row, or if D is no multiple of num_lookups.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class UnifiedTable(Table):
         *,
         num_rows: int | None = None,
         budget_bytes: int | None = None,
+        budget_fraction: float | None = None,
         num_lookups: int = 2,
         storage: str = "unified",
         init_std: float = DEFAULT_INIT_STD,
@@ -55,8 +59,11 @@ class UnifiedTable(Table):
             raise ValueError(
                 f"UnifiedTable '{name}': embedding_dim={embedding_dim} must be a multiple of num_lookups={num_lookups}."
             )
-        exactly_one(f"UnifiedTable '{name}'", num_rows=num_rows, budget_bytes=budget_bytes)
+        owner = f"UnifiedTable '{name}'"
+        exactly_one(owner, num_rows=num_rows, budget_bytes=budget_bytes, budget_fraction=budget_fraction)
         self.row_dim = embedding_dim // num_lookups
+        budget_bytes = fraction_to_bytes(self, budget_fraction, budget_bytes)
+        self._share_bytes = None if budget_fraction is None else budget_bytes
         if budget_bytes is not None:
             num_rows = largest_within(self, lambda rows: 4 * rows * self.row_dim, 1, 1 << 31, budget_bytes)
         assert num_rows is not None
@@ -66,6 +73,16 @@ class UnifiedTable(Table):
         self.storage = storage
         self.init_std = init_std
         self.register_constants(seed=name_seeds(name, num_lookups), num_buckets=[num_rows] * num_lookups)
+
+    def sized_among(self, tables: Sequence[Table]) -> Table:
+        """With a budget_fraction, a table of as many rows as the shares of all tables of this storage buy together."""
+        sharing = [table for table in tables if isinstance(table, UnifiedTable) and table.storage == self.storage]
+        shares = [table._share_bytes for table in sharing if table._share_bytes is not None]
+        if self._share_bytes is None or len(shares) == 1:
+            return self
+        size = {"budget_fraction": None, "num_rows": sum(shares) // (4 * self.row_dim)}
+        arguments: dict[str, Any] = {**self.arguments, **size}
+        return type(self)(**arguments)
 
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """The shared matrix, read K times."""

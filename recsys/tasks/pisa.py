@@ -83,6 +83,7 @@ class PISATask(NextItemTask):
         sampler: of negatives, one for every item of a target session; by default uniform.
         scoring: see NextItemTask; only with a loss.
         tables: see NextItemTask.
+        exact_up_to: see NextItemTask.
         table_options: see NextItemTask.
         table_optimizer: see NextItemTask.
         optimizer: of all dense parameters.
@@ -110,6 +111,7 @@ class PISATask(NextItemTask):
         sampler: Sampler | None = None,
         scoring: Scoring | None = None,
         tables: dict[str, TableFactory] | None = None,
+        exact_up_to: int = 0,
         table_options: dict[str, TableOptions] | None = None,
         table_optimizer: TableOptimizer | None = None,
         optimizer: OptimizerFactory = torch.optim.Adam,
@@ -125,6 +127,7 @@ class PISATask(NextItemTask):
             loss=loss,
             scoring=scoring,
             tables=tables,
+            exact_up_to=exact_up_to,
             table_options=table_options,
             table_optimizer=table_optimizer,
             optimizer=optimizer,

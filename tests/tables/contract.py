@@ -35,6 +35,7 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "hash-3": (HashTable, {"num_rows": 701, "num_lookups": 3}),
     "unified": (UnifiedTable, {"num_rows": 997, "num_lookups": 2}),
     "unified-12": (UnifiedTable, {"num_rows": 997, "num_lookups": 12}),
+    "unified-fraction": (UnifiedTable, {"budget_fraction": 0.15}),
     "qr": (QRTable, {"num_remainders": 60}),
     "qr-3": (QRTable, {"partition": MixedRadix(3)}),
     "qr-coprime": (QRTable, {"partition": Coprime(2)}),

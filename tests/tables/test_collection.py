@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from recsys.table_description import build_collection, describe_collection
 from recsys.tables import (
     SGD,
     Adagrad,
@@ -58,6 +59,17 @@ def test_mixed_methods_come_out_in_feature_order(lookup):
         own_ids = bags[name].values if name in bags else next(columns)
         alone = TableCollection([Feature(name, name)], {name: table}, lookup=lookup)
         assert_close(embedded[:, position], alone(own_ids.unsqueeze(0))[:, 0])
+
+
+def test_fractions_of_one_matrix_add_up_over_the_features():
+    tables = {n: UnifiedTable(n, v, 8, budget_fraction=0.1) for n, v in {"a": 900, "b": 100}.items()}
+    tables |= {"own": UnifiedTable("own", 300, 8, budget_fraction=0.2, storage="own"), "full": FullTable("full", 50, 8)}
+    collection = TableCollection([Feature(name, name) for name in tables], tables)
+    rows = {name: physical.num_rows for name, physical in collection.lookup.tables.items()}
+    assert rows == {"unified": 200, "own": 120, "full": 50}, "rows of half the width: twice a tenth, twice a fifth"
+    assert collection.table("b").constants()["num_buckets"].tolist() == [200, 200]
+    assert tables["b"].num_rows == 20, "what is passed in stays as it was"
+    assert build_collection(describe_collection(collection)).lookup.tables == collection.lookup.tables
 
 
 @every_lookup
