@@ -172,9 +172,19 @@ class NextItemTask(TableTask):
             states.append(self.encode(examples, vectors))
             return states[0]
 
+        loss = self.loss_of(examples.items, examples.targets, encode, num_targets)
+        self.log_loss(loss, len(batch))
+        if self.heads is not None:
+            loss = loss + self.heads(states[0], examples.targets, num_targets)
+        return self.with_penalty(loss)
+
+    def loss_of(
+        self, events: Tensor, targets: Tensor, encode: Callable[[Tensor], Tensor], num_targets: float | Tensor
+    ) -> Tensor:
+        """Mean loss over targets [P], of states that `encode` makes of the vectors of events, 0 where there is none."""
         step = Step(
-            inputs=examples.items[examples.items != 0],
-            targets=examples.targets,
+            inputs=events[events != 0],
+            targets=targets,
             vectors=self.item_vectors,
             encode=encode,
             scoring=self.scoring,
@@ -182,11 +192,7 @@ class NextItemTask(TableTask):
             updates_in_backward=self._updates_in_backward,
             num_targets=num_targets,
         )
-        loss = self.loss(step)
-        self.log_loss(loss, len(batch))
-        if self.heads is not None:
-            loss = loss + self.heads(states[0], examples.targets, num_targets)
-        return self.with_penalty(loss)
+        return self.loss(step)
 
     @property
     def _catalogue(self) -> Catalogue:

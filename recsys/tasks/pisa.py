@@ -14,7 +14,7 @@ from torch import Tensor
 from recsys.data import SessionBatch, SessionDataModule
 from recsys.data.sequences import Sequences
 from recsys.gathering import gather_rows
-from recsys.losses import FullCrossEntropy, Loss, Sampler, Scoring, Step, UniformSampler, read_once
+from recsys.losses import FullCrossEntropy, Loss, Sampler, Scoring, UniformSampler, read_once
 from recsys.models.actr import Cooccurrence, Histories, spreading
 from recsys.models.pisa import UserStates
 from recsys.tables import Lookup, TableOptimizer
@@ -265,17 +265,7 @@ class PISATask(NextItemTask):
         def encode(vectors: Tensor) -> Tensor:
             return self._hidden(self.states(histories, self._padded(histories.items, vectors)), users, sessions)
 
-        step = Step(
-            inputs=histories.items[histories.is_event],
-            targets=histories.items[users, events],
-            vectors=self.item_vectors,
-            encode=encode,
-            scoring=self.scoring,
-            catalogue=self._catalogue,
-            updates_in_backward=self._updates_in_backward,
-            num_targets=num_targets,
-        )
-        return self.loss(step)
+        return self.loss_of(histories.items, histories.items[users, events], encode, num_targets)
 
     def _paper_loss(self, histories: Histories, places: Places) -> Tensor:
         """Sum over the targets: ranking above negatives, and agreement with the target session's embedding."""
