@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from time import perf_counter
 
-from recsys.baselines import baseline_metrics, default_baselines
+from recsys.baselines import BaseLevel, ItemKNN, MostPopular, PersonalPopular, baseline_metrics
 from recsys.data import SessionDataModule
 
 
@@ -21,9 +21,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder written by data_scripts/sessions.py")
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument("--keep-seen", action="store_true", help="recommend items of the history too")
+    parser.add_argument("--decay", type=float, default=0.5, help="of BaseLevel")
     parsed = parser.parse_args()
     data = SessionDataModule(parsed.data, filter_seen=not parsed.keep_seen)
-    for baseline in default_baselines():
+    for baseline in (MostPopular(), PersonalPopular(), BaseLevel(parsed.decay), ItemKNN()):
         begin = perf_counter()
         metrics = baseline_metrics(data, parsed.split, (baseline,))[baseline.name]
         print(f"{baseline.name}, {perf_counter() - begin:.1f} s")
