@@ -23,12 +23,14 @@ class UserStates:
     """What PISA knows of users after each of their sessions; rows of absent sessions hold no meaning.
 
     Shape:
-        users [B, S, D], sessions [B, S, D] embeddings of the sessions themselves, long_term [B, S, D]
+        users [B, S, D], sessions [B, S, D] embeddings of the sessions themselves, long_term [B, S, D], presence
+        [B, S, L] of each event's item (see base_level)
     """
 
     users: Tensor
     sessions: Tensor
     long_term: Tensor
+    presence: Tensor
 
 
 class PISA(nn.Module):
@@ -117,7 +119,7 @@ class PISA(nn.Module):
         long_term = self.long_term(vectors, histories, presence)
         shares = self.mixture(torch.cat([long_term, short_term], dim=2)).softmax(2)
         users = shares[..., :1] * long_term + shares[..., 1:] * short_term
-        return UserStates(F.normalize(users + sessions, dim=2), sessions, long_term)
+        return UserStates(F.normalize(users + sessions, dim=2), sessions, long_term, presence)
 
     def session_embeddings(self, vectors: Tensor, histories: Histories, presence: Tensor, spreading: Tensor) -> Tensor:
         """Sum of each session's item vectors, weighted by their activations: [B, S, D]."""

@@ -19,6 +19,7 @@ class Memory:
     """An item whose share of the base level of all of a user's items is m has the score s + log(1 + weight * m).
 
     The softmax is then proportional to exp(s) * (1 + weight * m): what is learnt is how choices differ from memory's.
+    Not in the paper of PISA (arXiv:2408.16578), which has the base level in the weights of embeddings only.
 
     Args:
         weight: above 0.
@@ -39,16 +40,17 @@ class Memory:
         added = scores.new_zeros(len(scores), scores.shape[1] + 1)
         return scores + added.scatter(1, histories.items, odds.log1p().to(scores.dtype))[:, 1:]
 
-    def cross_entropy(self, queries: Tensor, items: Tensor, histories: Histories, places: Places) -> Tensor:
+    def cross_entropy(
+        self, queries: Tensor, items: Tensor, histories: Histories, presence: Tensor, places: Places
+    ) -> Tensor:
         """Sum of the softmax cross-entropies of targets against all items, with what memory adds to the scores.
 
         Shape:
-            queries [B, S, D] after every session, items [V, D] of items 1..V -> scalar
+            queries [B, S, D] and presence [B, S, L] after every session, items [V, D] of items 1..V -> scalar
         """
         users, sessions, events = places
         states, which = torch.unique(users * queries.shape[1] + sessions, return_inverse=True)
         asked = queries.flatten(0, 1).index_select(0, states)
-        presence = base_level(histories, self.decay)
         # Every item of a user counts once, at its first event; one that is yet to come has no presence.
         odds = (self.weight * presence * histories.firsts.unsqueeze(1)).flatten(0, 1).index_select(0, states)
         remembered = items.index_select(0, (histories.items - 1).clamp(min=0).flatten())

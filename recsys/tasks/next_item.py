@@ -11,7 +11,7 @@ from recsys.data import SessionBatch
 from recsys.losses import Catalogue, DotProduct, FullCrossEntropy, Loss, Scoring, Step
 from recsys.models import SumFusion
 from recsys.session_metrics import RankingMetrics, exclude
-from recsys.tables import DenseGradient, Frozen, FullTable, Lookup, TableOptimizer
+from recsys.tables import DenseGradient, FullTable, Lookup, TableOptimizer
 from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
 from recsys.tasks.describe import ITEM, FusionFactory, ItemCatalogue, feature_heads, item_columns, item_side
 from recsys.tasks.items import item_matrix
@@ -189,7 +189,7 @@ class NextItemTask(TableTask):
             encode=encode,
             scoring=self.scoring,
             catalogue=self._catalogue,
-            updates_in_backward=self._updates_in_backward,
+            updates_in_backward=self._settings.updates_in_backward,
             num_targets=num_targets,
         )
         return self.loss(step)
@@ -197,11 +197,6 @@ class NextItemTask(TableTask):
     @property
     def _catalogue(self) -> Catalogue:
         return Catalogue(self.num_items, self.get_buffer("item_counts"))
-
-    @property
-    def _updates_in_backward(self) -> bool:
-        lookup = self.collection.lookup
-        return any(not isinstance(lookup.optimizer_of(name), DenseGradient | Frozen) for name in lookup.tables)
 
     def scores(self, batch: SessionBatch) -> Tensor:
         """Scores [B, V] of all items, column c for item c + 1; items that a session has seen get -inf."""

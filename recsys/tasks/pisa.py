@@ -256,7 +256,7 @@ class PISATask(NextItemTask):
         states = self.states(histories, self._padded(histories.items, read))
         queries = self.scoring.queries(states.users + self._long_term_weight * states.long_term)
         items = self.scoring.items(vectors)
-        return memory.cross_entropy(queries, items, histories, places)
+        return memory.cross_entropy(queries, items, histories, states.presence, places)
 
     def _score_loss(self, histories: Histories, places: Places, num_targets: float | Tensor) -> Tensor:
         """Mean over the targets of the loss of the scores that rank."""
