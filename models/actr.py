@@ -71,12 +71,37 @@ def base_level(histories: Histories, decay: float) -> Tensor:
         -> [B, S, L], the share of the item of event l at the reference time of session s, from all events up to and
         including session s
     """
+    return _shares(_strengths(histories, decay), histories)
+
+
+def succession(histories: Histories, decay: float) -> Tensor:
+    """How much of what has followed a session's last item, whenever it came, each event's item is.
+
+    Spreading activation from the last event, in the user's own memory: each event that came right after one of the same
+    item counts as in the base level. Shares of their sum are the fan effect: what leads everywhere evokes little.
+
+    Shape:
+        -> [B, S, L], as base_level; 0 where nothing has followed the item yet
+    """
+    strengths = _strengths(histories, decay)
+    last = (strengths > 0).sum(2).sub(1).clamp(min=0)
+    cues = histories.items.gather(1, last)
+    preceding = F.pad(histories.items, (1, 0))[:, :-1]
+    return _shares(strengths * (preceding.unsqueeze(1) == cues.unsqueeze(2)), histories)
+
+
+def _strengths(histories: Histories, decay: float) -> Tensor:
+    """(Time since) ** -decay of every event up to and including a session, 0 of later ones: float64 [B, S, L]."""
     numbers = torch.arange(histories.references.shape[1], device=histories.items.device)
     past = (histories.sessions.unsqueeze(1) <= numbers.unsqueeze(1)) & histories.is_event.unsqueeze(1)
     since = (histories.references.unsqueeze(2) - histories.times.unsqueeze(1)).clamp(min=1)
-    strength = past * since.double() ** -decay
-    total = strength.sum(2, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    return ((strength / total) @ histories.same_item.double()).float()
+    return past * since.double() ** -decay
+
+
+def _shares(strengths: Tensor, histories: Histories) -> Tensor:
+    """What share of all strength is that of the events of each event's item: [B, S, L] -> float32 [B, S, L]."""
+    total = strengths.sum(2, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    return ((strengths / total) @ histories.same_item.double()).float()
 
 
 def partial_matching(vectors: Tensor, members: Tensor) -> Tensor:

@@ -68,13 +68,15 @@ class BaseLevel(Baseline):
     """The items most present in a history by ACT-R's base level, then the most popular ones; made for repeats.
 
     An item's presence is the sum over its events of (time since) ** -decay, as a share of the history's sum: what is
-    frequent and what is recent. Without times, events since stand for seconds since.
+    frequent and what is recent. Without times, events since stand for seconds since. `spreading` adds to it what the
+    last event evokes: the same sum over those events alone that came right after one of the last item.
 
     Source: Anderson, How Can the Human Mind Occur in the Physical Universe? (2007).
 
     Args:
         decay: above 0.
         horizon: seconds after a history's last event for which is recommended.
+        spreading: weight of what has followed the last item, as a share, against the presence's 1; at least 0.
 
     Raises:
         ValueError: an argument is out of range.
@@ -82,13 +84,16 @@ class BaseLevel(Baseline):
 
     name = "base_level"
 
-    def __init__(self, decay: float = 0.5, horizon: int = 24 * 3600) -> None:
+    def __init__(self, decay: float = 0.5, horizon: int = 24 * 3600, spreading: float = 0.0) -> None:
         if decay <= 0:
             raise ValueError(f"BaseLevel: decay must be above 0, got {decay}.")
         if horizon < 1:
             raise ValueError(f"BaseLevel: horizon must be at least 1 second, got {horizon}.")
+        if spreading < 0:
+            raise ValueError(f"BaseLevel: spreading must be at least 0, got {spreading}.")
         self.decay = decay
         self.horizon = horizon
+        self.spreading = spreading
 
     def fit(self, train: Sequences, num_items: int) -> None:
         """Count each item's events."""
@@ -96,11 +101,12 @@ class BaseLevel(Baseline):
 
     def scores(self, histories: Sequences, rows: Ints) -> Scores:
         """Below 1 the popularity of items that a history lacks, above 1 the presence of those that it has."""
-        lengths = histories.lengths[rows]
         strength = self._since(histories, rows) ** -self.decay
-        total = np.bincount(np.repeat(np.arange(len(rows)), lengths), strength, minlength=len(rows))
-        presence = _matrix(histories, rows, len(self._popularity), strength / np.repeat(total, lengths))
-        present = np.asarray(presence.todense())
+        held = _shares(strength, histories.lengths[rows])
+        if self.spreading:
+            evoked = strength * _follows_the_last(histories, rows)
+            held = held + self.spreading * _shares(evoked, histories.lengths[rows])
+        present = np.asarray(_matrix(histories, rows, len(self._popularity), held).todense())
         return np.where(present > 0, 1 + present, self._popularity).astype(np.float32)
 
     def _since(self, histories: Sequences, rows: Ints) -> NDArray[np.float64]:
@@ -235,6 +241,22 @@ def _affordable_events(lengths: Ints, num_items: int, max_pairs: int) -> int:
 def _events_since(lengths: Ints) -> Ints:
     """How many events of its sequence come after each event, for sequences one after the other."""
     return np.asarray(np.repeat(np.cumsum(lengths), lengths) - 1 - np.arange(lengths.sum()))
+
+
+def _shares(strength: NDArray[np.float64], lengths: Ints) -> NDArray[np.float64]:
+    """Strengths of events, one sequence after the other, as shares of their sequence's sum; 0 where that is 0."""
+    totals = np.bincount(np.repeat(np.arange(len(lengths)), lengths), strength, minlength=len(lengths))
+    return strength / np.repeat(np.where(totals > 0, totals, 1), lengths)
+
+
+def _follows_the_last(histories: Sequences, rows: Ints) -> NDArray[np.bool_]:
+    """Which events came right after one of their sequence's last item, for sequences one after the other."""
+    lengths, items = histories.lengths[rows], histories.items[histories.places(rows)]
+    last = np.repeat(items[np.cumsum(lengths)[lengths > 0] - 1], lengths[lengths > 0])
+    found = np.zeros(len(items), bool)
+    found[1:] = items[:-1] == last[1:]
+    found[(np.cumsum(lengths) - lengths)[lengths > 0]] = False
+    return found
 
 
 def _matrix(sequences: Sequences, rows: Ints, num_items: int, weights: NDArray[Any]) -> sparse.csr_matrix:

@@ -1,4 +1,4 @@
-"""Base-level activation in the scores: what a user's memory holds of an item raises its score, exactly."""
+"""Memory in the scores: what a user's memory holds of an item raises the item's score, exactly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recsys.losses import log_totals
-from recsys.models.actr import Histories, base_level
+from recsys.models.actr import Histories, base_level, succession
 
 # Users [P], the sessions [P] after which they are asked, and the events [P] at which their answers stand.
 Places = tuple[Tensor, ...]
@@ -16,18 +16,28 @@ Places = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Memory:
-    """An item whose share of the base level of all of a user's items is m has the score s + log(1 + weight * m).
+    """An item of which memory holds m has the score s + log(1 + weight * m).
 
     The softmax is then proportional to exp(s) * (1 + weight * m): what is learnt is how choices differ from memory's.
-    Not in the paper of PISA (arXiv:2408.16578), which has the base level in the weights of embeddings only.
+    m is the item's share of the base level of all of the user's items, plus `spreading` times its share of what has
+    followed the user's last item. Not in the paper of PISA (arXiv:2408.16578), which has activations in the weights of
+    embeddings only.
 
     Args:
         weight: above 0.
-        decay: of the base level, above 0.
+        decay: of both shares, above 0.
+        spreading: weight of the second share, at least 0.
     """
 
     weight: float
     decay: float
+    spreading: float = 0.0
+
+    def odds(self, histories: Histories, presence: Tensor) -> Tensor:
+        """The weight times m of each event's item after every session, from its base level: [B, S, L] -> [B, S, L]."""
+        if self.spreading:
+            presence = presence + self.spreading * succession(histories, self.decay)
+        return self.weight * presence
 
     def raised(self, scores: Tensor, histories: Histories) -> Tensor:
         """Scores with what memory adds to them after each user's last session.
@@ -36,7 +46,7 @@ class Memory:
             scores [B, V] with column c for item c + 1 -> [B, V]
         """
         users = torch.arange(len(scores), device=scores.device)
-        odds = self.weight * base_level(histories, self.decay)[users, histories.last]
+        odds = self.odds(histories, base_level(histories, self.decay))[users, histories.last]
         added = scores.new_zeros(len(scores), scores.shape[1] + 1)
         return scores + added.scatter(1, histories.items, odds.log1p().to(scores.dtype))[:, 1:]
 
@@ -51,13 +61,14 @@ class Memory:
         users, sessions, events = places
         states, which = torch.unique(users * queries.shape[1] + sessions, return_inverse=True)
         asked = queries.flatten(0, 1).index_select(0, states)
-        # Every item of a user counts once, at its first event; one that is yet to come has no presence.
-        odds = (self.weight * presence * histories.firsts.unsqueeze(1)).flatten(0, 1).index_select(0, states)
+        odds = self.odds(histories, presence)
+        # Every item of a user counts once, at its first event; one that is yet to come is in no memory.
+        own_odds = (odds * histories.firsts.unsqueeze(1)).flatten(0, 1).index_select(0, states)
         remembered = items.index_select(0, (histories.items - 1).clamp(min=0).flatten())
         own = queries @ remembered.view(*histories.items.shape, items.shape[1]).mT
-        raised = (own.flatten(0, 1).index_select(0, states) + odds.log()).logsumexp(1)
+        raised = (own.flatten(0, 1).index_select(0, states) + own_odds.log()).logsumexp(1)
         totals = torch.logaddexp(log_totals(asked, items), raised)
         targets = histories.items[users, events] - 1
         wanted = (asked.index_select(0, which) * items.index_select(0, targets)).sum(1)
-        wanted = wanted + (self.weight * presence[users, sessions, events]).log1p()
+        wanted = wanted + odds[users, sessions, events].log1p()
         return (totals.index_select(0, which) - wanted).sum()

@@ -64,7 +64,7 @@ class PISATask(NextItemTask):
 
     Items are scored with the user's state plus `long_term_weight` times its long-term taste. The paper trains the two
     apart, and a target session's own embedding beside them; a `loss` trains the very scores that rank instead. With a
-    `memory_weight` the base level is in these scores as it is, which the long-term taste only blurs. Times are needed.
+    `memory_weight` memory is in these scores as it is, which the long-term taste only blurs. Times are needed.
 
     Args:
         model: factory of a PISA; receives (embedding_dim, max_length).
@@ -74,9 +74,10 @@ class PISATask(NextItemTask):
         session_gap: seconds between events beyond which a new session begins.
         horizon: seconds from a user's last event to the time for which is recommended.
         long_term_weight: of the long-term taste, in the loss and in the scores.
-        memory_weight: of the base level in the scores of items a user has had (see recsys.tasks.actr_memory), with
+        memory_weight: of memory in the scores of items a user has had (see recsys.tasks.actr_memory), with
             loss: FullCrossEntropy; 0, the paper's, leaves it out. About the number of items, times how much rather
             users repeat than explore.
+        memory_spreading: of what has followed a user's last item before, against the base level's 1, in that memory.
         loss: of the scores; by default the paper's pairwise losses, which the next three arguments describe.
         session_share: weight, in the loss, of the target session's own embedding against the user's state.
         cosine_share: weight of drawing the user's state to the target session's embedding, against ranking.
@@ -105,6 +106,7 @@ class PISATask(NextItemTask):
         horizon: int = 24 * 3600,
         long_term_weight: float = 0.5,
         memory_weight: float = 0.0,
+        memory_spreading: float = 0.0,
         loss: Loss | None = None,
         session_share: float = 0.9,
         cosine_share: float = 0.1,
@@ -140,7 +142,7 @@ class PISATask(NextItemTask):
                 raise ValueError(f"PISATask: {name} must be in [0, 1], got {value}.")
         if scoring is not None and loss is None:
             raise ValueError("PISATask: scoring needs a loss; the paper's pairwise losses are of dot products.")
-        self._memory = self._make_memory(memory_weight, loss) if memory_weight else None
+        self._memory = self._make_memory(memory_weight, memory_spreading, loss)
         self._trains_scores = loss is not None
         self._gap, self._horizon = session_gap, horizon
         self._long_term_weight = long_term_weight
@@ -149,15 +151,18 @@ class PISATask(NextItemTask):
         self.register_buffer("pairs", torch.empty(0, dtype=torch.int64))
         self.register_buffer("pair_values", torch.empty(0))
 
-    def _make_memory(self, weight: float, loss: Loss | None) -> Memory:
-        if weight < 0:
-            raise ValueError(f"PISATask: memory_weight must be at least 0, got {weight}.")
+    def _make_memory(self, weight: float, spreading: float, loss: Loss | None) -> Memory | None:
+        for name, value in (("memory_weight", weight), ("memory_spreading", spreading)):
+            if value < 0:
+                raise ValueError(f"PISATask: {name} must be at least 0, got {value}.")
+        if not weight:
+            return None
         if not isinstance(loss, FullCrossEntropy) or loss.chunk_items < self.num_items:
             raise ValueError(
                 f"PISATask: memory_weight={weight} needs loss: FullCrossEntropy with chunk_items of {self.num_items}, "
                 f"all items, or more; got {type(loss).__name__}."
             )
-        return Memory(weight, float(self.model.decay))  # type: ignore[arg-type]
+        return Memory(weight, float(self.model.decay), spreading)  # type: ignore[arg-type]
 
     def needs(self) -> Needs:
         """Times; max_length is of sessions, which may have any number of events."""

@@ -1,13 +1,14 @@
 """Memory activations and PISA against loops over users, sessions and events."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from recsys.models import PISA
-from recsys.models.actr import Cooccurrence, Histories, base_level, partial_matching, spreading
+from recsys.models.actr import Cooccurrence, Histories, base_level, partial_matching, spreading, succession
 from tests.models.session_loops import add, dot, feed_forward, linear, norm, softmax_read
 
 NUM_ITEMS, DIM = 6, 4
@@ -71,6 +72,24 @@ def test_base_level_is_the_softmax_of_the_papers_activation():
             for event, (item, _, _) in enumerate(user):
                 expected = slow_share(user, row, session, item)
                 assert shares[row, session, event].item() == pytest.approx(expected, rel=1e-5)
+
+
+def slow_succession(user, row, session, item, decay=0.5):
+    past = [(other, REFERENCES[row][session] - time) for other, s, time in user if s <= session]
+    after = [(other, age) for (before, _), (other, age) in pairwise(past) if before == past[-1][0]]
+    found = sum(max(1, age) ** -decay for other, age in after if other == item)
+    return found / sum(max(1, age) ** -decay for _, age in after) if after else 0.0
+
+
+def test_succession_is_the_share_of_what_has_followed_the_last_item():
+    shares = succession(histories(), 0.5)
+    for row, user in enumerate(USERS):
+        for session in range(user[-1][1] + 1):
+            for event, (item, _, _) in enumerate(user):
+                expected = slow_succession(user, row, session, item)
+                assert shares[row, session, event].item() == pytest.approx(expected, rel=1e-5)
+    assert shares[0, 1, 0].item() == shares[0, 1, 2].item() == 1  # only item 1 has followed item 2
+    assert 0 < shares[2, 2, 0].item() < shares[2, 2, 2].item()  # item 1 followed item 6 later than item 6 itself did
 
 
 def test_cooccurrence_of_every_pair():
