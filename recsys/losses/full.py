@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from recsys.losses.base import Loss, Step, read_once
-
-_BITS_PER_NAT = math.log2(math.e)
+from recsys.losses.blocks import BITS_PER_NAT, block_size, scores_in_blocks
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -34,7 +32,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             grad_queries, grad_items = torch.empty_like(queries), torch.zeros_like(items)
             for rows, powers, highest in _powers(queries, items, block):
                 sums = powers.sum(0)
-                totals[rows] = (highest + sums.log2()) / _BITS_PER_NAT
+                totals[rows] = (highest + sums.log2()) / BITS_PER_NAT
                 # What makes powers probabilities divides the D columns of these products, not the V rows of powers.
                 torch.mm(powers.t(), items, out=grad_queries[rows]).div_(sums.unsqueeze(1))
                 grad_items.addmm_(powers, queries[rows] / sums.unsqueeze(1))
@@ -65,8 +63,8 @@ class _LogTotals(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         queries, items, totals = ctx.saved_tensors
         grad_queries, grad_items = torch.empty_like(queries), torch.zeros_like(items)
-        for rows, scores in _scores(queries, items, ctx.block):
-            shares = scores.sub_(totals[rows] * _BITS_PER_NAT).exp2_()
+        for rows, scores in scores_in_blocks(queries, items, ctx.block):
+            shares = scores.sub_(totals[rows] * BITS_PER_NAT).exp2_()
             grad = grads[0][rows].unsqueeze(1)
             torch.mm(shares.t(), items, out=grad_queries[rows]).mul_(grad)
             grad_items.addmm_(shares, queries[rows] * grad)
@@ -77,37 +75,15 @@ def _log_totals(queries: Tensor, items: Tensor, block: int) -> Tensor:
     """Log of the sum of every query's exponentiated scores: [P, D], [V, D] -> [P]."""
     totals = queries.new_empty(len(queries))
     for rows, powers, highest in _powers(queries, items, block):
-        totals[rows] = (highest + powers.sum(0).log2()) / _BITS_PER_NAT
+        totals[rows] = (highest + powers.sum(0).log2()) / BITS_PER_NAT
     return totals
 
 
 def _powers(queries: Tensor, items: Tensor, block: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Two to the power of each block's scores less their highest: rows, powers [V, p], highest [p]."""
-    for rows, scores in _scores(queries, items, block):
+    for rows, scores in scores_in_blocks(queries, items, block):
         highest = scores.amax(0)
         yield rows, scores.sub_(highest).exp2_(), highest
-
-
-def _scores(queries: Tensor, items: Tensor, block: int) -> Iterator[tuple[slice, Tensor]]:
-    """Scores in bits, `block` queries or fewer at a time: rows, scores [V, p] in memory that the next block takes over.
-
-    In bits, because exp2 takes half of exp's time on a CPU. A row for each item, because the products are then the
-    faster ones, and most so with a multiple of 32 queries.
-    """
-    scaled = queries * _BITS_PER_NAT
-    num_blocks, step = max(1, -(-len(queries) // block)), min(32, block)
-    even = max(1, -(-len(queries) // (num_blocks * step)) * step)
-    memory = queries.new_empty(len(items) * even)
-    for first in range(0, len(queries), even):
-        rows = slice(first, min(first + even, len(queries)))
-        place = memory[: len(items) * (rows.stop - first)].view(len(items), -1)
-        yield rows, torch.mm(items, scaled[rows].t(), out=place)
-
-
-def _block(queries: Tensor, num_items: int) -> int:
-    """Queries whose scores are made together: few enough for a CPU's cache, or to fill a GPU and no more."""
-    values, fewest = (1 << 19, 96) if queries.device.type == "cpu" else (1 << 26, 1)
-    return max(fewest, values // max(1, num_items))
 
 
 def linear_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
@@ -128,7 +104,7 @@ def total_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Tens
         queries [P, D], items [V, D], targets [P] in [0, V) -> scalar
     """
     with torch.autocast(queries.device.type, enabled=False):
-        block = _block(queries, len(items))
+        block = block_size(queries, len(items))
         loss: Tensor = _LinearCrossEntropy.apply(queries.float(), items.float(), targets, block)
     return loss
 
@@ -140,7 +116,7 @@ def log_totals(queries: Tensor, items: Tensor) -> Tensor:
         queries [P, D], items [V, D] -> [P]
     """
     with torch.autocast(queries.device.type, enabled=False):
-        totals: Tensor = _LogTotals.apply(queries.float(), items.float(), _block(queries, len(items)))
+        totals: Tensor = _LogTotals.apply(queries.float(), items.float(), block_size(queries, len(items)))
     return totals
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recsys.losses.base import Loss, Step, read_once
 from recsys.losses.samplers import Sampler, UniformSampler
+from recsys.losses.shared_negatives import hits_among, shared_cross_entropy
 
 
 class SampledLoss(Loss):
@@ -30,9 +31,19 @@ class SampledLoss(Loss):
         vectors, (inputs, positives, negatives) = read_once(step.vectors, step.inputs, step.targets, drawn)
         queries = step.scoring.queries(step.encode(vectors.index_select(0, inputs)))
         items = step.scoring.items(vectors)
-        positive = (queries * items.index_select(0, positives)).sum(1)
+        wanted = items.index_select(0, positives)
         chosen = items.index_select(0, negatives.reshape(-1)).view(*negatives.shape, items.shape[1])
-        shared = negatives.dim() == 1
+        return self.of_vectors(step, queries, wanted, chosen, drawn)
+
+    def of_vectors(self, step: Step, queries: Tensor, wanted: Tensor, chosen: Tensor, drawn: Tensor) -> Tensor:
+        """Mean loss from vectors.
+
+        Shape:
+            queries [P, D], wanted [P, D] of the targets, chosen [K, D] or [P, K, D] of the negatives, drawn [K] or
+            [P, K] ids -> scalar
+        """
+        positive = (queries * wanted).sum(1)
+        shared = drawn.dim() == 1
         negative = queries @ chosen.t() if shared else torch.einsum("pd,pkd->pk", queries, chosen)
         is_target = drawn.expand(negative.shape) == step.targets.unsqueeze(1)
         return self.of_scores(step, positive.float(), negative.float(), drawn, is_target)
@@ -59,6 +70,15 @@ class SampledSoftmax(SampledLoss):
 
     def __init__(self, sampler: Sampler | None = None) -> None:
         super().__init__(sampler or UniformSampler())
+
+    def of_vectors(self, step: Step, queries: Tensor, wanted: Tensor, chosen: Tensor, drawn: Tensor) -> Tensor:
+        """See SampledLoss; with shared negatives no scores outlive their block."""
+        if drawn.dim() > 1:
+            return super().of_vectors(step, queries, wanted, chosen, drawn)
+        log_chance = self.sampler.log_probability
+        offsets = log_chance(step.targets, step.catalogue), log_chance(drawn, step.catalogue)
+        hits = hits_among(drawn, step.targets)
+        return step.mean(shared_cross_entropy(queries, wanted, chosen, offsets, hits))
 
     def of_scores(self, step: Step, positive: Tensor, negative: Tensor, drawn: Tensor, is_target: Tensor) -> Tensor:
         """See SampledLoss."""

@@ -105,6 +105,27 @@ def test_linear_cross_entropy_in_blocks(num_queries, num_items, block, seed):
         assert_close(torch.autograd.grad(one, [queries, items]), torch.autograd.grad(other, [queries, items]))
 
 
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 5), st.integers(1, 8), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_shared_cross_entropy_in_blocks(num_queries, num_negatives, block, num_items, seed):
+    from recsys.losses.shared_negatives import _SharedCrossEntropy, hits_among
+
+    generator = torch.Generator().manual_seed(seed)
+    queries, wanted, negatives = (
+        (4 * torch.randn(n, 3, generator=generator, dtype=torch.float64)).requires_grad_()
+        for n in (num_queries, num_queries, num_negatives)
+    )
+    targets, drawn = (torch.randint(num_items, (n,), generator=generator) for n in (num_queries, num_negatives))
+    offsets = tuple(torch.randn(n, generator=generator, dtype=torch.float64) for n in (num_queries, num_negatives))
+    own = (queries * wanted).sum(1) - offsets[0]
+    others = (queries @ negatives.t() - offsets[1]).masked_fill(drawn == targets.unsqueeze(1), -torch.inf)
+    expected = (torch.cat([own.unsqueeze(1), others], dim=1).logsumexp(1) - own).sum()
+    actual = _SharedCrossEntropy.apply(queries, wanted, negatives, offsets, hits_among(drawn, targets), block)
+    assert_close(actual, expected)
+    vectors = [queries, wanted, negatives]
+    assert_close(torch.autograd.grad(3 * actual, vectors), torch.autograd.grad(3 * expected, vectors))
+
+
 def test_a_catalogue_of_one_chunk_is_read_once_and_a_larger_one_a_chunk_at_a_time():
     world = World()
     FullCrossEntropy(NUM_ITEMS)(world.step)
@@ -120,13 +141,23 @@ def test_several_chunks_refuse_rows_that_change_in_the_backward_pass():
         FullCrossEntropy(4)(World(updates_in_backward=True).step)
 
 
-def test_logits_of_a_block_are_all_that_is_held():
+@pytest.mark.parametrize("sampled", [False, True])
+def test_logits_of_a_block_are_all_that_is_held(sampled):
     """Memory at the peak of forward and backward is far below that of the logits."""
+    from recsys.losses.shared_negatives import hits_among, shared_cross_entropy
+
     num_queries, num_items = 2048, 20_000
     queries, items = torch.randn(num_queries, 8).requires_grad_(), torch.randn(num_items, 8).requires_grad_()
     targets = torch.randint(0, num_items, (num_queries,))
     with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        linear_cross_entropy(queries, items, targets).backward()
+        if sampled:
+            offsets, hits = (
+                (torch.zeros(num_queries), torch.zeros(num_items)),
+                hits_among(torch.arange(num_items), targets),
+            )
+            shared_cross_entropy(queries, items[targets], items, offsets, hits).backward()
+        else:
+            linear_cross_entropy(queries, items, targets).backward()
     largest = max(event.cpu_memory_usage for event in profile.events() if event.name.startswith("aten::"))
     assert largest < 4 * num_queries * num_items / 20
 
