@@ -5,8 +5,9 @@
     python benchmarks/session_recbole.py --data data/ml-1m-sessions --max-length 200 --blocks 2 --threads 2
 
 RecBole makes one row of every prefix of a session and trains on its last position; NextItemTask trains on all positions
-of a session at once. All take whole steps: batch, loss, backward pass, Adam. Rounds of equal time are in turns, medians
-are printed. The contender with sampled negatives is another loss; docs/reproduction-sessions.md has its quality.
+of a session at once. All take whole steps, of as many targets in the mean: batch, loss, backward pass, Adam. Rounds of
+equal time are in turns, medians are printed. The contender with sampled negatives is another loss;
+docs/reproduction-sessions.md has its quality.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def write_interactions(data: SessionDataModule, folder: Path) -> None:
                 file.write(f"{user}\t{item}\t{time}\n")
 
 
-def recbole_steps(folder: Path, max_length: int, num_blocks: int) -> Iterator[int]:
+def recbole_steps(folder: Path, max_length: int, num_blocks: int, num_targets: int) -> Iterator[int]:
     """Train on, and tell the targets of each step."""
     # RecBole 1.2.1 asks for names that NumPy 2 has dropped.
     for name, kind in (("float_", np.float64), ("complex_", np.complex128), ("unicode_", np.str_)):
@@ -57,6 +58,7 @@ def recbole_steps(folder: Path, max_length: int, num_blocks: int) -> Iterator[in
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
         "use_gpu": False,
         "train_neg_sample_args": None,
+        "train_batch_size": num_targets,
         "loss_type": "CE",
         "hidden_size": DIM,
         "inner_size": DIM,
@@ -77,6 +79,12 @@ def recbole_steps(folder: Path, max_length: int, num_blocks: int) -> Iterator[in
             model.calculate_loss(batch).backward()
             optimizer.step()
             yield len(batch)
+
+
+def sequences_with(num_targets: int, data: SessionDataModule) -> int:
+    """How many training sequences have so many targets in the mean."""
+    lengths = np.clip(data.sequences("train").lengths - 1, 0, data.max_length)
+    return max(1, round(num_targets / lengths.mean()))
 
 
 def own_steps(data: SessionDataModule, num_blocks: int, loss: Loss) -> Iterator[int]:
@@ -111,16 +119,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="that a round of one contender takes, or more")
+    parser.add_argument("--targets", type=int, default=2048, help="of a step; 2,048 is RecBole's default")
     parser.add_argument("--negatives", type=int, default=2048)
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
     data = SessionDataModule(settings.data, max_length=settings.max_length)
     data.setup("fit")
+    data.batch_size = sequences_with(settings.targets, data)
     with tempfile.TemporaryDirectory() as folder:
         write_interactions(data, Path(folder))
         sampled = SampledSoftmax(UniformSampler(settings.negatives))
         contenders = {
-            "RecBole": recbole_steps(Path(folder), settings.max_length, settings.blocks),
+            "RecBole": recbole_steps(Path(folder), settings.max_length, settings.blocks, settings.targets),
             "recsys": own_steps(data, settings.blocks, FullCrossEntropy()),
             f"recsys, {settings.negatives:,} negatives": own_steps(data, settings.blocks, sampled),
         }
