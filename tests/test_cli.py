@@ -18,11 +18,9 @@ OVERRIDES = sorted(path.name for path in (CONFIGS / "tables").glob("*.yaml"))
 
 
 def arguments(prepared, folder, config, *more):
-    """A command on the small prepared folder; the demo names columns of its own sample."""
+    """A command on the small prepared folder."""
     swap = [f"--data.init_args.path={prepared}", "--data.init_args.batch_size=64"]
     swap += [f"--trainer.default_root_dir={folder}", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
-    if config == "demo.yaml":
-        swap += ["--model.init_args.assign={large: [C3]}"]
     return ["-c", str(CONFIGS / config), *more, *swap]
 
 
