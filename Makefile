@@ -40,7 +40,7 @@ lint: setup
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8
 
 bench: setup
 	$(BIN)/python benchmarks/data_preparation.py
