@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 from event_times import microseconds
 from item_metadata import check_ids, check_names, item_metadata
+from item_vectors import texts_of, vectors_of
 from raw_table import RawTable, read_table
 from session_log import EventLog, ItemColumn
 
@@ -65,7 +66,17 @@ def read_log(path: Path, items_path: Path | None, columns: LogColumns, skip_bad:
             _check_column(items.path, items.frame, column, "--item-columns")
         metadata = item_metadata(items.path, items.frame, columns.item, columns.item_columns, events["item"])
     notes = (f"{raw.note}, {note}", *(() if items_path is None else (items.note,)))
-    return EventLog(path.stem, events, metadata, columns.item_columns, notes=notes)
+    if metadata is None:
+        return EventLog(path.stem, events, notes=notes)
+    return EventLog(
+        path.stem,
+        events,
+        metadata,
+        tuple(column for column in columns.item_columns if column.kind not in ("text", "vector")),
+        vectors_of(metadata, columns.item_columns),
+        texts_of(metadata, columns.item_columns),
+        notes,
+    )
 
 
 def _without_bad(

@@ -16,6 +16,8 @@ SUITABLE: dict[Kind, str] = {
     "multi_valued": f"lists of numbers or texts, or texts like a{LIST_SEPARATOR}b",
     "dense": "numbers",
     "bins": "numbers",
+    "text": "texts",
+    "vector": "lists of numbers, in a Parquet file",
 }
 
 
@@ -92,6 +94,10 @@ def _check_type(path: Path, values: pl.Series, kind: Kind) -> None:
         suits = _is_plain(dtype)
     elif kind == "multi_valued":
         suits = _is_text(dtype) or (isinstance(dtype, pl.List) and _is_plain(dtype.inner))
+    elif kind == "text":
+        suits = _is_text(dtype)
+    elif kind == "vector":
+        suits = isinstance(dtype, pl.List | pl.Array) and dtype.inner.is_numeric()
     else:
         suits = _is_text(dtype) or dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.Date | pl.Datetime)
     if not suits:
@@ -116,8 +122,10 @@ def _like(ids: pl.Series, log: pl.Series) -> pl.Series:
 
 def _values(values: pl.Series, kind: Kind) -> pl.Series:
     plain = values.cast(pl.String) if _is_text(values.dtype) else values
-    if kind == "categorical":
+    if kind in ("categorical", "text"):
         return plain
+    if kind == "vector":
+        return plain.cast(pl.List(pl.Float32))
     if kind == "multi_valued":
         return plain.str.split(LIST_SEPARATOR) if plain.dtype == pl.String else plain
     return _numbers(plain)

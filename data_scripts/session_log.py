@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-Kind = Literal["categorical", "multi_valued", "dense", "bins"]
+Kind = Literal["categorical", "multi_valued", "dense", "bins", "text", "vector"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 Vectors = tuple[pl.Series, NDArray[np.float32]]
@@ -24,8 +24,9 @@ class ItemColumn:
 
     Args:
         name: of the column.
-        kind: one value (categorical), a list of values (multi_valued), a number (dense), or a number whose place among
-            all items' numbers makes it one of `num_bins` values (bins).
+        kind: one value (categorical), a list of values (multi_valued), a number (dense), a number whose place among
+            all items' numbers makes it one of `num_bins` values (bins), words (text), or a list of numbers that is not
+            trained (vector).
         num_bins: of a column of bins.
 
     Raises:

@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="NAME[:KIND]",
         help=f"metadata of items; KIND is one of {', '.join(KINDS)} (default categorical), bins:N makes N bins of "
-        "numbers (default 10); lists in CSV: a|b",
+        "numbers (default 10); text goes with --text-dim, vector is a list of numbers; lists in CSV: a|b",
     )
     log.add_argument("--on-bad-line", choices=POLICIES, default="fail", help="stop, or skip (default %(default)s)")
     add("--gap-minutes", type=float, help="cut users' events into sessions where they pause longer than this")
@@ -108,7 +108,16 @@ def _read(parsed: argparse.Namespace) -> EventLog:
     if parsed.user is None or parsed.item is None:
         raise ValueError("give --user and --item, names of columns, or --set.")
     columns = LogColumns(parsed.user, parsed.item, parsed.time, parsed.time_unit, _item_columns(parsed.item_columns))
+    _check_texts(columns.item_columns, parsed.text_dim)
     return read_log(parsed.raw, parsed.items, columns, parsed.on_bad_line == "skip")
+
+
+def _check_texts(columns: tuple[ItemColumn, ...], text_dim: int | None) -> None:
+    for column in columns:
+        if column.kind == "text" and text_dim is None:
+            raise ValueError(f"--item-columns {column.name}:text needs --text-dim, the width of vectors made of texts.")
+        if column.kind == "vector" and column.name == "text" and text_dim is not None:
+            raise ValueError("--item-columns text:vector: --text-dim makes vectors of this name; rename the column.")
 
 
 def _item_columns(entries: list[str]) -> tuple[ItemColumn, ...]:

@@ -9,6 +9,10 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import sessions
+from numpy.testing import assert_allclose
+from text_vectors import text_vectors
+
+from recsys.data.session_schema import SessionSchema
 
 LOG = pl.DataFrame(
     {
@@ -20,6 +24,12 @@ LOG = pl.DataFrame(
         "raw": [b"1", b"2", b"3", b"4"],
         "tags": pl.Series(["r|s", "", "s", "t"], dtype=pl.Categorical),
         "a/b": [1, 2, 3, 4],
+        "title": ["red shoe", "blue shoe", None, "blue shoe"],
+        "maker": ["a shoe maker", None, "blue hat", None],
+        "made": [[0.5, 1.5], [2, 3], None, [2, 3]],
+        "text": [[1, 2], [3], [], [3]],
+        "broken": [[1.0, 2.0], [3.0, float("nan")], [0, 0], None],
+        "nothing": pl.Series([None, None, None, []], dtype=pl.List(pl.Float64)),
     }
 )
 
@@ -74,6 +84,13 @@ def column(folder: Path, name: str) -> dict[object, object]:
         ),
         (["--item-columns", "words:dense"], "is of type List(String); dense takes numbers."),
         (["--item-columns", "raw:bins"], "is of type Binary; bins takes numbers."),
+        (["--item-columns", "words:text", "--text-dim", "2"], "is of type List(String); text takes texts."),
+        (["--item-columns", "title:text"], "--item-columns title:text needs --text-dim, the width of vectors"),
+        (["--item-columns", "words:vector"], "vector takes lists of numbers, in a Parquet file."),
+        (["--item-columns", "text:vector"], "column 'text' has vectors of widths 1, 2; make them equal."),
+        (["--item-columns", "text:vector", "--text-dim", "2"], "--text-dim makes vectors of this name; rename the col"),
+        (["--item-columns", "broken:vector"], "column 'broken' has a value that is no finite number."),
+        (["--item-columns", "nothing:vector"], "column 'nothing' has vectors in no row."),
         (["--user", "words"], "is of type List(String); give one of numbers or texts."),
     ],
 )
@@ -88,6 +105,20 @@ def test_lists_and_categories_of_a_parquet_log(tmp_path):
     assert column(folder, "words") == {7: ["r", "s"], 8: [], 9: ["s"]}
     assert column(folder, "tags") == {7: ["r", "s"], 8: [], 9: ["s"]}
     assert column(folder, "sku") == {7: 7, 8: 8, 9: 9}
+
+
+def test_texts_and_vectors_become_matrices_in_the_order_of_ids(tmp_path):
+    options = ["--item-columns", "title:text", "maker:text", "made:vector", "tags:multi_valued", "--text-dim", "2"]
+    folder = prepare(tmp_path, *options)
+    schema = SessionSchema.read(folder)
+    assert [column.name for column in schema.columns] == ["tags"]
+    assert schema.vectors == {"made": 2, "text": 2}
+    order = pq.read_table(folder / "vocabulary" / "item.parquet")["value"].to_pylist()
+    made = {7: [0.5, 1.5], 8: [2.0, 3.0], 9: [0.0, 0.0]}
+    assert schema.item_vectors("made").tolist() == [[0.0, 0.0], *(made[item] for item in order)]
+    texts = {7: "red shoe a shoe maker", 8: "blue shoe", 9: "blue hat"}
+    expected = dict(zip(texts, text_vectors(pl.Series(texts.values()), 2), strict=True))
+    assert_allclose(schema.item_vectors("text")[1:], [expected[item] for item in order], atol=1e-6)
 
 
 @pytest.mark.parametrize(

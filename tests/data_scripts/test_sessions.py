@@ -123,7 +123,10 @@ def test_as_many_bins_as_asked_for(tmp_path, number):
     ("options", "message"),
     [
         (["--time", "wen"], "--time: .* has no column 'wen'; did you mean 'when'"),
-        (["--item-columns", "brand:word"], "KIND must be one of categorical, multi_valued, dense, bins, got 'word'"),
+        (
+            ["--item-columns", "brand:word"],
+            "KIND must be one of categorical, multi_valued, dense, bins, text, vector, got 'word'",
+        ),
         (["--item-columns", "when:bins:1"], "item column 'when': bins must be at least 2, got 1"),
         (["--item-columns", "when:bins:few"], "only bins take a number, as in when:bins:100"),
         (["--item-columns", "brand:categorical:3"], "only bins take a number"),
@@ -133,7 +136,7 @@ def test_as_many_bins_as_asked_for(tmp_path, number):
         (["--split", "given"], "this log has no split of its own"),
         (["--split", "time", "--targets", "every", "--val-fraction", ".9"], "must be above 0 and below 1 together"),
         (["--targets", "every"], "leave-one-out has one target a sequence"),
-        (["--text-dim", "2"], "log has no texts of items"),
+        (["--text-dim", "2"], "log has no texts of items; name their columns, as in --item-columns title:text"),
         (["--min-length", "5", "--set", "ml-1m"], "--user does not go with --set ml-1m"),
     ],
 )
