@@ -22,10 +22,11 @@ def main() -> None:
     parser.add_argument("--split", choices=("val", "test"), default="test")
     parser.add_argument("--keep-seen", action="store_true", help="recommend items of the history too")
     parser.add_argument("--decay", type=float, default=0.5, help="of BaseLevel")
-    parser.add_argument("--spreading", type=float, default=0.0, help="of BaseLevel")
+    parser.add_argument("--succession", type=float, default=0.0, help="of BaseLevel")
     parsed = parser.parse_args()
     data = SessionDataModule(parsed.data, filter_seen=not parsed.keep_seen)
-    for baseline in (MostPopular(), PersonalPopular(), BaseLevel(parsed.decay, spreading=parsed.spreading), ItemKNN()):
+    base_level = BaseLevel(parsed.decay, succession=parsed.succession)
+    for baseline in (MostPopular(), PersonalPopular(), base_level, ItemKNN()):
         begin = perf_counter()
         metrics = baseline_metrics(data, parsed.split, (baseline,))[baseline.name]
         print(f"{baseline.name}, {perf_counter() - begin:.1f} s")

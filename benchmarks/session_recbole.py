@@ -83,8 +83,8 @@ def recbole_steps(folder: Path, max_length: int, num_blocks: int, num_targets: i
 
 def sequences_with(num_targets: int, data: SessionDataModule) -> int:
     """How many training sequences have so many targets in the mean."""
-    lengths = np.clip(data.sequences("train").lengths - 1, 0, data.max_length)
-    return max(1, round(num_targets / lengths.mean()))
+    lengths = np.minimum(data.sequences("train").lengths - 1, data.max_length)
+    return max(1, round(num_targets / lengths[lengths > 0].mean()))
 
 
 def own_steps(data: SessionDataModule, num_blocks: int, loss: Loss) -> Iterator[int]:

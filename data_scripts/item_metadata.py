@@ -55,7 +55,7 @@ def check_ids(path: Path, values: pl.Series, option: str) -> None:
 def item_metadata(
     path: Path, source: pl.DataFrame, item: str, columns: Sequence[ItemColumn], log: pl.Series
 ) -> pl.DataFrame:
-    """Column item, of the type of the log's, and the chosen columns: one row per item, its first in `source`.
+    """Column item, of the type of the log's, and the chosen columns: a row per item of the log, its first in `source`.
 
     Args:
         path: of the source, for messages.
@@ -77,7 +77,7 @@ def item_metadata(
             f"{source[item].dtype}; in the log '{log[0]}', {log.dtype}); write the ids alike in both."
         )
     frame = pl.DataFrame([ids.alias("item"), *(_values(source[column.name], column.kind) for column in columns)])
-    return frame.unique("item", keep="first", maintain_order=True)
+    return frame.filter(pl.col("item").is_in(log.unique().implode())).unique("item", keep="first", maintain_order=True)
 
 
 def _is_plain(dtype: pl.DataType | DataTypeClass) -> bool:
@@ -125,7 +125,7 @@ def _values(values: pl.Series, kind: Kind) -> pl.Series:
     if kind in ("categorical", "text"):
         return plain
     if kind == "vector":
-        return plain.cast(pl.List(pl.Float32))
+        return plain.cast(pl.List(pl.Float64))
     if kind == "multi_valued":
         return plain.str.split(LIST_SEPARATOR) if plain.dtype == pl.String else plain
     return _numbers(plain)

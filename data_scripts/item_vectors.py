@@ -22,23 +22,35 @@ def vectors_of(metadata: pl.DataFrame, columns: Sequence[ItemColumn]) -> dict[st
     """The vectors of every column of vectors, of those items that have one.
 
     Raises:
-        ValueError: a column has no vectors, or vectors of several widths, or values that are not finite.
+        ValueError: no item has a vector of a column, or they are of several widths, or a value is missing, infinite or
+            too large for float32.
     """
     found = {}
     for column in columns:
         if column.kind == "vector":
-            known = metadata.select("item", column.name).filter(pl.col(column.name).list.len() > 0)
-            found[column.name] = known["item"], _matrix(known[column.name])
+            known = metadata.select("item", vector=column.name).filter(pl.col("vector").list.len() > 0)
+            found[column.name] = known["item"], _matrix(known, f"--item-columns {column.name}:vector")
     return found
 
 
-def _matrix(vectors: pl.Series) -> NDArray[np.float32]:
+def _matrix(known: pl.DataFrame, option: str) -> NDArray[np.float32]:
     """[M, T] of M lists of one length T."""
-    name, lengths = vectors.name, vectors.list.len().unique().sort()
-    if len(lengths) != 1:
-        widths = f"of widths {', '.join(map(str, lengths))}; make them equal" if len(lengths) else "in no row"
-        raise ValueError(f"--item-columns {name}:vector: column '{name}' has vectors {widths}.")
-    matrix = vectors.explode().to_numpy().astype(np.float32).reshape(len(vectors), -1)
+    widths = known["vector"].list.len()
+    if not len(known):
+        raise ValueError(f"{option}: no item of the log has a vector.")
+    if widths.n_unique() > 1:
+        other = int((widths != widths[0]).arg_max() or 0)
+        raise ValueError(
+            f"{option}: item '{known['item'][0]}' has a vector of width {widths[0]}, item '{known['item'][other]}' one "
+            f"of {widths[other]}; make them equal."
+        )
+    values = known["vector"].explode().to_numpy().reshape(len(known), -1)
+    with np.errstate(over="ignore"):
+        matrix = values.astype(np.float32)
     if not np.isfinite(matrix).all():
-        raise ValueError(f"--item-columns {name}:vector: column '{name}' has a value that is no finite number.")
+        row, place = np.argwhere(~np.isfinite(matrix))[0]
+        raise ValueError(
+            f"{option}: item '{known['item'][int(row)]}' has the value {values[row, place]} at place {place}, which is "
+            "no finite number in float32."
+        )
     return matrix

@@ -99,9 +99,7 @@ def _vectors(log: EventLog, ids: ItemIds, text_dim: int | None) -> dict[str, NDA
         placed[name][places[places > 0]] = matrix[places > 0]
     if text_dim is not None:
         if log.texts is None:
-            raise ValueError(
-                f"--text-dim: {log.name} has no texts of items; name their columns, as in --item-columns title:text."
-            )
+            raise ValueError(f"--text-dim: {log.name} has no texts of items.")
         places = ids.place(log.texts["item"])
         placed["text"] = np.zeros((len(ids.values) + 1, text_dim), np.float32)
         placed["text"][places[places > 0]] = text_vectors(log.texts["text"].filter(places > 0), text_dim)

@@ -113,6 +113,8 @@ def _read(parsed: argparse.Namespace) -> EventLog:
 
 
 def _check_texts(columns: tuple[ItemColumn, ...], text_dim: int | None) -> None:
+    if text_dim is not None and all(column.kind != "text" for column in columns):
+        raise ValueError("--text-dim needs texts of items; name their columns, as in --item-columns title:text.")
     for column in columns:
         if column.kind == "text" and text_dim is None:
             raise ValueError(f"--item-columns {column.name}:text needs --text-dim, the width of vectors made of texts.")

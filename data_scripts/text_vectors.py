@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import sparse
 
 MAX_WORDS = 4096
 NUM_POWER_ITERATIONS = 4
@@ -18,17 +19,20 @@ def text_vectors(texts: pl.Series, dim: int, seed: int = 0) -> NDArray[np.float3
     finder (Halko et al., 2011, algorithm 4.4).
 
     Raises:
-        ValueError: dim is not in [1, number of words that count].
+        ValueError: no word counts, or dim is not in [1, number of words that count].
     """
     words = _words(texts)
     num_words = words["word"].n_unique()
     most = min(num_words, len(texts))
+    if not most:
+        raise ValueError("--text-dim: no word occurs in the texts of two items; name other columns of text.")
     if not 1 <= dim <= most:
         raise ValueError(f"--text-dim must be in [1, {most}] for these texts, got {dim}.")
-    weights = np.zeros((len(texts), num_words), np.float32)
-    weights[words["row"].to_numpy(), words["word"].to_numpy()] = words["weight"].to_numpy()
-    vectors = _unit(_unit(weights) @ _leading_directions(_unit(weights), dim, seed))
-    return vectors.astype(np.float32)
+    places = words["row"].to_numpy(), words["word"].to_numpy()
+    weights = sparse.csr_array((words["weight"].to_numpy(), places), shape=(len(texts), num_words), dtype=np.float32)
+    lengths = np.sqrt(weights.multiply(weights).sum(axis=1))
+    weights = sparse.diags_array(1 / np.where(lengths > 0, lengths, 1), dtype=np.float32) @ weights
+    return _unit(weights @ _leading_directions(weights, dim, seed)).astype(np.float32)
 
 
 def _words(texts: pl.Series) -> pl.DataFrame:
@@ -48,13 +52,13 @@ def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
 
 
-def _leading_directions(weights: NDArray[np.float32], dim: int, seed: int) -> NDArray[np.float32]:
+def _leading_directions(weights: sparse.csr_array, dim: int, seed: int) -> NDArray[np.float32]:
     """Leading right singular vectors [num_words, dim], each with its largest entry positive."""
     width = min(dim + OVERSAMPLING, *weights.shape)
     sample = np.random.default_rng(seed).standard_normal((weights.shape[1], width), dtype=np.float32)
     basis = np.linalg.qr(weights @ sample)[0]
     for _ in range(NUM_POWER_ITERATIONS):
         basis = np.linalg.qr(weights @ np.linalg.qr(weights.T @ basis)[0])[0]
-    directions = np.linalg.svd(basis.T @ weights, full_matrices=False)[2][:dim].T
+    directions = np.linalg.svd((weights.T @ basis).T, full_matrices=False)[2][:dim].T
     largest = directions[np.abs(directions).argmax(0), np.arange(dim)]
     return np.where(largest < 0, -1, 1).astype(np.float32) * directions

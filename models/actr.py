@@ -84,7 +84,7 @@ def succession(histories: Histories, decay: float) -> Tensor:
         -> [B, S, L], as base_level; 0 where nothing has followed the item yet
     """
     strengths = _strengths(histories, decay)
-    last = (strengths > 0).sum(2).sub(1).clamp(min=0)
+    last = _is_past(histories).sum(2).sub(1).clamp(min=0)
     cues = histories.items.gather(1, last)
     preceding = F.pad(histories.items, (1, 0))[:, :-1]
     return _shares(strengths * (preceding.unsqueeze(1) == cues.unsqueeze(2)), histories)
@@ -92,10 +92,14 @@ def succession(histories: Histories, decay: float) -> Tensor:
 
 def _strengths(histories: Histories, decay: float) -> Tensor:
     """(Time since) ** -decay of every event up to and including a session, 0 of later ones: float64 [B, S, L]."""
-    numbers = torch.arange(histories.references.shape[1], device=histories.items.device)
-    past = (histories.sessions.unsqueeze(1) <= numbers.unsqueeze(1)) & histories.is_event.unsqueeze(1)
     since = (histories.references.unsqueeze(2) - histories.times.unsqueeze(1)).clamp(min=1)
-    return past * since.double() ** -decay
+    return _is_past(histories) * since.double() ** -decay
+
+
+def _is_past(histories: Histories) -> Tensor:
+    """Which events belong to a session or one before it: bool [B, S, L]."""
+    numbers = torch.arange(histories.references.shape[1], device=histories.items.device)
+    return (histories.sessions.unsqueeze(1) <= numbers.unsqueeze(1)) & histories.is_event.unsqueeze(1)
 
 
 def _shares(strengths: Tensor, histories: Histories) -> Tensor:

@@ -68,7 +68,7 @@ class BaseLevel(Baseline):
     """The items most present in a history by ACT-R's base level, then the most popular ones; made for repeats.
 
     An item's presence is the sum over its events of (time since) ** -decay, as a share of the history's sum: what is
-    frequent and what is recent. Without times, events since stand for seconds since. `spreading` adds to it what the
+    frequent and what is recent. Without times, events since stand for seconds since. `succession` adds to it what the
     last event evokes: the same sum over those events alone that came right after one of the last item.
 
     Source: Anderson, How Can the Human Mind Occur in the Physical Universe? (2007).
@@ -76,7 +76,7 @@ class BaseLevel(Baseline):
     Args:
         decay: above 0.
         horizon: seconds after a history's last event for which is recommended.
-        spreading: weight of what has followed the last item, as a share, against the presence's 1; at least 0.
+        succession: weight of what has followed the last item, as a share, against the presence's 1; at least 0.
 
     Raises:
         ValueError: an argument is out of range.
@@ -84,16 +84,16 @@ class BaseLevel(Baseline):
 
     name = "base_level"
 
-    def __init__(self, decay: float = 0.5, horizon: int = 24 * 3600, spreading: float = 0.0) -> None:
+    def __init__(self, decay: float = 0.5, horizon: int = 24 * 3600, succession: float = 0.0) -> None:
         if decay <= 0:
             raise ValueError(f"BaseLevel: decay must be above 0, got {decay}.")
         if horizon < 1:
             raise ValueError(f"BaseLevel: horizon must be at least 1 second, got {horizon}.")
-        if spreading < 0:
-            raise ValueError(f"BaseLevel: spreading must be at least 0, got {spreading}.")
+        if succession < 0:
+            raise ValueError(f"BaseLevel: succession must be at least 0, got {succession}.")
         self.decay = decay
         self.horizon = horizon
-        self.spreading = spreading
+        self.succession = succession
 
     def fit(self, train: Sequences, num_items: int) -> None:
         """Count each item's events."""
@@ -103,9 +103,9 @@ class BaseLevel(Baseline):
         """Below 1 the popularity of items that a history lacks, above 1 the presence of those that it has."""
         strength = self._since(histories, rows) ** -self.decay
         held = _shares(strength, histories.lengths[rows])
-        if self.spreading:
+        if self.succession:
             evoked = strength * _follows_the_last(histories, rows)
-            held = held + self.spreading * _shares(evoked, histories.lengths[rows])
+            held = held + self.succession * _shares(evoked, histories.lengths[rows])
         present = np.asarray(_matrix(histories, rows, len(self._popularity), held).todense())
         return np.where(present > 0, 1 + present, self._popularity).astype(np.float32)
 

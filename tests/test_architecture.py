@@ -19,7 +19,7 @@ ENGINE_FILES = {
         "managed_collision",
     )
 }
-DATA_TOOLS = {"numpy", "polars", "pyarrow", "rich"}
+DATA_TOOLS = {"numpy", "polars", "pyarrow", "rich", "scipy"}
 
 
 def sources(folder):

@@ -84,7 +84,7 @@ def test_popularities_equal_counts(train, histories):
     assert found - own == pytest.approx(np.tile(counts / (counts.max() + 1), (len(rows), 1)), abs=1e-5)
 
 
-def slow_base_level(history, since, decay, spreading, popularity):
+def slow_base_level(history, since, decay, succession, popularity):
     """One item at a time: above 1 its shares of the presence and of what followed the last item, else popularity."""
     events = [(item, seconds**-decay) for item, seconds in zip(history, since, strict=True)]
     followers = [event for before, event in zip(history, events[1:], strict=False) if before == history[-1]]
@@ -93,7 +93,7 @@ def slow_base_level(history, since, decay, spreading, popularity):
         return sum(s for other, s in among if other == item) / sum(s for _, s in among) if among else 0
 
     return [
-        1 + share(item, events) + spreading * share(item, followers) if item in history else popularity[item - 1]
+        1 + share(item, events) + succession * share(item, followers) if item in history else popularity[item - 1]
         for item in range(1, NUM_ITEMS + 1)
     ]
 
@@ -108,16 +108,16 @@ def slow_base_level(history, since, decay, spreading, popularity):
     st.randoms(use_true_random=False),
 )
 @settings(deadline=None)
-def test_the_base_level_equals_the_slow_way(train, histories, decay, horizon, spreading, timed, random):
+def test_the_base_level_equals_the_slow_way(train, histories, decay, horizon, succession, timed, random):
     counts = np.bincount([item for row in train for item in row], minlength=NUM_ITEMS + 1)[1:]
     times = [sorted(random.randint(0, 50) for _ in row) for row in histories]
-    baseline = BaseLevel(decay, horizon, spreading)
+    baseline = BaseLevel(decay, horizon, succession)
     baseline.fit(make_sequences(train), NUM_ITEMS)
     rows = np.arange(len(histories))[::2]
     expected = []
     for row in rows:
         since = [times[row][-1] + horizon - at for at in times[row]] if timed else range(len(histories[row]), 0, -1)
-        expected.append(slow_base_level(histories[row], since, decay, spreading, counts / (counts.max() + 1)))
+        expected.append(slow_base_level(histories[row], since, decay, succession, counts / (counts.max() + 1)))
     sequences = make_sequences(histories, np.concatenate(times) if timed else None)
     assert baseline.scores(sequences, rows) == pytest.approx(np.array(expected), abs=1e-5)
 
@@ -133,7 +133,7 @@ def test_an_empty_history_gets_the_most_popular():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((0.0, 1), "decay .* got 0.0"), ((0.5, 0), "horizon .* got 0"), ((0.5, 1, -1.0), "spreading .* got -1.0")],
+    [((0.0, 1), "decay .* got 0.0"), ((0.5, 0), "horizon .* got 0"), ((0.5, 1, -1.0), "succession .* got -1.0")],
 )
 def test_the_base_level_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from recsys.losses.blocks import BITS_PER_NAT, block_size, scores_in_blocks
 
-# Negatives [H] and the queries [H] whose targets they are.
+# Negatives [H] and the queries [H] whose targets they are, ascending.
 Hits = tuple[Tensor, Tensor]
 
 
@@ -54,7 +54,8 @@ class _SharedCrossEntropy(torch.autograd.Function):
 def _leave_out(scores: Tensor, rows: slice, hits: Hits) -> None:
     """A query's own target is none of its negatives: minus infinity in its column of scores [K, p]."""
     negatives, queries = hits
-    here = (queries >= rows.start) & (queries < rows.stop)
+    bounds = torch.searchsorted(queries, torch.tensor([rows.start, rows.stop], device=queries.device))
+    here = slice(*bounds.tolist())
     scores[negatives[here], queries[here] - rows.start] = -torch.inf
 
 
@@ -71,7 +72,7 @@ def hits_among(drawn: Tensor, targets: Tensor) -> Hits:
 def shared_cross_entropy(
     queries: Tensor, wanted: Tensor, negatives: Tensor, offsets: tuple[Tensor, Tensor], hits: Hits
 ) -> Tensor:
-    """Sum over the queries of the softmax cross-entropy of the target among the negatives and itself.
+    """Sum over the queries of the softmax cross-entropy of the target among the negatives and itself; 0 without any.
 
     Args:
         queries: [P, D].
@@ -81,6 +82,8 @@ def shared_cross_entropy(
         hits: see hits_among; these do not count as negatives.
     """
     with torch.autocast(queries.device.type, enabled=False):
+        if not len(negatives):
+            return 0 * (queries * wanted).sum()
         vectors = queries.float(), wanted.float(), negatives.float()
         corrections = offsets[0].float(), offsets[1].float()
         block = block_size(queries, len(negatives))

@@ -19,24 +19,24 @@ class Memory:
     """An item of which memory holds m has the score s + log(1 + weight * m).
 
     The softmax is then proportional to exp(s) * (1 + weight * m): what is learnt is how choices differ from memory's.
-    m is the item's share of the base level of all of the user's items, plus `spreading` times its share of what has
+    m is the item's share of the base level of all of the user's items, plus `succession` times its share of what has
     followed the user's last item. Not in the paper of PISA (arXiv:2408.16578), which has activations in the weights of
     embeddings only.
 
     Args:
         weight: above 0.
         decay: of both shares, above 0.
-        spreading: weight of the second share, at least 0.
+        succession: weight of the second share, at least 0.
     """
 
     weight: float
     decay: float
-    spreading: float = 0.0
+    succession: float = 0.0
 
     def odds(self, histories: Histories, presence: Tensor) -> Tensor:
         """The weight times m of each event's item after every session, from its base level: [B, S, L] -> [B, S, L]."""
-        if self.spreading:
-            presence = presence + self.spreading * succession(histories, self.decay)
+        if self.succession:
+            presence = presence + self.succession * succession(histories, self.decay)
         return self.weight * presence
 
     def raised(self, scores: Tensor, histories: Histories) -> Tensor:

@@ -77,7 +77,7 @@ class PISATask(NextItemTask):
         memory_weight: of memory in the scores of items a user has had (see recsys.tasks.actr_memory), with
             loss: FullCrossEntropy; 0, the paper's, leaves it out. About the number of items, times how much rather
             users repeat than explore.
-        memory_spreading: of what has followed a user's last item before, against the base level's 1, in that memory.
+        memory_succession: of what has followed a user's last item before, against the base level's 1, in that memory.
         loss: of the scores; by default the paper's pairwise losses, which the next three arguments describe.
         session_share: weight, in the loss, of the target session's own embedding against the user's state.
         cosine_share: weight of drawing the user's state to the target session's embedding, against ranking.
@@ -106,7 +106,7 @@ class PISATask(NextItemTask):
         horizon: int = 24 * 3600,
         long_term_weight: float = 0.5,
         memory_weight: float = 0.0,
-        memory_spreading: float = 0.0,
+        memory_succession: float = 0.0,
         loss: Loss | None = None,
         session_share: float = 0.9,
         cosine_share: float = 0.1,
@@ -142,7 +142,7 @@ class PISATask(NextItemTask):
                 raise ValueError(f"PISATask: {name} must be in [0, 1], got {value}.")
         if scoring is not None and loss is None:
             raise ValueError("PISATask: scoring needs a loss; the paper's pairwise losses are of dot products.")
-        self._memory = self._make_memory(memory_weight, memory_spreading, loss)
+        self._memory = self._make_memory(memory_weight, memory_succession, loss)
         self._trains_scores = loss is not None
         self._gap, self._horizon = session_gap, horizon
         self._long_term_weight = long_term_weight
@@ -151,8 +151,8 @@ class PISATask(NextItemTask):
         self.register_buffer("pairs", torch.empty(0, dtype=torch.int64))
         self.register_buffer("pair_values", torch.empty(0))
 
-    def _make_memory(self, weight: float, spreading: float, loss: Loss | None) -> Memory | None:
-        for name, value in (("memory_weight", weight), ("memory_spreading", spreading)):
+    def _make_memory(self, weight: float, succession: float, loss: Loss | None) -> Memory | None:
+        for name, value in (("memory_weight", weight), ("memory_succession", succession)):
             if value < 0:
                 raise ValueError(f"PISATask: {name} must be at least 0, got {value}.")
         if not weight:
@@ -162,7 +162,7 @@ class PISATask(NextItemTask):
                 f"PISATask: memory_weight={weight} needs loss: FullCrossEntropy with chunk_items of {self.num_items}, "
                 f"all items, or more; got {type(loss).__name__}."
             )
-        return Memory(weight, float(self.model.decay), spreading)  # type: ignore[arg-type]
+        return Memory(weight, float(self.model.decay), succession)  # type: ignore[arg-type]
 
     def needs(self) -> Needs:
         """Times; max_length is of sessions, which may have any number of events."""

@@ -29,6 +29,8 @@ LOG = pl.DataFrame(
         "made": [[0.5, 1.5], [2, 3], None, [2, 3]],
         "text": [[1, 2], [3], [], [3]],
         "broken": [[1.0, 2.0], [3.0, float("nan")], [0, 0], None],
+        "large": [[1.0], [1e300], [0.0], None],
+        "lone": ["a", "b", "c", None],
         "nothing": pl.Series([None, None, None, []], dtype=pl.List(pl.Float64)),
     }
 )
@@ -87,10 +89,17 @@ def column(folder: Path, name: str) -> dict[object, object]:
         (["--item-columns", "words:text", "--text-dim", "2"], "is of type List(String); text takes texts."),
         (["--item-columns", "title:text"], "--item-columns title:text needs --text-dim, the width of vectors"),
         (["--item-columns", "words:vector"], "vector takes lists of numbers, in a Parquet file."),
-        (["--item-columns", "text:vector"], "column 'text' has vectors of widths 1, 2; make them equal."),
-        (["--item-columns", "text:vector", "--text-dim", "2"], "--text-dim makes vectors of this name; rename the col"),
-        (["--item-columns", "broken:vector"], "column 'broken' has a value that is no finite number."),
-        (["--item-columns", "nothing:vector"], "column 'nothing' has vectors in no row."),
+        (["--item-columns", "text:vector"], "item '7' has a vector of width 2, item '8' one of 1; make them equal."),
+        (["--item-columns", "text:vector", "--text-dim", "2"], "--text-dim needs texts of items; name their"),
+        (
+            ["--item-columns", "text:vector", "title:text", "--text-dim", "2"],
+            "--item-columns text:vector: --text-dim makes vectors of this name; rename the column.",
+        ),
+        (["--item-columns", "broken:vector"], "item '8' has the value nan at place 1, which is no finite number"),
+        (["--item-columns", "nothing:vector"], "--item-columns nothing:vector: no item of the log has a vector."),
+        (["--item-columns", "large:vector"], "item '8' has the value 1e+300 at place 0, which is no finite number"),
+        (["--item-columns", "a/b:text", "--text-dim", "1"], "--item-columns 'a/b': the name becomes that of a file"),
+        (["--item-columns", "lone:text", "--text-dim", "1"], "--text-dim: no word occurs in the texts of two items"),
         (["--user", "words"], "is of type List(String); give one of numbers or texts."),
     ],
 )
@@ -119,6 +128,20 @@ def test_texts_and_vectors_become_matrices_in_the_order_of_ids(tmp_path):
     texts = {7: "red shoe a shoe maker", 8: "blue shoe", 9: "blue hat"}
     expected = dict(zip(texts, text_vectors(pl.Series(texts.values()), 2), strict=True))
     assert_allclose(schema.item_vectors("text")[1:], [expected[item] for item in order], atol=1e-6)
+
+
+def test_vectors_of_a_file_with_other_items_before_and_without_some(tmp_path):
+    """Vectors of items that are not in the log are not looked at, whatever they hold."""
+    rows = {90: [5, 6], 9: [3, 4], 91: [7, 8], 7: [1, 2]}
+    made = pl.Series(list(rows.values()), dtype=pl.Array(pl.Int16, 2))
+    items = pl.DataFrame({"sku": list(rows), "made": made})
+    folder = prepare(tmp_path, "--item-columns", "made:vector", items=items)
+    order = pq.read_table(folder / "vocabulary" / "item.parquet")["value"].to_pylist()
+    expected = [[0.0, 0.0], *(rows.get(item, [0.0, 0.0]) for item in order)]
+    assert SessionSchema.read(folder).item_vectors("made").tolist() == expected
+    ragged = pl.DataFrame({"sku": [90, 8, 91], "made": [[1.0, 2.0, 3.0], [5.0, 6.0], [float("nan"), 0.0]]})
+    folder = prepare(tmp_path, "--item-columns", "made:vector", "--overwrite", items=ragged)
+    assert SessionSchema.read(folder).item_vectors("made").max() == 6
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def test_as_many_bins_as_asked_for(tmp_path, number):
         (["--split", "given"], "this log has no split of its own"),
         (["--split", "time", "--targets", "every", "--val-fraction", ".9"], "must be above 0 and below 1 together"),
         (["--targets", "every"], "leave-one-out has one target a sequence"),
-        (["--text-dim", "2"], "log has no texts of items; name their columns, as in --item-columns title:text"),
+        (["--text-dim", "2"], "--text-dim needs texts of items; name their columns, as in --item-columns title:text"),
         (["--min-length", "5", "--set", "ml-1m"], "--user does not go with --set ml-1m"),
     ],
 )

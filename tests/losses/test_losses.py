@@ -1,10 +1,16 @@
 """Losses against sums written out, whatever the chunks, and their one lookup a step."""
 
+import weakref
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from recsys.losses import (
     GBCE,
@@ -18,7 +24,6 @@ from recsys.losses import (
     SampledSoftmax,
     Step,
     UniformSampler,
-    linear_cross_entropy,
 )
 from recsys.losses.samplers import Sampler
 
@@ -141,25 +146,55 @@ def test_several_chunks_refuse_rows_that_change_in_the_backward_pass():
         FullCrossEntropy(4)(World(updates_in_backward=True).step)
 
 
+class Peak(TorchDispatchMode):
+    """The most bytes that the tensors made while it is on have held at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.made, self.bytes = [], 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        self.made += [weakref.ref(x) for x in tree_leaves(result) if isinstance(x, torch.Tensor)]
+        living = [(one, tensor) for one in self.made if (tensor := one()) is not None]
+        self.made = [one for one, _ in living]
+        stores = {store.data_ptr(): store.nbytes() for store in (tensor.untyped_storage() for _, tensor in living)}
+        self.bytes = max(self.bytes, sum(stores.values()))
+        return result
+
+
 @pytest.mark.parametrize("sampled", [False, True])
 def test_logits_of_a_block_are_all_that_is_held(sampled):
-    """Memory at the peak of forward and backward is far below that of the logits."""
-    from recsys.losses.shared_negatives import hits_among, shared_cross_entropy
-
     num_queries, num_items = 2048, 20_000
-    queries, items = torch.randn(num_queries, 8).requires_grad_(), torch.randn(num_items, 8).requires_grad_()
-    targets = torch.randint(0, num_items, (num_queries,))
-    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-        if sampled:
-            offsets, hits = (
-                (torch.zeros(num_queries), torch.zeros(num_items)),
-                hits_among(torch.arange(num_items), targets),
-            )
-            shared_cross_entropy(queries, items[targets], items, offsets, hits).backward()
-        else:
-            linear_cross_entropy(queries, items, targets).backward()
-    largest = max(event.cpu_memory_usage for event in profile.events() if event.name.startswith("aten::"))
-    assert largest < 4 * num_queries * num_items / 20
+    table, targets = torch.randn(num_items + 1, 8).requires_grad_(), torch.randint(1, num_items + 1, (num_queries,))
+    read = partial(table.index_select, 0)
+    step = Step(targets, targets, read, lambda vectors: vectors, DotProduct(), Catalogue(num_items))
+    loss = SampledSoftmax(Given(torch.arange(1, num_items + 1))) if sampled else FullCrossEntropy()
+    with Peak() as peak:
+        loss(step).backward()
+    assert 4 * num_items * 8 < peak.bytes < 4 * num_queries * num_items / 10
+
+
+def test_shared_negatives_are_scored_in_float32_whatever_the_precision_around_them():
+    world, drawn = World(), torch.tensor([3, 7, 3])
+    world.step = replace(world.step, encode=lambda vectors: torch.tanh(vectors @ world.mix).bfloat16())
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = SampledSoftmax(Given(drawn))(world.step)
+        queries = world.step.encode(world.table[world.step.inputs]).float()
+    scores = queries @ world.table.t()
+    ids, counts = negatives_of(world, drawn)
+    others = scores.gather(1, ids).masked_fill(~counts, -torch.inf)
+    own = scores.gather(1, world.step.targets.unsqueeze(1))
+    assert loss.dtype == torch.float32
+    assert_close(loss, (torch.cat([own, others], dim=1).logsumexp(1) - own.squeeze(1)).mean())
+
+
+def test_no_shared_negatives_cost_nothing():
+    world = World()
+    loss = SampledSoftmax(Given(torch.zeros(0, dtype=torch.int64)))(world.step)
+    loss.backward()
+    assert loss == 0
+    assert not world.table.grad.any()
 
 
 NEGATIVES = {"shared": torch.tensor([3, 7, 3]), "own": torch.tensor([[1, 2], [3, 4], [5, 6], [7, 8]])}

@@ -91,9 +91,9 @@ def make_trainer(folder, **arguments):
         (DenseGradient(), {"loss": FullCrossEntropy(), "scoring": Cosine(0.1)}),
         (Adagrad(0.1), {"loss": SampledSoftmax(UniformSampler(8))}),
         (Adagrad(0.1), {"loss": FullCrossEntropy(), "memory_weight": 40.0}),
-        (Adagrad(0.1), {"loss": FullCrossEntropy(), "memory_weight": 40.0, "memory_spreading": 0.5}),
+        (Adagrad(0.1), {"loss": FullCrossEntropy(), "memory_weight": 40.0, "memory_succession": 0.5}),
     ],
-    ids=["dense", "in backward", "loss of the scores", "sampled loss of the scores", "memory", "spreading"],
+    ids=["dense", "in backward", "loss of the scores", "sampled loss of the scores", "memory", "succession"],
 )
 def test_it_learns_habits_and_resumes_what_it_counted(tmp_path, rows, more):
     seed_everything(0, verbose=False)
@@ -120,7 +120,7 @@ def test_data_without_times_are_refused():
         cut_sessions(batch, 10, 10)
 
 
-@pytest.mark.parametrize("memory", [{}, {"memory_weight": 30.0}, {"memory_weight": 30.0, "memory_spreading": 0.5}])
+@pytest.mark.parametrize("memory", [{}, {"memory_weight": 30.0}, {"memory_weight": 30.0, "memory_succession": 0.5}])
 def test_a_loss_is_that_of_the_scores_that_rank(memory):
     """The mean, over users and sessions, of the cross-entropy of what comes after the sessions before."""
     seed_everything(0, verbose=False)
@@ -139,7 +139,7 @@ def test_a_loss_is_that_of_the_scores_that_rank(memory):
 
 
 def test_a_process_without_users_has_a_loss_of_zero():
-    task = make_task(loss=FullCrossEntropy(), memory_weight=30.0, memory_spreading=0.5)
+    task = make_task(loss=FullCrossEntropy(), memory_weight=30.0, memory_succession=0.5)
     task.configure_model()
     task.log_loss = lambda *_: None
     nobody = torch.zeros(0, 0, dtype=torch.int64)
@@ -148,17 +148,17 @@ def test_a_process_without_users_has_a_loss_of_zero():
     assert loss == 0
 
 
-@pytest.mark.parametrize("spreading", [0.0, 0.5])
-def test_memory_raises_scores_by_the_log_of_one_plus_its_weight_times_what_it_holds(spreading):
+@pytest.mark.parametrize("succession", [0.0, 0.5])
+def test_memory_raises_scores_by_the_log_of_one_plus_its_weight_times_what_it_holds(succession):
     seed_everything(0, verbose=False)
     options = {"loss": FullCrossEntropy(), "horizon": HOUR}
-    with_memory = make_task(memory_weight=30.0, memory_spreading=spreading, **options)
+    with_memory = make_task(memory_weight=30.0, memory_succession=succession, **options)
     with_memory.configure_model()
     without = make_task(**options)
     without.configure_model()
     without.load_state_dict(with_memory.state_dict())
     users = [[(3, 0), (5, HOUR), (3, 2 * HOUR)], [(7, 0)]]
-    held = [{3: 0.0, 5: spreading}, {7: 0.0}]  # item 5 alone has followed item 3
+    held = [{3: 0.0, 5: succession}, {7: 0.0}]  # item 5 alone has followed item 3
     added = torch.zeros(2, NUM_ITEMS)
     for row, user in enumerate(users):
         strength = {item: 0.0 for item, _ in user}
@@ -174,7 +174,7 @@ def test_memory_raises_scores_by_the_log_of_one_plus_its_weight_times_what_it_ho
     ("arguments", "message"),
     [
         ({"memory_weight": -1.0}, "memory_weight must be at least 0, got -1.0"),
-        ({"memory_spreading": -1.0}, "memory_spreading must be at least 0, got -1.0"),
+        ({"memory_succession": -1.0}, "memory_succession must be at least 0, got -1.0"),
         ({"memory_weight": 1.0}, "memory_weight=1.0 needs loss: FullCrossEntropy .* got NoneType"),
         ({"memory_weight": 1.0, "loss": FullCrossEntropy(8)}, "with chunk_items of 40, all items, or more"),
     ],
