@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -19,7 +20,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
-        """Log of the chance that one draw gives each id, up to a constant: ids [...] -> [...]."""
+        """Log of the chance that one draw gives each id: ids [...] -> [...]."""
 
 
 class UniformSampler(Sampler):
@@ -44,8 +45,8 @@ class UniformSampler(Sampler):
         return torch.randint(1, catalogue.num_items + 1, shape, device=targets.device)
 
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
-        """A constant."""
-        return torch.zeros(ids.shape, device=ids.device)
+        """That of one item among all."""
+        return torch.full(ids.shape, -math.log(catalogue.num_items), device=ids.device)
 
 
 class PopularitySampler(Sampler):
@@ -76,8 +77,9 @@ class PopularitySampler(Sampler):
         return torch.searchsorted(edges, points, right=True).clamp(max=catalogue.num_items - 1) + 1
 
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
-        """Log count times the exponent."""
-        return self._weights(catalogue).log().float()[ids - 1]
+        """Log of the item's share of all counts to the power."""
+        weights = self._weights(catalogue)
+        return (weights / weights.sum()).log().float()[ids - 1]
 
     def _weights(self, catalogue: Catalogue) -> Tensor:
         # An item never seen in training has the weight of one seen once, so that its logarithm is finite.
@@ -87,7 +89,7 @@ class PopularitySampler(Sampler):
 class InBatchSampler(Sampler):
     """The targets of the batch are each other's negatives; no further item is read.
 
-    An item is in a batch as often as in the data: the chance is its training count.
+    An item is in a batch as often as in the data: the chance is its share of all training events.
     """
 
     def draw(self, targets: Tensor, catalogue: Catalogue) -> Tensor:
@@ -95,8 +97,9 @@ class InBatchSampler(Sampler):
         return targets
 
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
-        """Log of the training count."""
-        return _counts("InBatchSampler", catalogue)[ids].clamp(min=1).float().log()
+        """Log of the share of training events; an item without one has that of an item with one."""
+        counts = _counts("InBatchSampler", catalogue)[1:].clamp(min=1).double()
+        return (counts / counts.sum()).log().float()[ids - 1]
 
 
 def _counts(sampler: str, catalogue: Catalogue) -> Tensor:
