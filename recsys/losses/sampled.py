@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 
 import torch
@@ -63,42 +62,31 @@ class SampledSoftmax(SampledLoss):
 
     Every score, the target's too, is lowered by the log of its item's chance of being drawn (Yi et al., RecSys 2019),
     so that frequent items are not pushed down for being drawn often. With even chances that changes nothing, and the
-    loss is the sampled softmax of HSTU. With `whole_catalogue` negatives stand for all items instead: the sum of their
-    exponentiated scores, each divided by how often its item is expected to be drawn, is that of all but the target in
-    the mean (Bengio and Senecal, IEEE Transactions on Neural Networks 2008), and the target's score is as it is.
+    loss is the sampled softmax of HSTU.
 
     Args:
         sampler: where negatives come from; by default 256 drawn evenly, shared by the batch.
-        whole_catalogue: estimate the softmax over all items, rather than that among the negatives.
     """
 
-    def __init__(self, sampler: Sampler | None = None, whole_catalogue: bool = False) -> None:
+    def __init__(self, sampler: Sampler | None = None) -> None:
         super().__init__(sampler or UniformSampler())
-        self.whole_catalogue = whole_catalogue
 
     def of_vectors(self, step: Step, queries: Tensor, wanted: Tensor, chosen: Tensor, drawn: Tensor) -> Tensor:
         """See SampledLoss; with shared negatives no scores outlive their block."""
         if drawn.dim() > 1:
             return super().of_vectors(step, queries, wanted, chosen, drawn)
-        offsets = self._offsets(step, drawn)
+        log_chance = self.sampler.log_probability
+        offsets = log_chance(step.targets, step.catalogue), log_chance(drawn, step.catalogue)
         hits = hits_among(drawn, step.targets)
         return step.mean(shared_cross_entropy(queries, wanted, chosen, offsets, hits))
 
     def of_scores(self, step: Step, positive: Tensor, negative: Tensor, drawn: Tensor, is_target: Tensor) -> Tensor:
         """See SampledLoss."""
-        own_offset, offset = self._offsets(step, drawn)
-        positive, negative = positive - own_offset, negative - offset
+        positive = positive - self.sampler.log_probability(step.targets, step.catalogue)
+        negative = negative - self.sampler.log_probability(drawn, step.catalogue)
         negative = negative.masked_fill(is_target, -torch.inf)
         total = torch.cat([positive.unsqueeze(1), negative], dim=1).logsumexp(1)
         return step.mean((total - positive).sum())
-
-    def _offsets(self, step: Step, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """What is taken from the scores of targets [P], and of negatives in the shape of drawn."""
-        log_chance = self.sampler.log_probability(drawn, step.catalogue)
-        if self.whole_catalogue:
-            expected = log_chance + math.log(max(1, drawn.shape[-1]))
-            return torch.zeros(step.targets.shape, device=drawn.device), expected
-        return self.sampler.log_probability(step.targets, step.catalogue), log_chance
 
 
 class GBCE(SampledLoss):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -20,7 +19,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
-        """Log of the chance that one draw gives each id: ids [...] -> [...]."""
+        """Log of the chance that one draw gives each id, up to a constant: ids [...] -> [...]."""
 
 
 class UniformSampler(Sampler):
@@ -45,8 +44,8 @@ class UniformSampler(Sampler):
         return torch.randint(1, catalogue.num_items + 1, shape, device=targets.device)
 
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
-        """That of one item among all."""
-        return torch.full(ids.shape, -math.log(catalogue.num_items), device=ids.device)
+        """A constant."""
+        return torch.zeros(ids.shape, device=ids.device)
 
 
 class PopularitySampler(Sampler):
@@ -77,9 +76,8 @@ class PopularitySampler(Sampler):
         return torch.searchsorted(edges, points, right=True).clamp(max=catalogue.num_items - 1) + 1
 
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
-        """Log of the item's share of all counts to the power."""
-        weights = self._weights(catalogue)
-        return (weights / weights.sum()).log().float()[ids - 1]
+        """Log count times the exponent."""
+        return self._weights(catalogue).log().float()[ids - 1]
 
     def _weights(self, catalogue: Catalogue) -> Tensor:
         # An item never seen in training has the weight of one seen once, so that its logarithm is finite.
@@ -89,7 +87,7 @@ class PopularitySampler(Sampler):
 class InBatchSampler(Sampler):
     """The targets of the batch are each other's negatives; no further item is read.
 
-    An item is in a batch as often as in the data: the chance is its share of all training events.
+    An item is in a batch as often as in the data: the chance is its training count.
     """
 
     def draw(self, targets: Tensor, catalogue: Catalogue) -> Tensor:
@@ -97,9 +95,8 @@ class InBatchSampler(Sampler):
         return targets
 
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
-        """Log of the share of training events; an item without one has that of an item with one."""
-        counts = _counts("InBatchSampler", catalogue)[1:].clamp(min=1).double()
-        return (counts / counts.sum()).log().float()[ids - 1]
+        """Log of the training count."""
+        return _counts("InBatchSampler", catalogue)[ids].clamp(min=1).float().log()
 
 
 def _counts(sampler: str, catalogue: Catalogue) -> Tensor:

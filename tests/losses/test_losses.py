@@ -224,28 +224,6 @@ def test_sampled_softmax_is_the_sum_written_out(drawn, seed):
 
 
 @pytest.mark.parametrize("drawn", NEGATIVES.values(), ids=NEGATIVES.keys())
-def test_negatives_stand_for_the_whole_catalogue(drawn):
-    world = World()
-    chances = torch.rand(NUM_ITEMS + 1) + 0.1
-    loss = SampledSoftmax(Given(drawn, chances), whole_catalogue=True)(world.step)
-    scores, (ids, counts) = world.scores(), negatives_of(world, drawn)
-    expected = ids.shape[1] * chances[ids]
-    others = (scores.gather(1, ids).exp() / expected * counts).sum(1)
-    own = scores.gather(1, world.step.targets.unsqueeze(1)).squeeze(1)
-    total = ((own.exp() + others).log() - own).mean()
-    assert_close(loss, total)
-    assert_close(world.gradients(loss), world.gradients(total))
-
-
-@pytest.mark.parametrize("sampler", [UniformSampler, PopularitySampler])
-@pytest.mark.parametrize("per_target", [False, True])
-def test_many_negatives_of_the_whole_catalogue_are_the_full_softmax(sampler, per_target):
-    world = World(counts=torch.arange(NUM_ITEMS + 1))
-    loss = SampledSoftmax(sampler(50_000, per_target), whole_catalogue=True)(world.step)
-    assert_close(loss, full_softmax(world), atol=0.01, rtol=0.01)
-
-
-@pytest.mark.parametrize("drawn", NEGATIVES.values(), ids=NEGATIVES.keys())
 @pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
 def test_gbce_is_the_papers_formula(drawn, calibration):
     world = World()
@@ -292,14 +270,14 @@ def test_samplers_draw_what_they_say(exponent, per_target):
         assert shares(drawn)[0] == 0
         ids = torch.arange(1, NUM_ITEMS + 1)
         chances = sampler.log_probability(ids, catalogue).exp().double()
-        assert_close(chances, expected / expected.sum(), atol=1e-4, rtol=1e-4)
+        assert_close(chances / chances.sum(), expected / expected.sum(), atol=1e-6, rtol=1e-5)
 
 
 def test_the_batch_is_its_own_negatives():
     targets = torch.tensor([3, 1, 3])
     sampler, catalogue = InBatchSampler(), Catalogue(NUM_ITEMS, torch.arange(NUM_ITEMS + 1))
     assert sampler.draw(targets, catalogue) is targets
-    assert_close(sampler.log_probability(targets, catalogue).exp(), targets / catalogue.counts.sum())
+    assert_close(sampler.log_probability(targets, catalogue).exp(), targets.float())
     loss = SampledSoftmax(sampler)(World(counts=torch.ones(NUM_ITEMS + 1)).step)
     assert loss.isfinite()
 
