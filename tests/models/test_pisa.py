@@ -65,13 +65,15 @@ def distinct(user, session):
     return list(dict.fromkeys(item for item, s, _ in user if s == session))
 
 
-def test_base_level_is_the_softmax_of_the_papers_activation():
-    shares = base_level(histories(), 0.5)
+def check_shares(shares, slow):
     for row, user in enumerate(USERS):
         for session in range(user[-1][1] + 1):
             for event, (item, _, _) in enumerate(user):
-                expected = slow_share(user, row, session, item)
-                assert shares[row, session, event].item() == pytest.approx(expected, rel=1e-5)
+                assert shares[row, session, event].item() == pytest.approx(slow(user, row, session, item), rel=1e-5)
+
+
+def test_base_level_is_the_softmax_of_the_papers_activation():
+    check_shares(base_level(histories(), 0.5), slow_share)
 
 
 def slow_succession(user, row, session, item, decay=0.5):
@@ -83,11 +85,7 @@ def slow_succession(user, row, session, item, decay=0.5):
 
 def test_succession_is_the_share_of_what_has_followed_the_last_item():
     shares = succession(histories(), 0.5)
-    for row, user in enumerate(USERS):
-        for session in range(user[-1][1] + 1):
-            for event, (item, _, _) in enumerate(user):
-                expected = slow_succession(user, row, session, item)
-                assert shares[row, session, event].item() == pytest.approx(expected, rel=1e-5)
+    check_shares(shares, slow_succession)
     assert shares[0, 1, 0].item() == shares[0, 1, 2].item() == 1  # only item 1 has followed item 2
     assert 0 < shares[2, 2, 0].item() < shares[2, 2, 2].item()  # item 1 followed item 6 later than item 6 itself did
 
