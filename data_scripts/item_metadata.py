@@ -71,13 +71,14 @@ def item_metadata(
     for column in columns:
         _check_type(path, source[column.name], column.kind)
     ids = _like(source[item], log)
-    if not ids.is_in(log.unique().implode()).any():
+    in_log = ids.is_in(log.unique().implode())
+    if not in_log.any():
         raise ValueError(
             f"--items: no id in column '{item}' of '{path}' is an item of the log (there '{source[item][0]}', "
             f"{source[item].dtype}; in the log '{log[0]}', {log.dtype}); write the ids alike in both."
         )
     frame = pl.DataFrame([ids.alias("item"), *(_values(source[column.name], column.kind) for column in columns)])
-    return frame.filter(pl.col("item").is_in(log.unique().implode())).unique("item", keep="first", maintain_order=True)
+    return frame.filter(in_log).unique("item", keep="first", maintain_order=True)
 
 
 def _is_plain(dtype: pl.DataType | DataTypeClass) -> bool:

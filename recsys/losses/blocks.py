@@ -12,7 +12,10 @@ BITS_PER_NAT = math.log2(math.e)
 
 
 def scores_in_blocks(queries: Tensor, items: Tensor, block: int) -> Iterator[tuple[slice, Tensor]]:
-    """Scores in bits, `block` queries or fewer at a time: rows, scores [V, p] in memory that the next block takes over.
+    """Scores in bits, `block` queries or fewer at a time, in memory that the next block takes over.
+
+    Shape:
+        queries [P, D], items [V, D] -> rows of the block's p queries, scores [V, p]
 
     In bits, because exp2 takes half of exp's time on a CPU. A row for each item, because the products are then the
     faster ones, and most so with a multiple of 32 queries.
