@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from event_times import SECOND
 from numpy.typing import NDArray
-from session_splits import SplitRows
+from session_splits import Flat, SplitRows
 
 Ints = NDArray[np.int64]
 
@@ -80,9 +82,16 @@ def write_vectors(folder: Path, vectors: dict[str, NDArray[np.float32]]) -> None
         np.save(folder / "vectors" / f"{name}.npy", matrix, allow_pickle=False)
 
 
-def checksum(offsets: Ints, items: Ints, values: pl.Series) -> str:
-    """SHA-256 of the sequences: their offsets and item ids as little-endian int64, and the items' names in id order."""
-    digest = hashlib.sha256(offsets.astype("<i8").tobytes())
-    digest.update(items.astype("<i8").tobytes())
+def checksum(flat: Flat, items: Ints, values: pl.Series, splits: Mapping[str, SplitRows]) -> str:
+    """SHA-256 of all that training and evaluation read of the sequences.
+
+    That is their offsets, item ids and times, if there are any, and the rows of each split, as little-endian int64,
+    and the items' names in id order.
+    """
+    rows = [(part.sequence, part.start, part.stop, part.target) for part in splits.values()]
+    digest = hashlib.sha256()
+    for numbers in (flat.offsets, items, flat.times, *chain.from_iterable(rows)):
+        if numbers is not None:
+            digest.update(numbers.astype("<i8").tobytes())
     digest.update("\n".join(values.cast(pl.String).to_list()).encode())
     return digest.hexdigest()

@@ -52,7 +52,7 @@ def prepare_sessions(log: EventLog, rule: SessionRule, folder: Path) -> list[str
     metadata.write_parquet(folder / "items.parquet")
     write_vocabularies(folder, {"item": ids.values, "user": user_values, **vocabularies})
     write_vectors(folder, vectors)
-    digest = checksum(sequences.offsets, ids.events, ids.values)
+    digest = checksum(sequences, ids.events, ids.values, splits)
     raw = dict(zip(("users", "items", "events"), event_counts(log.events), strict=True))
     content = {
         "dataset": log.name,

@@ -44,7 +44,8 @@ class SessionSchema:
         columns: metadata of items, those of items.parquet.
         vectors: width of each matrix [V + 1, T] in vectors/NAME.npy, such as embedded texts.
         splits: sizes of train, val and test.
-        checksum: SHA-256 of the sequences; two folders with one checksum hold the same events in the same order.
+        checksum: SHA-256 of the sequences; two folders with one checksum hold the same events in the same order, at the
+            same times and in the same splits.
     """
 
     path: Path

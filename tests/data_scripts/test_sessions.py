@@ -191,6 +191,19 @@ def test_same_log_same_bytes(tmp_path):
     assert files() == files()
 
 
+def test_the_checksum_tells_times_items_and_splits_apart(tmp_path):
+    def checksum(rows, *options):
+        folder = run(tmp_path, *options, log=write_log(tmp_path, rows))
+        return json.loads((folder / "schema.json").read_text())["checksum"]
+
+    later = [("v", "a", 4_001, *row[3:]) if row[2] == 4_000 else row for row in LOG]
+    renamed = [(row[0], row[1].replace("d", "e"), *row[2:]) for row in LOG]
+    by_time = ["--split", "time", "--val-fraction", "0.3", "--test-fraction", "0.3"]
+    found = [checksum(LOG), checksum(LOG), checksum(later), checksum(renamed), checksum(LOG, *by_time)]
+    assert found[0] == found[1]
+    assert len(set(found)) == len(found) - 1
+
+
 EVENTS = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(0, 30)), min_size=1, max_size=60)
 
 
