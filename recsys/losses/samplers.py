@@ -41,7 +41,8 @@ class UniformSampler(Sampler):
     def draw(self, targets: Tensor, catalogue: Catalogue) -> Tensor:
         """See Sampler."""
         shape = (len(targets), self.num_negatives) if self.per_target else (self.num_negatives,)
-        return torch.randint(1, catalogue.num_items + 1, shape, device=targets.device)
+        points = _stratified(shape, targets.device) * catalogue.num_items
+        return points.long().clamp(max=catalogue.num_items - 1) + 1
 
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
         """A constant."""
@@ -72,7 +73,7 @@ class PopularitySampler(Sampler):
         """See Sampler."""
         shape = (len(targets), self.num_negatives) if self.per_target else (self.num_negatives,)
         edges = self._weights(catalogue).cumsum(0)
-        points = torch.rand(shape, dtype=edges.dtype, device=edges.device) * edges[-1]
+        points = _stratified(shape, edges.device) * edges[-1]
         return torch.searchsorted(edges, points, right=True).clamp(max=catalogue.num_items - 1) + 1
 
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
@@ -97,6 +98,17 @@ class InBatchSampler(Sampler):
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
         """Log of the training count."""
         return _counts("InBatchSampler", catalogue)[ids].clamp(min=1).float().log()
+
+
+def _stratified(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Even draws from [0, 1), one from each of K equal parts: float64 [..., K], ascending.
+
+    Each id is drawn as often in the mean as by independent draws, and sums over the draws vary less: no more negatives
+    than items, drawn evenly, hold no item more than twice.
+    """
+    num_negatives = shape[-1]
+    starts = torch.arange(num_negatives, dtype=torch.float64, device=device)
+    return (starts + torch.rand(shape, dtype=torch.float64, device=device)) / num_negatives
 
 
 def _counts(sampler: str, catalogue: Catalogue) -> Tensor:
