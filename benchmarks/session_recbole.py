@@ -6,8 +6,7 @@
 
 RecBole makes one row of every prefix of a session and trains on its last position; NextItemTask trains on all positions
 of a session at once. All take whole steps, of as many targets in the mean: batch, loss, backward pass, Adam. Rounds of
-equal time are in turns, medians are printed. The contender with sampled negatives is another loss;
-docs/reproduction-sessions.md has its quality.
+equal time are in turns, medians are printed. session_recbole_quality.py measures how good RecBole's model is.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -22,63 +22,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from recbole_sasrec import RecBoleSASRec
 
 from recsys.data import SessionDataModule
 from recsys.losses import FullCrossEntropy, Loss, SampledSoftmax, UniformSampler
 from recsys.models import SASRec
 from recsys.tasks import NextItemTask
 
-NAME, DIM, DROPOUT = "sessions", 64, 0.2
+DIM, DROPOUT = 64, 0.2
 
 
-def write_interactions(data: SessionDataModule, folder: Path) -> None:
-    """RecBole's atomic file of the training events."""
-    sequences = data.sequences("train")
-    (folder / NAME).mkdir()
-    with (folder / NAME / f"{NAME}.inter").open("w") as file:
-        file.write("user_id:token\titem_id:token\ttimestamp:float\n")
-        for user in range(len(sequences)):
-            stop = int(sequences.offsets[user + 1])
-            for time, item in enumerate(sequences.items[int(sequences.offsets[user]) : stop]):
-                file.write(f"{user}\t{item}\t{time}\n")
-
-
-def recbole_steps(folder: Path, max_length: int, num_blocks: int, num_targets: int) -> Iterator[int]:
+def recbole_steps(model: RecBoleSASRec) -> Iterator[int]:
     """Train on, and tell the targets of each step."""
-    # RecBole 1.2.1 asks for names that NumPy 2 has dropped.
-    for name, kind in (("float_", np.float64), ("complex_", np.complex128), ("unicode_", np.str_)):
-        setattr(np, name, kind)
-    from recbole.config import Config
-    from recbole.data import create_dataset
-    from recbole.data.dataloader import TrainDataLoader
-    from recbole.model.sequential_recommender import SASRec as RecBoleSASRec
-
-    settings = {
-        "data_path": str(folder),
-        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
-        "use_gpu": False,
-        "train_neg_sample_args": None,
-        "train_batch_size": num_targets,
-        "loss_type": "CE",
-        "hidden_size": DIM,
-        "inner_size": DIM,
-        "n_layers": num_blocks,
-        "n_heads": 1,
-        "hidden_dropout_prob": DROPOUT,
-        "attn_dropout_prob": DROPOUT,
-        "MAX_ITEM_LIST_LENGTH": max_length,
-        "eval_args": {"split": {"RS": [1, 0, 0]}, "order": "TO", "group_by": None, "mode": "full"},
-    }
-    config = Config(model="SASRec", dataset=NAME, config_dict=settings)
-    train = create_dataset(config).build()[0]
-    model = RecBoleSASRec(config, train)
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     while True:
-        for batch in TrainDataLoader(config, train, None, shuffle=True):
-            optimizer.zero_grad()
-            model.calculate_loss(batch).backward()
-            optimizer.step()
-            yield len(batch)
+        yield from model.epoch()
 
 
 def sequences_with(num_targets: int, data: SessionDataModule) -> int:
@@ -90,7 +47,8 @@ def sequences_with(num_targets: int, data: SessionDataModule) -> int:
 def own_steps(data: SessionDataModule, num_blocks: int, loss: Loss) -> Iterator[int]:
     """Train on, and tell the targets of each step."""
     model = lambda *sizes: SASRec(*sizes, num_blocks=num_blocks, num_heads=1, dropout=DROPOUT)  # noqa: E731
-    task = NextItemTask(model, data.schema, DIM, data.max_length, loss=loss)
+    adam = partial(torch.optim.Adam, fused=True)
+    task = NextItemTask(model, data.schema, DIM, data.max_length, loss=loss, optimizer=adam)
     task.configure_model()
     task.log = lambda *_, **__: None  # type: ignore[method-assign]
     optimizer = task.configure_optimizers()
@@ -127,10 +85,10 @@ def main() -> None:
     data.setup("fit")
     data.batch_size = sequences_with(settings.targets, data)
     with tempfile.TemporaryDirectory() as folder:
-        write_interactions(data, Path(folder))
+        recbole = RecBoleSASRec(data, Path(folder), DIM, settings.blocks, DROPOUT, settings.targets)
         sampled = SampledSoftmax(UniformSampler(settings.negatives))
         contenders = {
-            "RecBole": recbole_steps(Path(folder), settings.max_length, settings.blocks, settings.targets),
+            "RecBole": recbole_steps(recbole),
             "recsys": own_steps(data, settings.blocks, FullCrossEntropy()),
             f"recsys, {settings.negatives:,} negatives": own_steps(data, settings.blocks, sampled),
         }
