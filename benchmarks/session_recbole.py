@@ -1,4 +1,4 @@
-"""SASRec with full cross-entropy in RecBole and here: targets per second on the same data, sizes and threads.
+"""SASRec in RecBole, with full cross-entropy, and here: targets per second on the same data, sizes and threads.
 
     python -m pip install --no-deps recbole colorlog colorama thop texttable tabulate plotly
     python benchmarks/session_recbole.py --data data/beauty --threads 2
@@ -6,7 +6,8 @@
 
 RecBole makes one row of every prefix of a session and trains on its last position; NextItemTask trains on all positions
 of a session at once. All take whole steps, of as many targets in the mean: batch, loss, backward pass, Adam. Rounds of
-equal time are in turns, medians are printed. session_recbole_quality.py measures how good RecBole's model is.
+equal time are in turns, medians are printed. The contenders here are those of configs/beauty.yaml, at width 64, and of
+configs/beauty_sampled.yaml; session_recbole_quality.py measures how good RecBole's model is.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import torch
 from recbole_sasrec import RecBoleSASRec
 
 from recsys.data import SessionDataModule
-from recsys.losses import FullCrossEntropy, Loss, SampledSoftmax, UniformSampler
+from recsys.losses import Cosine, FullCrossEntropy, Loss, SampledSoftmax, UniformSampler
 from recsys.models import SASRec
 from recsys.tasks import NextItemTask
 
@@ -47,8 +48,8 @@ def sequences_with(num_targets: int, data: SessionDataModule) -> int:
 def own_steps(data: SessionDataModule, num_blocks: int, loss: Loss) -> Iterator[int]:
     """Train on, and tell the targets of each step."""
     model = lambda *sizes: SASRec(*sizes, num_blocks=num_blocks, num_heads=1, dropout=DROPOUT)  # noqa: E731
-    adam = partial(torch.optim.Adam, fused=True)
-    task = NextItemTask(model, data.schema, DIM, data.max_length, loss=loss, optimizer=adam)
+    recipe = {"loss": loss, "scoring": Cosine(), "optimizer": partial(torch.optim.Adam, fused=True)}
+    task = NextItemTask(model, data.schema, DIM, data.max_length, **recipe)
     task.configure_model()
     task.log = lambda *_, **__: None  # type: ignore[method-assign]
     optimizer = task.configure_optimizers()
@@ -78,7 +79,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="that a round of one contender takes, or more")
     parser.add_argument("--targets", type=int, default=2048, help="of a step; 2,048 is RecBole's default")
-    parser.add_argument("--negatives", type=int, default=2048)
+    parser.add_argument("--negatives", type=int, default=3072)
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
     data = SessionDataModule(settings.data, max_length=settings.max_length)

@@ -31,9 +31,12 @@ class _SharedCrossEntropy(torch.autograd.Function):
         own_scores = BITS_PER_NAT * (queries * wanted).sum(1) - own_offset
         own_shares, totals = torch.empty_like(own_scores), torch.empty_like(own_scores)
         grad_queries, grad_negatives = torch.empty_like(queries), torch.zeros_like(negatives)
+        found = _hits_before(hits, len(queries))
         for rows, scores in scores_in_blocks(queries, negatives, block):
             scores.sub_(offset.unsqueeze(1))
-            _leave_out(scores, rows, hits)
+            # A query's own target is none of its negatives.
+            own = slice(found[rows.start], found[rows.stop])
+            scores[hits[0][own], hits[1][own] - rows.start] = -torch.inf
             highest = torch.maximum(scores.amax(0), own_scores[rows])
             powers, own_powers = scores.sub_(highest).exp2_(), (own_scores[rows] - highest).exp2_()
             sums = powers.sum(0).add_(own_powers)
@@ -51,12 +54,9 @@ class _SharedCrossEntropy(torch.autograd.Function):
         return (*(saved * grads[0] for saved in ctx.saved_tensors), None, None, None)
 
 
-def _leave_out(scores: Tensor, rows: slice, hits: Hits) -> None:
-    """A query's own target is none of its negatives: minus infinity in its column of scores [K, p]."""
-    negatives, queries = hits
-    bounds = torch.searchsorted(queries, torch.tensor([rows.start, rows.stop], device=queries.device))
-    here = slice(*bounds.tolist())
-    scores[negatives[here], queries[here] - rows.start] = -torch.inf
+def _hits_before(hits: Hits, num_queries: int) -> list[int]:
+    """How many hits the queries before each one have, and then all of them."""
+    return [0, *torch.bincount(hits[1], minlength=num_queries).cumsum(0).tolist()]
 
 
 def hits_among(drawn: Tensor, targets: Tensor) -> Hits:
