@@ -41,7 +41,8 @@ class SessionDataModule(LightningDataModule):
             holds counts as missed.
         seed: of the order of the training windows.
         shuffle: False trains on the windows in their stored order.
-        bucket_batches: batches whose windows are sorted by length together, which saves padding; 1 turns it off.
+        bucket_batches: batches whose windows are sorted by length together; 1, a plain shuffle, is best. More saves
+            padding that NextItemTask mostly does without, and makes batches poor samples of all windows.
         predict_split: what `predict` runs over.
 
     Raises:
@@ -60,7 +61,7 @@ class SessionDataModule(LightningDataModule):
         filter_seen: bool = True,
         seed: int = 0,
         shuffle: bool = True,
-        bucket_batches: int = 32,
+        bucket_batches: int = 1,
         predict_split: SessionSplit = "test",
     ) -> None:
         super().__init__()
@@ -100,7 +101,7 @@ class SessionDataModule(LightningDataModule):
         return self._splits[split]
 
     def train_dataloader(self) -> SessionLoader:
-        """Windows of the train split in batches of similar length, from the loaded position on."""
+        """Windows of the train split in batches, from the loaded position on."""
         sequences = self.sequences("train")
         windows = sliding_windows(sequences, self.train_length, self.stride)
         shuffle = self.shuffle and not getattr(self.trainer, "overfit_batches", 0)

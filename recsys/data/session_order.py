@@ -65,7 +65,7 @@ class SessionOrder:
     Args:
         windows: to be ordered.
         seed: same seed, same orders; every epoch has another one.
-        bucket_batches: batches sorted together; 1 is a plain shuffle, more saves padding.
+        bucket_batches: batches sorted together; 1 is a plain shuffle, more saves padding and makes poorer samples.
     """
 
     windows: Windows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from recsys.tables import DenseGradient, FullTable, Lookup, TableOptimizer
 from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
 from recsys.tasks.describe import ITEM, FusionFactory, ItemCatalogue, feature_heads, item_columns, item_side
 from recsys.tasks.items import item_matrix
+from recsys.tasks.length_groups import LengthGroups
 from recsys.tasks.objectives import Examples, NextItem, Objective
 from recsys.tasks.session_checks import Needs, check_sessions, times_needed
 from recsys.tasks.tables import TableFactory, TableOptions
@@ -149,12 +151,15 @@ class NextItemTask(TableTask):
 
     def encode(self, examples: Examples, vectors: Tensor) -> Tensor:
         """Hidden states [P, D] at the positions of examples, from the vectors [N, D] of their items other than 0."""
-        num_sessions, num_positions = examples.items.shape
-        read = examples.items.reshape(-1).nonzero().squeeze(1)
-        padded = vectors.new_zeros(num_sessions * num_positions, self.embedding_dim).index_copy(0, read, vectors)
-        inputs = [padded.view(num_sessions, num_positions, self.embedding_dim), examples.lengths, examples.times]
-        hidden = self.model(*inputs) if examples.masked is None else self.model(*inputs, examples.masked)
-        return hidden.flatten(0, 1).index_select(0, examples.positions)
+        groups = LengthGroups(examples.lengths, examples.items.shape[1])
+        read = groups.places(examples.items.reshape(-1).nonzero().squeeze(1))
+        padded = vectors.new_zeros(groups.num_places, self.embedding_dim).index_copy(0, read, vectors)
+        times = repeat(None, groups.num_groups) if examples.times is None else groups.take(examples.times)
+        inputs = [groups.split(padded), groups.take(examples.lengths), times]
+        if examples.masked is not None:
+            inputs.append(groups.take(examples.masked))
+        hidden = [self.model(*part).flatten(0, 1) for part in zip(*inputs, strict=True)]
+        return torch.cat(hidden).index_select(0, groups.places(examples.positions))
 
     def forward(self, batch: SessionBatch) -> Tensor:
         """Queries [B, D] for what comes next; their dot products with item vectors, as scored, are the scores."""

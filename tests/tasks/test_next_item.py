@@ -52,7 +52,7 @@ LEARNERS = {
     "rows in backward": {"table_optimizer": Adagrad(0.2)},
     "cosine": {"scoring": Cosine(0.1)},
     "sampled softmax": {"loss": SampledSoftmax(UniformSampler(20)), "table_optimizer": RowWiseAdagrad(0.2)},
-    "gbce": {"loss": GBCE(UniformSampler(20))},
+    "gbce": {"loss": GBCE(UniformSampler(8))},
     "bce": {"loss": BinaryCrossEntropy(UniformSampler(5, per_target=True))},
     "gru": {"model": lambda *s: GRU4Rec(*s, dropout=0.0)},
     "hstu": {"model": lambda *s: HSTU(*s, dropout=0.0)},
