@@ -24,8 +24,9 @@ class LengthGroups:
     def __init__(self, lengths: Tensor, num_positions: int, max_padding: int | None = None) -> None:
         if max_padding is None:
             max_padding = 1024 if lengths.device.type == "cpu" else 1 << 16
-        descending, order = lengths.sort(descending=True)
-        cuts, self._widths = _cut(descending.tolist(), max_padding)
+        narrowest = min(1, num_positions)
+        descending, order = lengths.clamp(min=narrowest).sort(descending=True)
+        cuts, self._widths = _cut(descending.tolist(), narrowest, max_padding)
         self._rows = [order[start:stop] for start, stop in pairwise(cuts)]
         self._sizes = [width * len(rows) for width, rows in zip(self._widths, self._rows, strict=True)]
         widths = torch.cat(
@@ -60,13 +61,13 @@ class LengthGroups:
             yield values[rows] if values.dim() == 1 else values[rows, :width]
 
 
-def _cut(descending: Sequence[int], max_padding: int) -> tuple[list[int], list[int]]:
+def _cut(descending: Sequence[int], narrowest: int, max_padding: int) -> tuple[list[int], list[int]]:
     """Where groups start, and at last where they end; and their widths."""
-    cuts, widths, padding = [0], [max([1, *descending[:1]])], 0
+    cuts, widths, padding = [0], [max([narrowest, *descending[:1]])], 0
     for number, length in enumerate(descending):
         padding += widths[-1] - length
         if padding > max_padding:
             cuts.append(number)
-            widths.append(max(1, length))
-            padding = widths[-1] - length
+            widths.append(length)
+            padding = 0
     return [*cuts, len(descending)], widths

@@ -28,7 +28,7 @@ def test_every_event_has_a_place_of_its_own(lengths, max_padding):
     seen = []
     for part, own_lengths, own_numbers in zip(*parts, strict=True):
         assert part.shape[:2] == own_numbers.shape
-        assert part.shape[0] * part.shape[1] - own_lengths.sum() <= max_padding
+        assert part.shape[0] * part.shape[1] - own_lengths.clamp(min=1).sum() <= max_padding
         for session, length, row in zip(part, own_lengths, own_numbers, strict=True):
             found = session[:length].tolist()
             assert [r * num_positions + c for r, c in found] == row[:length].tolist()
@@ -39,6 +39,13 @@ def test_every_event_has_a_place_of_its_own(lengths, max_padding):
 def test_sessions_alike_are_one_group_and_far_ones_are_not():
     assert LengthGroups(torch.tensor([3, 4, 4]), 4, 2).num_groups == 1
     assert LengthGroups(torch.tensor([3, 50, 4]), 50, 2).num_groups == 2
+
+
+def test_a_batch_without_sessions_is_one_empty_group():
+    groups = LengthGroups(torch.empty(0, dtype=torch.long), 0)
+    (part,) = groups.split(torch.empty(0, 2))
+    (times,) = groups.take(torch.empty(0, 0))
+    assert part.shape[:2] == times.shape == (0, 0)
 
 
 MODELS = {
