@@ -6,12 +6,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from recsys.tables.first_process import has_group
 from recsys.tables.gathering import gather
 
 
 def gather_rows(values: Tensor) -> Tensor:
     """Values [N] of every process, one after the other, on the CPU; each process must call this."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not has_group():
         return values.cpu()
     device = torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
     (gathered,) = gather([values.to(device)])

@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from recsys.tables.first_process import has_group
+
 RANDOM_STATES = "random_states"
 """The entry of a checkpoint that holds them."""
 
@@ -18,7 +20,7 @@ def random_states(device: torch.device) -> dict[str, Tensor]:
     if device.type == "cuda":
         mine["cuda"] = torch.cuda.get_rng_state(device)
     everyone = [mine]
-    if dist.is_available() and dist.is_initialized():
+    if has_group():
         everyone = [mine] * dist.get_world_size()
         dist.all_gather_object(everyone, mine)
     return {f"{kind}.{rank}": state for rank, states in enumerate(everyone) for kind, state in states.items()}
@@ -26,8 +28,7 @@ def random_states(device: torch.device) -> dict[str, Tensor]:
 
 def set_random_state(states: Mapping[str, Tensor] | None, device: torch.device) -> None:
     """Go on where a checkpoint's process of this rank stood; another number of processes starts afresh."""
-    has_group = dist.is_available() and dist.is_initialized()
-    rank, num_ranks = (dist.get_rank(), dist.get_world_size()) if has_group else (0, 1)
+    rank, num_ranks = (dist.get_rank(), dist.get_world_size()) if has_group() else (0, 1)
     if states is None or sum(name.startswith("cpu.") for name in states) != num_ranks:
         return
     torch.set_rng_state(states[f"cpu.{rank}"].cpu())

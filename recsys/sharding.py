@@ -34,6 +34,7 @@ from recsys.sharding_refusals import refuse_accumulation, refuse_batch_norm, ref
 from recsys.sharding_report import PlannedMatrix, keep, plan_of, show
 from recsys.table_differences import check_tables
 from recsys.tables import Sharding, TableCollection, TableSharding, TorchrecLookup
+from recsys.tables.first_process import has_group
 from recsys.tables.lookup import LookupFactory
 
 NAME = "torchrec"
@@ -255,7 +256,7 @@ def _table_sharding(name: str, asked: Any) -> TableSharding:
 
 def _leave_together() -> None:
     # An exception that nobody caught leaves its trace here before a process ends.
-    if hasattr(sys, "last_type") or not (dist.is_available() and dist.is_initialized()):
+    if hasattr(sys, "last_type") or not has_group():
         return
     if dist.get_backend() == "gloo":
         # A process that left alone is not waited for.

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from recsys.tables.base import PhysicalTable
+from recsys.tables.first_process import has_group
 from recsys.tables.gathering import gather
 from recsys.tables.lookup import Lookup, Slots, StoreFactory
 from recsys.tables.optimizers import DenseGradient, Frozen, TableOptimizer
@@ -48,7 +49,7 @@ class TorchrecLookup(Lookup):
         device: torch.device | str = "cpu",
         sharding: Sharding | None = None,
     ) -> None:
-        if not (dist.is_available() and dist.is_initialized()):
+        if not has_group():
             raise ValueError("TorchrecLookup needs a process group; train with trainer.strategy: torchrec.")
         self.sharding = sharding or Sharding()
         self.placements = plan_tables(list(tables.values()), requests, optimizers, self.sharding, torch.device(device))

@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+import weakref
 from pathlib import Path
 
 import torch
@@ -29,4 +30,7 @@ if __name__ == "__main__":
     if dist.get_rank() == 0:
         torch.save(found, Path(sys.argv[1]) / "said.pt")
     dist.barrier()
+    group = weakref.ref(dist.group.WORLD)
     dist.destroy_process_group()
+    if group() is not None:
+        raise AssertionError("something still holds the group, whose threads can abort this process as it exits")
