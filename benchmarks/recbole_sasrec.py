@@ -47,6 +47,8 @@ class RecBoleSASRec(Baseline):
         from recbole.data import create_dataset
         from recbole.model.sequential_recommender import SASRec
 
+        # Importing RecBole's models turns this on for the whole process, where it slows every backward pass.
+        torch.autograd.set_detect_anomaly(False)
         _write_interactions(data, folder)
         settings = {
             "data_path": str(folder),

@@ -47,8 +47,6 @@ CONTENDERS: dict[str, tuple[Loss, TableOptimizer]] = {
 def generated(size, batch_size, seed):
     generator = np.random.default_rng(seed)
     lengths = np.clip(generator.geometric(1 / size.mean_length, batch_size) + 1, 2, size.max_length + 1)
-    # Sessions of like length, as SessionDataModule's bucket_batches puts them together.
-    lengths = np.minimum(lengths, int(1.5 * np.median(lengths)) + 1)
     items = np.minimum(generator.zipf(1.2, (batch_size, lengths.max())), size.num_items)
     items[np.arange(items.shape[1]) >= lengths[:, None]] = 0
     return SessionBatch(torch.from_numpy(items), torch.from_numpy(lengths))

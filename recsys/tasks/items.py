@@ -110,9 +110,9 @@ class FeatureHeads(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(embedding_dim, number) for number in num_values)
 
     def forward(self, hidden: Tensor, targets: Tensor, num_targets: float | Tensor) -> Tensor:
-        """Weighted sum of the mean cross-entropies; 0 without targets."""
+        """Weighted sum of the mean cross-entropies; 0 without targets. An item without a known value, id 0, adds 0."""
         total = hidden.new_zeros(())
         for layer, values, weight in zip(self.layers, self.get_buffer("values"), self.weights, strict=True):
-            loss = F.cross_entropy(layer(hidden).float(), values[targets], reduction="sum")
+            loss = F.cross_entropy(layer(hidden).float(), values[targets], ignore_index=0, reduction="sum")
             total = total + weight * loss / num_targets
         return total
