@@ -54,7 +54,7 @@ class PISA(nn.Module):
         dropout: probability of zeroing a value, in [0, 1).
         decay: of the base level, above 0.
         flatness: power of the activations in a session, in (0, 1]; below 1 it evens them out.
-        num_favourites: items of the long-term taste.
+        num_favourites: items of the long-term taste; 0 leaves it out.
         long_term_flatness: power of their presence in the long-term taste, in (0, 1]. The paper's is 1; below 1 the
             weaker favourites stay apart from the chance similarity of items that share no session.
         components: weights with which base level, spreading and partial matching start; 0 leaves one out for good.
@@ -82,7 +82,7 @@ class PISA(nn.Module):
         super().__init__()
         check_session_sizes("PISA", embedding_dim, max_length, num_blocks, dropout)
         check_heads("PISA", embedding_dim, num_heads)
-        check_at_least("PISA", "num_favourites", num_favourites, 1)
+        check_at_least("PISA", "num_favourites", num_favourites, 0)
         if decay <= 0:
             raise ValueError(f"PISA: decay must be above 0, got {decay}.")
         for name, value in (("flatness", flatness), ("long_term_flatness", long_term_flatness)):
@@ -98,7 +98,7 @@ class PISA(nn.Module):
         self.register_buffer("components_used", torch.tensor([weight > 0 for weight in components]), persistent=False)
         self.positions = nn.Parameter(torch.empty(max_length, embedding_dim))
         self.blocks = nn.Sequential(*(SASRecBlock(embedding_dim, num_heads, dropout) for _ in range(num_blocks)))
-        self.mixture = nn.Linear(2 * embedding_dim, 2)
+        self.mixture = nn.Linear(2 * embedding_dim, 2) if num_favourites else None
         self.scale = math.sqrt(embedding_dim)
         nn.init.trunc_normal_(self.positions, std=0.02)
         xavier_(self)
@@ -117,9 +117,15 @@ class PISA(nn.Module):
         states = self.blocks(sessions * self.scale + self.positions[:num_sessions])
         short_term = F.normalize(states, dim=2)
         long_term = self.long_term(vectors, histories, presence)
-        shares = self.mixture(torch.cat([long_term, short_term], dim=2)).softmax(2)
-        users = shares[..., :1] * long_term + shares[..., 1:] * short_term
+        users = self._mixed(long_term, short_term)
         return UserStates(F.normalize(users + sessions, dim=2), sessions, long_term, presence)
+
+    def _mixed(self, long_term: Tensor, short_term: Tensor) -> Tensor:
+        """Both [B, S, D] by learned shares."""
+        if self.mixture is None:
+            return short_term
+        shares = self.mixture(torch.cat([long_term, short_term], dim=2)).softmax(2)
+        return shares[..., :1] * long_term + shares[..., 1:] * short_term
 
     def session_embeddings(self, vectors: Tensor, histories: Histories, presence: Tensor, spreading: Tensor) -> Tensor:
         """Sum of each session's item vectors, weighted by their activations: [B, S, D]."""

@@ -150,7 +150,7 @@ def test_spreading_and_partial_matching_of_every_item():
 
 
 def unit(values):
-    length = math.sqrt(dot(values, values))
+    length = math.sqrt(dot(values, values)) or 1.0
     return [value / length for value in values]
 
 
@@ -186,7 +186,7 @@ def slow_user(model, user, row, table):
     users = []
     for state, long_term, session in zip(hidden, long_terms, sessions, strict=True):
         short_term = unit(state)
-        logits = linear(model.mixture, long_term + short_term)
+        logits = linear(model.mixture, long_term + short_term) if model.num_favourites else [-math.inf, 0.0]
         share = 1 / (1 + math.exp(logits[1] - logits[0]))
         mixed = [share * a + (1 - share) * b for a, b in zip(long_term, short_term, strict=True)]
         users.append(unit(add(mixed, session)))
@@ -198,6 +198,7 @@ def slow_user(model, user, row, table):
     [
         {},
         {"num_favourites": 1},
+        {"num_favourites": 0},
         {"long_term_flatness": 0.5},
         {"components": (0.2, 0.0, 0.0), "flatness": 1.0},
         {"components": (0.0, 0.1, 0.5)},
@@ -228,8 +229,9 @@ def test_later_sessions_change_nothing_before_them():
         assert not torch.allclose(getattr(states, name)[0, 2], getattr(later, name)[0, 2])
 
 
-def test_gradients_reach_everything_that_is_used():
-    model = build()
+@pytest.mark.parametrize("options", [{}, {"num_favourites": 0}], ids=str)
+def test_gradients_reach_everything_that_is_used(options):
+    model = build(**options)
     _, vectors, given, evoked = inputs()
     states = model(vectors, given, evoked)
     weights = torch.randn(DIM, dtype=torch.float64)
@@ -247,7 +249,7 @@ def test_gradients_reach_everything_that_is_used():
         ({"flatness": 0.0}, r"flatness must be in \(0, 1\], got 0.0"),
         ({"long_term_flatness": 1.5}, r"long_term_flatness must be in \(0, 1\], got 1.5"),
         ({"components": (0.0, 0.0, 0.0)}, "components must be three weights"),
-        ({"num_favourites": 0}, "num_favourites must be at least 1, got 0"),
+        ({"num_favourites": -1}, "num_favourites must be at least 0, got -1"),
         ({"num_heads": 3}, "num_heads must divide embedding_dim=4, got 3"),
     ],
 )
