@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="that a round of one contender takes, or more")
     parser.add_argument("--targets", type=int, default=2048, help="of a step; 2,048 is RecBole's default")
-    parser.add_argument("--negatives", type=int, default=3072)
+    parser.add_argument("--negatives", type=int, default=2048)
     parser.add_argument("--bucket-batches", type=int, default=1, help="see SessionDataModule")
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
