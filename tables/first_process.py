@@ -11,7 +11,7 @@ if dist.is_available():
     # Its functions take the default group of the moment they are made for a default argument. Imported later, as
     # torchrec and torch.distributed.checkpoint do, they would keep a group's threads beyond its end, and gloo's abort a
     # process that exits while one of them still has a tensor.
-    import torch.distributed.nn.functional
+    import torch.distributed.nn.functional  # noqa: F401
 
 T = TypeVar("T")
 
