@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from recsys.data import CTRDataModule, Schema
-from recsys.metrics import auc
+from recsys.metrics.binary import auc
 from recsys.models import DLRM, DeepFM
 from recsys.tables import FullTable, RowWiseAdagrad
 from recsys.tasks import CTRTask

@@ -37,8 +37,8 @@ from recsys.tables import (
     TableSharding,
     TorchrecLookup,
 )
-from recsys.tables.communication import GLOO_REDUCE_SCATTER, Network, Traffic, traffic
-from recsys.tables.sharding_plan import bytes_on, place_tables
+from recsys.tables.sharded.communication import GLOO_REDUCE_SCATTER, Network, Traffic, traffic
+from recsys.tables.sharded.plan import bytes_on, place_tables
 
 NUM_TABLES, NUM_ROWS, DIM, BATCH, STEPS = 8, 20_000, 16, 1024, 12
 KINDS = ("data_parallel", "table_wise", "column_wise", "row_wise", "table_row_wise", "grid_shard")

@@ -9,24 +9,7 @@ marks for unknown values (-1 in C20, the most frequent device_id) are values lik
 day, the first eight train, the ninth validates, the tenth tests.
 """
 
-from __future__ import annotations
-
-from avazu_rows import AvazuRows
-from preparation_arguments import fail, make_parser, make_rule, prepare_folder
-from raw_files import RawFile
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the script."""
-    parser = make_parser(__doc__ or "", "train, plain or gzip", ("day", "random", "rows"))
-    parsed = parser.parse_args(arguments)
-    if parsed.raw is None:
-        parser.error("give --raw FILE")
-    try:
-        prepare_folder(AvazuRows(RawFile(parsed.raw)), make_rule(parsed), parsed.out, parsed.overwrite)
-    except ValueError as error:
-        fail(error)
-
+from recsys.prepare.programs.avazu import main
 
 if __name__ == "__main__":
     main()

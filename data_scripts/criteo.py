@@ -15,58 +15,7 @@ and one for negative numbers, so that a model may learn any shape of its effect 
 --sample ROWS needs no raw file: it writes a GENERATED one to OUT/raw/train.txt, in the same layout, and prepares it.
 """
 
-from __future__ import annotations
-
-import argparse
-
-from criteo_rows import CriteoRows
-from criteo_sample import write_sample
-from preparation import prepare
-from preparation_arguments import fail, make_parser, make_rule, prepare_folder
-from prepared_folder import PreparedFolder
-from raw_files import RawFile
-
-
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """Parse and check the command line."""
-    parser = make_parser(__doc__ or "", "train.txt, plain or gzip", ("rows", "random"))
-    parser.add_argument("--bin-integers", action="store_true", help="add I1_bin..I13_bin as categorical features")
-    parser.add_argument("--missing-indicators", action="store_true", help="add I1_missing..I13_missing, 0 or 1")
-    parser.add_argument("--sample", type=int, metavar="ROWS", help="generate ROWS raw lines instead of reading --raw")
-    parsed = parser.parse_args(arguments)
-    if (parsed.raw is None) == (parsed.sample is None):
-        parser.error("give either --raw FILE or --sample ROWS")
-    return parsed
-
-
-def make_dataset(arguments: argparse.Namespace, raw: RawFile, name: str) -> CriteoRows:
-    """Return the lines to parse, with the features asked for."""
-    return CriteoRows(raw, arguments.bin_integers, arguments.missing_indicators, name)
-
-
-def prepare_sample(arguments: argparse.Namespace) -> None:
-    """Generate raw lines and prepare them, in one folder."""
-    rule = make_rule(arguments)
-    with PreparedFolder(arguments.out, arguments.overwrite) as folder:
-        (folder / "raw").mkdir()
-        raw = folder / "raw" / "train.txt"
-        write_sample(raw, arguments.sample, arguments.seed)
-        report = prepare(make_dataset(arguments, RawFile(raw), "criteo_sample"), rule, folder)
-    print("\n".join([*report, f"wrote {arguments.out}: GENERATED rows with a planted signal, not Criteo's"]))
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the script."""
-    parsed = parse_arguments(arguments)
-    try:
-        if parsed.sample is not None:
-            prepare_sample(parsed)
-        else:
-            dataset = make_dataset(parsed, RawFile(parsed.raw), "criteo")
-            prepare_folder(dataset, make_rule(parsed), parsed.out, parsed.overwrite)
-    except ValueError as error:
-        fail(error)
-
+from recsys.prepare.programs.criteo import main
 
 if __name__ == "__main__":
     main()

@@ -9,28 +9,7 @@ the published count, which the report prints; id 0 of each field and values that
 --genres adds the genres of the movie as a multi-valued feature with mean pooling.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
-from movielens_rows import MovieLensRows
-from preparation_arguments import fail, make_parser, make_rule, prepare_folder
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the script."""
-    raw_help = "the folder with ratings.dat, users.dat and movies.dat"
-    parser = make_parser(__doc__ or "", raw_help, ("random", "rows", "day"))
-    parser.add_argument("--genres", action="store_true", help="add the multi-valued feature genres from movies.dat")
-    parsed = parser.parse_args(arguments)
-    if parsed.raw is None:
-        parser.error("give --raw FOLDER")
-    raw: Path = parsed.raw
-    try:
-        prepare_folder(MovieLensRows(raw, parsed.genres), make_rule(parsed), parsed.out, parsed.overwrite)
-    except ValueError as error:
-        fail(error)
-
+from recsys.prepare.programs.movielens import main
 
 if __name__ == "__main__":
     main()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.data.sequences import Ints, Sequences
 from recsys.data.session import SessionDataModule, SessionSplit
-from recsys.session_metrics import RankingMetrics, exclude
+from recsys.metrics.next_item import RankingMetrics, exclude
 
 CHUNK_ROWS = 512
 

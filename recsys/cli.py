@@ -9,15 +9,11 @@ from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
-from typing import TYPE_CHECKING
 
-from recsys.suggestions import explain
-
-if TYPE_CHECKING:
-    from lightning.pytorch.cli import LightningCLI
+from recsys.configuration.suggestions import explain
 
 # Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
-_TOOLS = {name: f"recsys.{name}" for name in ("compare", "consolidate", "describe", "doctor", "evaluate")}
+_TOOLS = {name: f"recsys.commands.{name}" for name in ("compare", "consolidate", "describe", "doctor", "evaluate")}
 COMMANDS = ("fit", "validate", "test", "predict", *_TOOLS)
 _USAGE = f"usage: recsys {{{','.join(COMMANDS)}}} -c CONFIG [-c OVERRIDE ...] [--data.path FOLDER ...]"
 
@@ -34,6 +30,8 @@ def main(args: Sequence[str] | None = None) -> None:
             sys.exit(import_module(_TOOLS[arguments[0]]).main(arguments[1:]))
         _check_files(arguments)
         _check_order(arguments)
+        from recsys.configuration.lightning_cli import run
+
         run(args)
     except (ValueError, FileNotFoundError) as error:
         mistake = _mistake(error)
@@ -42,22 +40,6 @@ def main(args: Sequence[str] | None = None) -> None:
         if mistake is None and said == str(error):
             raise
         sys.exit(_fail(said))
-
-
-def run(arguments: Sequence[str] | None) -> LightningCLI:
-    """Parse, build and run; None takes the arguments of the process.
-
-    Raises:
-        ValueError: on a mistake in the configuration, saying what was meant.
-    """
-    from jsonargparse import ArgumentError
-
-    from recsys.lightning_cli import RecsysCLI
-
-    try:
-        return RecsysCLI.launch(arguments)
-    except ArgumentError as error:
-        raise ValueError(str(error)) from error
 
 
 def _mistake(error: BaseException | None) -> BaseException | None:

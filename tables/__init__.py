@@ -9,19 +9,19 @@ from recsys.tables.collection import TableCollection
 from recsys.tables.dynamic import DynamicTable, FreshRows
 from recsys.tables.embedding import Embedding
 from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
-from recsys.tables.fbgemm_lookup import FbgemmLookup
 from recsys.tables.features import Bag, Feature
 from recsys.tables.full import FullTable
 from recsys.tables.hashing import HashTable
-from recsys.tables.lookup import Lookup
+from recsys.tables.lookups.base import Lookup
+from recsys.tables.lookups.fbgemm import FbgemmLookup
+from recsys.tables.lookups.optimizers import SGD, Adagrad, Adam, DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
+from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.managed_collision import ManagedCollisionTable
 from recsys.tables.mixed_dim import MixedDimTable, power_law_dims, power_law_dims_for_budget
-from recsys.tables.optimizers import SGD, Adagrad, Adam, DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
-from recsys.tables.partitions import Coprime, MixedRadix, Partition
 from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
-from recsys.tables.sharding_plan import Sharding, TableSharding
-from recsys.tables.torch_lookup import TorchLookup
-from recsys.tables.torchrec_lookup import TorchrecLookup
+from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
+from recsys.tables.sharded.lookup import TorchrecLookup
+from recsys.tables.sharded.plan import Sharding, TableSharding
 from recsys.tables.unified import UnifiedTable
 
 __all__ = [

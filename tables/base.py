@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from recsys.tables.hashes import name_seed
+from recsys.tables.routing.hashes import name_seed
 
 DEFAULT_INIT_STD = 0.05 / math.sqrt(3)
 

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from recsys.tables.base import Table, unique_physical_tables
 from recsys.tables.dynamic import DynamicTable, check_dynamic_tables
 from recsys.tables.features import Bag, Feature, pool
-from recsys.tables.lookup import LookupFactory, Slots
-from recsys.tables.optimizers import Frozen, RowWiseAdagrad, TableOptimizer
-from recsys.tables.started_lookup import StartedBatch
-from recsys.tables.torch_lookup import TorchLookup
+from recsys.tables.lookups.base import LookupFactory, Slots
+from recsys.tables.lookups.optimizers import Frozen, RowWiseAdagrad, TableOptimizer
+from recsys.tables.lookups.started import StartedBatch
+from recsys.tables.lookups.torch import TorchLookup
 
 
 class NamedModules(nn.Module):

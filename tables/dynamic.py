@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from recsys.tables.base import Table
-from recsys.tables.optimizers import DenseGradient, TableOptimizer
+from recsys.tables.lookups.optimizers import DenseGradient, TableOptimizer
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, named_seed
 from recsys.tables.budget import exactly_one, fraction_to_bytes, largest_within
 from recsys.tables.dynamic import DynamicTable, FreshRows
 from recsys.tables.eviction import DistanceLFU, EvictionPolicy
-from recsys.tables.hashes import hashed_uniform
+from recsys.tables.routing.hashes import hashed_uniform
 
 _OPEN_SLOT = torch.iinfo(torch.int64).max
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
 from recsys.tables.budget import fraction_to_bytes, largest_within
-from recsys.tables.partitions import MixedRadix, Partition, Remainders, ceil_div, ceil_root
+from recsys.tables.routing.partitions import MixedRadix, Partition, Remainders, ceil_div, ceil_root
 
 
 class PartitionedTable(Table):

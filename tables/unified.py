@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
 from recsys.tables.budget import exactly_one, fraction_to_bytes, largest_within
-from recsys.tables.hashes import bucket, expected_collisions, name_seeds
+from recsys.tables.routing.hashes import bucket, expected_collisions, name_seeds
 
 
 class UnifiedTable(Table):

@@ -8,18 +8,25 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ENGINES = {"torchrec", "fbgemm_gpu"}
-ENGINE_FILES = {
-    Path("tables", f"{name}.py")
-    for name in (
-        "fbgemm_lookup",
-        "torchrec_planner",
-        "torchrec_store",
-        "torchrec_distribution",
-        "eviction",
-        "managed_collision",
-    )
-}
+ENGINE_FOLDERS = (Path("tables/lookups"), Path("tables/sharded"), Path("recsys/sharding"))
+ENGINE_FILES = {Path("tables/eviction.py"), Path("tables/managed_collision.py")}
 DATA_TOOLS = {"numpy", "polars", "pyarrow", "rich", "scipy"}
+MOST_MODULES, MOST_SCRIPTS = 10, 8
+
+FLOORS = (
+    {"tables", "models", "prepare", "human", "environment", "hardware"},
+    {"data", "evaluation", "losses", "checkpoints"},
+    {"sharding", "description"},
+    {"metrics"},
+    {"baselines"},
+    {"tasks"},
+    {"configuration"},
+    {"comparison"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+)
+"""Rooms of recsys from the ground up; a file imports from its own room and from floors below it."""
 
 
 def sources(folder):
@@ -29,6 +36,11 @@ def sources(folder):
 
 def _linked(path):
     return path.relative_to(ROOT).parts[1] in ("tables", "models")
+
+
+def may_use_engines(path):
+    inside = path.relative_to(ROOT)
+    return inside in ENGINE_FILES or any(folder in inside.parents for folder in ENGINE_FOLDERS)
 
 
 def imports(path):
@@ -48,7 +60,7 @@ def top_level(path):
 @pytest.mark.parametrize("folder", ["tables", "models"])
 def test_tables_and_models_import_torch_and_themselves(folder):
     for path in sources(folder):
-        engines = ENGINES if path.relative_to(ROOT) in ENGINE_FILES else set()
+        engines = ENGINES if may_use_engines(path) else set()
         assert top_level(path) <= {"torch", "recsys"} | engines, path
         ours = {name for name in imports(path) if name.split(".")[0] == "recsys"}
         assert all(name.startswith(f"recsys.{folder}.") for name in ours), path
@@ -56,7 +68,7 @@ def test_tables_and_models_import_torch_and_themselves(folder):
 
 def test_only_a_few_files_import_the_engines():
     for path in [*sources("recsys"), *sources("tables"), *sources("models")]:
-        if path.relative_to(ROOT) not in ENGINE_FILES:
+        if not may_use_engines(path):
             assert not top_level(path) & ENGINES, path
 
 
@@ -65,10 +77,33 @@ def test_the_package_links_to_the_folders(name):
     assert (ROOT / "recsys" / name).resolve() == ROOT / name
 
 
-def test_data_scripts_import_data_tools_and_each_other():
-    siblings = {path.stem for path in sources("data_scripts")}
-    for path in sources("data_scripts"):
-        assert top_level(path) <= DATA_TOOLS | siblings, path
+def test_preparation_needs_no_torch():
+    for path in sources("recsys/prepare"):
+        assert top_level(path) <= DATA_TOOLS | {"recsys"}, path
+        ours = {name for name in imports(path) if name.split(".")[0] == "recsys"}
+        assert all(name.startswith("recsys.prepare.") for name in ours), path
+
+
+def test_a_data_script_is_a_page_over_the_package():
+    scripts = sources("data_scripts")
+    assert len(scripts) <= MOST_SCRIPTS
+    for path in scripts:
+        assert all(name.startswith("recsys.prepare.programs.") for name in imports(path)), path
+
+
+def test_no_room_imports_from_a_floor_above():
+    floor_of = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+    for path in sources("recsys"):
+        own = path.relative_to(ROOT / "recsys").parts[0].removesuffix(".py")
+        for name in imports(path):
+            package, _, rest = name.partition(".")
+            room = rest.split(".")[0]
+            if package == "recsys" and room not in (own, "__version__"):
+                assert floor_of[room] < floor_of[own], f"{path} imports {name}"
+
+
+def test_few_modules_stand_at_the_top():
+    assert len(list((ROOT / "recsys").glob("*.py"))) <= MOST_MODULES
 
 
 def test_the_set_up_imports_the_standard_library_alone():

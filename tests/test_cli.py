@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from recsys.cli import main
-from recsys.lightning_cli import RecsysCLI
+from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.models import DeepFM
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -60,7 +60,7 @@ def test_fit_then_validate_test_and_predict(prepared, tmp_path):
 
 @pytest.mark.parametrize(("fallback", "dtype"), [("true", torch.float32), ("false", torch.bfloat16)])
 def test_bf16_falls_back_where_it_is_slow_unless_insisted_on(prepared, tmp_path, monkeypatch, fallback, dtype):
-    monkeypatch.setattr("recsys.lightning_cli.has_bf16_hardware", lambda: False)
+    monkeypatch.setattr("recsys.configuration.lightning_cli.has_bf16_hardware", lambda: False)
     seen = []
 
     def forward(self, embeddings, dense):

@@ -103,7 +103,7 @@ def test_the_doctor_works_without_any_package():
         sys.executable,
         "-S",
         "-c",
-        "import sys; sys.path.insert(0, '.'); from recsys.doctor import main; sys.exit(main([]))",
+        "import sys; sys.path.insert(0, '.'); from recsys.commands.doctor import main; sys.exit(main([]))",
     ]
     report = subprocess.run(bare, cwd=SCRIPT.parents[1], capture_output=True, text=True, check=False)
     assert report.returncode == 1, report.stderr

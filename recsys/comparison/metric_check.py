@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from recsys.comparison.spec import Comparison
-from recsys.suggestions import explain
+from recsys.configuration.suggestions import explain
 
 
 def check_metric(comparison: Comparison) -> None:

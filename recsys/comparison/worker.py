@@ -20,9 +20,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from recsys.comparison.metric_check import check_logged
 from recsys.comparison.spec import Run
 from recsys.comparison.store import Result, read_run, write_whole
+from recsys.configuration.lightning_cli import RecsysCLI
+from recsys.configuration.suggestions import explain
 from recsys.description.optimizer_state import tensor_bytes
-from recsys.lightning_cli import RecsysCLI
-from recsys.suggestions import explain
 from recsys.tasks.summary import total_bytes
 from recsys.tasks.throughput import Throughput
 

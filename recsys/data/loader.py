@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Any
 
-from recsys.batch import Batch
+from recsys.data.batch import Batch
 from recsys.data.order import Interval, RowOrder, Window, count, cut, overlaps, share
 from recsys.data.parquet import ParquetSplit
 from recsys.data.prefetch import prefetch

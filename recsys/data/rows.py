@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recsys.batch import Batch, concatenate
+from recsys.data.batch import Batch, concatenate
 from recsys.data.parquet import Array, RowGroup
 from recsys.data.schema import Schema
 from recsys.tables import Bag

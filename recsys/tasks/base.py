@@ -10,14 +10,14 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import LightningModule
 
-from recsys.checkpoints import KEY
+from recsys.checkpoints.random_states import RANDOM_STATES, random_states, set_random_state
+from recsys.checkpoints.reading import KEY
+from recsys.checkpoints.table_description import describe_collection
+from recsys.checkpoints.table_differences import check_tables
 from recsys.data.schema import Column
-from recsys.random_states import RANDOM_STATES, random_states, set_random_state
-from recsys.sharding import sharded_lookup
-from recsys.table_description import describe_collection
-from recsys.table_differences import check_tables
+from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import DenseGradient, Frozen, FullTable, Lookup, TableCollection, TableOptimizer
-from recsys.tables.lookup import LookupFactory
+from recsys.tables.lookups.base import LookupFactory
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableFactory, TableOptions, assign_features, build_collection, default_lookup
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.batch import Batch
+from recsys.data.batch import Batch
 from recsys.data.schema import Schema
-from recsys.metrics import BinaryMetrics
+from recsys.metrics.binary import BinaryMetrics
 from recsys.tables import FullTable, Lookup, RowWiseAdagrad, TableOptimizer
 from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
 from recsys.tasks.tables import TableFactory, TableOptions

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from recsys.data import SessionBatch
 from recsys.losses import Catalogue, DotProduct, FullCrossEntropy, Loss, Scoring, Step
+from recsys.metrics.next_item import RankingMetrics, exclude
 from recsys.models import SumFusion
-from recsys.session_metrics import RankingMetrics, exclude
 from recsys.tables import DenseGradient, FullTable, Lookup, TableOptimizer
 from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
 from recsys.tasks.describe import ITEM, FusionFactory, ItemCatalogue, feature_heads, item_columns, item_side

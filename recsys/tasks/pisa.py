@@ -13,10 +13,10 @@ from torch import Tensor
 
 from recsys.data import SessionBatch, SessionDataModule
 from recsys.data.sequences import Sequences
-from recsys.gathering import gather_rows
 from recsys.losses import FullCrossEntropy, Loss, Sampler, Scoring, UniformSampler, read_once
 from recsys.models.actr import Cooccurrence, Histories, spreading
 from recsys.models.pisa import UserStates
+from recsys.sharding.gathering import gather_rows
 from recsys.tables import Lookup, TableOptimizer
 from recsys.tasks.actr_memory import Memory, Places
 from recsys.tasks.base import OptimizerFactory

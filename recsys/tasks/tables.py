@@ -23,7 +23,7 @@ from recsys.tables import (
     TableOptimizer,
     TorchLookup,
 )
-from recsys.tables.lookup import LookupFactory
+from recsys.tables.lookups.base import LookupFactory
 
 TableFactory = Callable[[str, int, int], Table]
 """Called with (name, num_embeddings, embedding_dim)."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from recsys.batch import Batch
+from recsys.data.batch import Batch
 
 
 class Throughput(Callback):

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recsys.batch import Batch
+from recsys.data.batch import Batch
 
 SPLITS = {"train": 1.0, "val": 0.5, "test": 0.25}
 ROWS_OF_A_FILE = 50

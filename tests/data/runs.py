@@ -12,8 +12,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
-from recsys.batch import Batch
 from recsys.data import CTRDataModule
+from recsys.data.batch import Batch
 from tests.data.folders import numbers
 
 

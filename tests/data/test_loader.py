@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from recsys.batch import concatenate
 from recsys.data import BatchLoader, Schema
+from recsys.data.batch import concatenate
 from recsys.data.order import RowOrder
 from recsys.data.parquet import ParquetSplit
 from recsys.data.prefetch import prefetch

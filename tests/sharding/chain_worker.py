@@ -10,10 +10,10 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from recsys.batch import Batch
 from recsys.data import CTRDataModule, Schema
+from recsys.data.batch import Batch
 from recsys.models import DeepFM
-from recsys.sharding import TorchrecStrategy
+from recsys.sharding.strategy import TorchrecStrategy
 from recsys.tables import RowWiseAdagrad, UnifiedTable
 from recsys.tasks import CTRTask
 from tests.sharding.states import whole_state

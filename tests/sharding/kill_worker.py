@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from recsys import checkpoint_folder
+from recsys.checkpoints import folder as checkpoint_folder
 from recsys.tables import TorchrecLookup
 from tests.sharding.lookup_worker import SHARDINGS, collection_of, train
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from recsys import checkpoint_folder
+from recsys.checkpoints import folder as checkpoint_folder
 from recsys.tables import (
     LRU,
     SGD,
@@ -29,7 +29,7 @@ from recsys.tables import (
     TorchrecLookup,
     UnifiedTable,
 )
-from recsys.tables.lookup import LookupFactory
+from recsys.tables.lookups.base import LookupFactory
 
 OPTIMIZERS = {"row_wise_adagrad": RowWiseAdagrad(0.05), "adagrad": Adagrad(0.05), "sgd": SGD(0.1), "adam": Adam(0.02)}
 SHARDINGS = {

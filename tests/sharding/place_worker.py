@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from recsys import checkpoint_folder
+from recsys.checkpoints import folder as checkpoint_folder
 
 
 def said(path):

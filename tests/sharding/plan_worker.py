@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from recsys.tables import Adagrad, PhysicalTable, Sharding, TableSharding
-from recsys.tables.torchrec_planner import plan_tables
+from recsys.tables.sharded.planner import plan_tables
 
 MEGABYTES = ((4, 8), (8, 4), (None, 4))
 """What the two processes are given."""

@@ -21,7 +21,7 @@ from recsys.losses import (
     UniformSampler,
 )
 from recsys.models import HSTU, PISA, GRU4Rec, SASRec
-from recsys.sharding import TorchrecStrategy
+from recsys.sharding.strategy import TorchrecStrategy
 from recsys.tables import SGD, Adagrad, HashTable, QRTable, RowWiseAdagrad, TorchLookup
 from recsys.tasks import NextItemTask, PISATask, PredictionWriter
 from tests.sharding.states import whole_state

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from recsys.consolidate import consolidate, load
+from recsys.checkpoints.consolidated import consolidate, load
 from recsys.data import CTRDataModule
 from tests.sharding.chain_worker import GLOBAL_BATCH, STEPS_PER_STAGE
 from tests.sharding.processes import torchrun

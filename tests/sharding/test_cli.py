@@ -4,9 +4,10 @@ import pytest
 import torch
 import yaml
 
-from recsys.checkpoint_folder import read
-from recsys.cli import main, run
-from recsys.consolidate import load
+from recsys.checkpoints.consolidated import load
+from recsys.checkpoints.folder import read
+from recsys.cli import main
+from recsys.configuration.lightning_cli import run
 from tests.sharding.processes import ROOT, run_module
 
 STRATEGY = {

@@ -2,10 +2,10 @@
 
 import pytest
 
-from recsys.sharding_report import PlannedMatrix, show
+from recsys.sharding.report import PlannedMatrix, show
 from recsys.tables import SGD, DenseGradient, Frozen, PhysicalTable, Sharding, TableSharding
-from recsys.tables.communication import Network, Traffic, traffic
-from recsys.tables.sharding_plan import place_tables
+from recsys.tables.sharded.communication import Network, Traffic, traffic
+from recsys.tables.sharded.plan import place_tables
 
 IDS = 6
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from recsys import checkpoint_folder
+from recsys.checkpoints import folder as checkpoint_folder
 from recsys.tables import TorchLookup
 from tests.sharding.lookup_worker import CASES, collection_of, rows_of, train
 from tests.sharding.processes import torchrun

@@ -6,9 +6,9 @@ import pytest
 import torch
 import yaml
 
-from recsys import checkpoint_folder
-from recsys.checkpoint_io import FolderCheckpointIO
-from recsys.sharding import TorchrecStrategy
+from recsys.checkpoints import folder as checkpoint_folder
+from recsys.checkpoints.io import FolderCheckpointIO
+from recsys.sharding.strategy import TorchrecStrategy
 from tests.sharding.processes import ROOT, run_module, torchrun
 
 

@@ -16,8 +16,8 @@ from recsys.tables import (
     Sharding,
     TableSharding,
 )
-from recsys.tables.sharding_plan import bytes_on, place_tables
-from recsys.tables.torchrec_planner import plan_tables
+from recsys.tables.sharded.plan import bytes_on, place_tables
+from recsys.tables.sharded.planner import plan_tables
 from tests.sharding.plan_worker import CASES
 from tests.sharding.processes import torchrun
 

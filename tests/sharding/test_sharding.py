@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from recsys.data import CTRDataModule
 from recsys.models import DeepFM
-from recsys.sharding import TorchrecStrategy
-from recsys.sharding_refusals import refuse_accumulation, refuse_batch_norm
+from recsys.sharding.refusals import refuse_accumulation, refuse_batch_norm
+from recsys.sharding.strategy import TorchrecStrategy
 from recsys.tables import (
     SGD,
     Adam,
@@ -27,7 +27,7 @@ from recsys.tables import (
     TableSharding,
     TorchrecLookup,
 )
-from recsys.tables.sharding_plan import place_tables
+from recsys.tables.sharded.plan import place_tables
 from recsys.tasks import CTRTask
 from tests.sharding.processes import ROOT, torchrun
 from tests.sharding.worker import CASES, PIPELINED, RESUMED
@@ -227,7 +227,7 @@ def test_batch_normalisation_is_refused_only_where_it_trains(monkeypatch, prepar
     trainer = quiet_trainer(tmp_path, strategy=TorchrecStrategy())
     monkeypatch.setattr(TorchrecStrategy, "world_size", 2)
     refused = []
-    monkeypatch.setattr("recsys.sharding.refuse_batch_norm", refused.append)
+    monkeypatch.setattr("recsys.sharding.strategy.refuse_batch_norm", refused.append)
     trainer.strategy.connect(CTRTask(DeepFM, data.schema))
     trainer.state.fn = stage
     monkeypatch.setattr("lightning.pytorch.strategies.DDPStrategy.setup", lambda *_: None)

@@ -3,7 +3,7 @@
 import torch
 
 from recsys.tables import SGD, PhysicalTable, Sharding, TorchrecLookup
-from recsys.tables.torchrec_shards import remote_device
+from recsys.tables.sharded.shards import remote_device
 
 
 def test_rows_are_drawn_by_blocks_and_written_past_caches(group, monkeypatch):

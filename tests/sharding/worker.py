@@ -11,12 +11,12 @@ import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from recsys.batch import Batch, concatenate
 from recsys.data import BatchLoader, CTRDataModule, Schema
+from recsys.data.batch import Batch, concatenate
 from recsys.data.order import RowOrder
 from recsys.data.parquet import ParquetSplit
 from recsys.models import DLRM
-from recsys.sharding import TorchrecStrategy
+from recsys.sharding.strategy import TorchrecStrategy
 from recsys.tables import (
     LRU,
     SGD,

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recsys.table_description import build_collection, describe_collection
+from recsys.checkpoints.table_description import build_collection, describe_collection
 from recsys.tables import (
     SGD,
     Adagrad,

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.tables.hashes import bucket, expected_collisions, fnv1a64, mix64, name_seed, name_seeds
+from recsys.tables.routing.hashes import bucket, expected_collisions, fnv1a64, mix64, name_seed, name_seeds
 
 MASK = (1 << 64) - 1
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)

@@ -9,7 +9,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 from torch.testing import assert_close
 
-from recsys.table_description import build_collection, describe_collection
+from recsys.checkpoints.table_description import build_collection, describe_collection
 from recsys.tables import (
     LFU,
     LRU,

@@ -23,8 +23,8 @@ from recsys.tables import (
     power_law_dims,
     power_law_dims_for_budget,
 )
-from recsys.tables.hashes import bucket, name_seed
 from recsys.tables.mixed_dim import mixed_dim_bytes
+from recsys.tables.routing.hashes import bucket, name_seed
 
 CRITEO_ROWS = [
     *(1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194),

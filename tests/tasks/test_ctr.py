@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer, seed_everything
 from torch.testing import assert_close
 
 from recsys.data import CTRDataModule
-from recsys.metrics import auc
+from recsys.metrics.binary import auc
 from recsys.models import DCNv2, DeepFM
 from recsys.tables import (
     Adam,

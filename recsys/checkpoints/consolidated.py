@@ -1,0 +1,139 @@
+"""A checkpoint as a plain folder of safetensors and JSON, and the trained tables from either."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recsys.checkpoints.folder import is_folder
+from recsys.checkpoints.reading import Checkpoint
+from recsys.checkpoints.table_description import build_collection
+from recsys.tables import Lookup, TableCollection, TorchLookup
+
+FORMAT_VERSION = 1
+_DENSE, _ROWS, _STATE = "dense.", "rows.", "state."
+_HEAD, TENSORS = "recsys.json", "tensors.safetensors"
+
+
+def consolidate(checkpoint: str | Path, out: str | Path, optimizer_state: bool = False) -> None:
+    """Write OUT/recsys.json and OUT/tensors.safetensors; the folder appears whole or not at all.
+
+    Args:
+        checkpoint: a .ckpt of `recsys fit`.
+        out: the folder to make.
+        optimizer_state: keep the optimiser state of the rows too.
+
+    Raises:
+        ValueError: if `out` exists or the checkpoint cannot be read safely.
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(out)
+    if folder.exists():
+        raise ValueError(f"out '{out}' exists; give another folder or remove it.")
+    source = Checkpoint(checkpoint)
+    tensors = {f"{_DENSE}{name}": value for name, value in source.dense.items()}
+    tensors |= {f"{_ROWS}{name}": value for name, value in source.rows.items()}
+    if optimizer_state:
+        tensors |= {f"{_STATE}{name}": value for name, value in source.states.items()}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    try:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, partial / TENSORS)
+        head = {
+            "format_version": FORMAT_VERSION,
+            "description": source.description,
+            "sha256": {TENSORS: _sha256(partial / TENSORS)},
+        }
+        (partial / _HEAD).write_text(json.dumps(head, indent=1), encoding="utf-8")
+        partial.chmod(0o755)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def load(path: str | Path, lookup: type[Lookup] = TorchLookup, device: torch.device | str = "cpu") -> TableCollection:
+    """The trained collection, rows frozen, from a consolidated folder or straight from a .ckpt.
+
+    Args:
+        path: what `consolidate` wrote, or a .ckpt of `recsys fit`.
+        lookup: how the rows are read.
+        device: where they live.
+
+    Raises:
+        ValueError: if a file is missing, damaged or of another project.
+    """
+    if not Path(path).is_dir() or is_folder(path):
+        source = Checkpoint(path)
+        return _fill(build_collection(source.description, lookup, device), source.rows, source.dense, path)
+    from safetensors import safe_open
+
+    head = _read_head(Path(path))
+    collection = build_collection(head["description"], lookup, device)
+    with safe_open(Path(path) / TENSORS, framework="pt") as file:
+        names = list(file.keys())
+        # Matrices are read one at a time: memory holds the collection and one of them.
+        rows = _Lazy(file, _ROWS, names)
+        dense = {n.removeprefix(_DENSE): file.get_tensor(n) for n in names if n.startswith(_DENSE)}
+        return _fill(collection, rows, dense, path)
+
+
+class _Lazy:
+    """Tensors of an open file by name, read when asked for."""
+
+    def __init__(self, file: Any, prefix: str, names: Sequence[str]) -> None:
+        self._file, self._prefix = file, prefix
+        self._names = set(names)
+
+    def __contains__(self, name: str) -> bool:
+        return self._prefix + name in self._names
+
+    def __getitem__(self, name: str) -> Tensor:
+        found: Tensor = self._file.get_tensor(self._prefix + name)
+        return found
+
+
+def _fill(
+    collection: TableCollection, rows: dict[str, Tensor] | _Lazy, dense: dict[str, Tensor], path: str | Path
+) -> TableCollection:
+    for name in collection.lookup.tables:
+        if name not in rows:
+            raise ValueError(f"'{path}' lacks the rows of physical table '{name}'.")
+        collection.lookup.load_weight(name, rows[name])
+    prefix = "collection.tables."
+    own = {key.removeprefix(prefix): value for key, value in dense.items() if key.startswith(prefix)}
+    try:
+        collection.tables.load_state_dict(own)
+    except RuntimeError as error:
+        raise ValueError(f"'{path}' does not fit its own description: {error}") from error
+    return collection
+
+
+def _read_head(folder: Path) -> dict[str, Any]:
+    for name in (_HEAD, TENSORS):
+        if not (folder / name).is_file():
+            raise ValueError(f"'{folder}' is not a folder of `recsys consolidate`: it has no {name}.")
+    try:
+        head: dict[str, Any] = json.loads((folder / _HEAD).read_text(encoding="utf-8"))
+        version, wanted, _ = head["format_version"], head["sha256"][TENSORS], head["description"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / _HEAD}: not valid ({error!r}).") from error
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{folder / _HEAD}: format_version must be {FORMAT_VERSION}, got {version!r}.")
+    if _sha256(folder / TENSORS) != wanted:
+        raise ValueError(f"{folder / TENSORS}: checksum differs from {_HEAD}; the file is damaged.")
+    return head
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

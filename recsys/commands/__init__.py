@@ -1,0 +1,1 @@
+"""The commands of `recsys`, one file each: main(arguments) -> exit code."""

@@ -1,0 +1,124 @@
+"""LightningCLI with this project's classes, defaults and links."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jsonargparse import ArgumentError
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.strategies import StrategyRegistry
+
+import recsys.data
+import recsys.models
+import recsys.tables
+import recsys.tasks
+from recsys.checkpoints.io import FolderCheckpointIO
+from recsys.configuration.suggestions import explain
+from recsys.hardware import has_bf16_hardware
+
+
+class RecsysCLI(LightningCLI):
+    """fit, validate, test and predict of any task on any data, from YAML files."""
+
+    @classmethod
+    def launch(cls, arguments: Sequence[str] | None, run: bool = True) -> RecsysCLI:
+        """Parse the arguments, build everything and run the command; without `run`, the arguments have no command."""
+        # Arguments given from Python are meant, whatever the process was started with.
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+        return cls(
+            recsys.tasks.TableTask,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"exit_on_error": False},
+            args=None if arguments is None else list(arguments),
+            run=run,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The task learns the columns from the data module; bf16 may be insisted on."""
+        parser.add_argument(
+            "--precision_fallback",
+            type=bool,
+            default=True,
+            help="train in 32-true where bf16 is asked of a CPU without bf16 hardware, which is several times faster",
+        )
+        parser.link_arguments("data.schema", "model.init_args.schema", apply_on="instantiate")
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """A trainer with the summary, samples per second, predictions and logs that users expect."""
+        settings = self._get(self.config_init, "trainer")
+        _check_strategy(settings.get("strategy"))
+        falls_back = self._get(self.config_init, "precision_fallback")
+        own = [
+            recsys.tasks.TableSummary(),
+            recsys.tasks.Throughput(),
+            recsys.tasks.PredictionWriter(),
+            recsys.tasks.BaselineMetrics(),
+        ]
+        given = list(settings.get("callbacks") or [])
+        kinds = {type(callback) for callback in given}
+        extra = [callback for callback in own if type(callback) not in kinds]
+        if settings.get("enable_progress_bar") is not False and RichProgressBar not in kinds:
+            extra.append(RichProgressBar())
+        plugins = settings.get("plugins") or []
+        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(FolderCheckpointIO())
+        root = settings.get("default_root_dir") or "."
+        if settings.get("logger") in (None, True):
+            tensorboard = TensorBoardLogger(root, default_hp_metric=False)
+            kwargs["logger"] = [tensorboard, CSVLogger(root, version=f"version_{tensorboard.version}/csv")]
+        return super().instantiate_trainer(
+            **{
+                **kwargs,
+                "callbacks": [*given, *extra],
+                "plugins": plugins,
+                "precision": _usable(settings) if falls_back else settings.get("precision"),
+                "enable_model_summary": False,
+            }
+        )
+
+
+def run(arguments: Sequence[str] | None) -> RecsysCLI:
+    """Parse, build and run; None takes the arguments of the process.
+
+    Raises:
+        ValueError: on a mistake in the configuration, saying what was meant.
+    """
+    try:
+        return RecsysCLI.launch(arguments)
+    except ArgumentError as error:
+        raise ValueError(str(error)) from error
+
+
+def _check_strategy(strategy: Any) -> None:
+    """Refuse a name that no strategy has.
+
+    Raises:
+        ValueError: with the nearest name.
+    """
+    known = ["auto", *StrategyRegistry.available_strategies()]
+    if isinstance(strategy, str) and strategy not in known:
+        raise ValueError(explain(f"there is no trainer.strategy '{strategy}'", strategy, known))
+
+
+def _usable(settings: Any) -> str:
+    """The precision asked for, or 32-true with a word why where bf16 would be slower than float32."""
+    precision = str(settings.get("precision") or "32-true")
+    on_cpu = settings.get("accelerator") == "cpu" or not torch.cuda.is_available()
+    if precision.startswith("bf16") and on_cpu and not has_bf16_hardware():
+        print(
+            "precision: this CPU has no bf16 hardware, where bf16 is slower than float32; training in 32-true "
+            "(--precision_fallback false insists on bf16)"
+        )
+        return "32-true"
+    return precision

@@ -1,0 +1,125 @@
+"""Turns a parser's complaint into what the user meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from recsys.configuration.classes import all_classes, classes_of, own_classes, parameters, takers
+
+_SECTIONS = ("seed_everything", "model", "data", "trainer", "ckpt_path")
+_UNNAMED = ("TableTask", "LightningDataModule")
+"""What stands for a class that has not been named yet."""
+
+
+def explain(message: str, word: str | None = None, known: Sequence[str] = ()) -> str:
+    """The message with "did you mean" and the words that exist.
+
+    Without `word`, the message is a parser's: its cause is taken out of the nesting, and the word that it rejects is
+    compared with the words that would have been right there.
+    """
+    if word is not None:
+        return _suggest(message, word, known, known)
+    own = re.search(r"^\s*- (\w+: .+, got .+\.)$", message, re.MULTILINE)
+    if own:
+        return own.group(1)
+    option = re.search(r"[Oo]ption '([\w.]+)' is not accepted", message)
+    if option:
+        return _of_option(option.group(1), message[: option.start()], message[option.end() :])
+    section = re.search(r"does not accept option '(trainer\.)?(\w+)", message)
+    if section:
+        known = parameters("Trainer") if section.group(1) else _SECTIONS
+        return _suggest(f"'{section.group(2)}' is not a key here", section.group(2), known, known)
+    flag = re.search(r"[Uu]nrecognized arguments: --(trainer\.)?(\w+)", message)
+    if flag:
+        known = parameters("Trainer") if flag.group(1) else _SECTIONS
+        return _suggest(f"'{flag.group(2)}' is not an argument here", flag.group(2), known, known)
+    name = re.search(r"path string: (\w+)|has no attribute '(\w+)'", message)
+    if name:
+        rejected = name.group(1) or name.group(2)
+        place = _place(message[: name.start()])
+        if place == "trainer.strategy":
+            return _of_strategy(rejected, message)
+        if place == "constraints":
+            return _of_constraint(rejected)
+        return _of_class(rejected, message[: name.start()])
+    return message
+
+
+def _place(before: str) -> str:
+    """The innermost key that a parser's complaint names."""
+    return ["", *re.findall(r'Parser key "([\w.]+)"', before)][-1]
+
+
+def _of_option(option: str, before: str, after: str) -> str:
+    """An argument that its class does not take, from what the parser says before and after it."""
+    # A factory's class is named after the argument; else the class named last is the innermost.
+    factory = re.match(r"\. Got value: Namespace\(class_path='[\w.]*?(\w+)'", after)
+    owner = factory.group(1) if factory else ["", *re.findall(r"class_path '[\w.]*?(\w+)'", before)][-1]
+    accepted, path, place = parameters(owner), option.split("."), _place(before)
+    # What is right below a misspelt word is rejected with it.
+    rejected = path[0] if accepted and path[0] not in (*accepted, "init_args") else path[-1]
+    if owner in _UNNAMED:
+        return f"'{rejected}' comes before the class of {place} is known; put -c CONFIG or --{place} CLASS before it."
+    if rejected in accepted:
+        return f"'{rejected}' of {owner} is set by what makes the {owner}; leave it out."
+    others = takers(rejected, owner)
+    if others:
+        listed = f"\n  known: {', '.join(accepted)}" if accepted else ""
+        return f"'{rejected}' belongs to {_few(others)}; {place} is {owner}{listed}"
+    ours = [name for kind in own_classes() for name in parameters(kind)]
+    everywhere = [name for kind in all_classes() for name in parameters(kind)]
+    nearest = next((words for words in (accepted, ours) if get_close_matches(rejected, words, 1)), everywhere)
+    return _suggest(f"'{rejected}' is not an argument here", rejected, nearest, accepted)
+
+
+def _of_class(rejected: str, before: str) -> str:
+    """An unknown class, compared with those that would fit in its place."""
+    expected = re.findall(r"Subtypes: \[(.*)\]", before[before.rfind("Parser key") :])
+    fitting = classes_of(set(re.findall(r"[\w.]+", expected[-1]))) if expected else []
+    known = fitting or sorted(own_classes())
+    return _suggest(f"there is no class '{rejected}'", rejected, fitting or sorted(all_classes()), known)
+
+
+def _few(names: Sequence[str]) -> str:
+    """At most five names, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
+
+
+def _suggest(message: str, word: str, candidates: Sequence[str], known: Sequence[str]) -> str:
+    close = get_close_matches(word, candidates, n=1, cutoff=0.5)
+    hint = f"; did you mean '{close[0]}'?" if close else "."
+    listed = f"\n  known: {', '.join(known)}" if known and not (close and close[0] not in known) else ""
+    return f"{message}{hint}{listed}"
+
+
+def _of_strategy(rejected: str, message: str) -> str:
+    """An unknown class of strategy, or arguments given to the short name, which takes none."""
+    from recsys.sharding.strategy import NAME
+
+    if rejected != NAME:
+        return _suggest(f"there is no strategy class '{rejected}'", rejected, ["TorchrecStrategy"], ())
+    known, said = parameters("TorchrecStrategy"), f"'{NAME}' is a short name, which takes no arguments; "
+    given = re.search(r"NestedArg\(key='(\w+)'", message)
+    if given is None or given.group(1) in ("class_path", "init_args"):
+        return f"{said}its class is class_path: TorchrecStrategy\n  its arguments: {', '.join(known)}"
+    close = get_close_matches(given.group(1), known, n=1)
+    if not close:
+        return _suggest(f"'{given.group(1)}' is not an argument of TorchrecStrategy", given.group(1), (), known)
+    return f"{said}did you mean --trainer.strategy TorchrecStrategy --trainer.strategy.{close[0]} VALUE?"
+
+
+def _of_constraint(rejected: str) -> str:
+    """A word where a TableSharding should be."""
+    from recsys.tables.sharded.placements import SHARDING_TYPES
+    from recsys.tables.sharded.plan import COMPUTE_KERNELS
+
+    close = get_close_matches(rejected, (*SHARDING_TYPES, *COMPUTE_KERNELS), n=1)
+    word = close[0] if close else SHARDING_TYPES[0]
+    key = "compute_kernel" if word in COMPUTE_KERNELS else "sharding_type"
+    return (
+        f"constraints: a matrix needs a sharding_type, a compute_kernel or both, got '{rejected}'; "
+        f"did you mean {{{key}: {word}}}?"
+    )

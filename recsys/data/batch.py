@@ -1,0 +1,68 @@
+"""What a data module yields and a task consumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recsys.tables import Bag
+from recsys.tables.lookups.started import StartedBatch
+
+
+@dataclass(eq=False)
+class Batch:
+    """B samples, feature-major.
+
+    Shape:
+        ids [F, B] int32 or int64, single-valued features in schema order, contiguous; bags one per multi-valued
+        feature, each of B samples; dense [B, num_dense] float32; labels [B] float32, or None.
+
+    A batch whose lookups were begun ahead of its step carries them as `started`.
+    """
+
+    ids: Tensor
+    bags: dict[str, Bag]
+    dense: Tensor
+    labels: Tensor | None
+    started: StartedBatch | None = None
+
+    def __len__(self) -> int:
+        return self.dense.shape[0]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            ids=self.ids.to(device, non_blocking=non_blocking),
+            bags={name: bag.to(device, non_blocking=non_blocking) for name, bag in self.bags.items()},
+            dense=self.dense.to(device, non_blocking=non_blocking),
+            labels=None if self.labels is None else self.labels.to(device, non_blocking=non_blocking),
+        )
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory until this stream has used it."""
+        bags = [tensor for bag in self.bags.values() for tensor in (bag.values, bag.lengths)]
+        for tensor in (self.ids, *bags, self.dense, self.labels):
+            if tensor is not None:
+                tensor.record_stream(stream)
+        if self.started is not None:
+            self.started.record_stream(stream)
+
+
+def concatenate(batches: Sequence[Batch]) -> Batch:
+    """One batch of the samples of all batches, in order; all must have the same features, and labels or none."""
+    if len(batches) == 1:
+        return batches[0]
+    labels = [batch.labels for batch in batches if batch.labels is not None]
+    return Batch(
+        ids=torch.cat([batch.ids for batch in batches], dim=1),
+        bags={name: _concatenate_bags([batch.bags[name] for batch in batches]) for name in batches[0].bags},
+        dense=torch.cat([batch.dense for batch in batches]),
+        labels=torch.cat(labels) if labels else None,
+    )
+
+
+def _concatenate_bags(bags: Sequence[Bag]) -> Bag:
+    return Bag(torch.cat([bag.values for bag in bags]), torch.cat([bag.lengths for bag in bags]))

@@ -1,0 +1,148 @@
+"""Metrics of next-item prediction over the whole catalogue, exact over all sessions and all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from recsys.metrics.ranking import per_query_gains, ranking_metrics
+from recsys.sharding.gathering import gather_rows
+from recsys.tables import Bag
+
+FREQUENCIES = (("cold", 0, 0), ("1to5", 1, 5), ("6to20", 6, 20), ("over20", 21, np.iinfo(np.int64).max))
+"""Slices of targets by how often they are training events: name, least and most."""
+NOTHING = 0
+"""Stands in a list for an item that is not to be shown, where fewer than its length are left."""
+
+
+def ranks_of_targets(scores: Tensor, targets: Tensor) -> Tensor:
+    """Rank of each row's target among all columns, from 1; ties and NaN count against it.
+
+    So a model that scores all items alike, or has diverged, puts every target last.
+
+    Shape:
+        scores [B, V], targets [B] columns -> [B]
+    """
+    own = scores.gather(1, targets.unsqueeze(1))
+    # int32, which counts bools five times as fast as int64 does.
+    return scores.shape[1] - (scores < own).sum(1, dtype=torch.int32).long()
+
+
+def exclude(scores: Tensor, items: Bag) -> None:
+    """Give items that are not to be recommended the score -inf, in place; column c is item c + 1.
+
+    A target that is among them ranks last: its user would never see it.
+
+    Shape:
+        scores [B, V], items of B sessions
+    """
+    sessions = torch.arange(len(items), device=scores.device).repeat_interleave(items.lengths)
+    scores[sessions, items.values - 1] = -torch.inf
+
+
+def in_history(items: Tensor, history: Bag, num_items: int) -> Tensor:
+    """Which items the session's history holds: items [B, K] in [1, num_items] -> bool [B, K]."""
+    sessions = torch.arange(len(history), device=items.device)
+    events = sessions.repeat_interleave(history.lengths) * (num_items + 1) + history.values
+    return torch.isin(sessions.unsqueeze(1) * (num_items + 1) + items, events)
+
+
+class RankingMetrics:
+    """Ranks of the targets and lists of the items scored best, gathered batch by batch and evaluated once.
+
+    Example:
+        >>> metrics = RankingMetrics(torch.tensor([0, 5, 0]), cutoffs=(1,), list_length=1)
+        >>> metrics.update(torch.tensor([[0.1, 0.9], [0.2, 0.1]]), torch.tensor([2, 2]))
+        >>> metrics.compute()["hr@1"]
+        0.5
+
+    Args:
+        item_counts: [V + 1] how often each item is a training event.
+        cutoffs: how many items a list shows, for hr, ndcg and mrr.
+        list_length: cutoff of slices, coverage and repeats.
+    """
+
+    def __init__(self, item_counts: Tensor, cutoffs: Sequence[int] = (5, 10, 20), list_length: int = 10) -> None:
+        self._counts = item_counts.cpu().numpy()
+        self._cutoffs = tuple(cutoffs)
+        self._list_length = min(list_length, len(self._counts) - 1)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all sessions."""
+        self._ranks: list[Tensor] = []
+        self._targets: list[Tensor] = []
+        self._repeated: list[Tensor] = []
+        self._shown = torch.zeros(len(self._counts), dtype=torch.int64)
+        self._shown_repeated: list[Tensor] = []
+        self._num_shown: list[Tensor] = []
+
+    def update(self, scores: Tensor, targets: Tensor, history: Bag | None = None) -> None:
+        """Add a batch of sessions, every item scored.
+
+        Shape:
+            scores [B, V], column c for item c + 1, -inf where an item is not to be shown; targets [B] item ids;
+            history: all earlier items of the B sessions, or None, which leaves out what is said of repeats
+        """
+        num_items = scores.shape[1]
+        best = scores.topk(self._list_length, dim=1)
+        shown = (best.indices + 1).masked_fill(best.values == -torch.inf, NOTHING)
+        self._ranks.append(ranks_of_targets(scores, targets - 1).cpu())
+        self._targets.append(targets.cpu())
+        self._shown += torch.bincount(shown.flatten(), minlength=num_items + 1).cpu()
+        if history is not None:
+            repeated = in_history(torch.cat([targets.unsqueeze(1), shown], dim=1), history, num_items)
+            self._repeated.append(repeated[:, 0].long().cpu())
+            self._shown_repeated.append(repeated[:, 1:].sum(1).cpu())
+            self._num_shown.append((shown != NOTHING).sum(1).cpu())
+
+    def compute(self) -> dict[str, float]:
+        """Every metric over the sessions of all processes; each process must call this, and gets the same values.
+
+        Returns:
+            hr@k (with one target also recall@k), ndcg@k and mrr@k at every cutoff; at list_length K: hr@K_SLICE and
+            ndcg@K_SLICE for targets by training events (cold, 1to5, 6to20, over20), and for those that the history
+            holds (repeat) or not (explore), slices without targets left out; fraction_SLICE, the slice's part of the
+            targets; coverage@K, distinct items shown over all items; cold_coverage@K, the same of items never trained
+            on; repeat_share@K, the part of the items shown that the history holds. NaN where there is nothing to count.
+        """
+        ranks, targets, repeated = (_gathered(chunks) for chunks in (self._ranks, self._targets, self._repeated))
+        slices = {
+            name: (self._counts[targets] >= low) & (self._counts[targets] <= high) for name, low, high in FREQUENCIES
+        }
+        metrics = ranking_metrics(ranks, self._cutoffs) | self._coverage()
+        if len(repeated):
+            slices |= {"repeat": repeated == 1, "explore": repeated == 0}
+            in_lists, in_all = (int(_gathered(chunks).sum()) for chunks in (self._shown_repeated, self._num_shown))
+            metrics[f"repeat_share@{self._list_length}"] = in_lists / in_all if in_all else float("nan")
+        for name, chosen in slices.items():
+            if chosen.any():
+                metrics |= self._slice(name, ranks, chosen)
+        return metrics
+
+    def _slice(self, name: str, ranks: NDArray[np.int64], chosen: NDArray[np.bool_]) -> dict[str, float]:
+        gains = per_query_gains(ranks[chosen], self._list_length)
+        values = {f"{gain}@{self._list_length}_{name}": _mean(gains[gain]) for gain in ("hr", "ndcg")}
+        return {**values, f"fraction_{name}": _mean(chosen.astype(np.float64))}
+
+    def _coverage(self) -> dict[str, float]:
+        shown = np.unique(_gathered([self._shown[1:].nonzero().squeeze(1) + 1]))
+        is_cold = self._counts == 0
+        num_cold = int(is_cold[1:].sum())
+        return {
+            f"coverage@{self._list_length}": len(shown) / (len(self._counts) - 1),
+            f"cold_coverage@{self._list_length}": int(is_cold[shown].sum()) / num_cold if num_cold else float("nan"),
+        }
+
+
+def _gathered(chunks: list[Tensor]) -> NDArray[np.int64]:
+    gathered: NDArray[np.int64] = gather_rows(torch.cat([torch.empty(0, dtype=torch.int64), *chunks])).numpy()
+    return gathered
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else float("nan")

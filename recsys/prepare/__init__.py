@@ -1,0 +1,1 @@
+"""Raw files to prepared folders, without torch."""

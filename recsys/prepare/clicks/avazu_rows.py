@@ -1,0 +1,78 @@
+"""Parse Avazu's lines: what avazu.py describes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+
+import numpy as np
+import polars as pl
+
+from recsys.prepare.clicks.raw_dataset import Feature, ParsedBlock, Rows
+from recsys.prepare.clicks.raw_keys import LongValues, keys_of
+from recsys.prepare.files.bad_lines import LineReport
+from recsys.prepare.files.raw_files import RawBlock, RawFile
+from recsys.prepare.files.raw_frames import Layout, RowChecks, in_line_order, read_frame
+
+TIMES = ("hour", "weekday", "weekend")
+VALUES = (
+    *("C1", "banner_pos", "site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category"),
+    *("device_id", "device_ip", "device_model", "device_type", "device_conn_type"),
+    *("C14", "C15", "C16", "C17", "C18", "C19", "C20", "C21"),
+)
+LAYOUT = Layout(b",", ("id", "click", "hour", *VALUES), frozenset(("click",)))
+HEADER = b",".join(name.encode() for name in LAYOUT.columns) + b"\n"
+SATURDAY = 6
+
+
+class AvazuRows:
+    """One train file."""
+
+    name = "avazu"
+
+    def __init__(self, main_file: RawFile) -> None:
+        self.main_file = main_file
+        self.side_files: list[RawFile] = []
+        self.long_values = LongValues()
+        self.features = [Feature(column, "categorical") for column in (*TIMES, *VALUES)]
+
+    def read_side_files(self, report: LineReport) -> None:
+        """Do nothing: train refers to no other file."""
+
+    def parse(self, block: RawBlock) -> ParsedBlock:
+        """Parse whole lines.
+
+        Raises:
+            ValueError: The first line of the file is not the publisher's header.
+        """
+        dropped: Counter[str] = Counter()
+        if block.first_line == 1:
+            block, dropped = _without_header(block), Counter({"header": 1})
+        lines, bad = read_frame(block, LAYOUT)
+        checks = RowChecks(lines)
+        checks.reject("click", ~lines.frame["click"].is_in([0, 1]).fill_null(False), "not 0 or 1")
+        times = (lines.frame["hour"] + "00").str.to_datetime("%y%m%d%H%M", strict=False)
+        times = times.set(lines.frame["hour"].str.len_bytes().fill_null(0) != 8, None)
+        checks.reject("hour", times.is_null(), "not a time written YYMMDDHH")
+        texts = [*_time_values(times), *(lines.frame[name] for name in VALUES)]
+        rows = Rows(
+            labels=lines.frame["click"].fill_null(0).to_numpy().astype(np.uint8),
+            dense=(),
+            keys=tuple(keys_of(column, self.long_values) for column in texts),
+            days=times.dt.epoch("d").fill_null(0).to_numpy().astype(np.int32),
+        )
+        return ParsedBlock(rows.select(checks.keep()), in_line_order(bad, checks.bad_lines()), dropped)
+
+
+def _time_values(times: pl.Series) -> list[pl.Series]:
+    """Return hour of the day, weekday from Monday = 0, and weekend, as text."""
+    weekday = times.dt.weekday()
+    values = [times.dt.hour(), weekday - 1, (weekday >= SATURDAY).cast(pl.Int8)]
+    return [value.cast(pl.String) for value in values]
+
+
+def _without_header(block: RawBlock) -> RawBlock:
+    if not block.data.startswith(HEADER):
+        found = block.data.split(b"\n", 1)[0].decode(errors="replace")[:200]
+        raise ValueError(f"{block.file}, line 1: expected the header '{HEADER.decode().strip()}', found '{found}'.")
+    return dataclasses.replace(block, first_line=2, data=block.data[len(HEADER) :], num_lines=block.num_lines - 1)

@@ -1,0 +1,1 @@
+"""Raw files, bad lines, vocabularies and prepared folders."""

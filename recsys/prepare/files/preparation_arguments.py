@@ -1,0 +1,51 @@
+"""The command line that the data scripts share."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from recsys.prepare.clicks.feature_encoding import EncodingRule
+from recsys.prepare.clicks.preparation import PreparationRule, prepare
+from recsys.prepare.clicks.raw_dataset import RawDataset
+from recsys.prepare.clicks.row_split import SplitBy, SplitRule
+from recsys.prepare.files.bad_lines import POLICIES
+from recsys.prepare.files.prepared_folder import PreparedFolder
+
+
+def make_parser(description: str, raw_help: str, splits: tuple[SplitBy, ...]) -> argparse.ArgumentParser:
+    """Return a parser with the shared arguments; the first of ``splits`` is the default."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--raw", type=Path, help=raw_help)
+    add("--out", type=Path, required=True, help="folder to make; it appears when everything is written")
+    add("--overwrite", action="store_true", help="replace --out if it is a prepared folder")
+    add("--min-count", type=int, default=1, help="values seen less often in train share id 0 (default %(default)s)")
+    add("--hash-bits", type=int, help="no vocabulary: hash each value into 2**BITS ids, at most 30 bits")
+    add("--split", choices=splits, default=splits[0], help="by row order, at random or by day (default %(default)s)")
+    add("--fractions", type=float, nargs=3, default=(0.8, 0.1, 0.1), metavar=("TRAIN", "VAL", "TEST"))
+    add("--seed", type=int, default=0, help="of the random split (default %(default)s)")
+    add("--on-bad-line", choices=POLICIES, default="fail", help="stop, or skip and list them (default %(default)s)")
+    return parser
+
+
+def make_rule(arguments: argparse.Namespace) -> PreparationRule:
+    """Return the rule that the shared arguments ask for."""
+    return PreparationRule(
+        encoding=EncodingRule(arguments.min_count, arguments.hash_bits),
+        split=SplitRule(arguments.split, tuple(arguments.fractions), arguments.seed),
+        on_bad_line=arguments.on_bad_line,
+    )
+
+
+def prepare_folder(dataset: RawDataset, rule: PreparationRule, out: Path, overwrite: bool) -> None:
+    """Prepare ``dataset`` into ``out`` and print the report."""
+    with PreparedFolder(out, overwrite) as folder:
+        report = prepare(dataset, rule, folder)
+    print("\n".join([*report, f"wrote {out}"]))
+
+
+def fail(error: ValueError) -> None:
+    """End the script with the user's mistake on one line."""
+    sys.exit(f"error: {error}")

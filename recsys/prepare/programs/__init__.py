@@ -1,0 +1,1 @@
+"""The programs of `recsys prepare`, one file each."""

@@ -1,0 +1,32 @@
+"""Prepare the Avazu click data (Kaggle 2014 ``train``, plain or gzip).
+
+    python data_scripts/avazu.py --raw train.gz --out data/avazu --min-count 2
+    python data_scripts/avazu.py --raw train.gz --out data/avazu --split random --seed 1
+
+A line is comma-separated, under a header. All features are categorical. ``id`` is dropped; ``hour`` (YYMMDDHH) becomes
+hour of the day (0-23), weekday (0 is Monday) and weekend (0 or 1). An empty field is missing, id 0; the publisher's own
+marks for unknown values (-1 in C20, the most frequent device_id) are values like any other. The file holds ten days: by
+day, the first eight train, the ninth validates, the tenth tests.
+"""
+
+from __future__ import annotations
+
+from recsys.prepare.clicks.avazu_rows import AvazuRows
+from recsys.prepare.files.preparation_arguments import fail, make_parser, make_rule, prepare_folder
+from recsys.prepare.files.raw_files import RawFile
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the script."""
+    parser = make_parser(__doc__ or "", "train, plain or gzip", ("day", "random", "rows"))
+    parsed = parser.parse_args(arguments)
+    if parsed.raw is None:
+        parser.error("give --raw FILE")
+    try:
+        prepare_folder(AvazuRows(RawFile(parsed.raw)), make_rule(parsed), parsed.out, parsed.overwrite)
+    except ValueError as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    main()

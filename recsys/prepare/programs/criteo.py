@@ -1,0 +1,72 @@
+"""Prepare the Criteo display advertising data.
+
+    python data_scripts/criteo.py --raw train.txt --out data/criteo --min-count 2
+    python data_scripts/criteo.py --sample 100000 --out data/sample
+
+A line is: label, 13 whole numbers I1..I13, 26 hexadecimal categories C1..C26, separated by tabs, no header; an empty
+field is a missing value (Kaggle 2014 ``train.txt``; the days of the terabyte log have the same layout). A dense feature
+is log(x + 1) of the number, with x below 0 raised to 0; for I2, which begins at -3, it is log(x + 4), with x below -3
+raised to -3. A missing number gives 0.0, a missing category id 0.
+
+--bin-integers adds each number once more as a categorical feature I1_bin..I13_bin, with the bins floor(log2(x + 1))
+and one for negative numbers, so that a model may learn any shape of its effect and tell missing (id 0) from 0.
+--missing-indicators adds dense features I1_missing..I13_missing, 1 where the number is missing, else 0.
+
+--sample ROWS needs no raw file: it writes a GENERATED one to OUT/raw/train.txt, in the same layout, and prepares it.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from recsys.prepare.clicks.criteo_rows import CriteoRows
+from recsys.prepare.clicks.criteo_sample import write_sample
+from recsys.prepare.clicks.preparation import prepare
+from recsys.prepare.files.preparation_arguments import fail, make_parser, make_rule, prepare_folder
+from recsys.prepare.files.prepared_folder import PreparedFolder
+from recsys.prepare.files.raw_files import RawFile
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse and check the command line."""
+    parser = make_parser(__doc__ or "", "train.txt, plain or gzip", ("rows", "random"))
+    parser.add_argument("--bin-integers", action="store_true", help="add I1_bin..I13_bin as categorical features")
+    parser.add_argument("--missing-indicators", action="store_true", help="add I1_missing..I13_missing, 0 or 1")
+    parser.add_argument("--sample", type=int, metavar="ROWS", help="generate ROWS raw lines instead of reading --raw")
+    parsed = parser.parse_args(arguments)
+    if (parsed.raw is None) == (parsed.sample is None):
+        parser.error("give either --raw FILE or --sample ROWS")
+    return parsed
+
+
+def make_dataset(arguments: argparse.Namespace, raw: RawFile, name: str) -> CriteoRows:
+    """Return the lines to parse, with the features asked for."""
+    return CriteoRows(raw, arguments.bin_integers, arguments.missing_indicators, name)
+
+
+def prepare_sample(arguments: argparse.Namespace) -> None:
+    """Generate raw lines and prepare them, in one folder."""
+    rule = make_rule(arguments)
+    with PreparedFolder(arguments.out, arguments.overwrite) as folder:
+        (folder / "raw").mkdir()
+        raw = folder / "raw" / "train.txt"
+        write_sample(raw, arguments.sample, arguments.seed)
+        report = prepare(make_dataset(arguments, RawFile(raw), "criteo_sample"), rule, folder)
+    print("\n".join([*report, f"wrote {arguments.out}: GENERATED rows with a planted signal, not Criteo's"]))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the script."""
+    parsed = parse_arguments(arguments)
+    try:
+        if parsed.sample is not None:
+            prepare_sample(parsed)
+        else:
+            dataset = make_dataset(parsed, RawFile(parsed.raw), "criteo")
+            prepare_folder(dataset, make_rule(parsed), parsed.out, parsed.overwrite)
+    except ValueError as error:
+        fail(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""`trainer.strategy: torchrec`: rows sharded over processes under Lightning."""

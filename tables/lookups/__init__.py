@@ -1,0 +1,1 @@
+"""Where rows live in one process, and how they are read and updated."""

@@ -1,0 +1,1 @@
+"""From ids to row numbers, in integers."""

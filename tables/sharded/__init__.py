@@ -1,0 +1,1 @@
+"""Rows spread over the processes of a group."""

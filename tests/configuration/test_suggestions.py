@@ -1,0 +1,87 @@
+"""What a mistake in the configuration of a session model is answered with."""
+
+from pathlib import Path
+
+import pytest
+
+from recsys.cli import main
+from recsys.configuration.classes import own_classes
+from recsys.configuration.suggestions import explain
+
+CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "beauty.yaml")
+LOSS, MODEL = "--model.init_args.loss", "--model.init_args.model"
+
+
+def said(capsys, *arguments):
+    """What a run that stops before any data is read prints."""
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *arguments])
+    assert stop.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([f"{LOSS}=SampledSoftmx"], "no class 'SampledSoftmx'; did you mean 'SampledSoftmax'?\n  known: BinaryCross"),
+        (
+            ["--model.init_args.scoring=Cosin"],
+            "no class 'Cosin'; did you mean 'Cosine'?\n  known: Cosine, DotProduct\n",
+        ),
+        ([f"{LOSS}=SampledSoftmax", f"{LOSS}.init_args.sampler=UniformSamper"], "did you mean 'UniformSampler'?"),
+        (
+            ["--trainer.callbacks={class_path: BaselineMetrics, init_args: {baselines: [{class_path: ItemKN}]}}"],
+            "did you mean 'ItemKNN'?\n  known: BaseLevel, ItemKNN,",
+        ),
+        (["--model.init_args.scoring.init_args.temperatur=0.1"], "did you mean 'temperature'?\n  known: temperature\n"),
+        (
+            [f"{LOSS}=GBCE", f"{LOSS}.init_args.sampler=UniformSampler", f"{LOSS}.init_args.sampler.num_negativs=3"],
+            "did you mean 'num_negatives'?",
+        ),
+    ],
+)
+def test_a_misspelt_word_is_compared_with_those_that_fit(capsys, changes, message):
+    assert message in said(capsys, "-c", CONFIG, *changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            f"{LOSS}.init_args.sampler=UniformSampler",
+            "'sampler' belongs to BinaryCrossEntropy, GBCE, SampledSoftmax; loss is FullCrossEntropy",
+        ),
+        (f"{MODEL}.init_args.use_times=true", "'use_times' belongs to HSTU; model is SASRec"),
+        ("--model.init_args.use_times=true", "'use_times' belongs to HSTU; model is NextItemTask"),
+        (f"{MODEL}.init_args.embedding_dim=8", "'embedding_dim' of SASRec is set by what makes the SASRec; leave it"),
+    ],
+)
+def test_a_right_word_at_the_wrong_class_names_its_own(capsys, change, message):
+    assert message in said(capsys, "-c", CONFIG, change)
+
+
+def test_many_classes_that_take_a_word_are_counted():
+    message = explain(
+        "Parser key \"model\": Problem with given class_path 'M.SumFusion': Option 'dropout' is not accepted"
+    )
+    assert "'dropout' belongs to BERT4Rec, DCNv2," in message
+    assert message.split(";")[0].count(",") == 4
+    assert " more; model is SumFusion" in message
+
+
+def test_an_argument_before_any_class_asks_for_the_class(capsys):
+    message = "'embedding_dim' comes before the class of model is known; put -c CONFIG or --model CLASS before it."
+    assert message in said(capsys, "--model.init_args.embedding_dim=16")
+
+
+@pytest.mark.parametrize("early", [["--model.init_args.embedding_dim", "16"], ["--trainer.max_epochs=3"]])
+@pytest.mark.parametrize("config", [["-c", CONFIG], [f"--config={CONFIG}"]])
+def test_an_override_before_the_config_is_refused(capsys, early, config):
+    name = early[0].split("=")[0]
+    assert f"{name} comes before the first -c, whose file would override it; put -c" in said(capsys, *early, *config)
+
+
+def test_own_classes_are_those_of_this_project():
+    found = own_classes()
+    assert {"SampledSoftmax", "UniformSampler", "Cosine", "ItemKNN", "BaselineMetrics"} <= set(found)
+    assert all(kind.__module__.startswith("recsys.") for kind in found.values())

@@ -1,0 +1,101 @@
+"""Times of events: their order to the microsecond, whatever a log writes them as."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recsys.prepare.programs import sessions
+from recsys.prepare.sessions.event_times import MICROSECONDS, microseconds
+
+START = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
+MILLISECONDS = [900, 100, 500]
+
+
+def prepare(tmp_path, frame: pl.DataFrame, *options: str):
+    path = tmp_path / "log.parquet"
+    if frame["t"].dtype == pl.String:
+        path = tmp_path / "log.csv"
+        frame.write_csv(path)
+    else:
+        frame.write_parquet(path)
+    columns = ["--user", "u", "--item", "i", "--time", "t"]
+    sessions.main(["--raw", str(path), "--out", str(tmp_path / "out"), "--overwrite", *columns, *options])
+    return tmp_path / "out"
+
+
+def log(times: list[object]) -> pl.DataFrame:
+    return pl.DataFrame({"u": ["A"] * 3, "i": ["x1", "x2", "x3"], "t": times})
+
+
+@pytest.mark.parametrize(
+    ("times", "unit"),
+    [
+        ([str(1_700_000_000_000 + ms) for ms in MILLISECONDS], "ms"),
+        ([1_700_000_000_000 + ms for ms in MILLISECONDS], "ms"),
+        ([str(1_700_000_000_000_000 + ms) for ms in MILLISECONDS], "us"),
+        ([f"1700000000.{ms}" for ms in MILLISECONDS], "s"),
+        ([1_700_000_000 + ms / 1000 for ms in MILLISECONDS], "s"),
+        ([f"2023-11-14T22:13:20.{ms}" for ms in MILLISECONDS], "s"),
+        ([START + timedelta(milliseconds=ms) for ms in MILLISECONDS], "s"),
+    ],
+)
+def test_events_of_one_second_are_in_order(tmp_path, times, unit):
+    folder = prepare(tmp_path, log(times), "--time-unit", unit)
+    names = pq.read_table(folder / "vocabulary" / "item.parquet")["value"].to_pylist()
+    row = pq.read_table(folder / "test").to_pylist()[0]
+    assert [names[item - 1] for item in [*row["items"], row["target"]]] == ["x2", "x3", "x1"]
+    assert row["times"] == [1_700_000_000, 1_700_000_000]
+
+
+def test_a_gap_is_cut_to_the_microsecond(tmp_path):
+    times = pl.Series([0, 60_000_000, 120_000_001])
+    rows = pl.concat([log(times), log(times + 1).with_columns(u=pl.lit("B"))] * 2)
+    with pytest.raises(SystemExit, match="leaves no row in val"):
+        prepare(tmp_path, log(times), "--time-unit", "us", "--gap-minutes", "1")
+    folder = prepare(tmp_path, rows, "--time-unit", "us", "--gap-minutes", "1")
+    assert [len(row) for row in pq.read_table(folder / "train")["items"].to_pylist()] == [2, 2, 2, 2]
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.integers(-(2**53), 2**53), min_size=1), st.sampled_from(list(MICROSECONDS)))
+def test_whole_numbers_are_exact_or_no_time(numbers, unit):
+    exact = [number * MICROSECONDS[unit] for number in numbers]
+    expected = [tick if abs(tick) < 2**63 else None for tick in exact]
+    assert microseconds(pl.Series(numbers), unit, "it").to_list() == expected
+    assert microseconds(pl.Series([str(number) for number in numbers]), unit, "it").to_list() == expected
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.decimals(0, 10**9, places=6), min_size=1))
+def test_decimal_seconds_are_exact_to_the_microsecond(numbers):
+    expected = [int(Fraction(number) * 1_000_000) for number in numbers]
+    assert microseconds(pl.Series([f"{number:f}" for number in numbers]), "s", "it").to_list() == expected
+
+
+@pytest.mark.parametrize("policy", ["fail", "skip"])
+def test_numbers_beside_iso_texts(tmp_path, policy):
+    frame = log(["2023-11-14", "1700000000", "2023-11-15"])
+    message = (
+        r"--time: column 't' of '.*log\.csv' has numbers \('1700000000'\) and ISO texts "
+        r"\('2023-11-14'\); write all times one way\."
+    )
+    with pytest.raises(SystemExit, match=message):
+        prepare(tmp_path, frame, "--on-bad-line", policy)
+
+
+def test_a_column_that_holds_no_times(tmp_path):
+    message = r"--time: column 't' of '.*' is of type Boolean; give numbers, dates or texts of them"
+    with pytest.raises(SystemExit, match=message):
+        prepare(tmp_path, log([True, False, True]))
+
+
+def test_a_number_too_large_for_its_unit(tmp_path):
+    with pytest.raises(SystemExit, match="row 2: column 't' holds '1700000000900000000', not a time, or too large for"):
+        prepare(tmp_path, log([1, 1_700_000_000_900_000_000, 2]))
