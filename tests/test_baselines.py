@@ -6,7 +6,6 @@ from time import perf_counter
 import numpy as np
 import polars as pl
 import pytest
-import sessions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch import LightningModule, Trainer
@@ -15,6 +14,7 @@ from lightning.pytorch.loggers import CSVLogger
 from recsys.baselines import BaseLevel, ItemKNN, MostPopular, PersonalPopular, baseline_metrics
 from recsys.data import SessionDataModule
 from recsys.data.sequences import Sequences
+from recsys.prepare.programs import sessions
 from recsys.tasks import BaselineMetrics
 
 NUM_ITEMS = 6

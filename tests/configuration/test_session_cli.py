@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-import sessions
 import yaml
 
 from recsys.configuration.lightning_cli import RecsysCLI
+from recsys.prepare.programs import sessions
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EXPERIMENTS = sorted(path.name for path in CONFIGS.glob("*.yaml") if "SessionDataModule" in path.read_text())

@@ -172,8 +172,8 @@ def slow_hash(value, feature, bits) -> int:
 
 
 def test_row_groups_and_files(tmp_path, criteo_line, open_prepared, monkeypatch):
-    monkeypatch.setattr("parquet_output.GROUP_ROWS", 8)
-    monkeypatch.setattr("parquet_output.FILE_ROWS", 16)
+    monkeypatch.setattr("recsys.prepare.clicks.parquet_output.GROUP_ROWS", 8)
+    monkeypatch.setattr("recsys.prepare.clicks.parquet_output.FILE_ROWS", 16)
     raw = tmp_path / "train.txt"
     raw.write_text("".join(criteo_line(I1=str(row)) + "\n" for row in range(50)))
     run(raw, tmp_path / "out", "--fractions", "0.78", "0.22", "0")

@@ -151,7 +151,7 @@ def test_damaged_gzip(tmp_path, open_prepared, damage):
 
 
 def test_not_a_text_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("raw_files.MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr("recsys.prepare.files.raw_files.MAX_LINE_BYTES", 1000)
     (tmp_path / "train.txt").write_bytes(GOOD.encode() + b"\n" + b"x" * 5000)
     with pytest.raises(SystemExit, match=r"train\.txt, line 2: over 1000 bytes without a newline"):
         run(tmp_path / "train.txt", tmp_path / "out")
