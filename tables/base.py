@@ -9,107 +9,29 @@ from __future__ import annotations
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from recsys.tables.routing.hashes import name_seed
+from recsys.tables.per_id import PerId, PerIdColumns
+from recsys.tables.physical import PhysicalTable
+from recsys.tables.upkeep import Rows
 
 DEFAULT_INIT_STD = 0.05 / math.sqrt(3)
 
-
-@dataclass(frozen=True)
-class PhysicalTable:
-    """A matrix that memory holds. Two with one name are one matrix and must agree in everything else.
-
-    Args:
-        name: identity of the storage.
-        num_rows: R, rows.
-        row_dim: width of a row in values.
-        init_std: rows start uniform in +-sqrt(3) * init_std, from a seed made of the name.
-    """
-
-    name: str
-    num_rows: int
-    row_dim: int
-    init_std: float
-
-    def num_bytes(self, dtype: torch.dtype = torch.float32) -> int:
-        """Bytes of the matrix."""
-        return self.num_rows * self.row_dim * dtype.itemsize
-
-    def initial_rows(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Fresh rows [R, row_dim]; they depend on torch's global seed and on the name, not on the order of building."""
-        rows = torch.empty(self.num_rows, self.row_dim, dtype=dtype)
-        bound = math.sqrt(3) * self.init_std
-        return rows.uniform_(-bound, bound, generator=named_generator(self.name))
-
-    def initial_blocks(
-        self, first: int, last: int, dtype: torch.dtype = torch.float32, block_values: int = 1 << 20
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Rows first to last - 1 of `initial_rows`, to the bit, without ever holding more than a block of them.
-
-        Rows before `first` are drawn as well, since each draw follows from the one before.
-
-        Args:
-            first: row to begin with.
-            last: row to stop before.
-            dtype: of the rows.
-            block_values: values of a block, which has at least one row.
-
-        Yields:
-            The first row of a block and the block's rows, which the next block overwrites.
-        """
-        bound, generator = math.sqrt(3) * self.init_std, named_generator(self.name)
-        block = torch.empty(max(1, min(last, block_values // self.row_dim)), self.row_dim, dtype=dtype)
-        for start in range(0, last if first < last else 0, len(block)):
-            rows = block[: last - start].uniform_(-bound, bound, generator=generator)
-            if start + len(rows) > first:
-                skipped = max(0, first - start)
-                yield start + skipped, rows[skipped:]
-
-
-def named_seed(name: str) -> int:
-    """A seed in [0, 2**63) made of torch's global seed and a name."""
-    return (torch.initial_seed() ^ name_seed(name)) & ((1 << 63) - 1)
-
-
-def named_generator(name: str) -> torch.Generator:
-    """A generator seeded by torch's global seed and a name."""
-    return torch.Generator().manual_seed(named_seed(name))
-
-
-def unique_physical_tables(tables: Sequence[Table]) -> dict[str, PhysicalTable]:
-    """All matrices that the tables need, by name.
-
-    Raises:
-        ValueError: if two tables give one name to different shapes or initialisations.
-    """
-    found: dict[str, PhysicalTable] = {}
-    owner: dict[str, str] = {}
-    for table in tables:
-        for physical in table.physical_tables():
-            known = found.setdefault(physical.name, physical)
-            if known != physical:
-                raise ValueError(
-                    f"tables '{owner[physical.name]}' and '{table.name}' share physical table '{physical.name}' but "
-                    f"declare ({known.num_rows} rows x {known.row_dim}, std {known.init_std:.4g}) and "
-                    f"({physical.num_rows} rows x {physical.row_dim}, std {physical.init_std:.4g}); "
-                    "make them equal or give them two names."
-                )
-            owner.setdefault(physical.name, table.name)
-    return found
+Constants = Mapping[str, Any]
+"""Integers by name, each a Tensor, and what a table keeps of every id, each a PerId."""
 
 
 class Table(nn.Module, ABC):
     """A logical embedding table, V x D, that owns no rows: a method from a paper.
 
     A subclass says which matrices it needs (`physical_tables`), which row of each an id reads (`route`) and how the
-    rows become the id's vector (`combine`). `route` and `combine` work on G tables of the same kind at once: their
-    integers arrive stacked in `constants`, their parameters stacked in `parameters`.
+    rows become the id's vector (`combine`). `route` and `combine` run for G tables of the same kind at once, on the
+    first of them: what differs between tables arrives in `constants` and `parameters`, and what they read of `self`
+    must be equal in all of a group, which `signature` sees to.
 
     Args:
         name: the feature's (or shared table's) name; seeds and storage are named after it.
@@ -121,7 +43,18 @@ class Table(nn.Module, ABC):
     """
 
     linear: ClassVar[bool] = True
-    """Whether `combine` commutes with sum pooling."""
+    """Whether `combine` commutes with sum pooling: it is linear in the rows and depends on no id."""
+
+    leaves_out: ClassVar[bool] = False
+    """Whether `route` may give -1, no row."""
+
+    moves_rows: ClassVar[bool] = False
+    """Whether rows pass from id to id while training, so that no other table may read them."""
+
+    sizes: ClassVar[frozenset[str]] = frozenset(
+        {"name", "num_embeddings", "num_rows", "budget_bytes", "budget_fraction", "init_std"}
+    )
+    """Arguments in which the tables of a group may differ: `route` and `combine` see them in what they are given."""
 
     arguments: dict[str, object]
     """What the constructor was given, by name: with it the same table can be built again."""
@@ -143,6 +76,7 @@ class Table(nn.Module, ABC):
         self.require("num_embeddings", num_embeddings, 1)
         self.require("embedding_dim", embedding_dim, 1)
         self._constant_names: tuple[str, ...] = ()
+        self._per_id_names: tuple[str, ...] = ()
 
     def require(self, argument: str, value: int, low: int, high: int | None = None, high_name: str = "") -> None:
         """Raise a ValueError unless low <= value <= high."""
@@ -151,32 +85,53 @@ class Table(nn.Module, ABC):
             raise ValueError(f"{type(self).__name__} '{self.name}': {argument} must be {bound}, got {value!r}.")
 
     def register_constants(self, **constants: Sequence[int]) -> None:
-        """Keep the integers that `route` needs, one per lookup, with the checkpoint."""
+        """Keep integers that `route` and `combine` need, a few of them, with the checkpoint; they follow from settings.
+
+        Tables of a group have equally many; one for each lookup, as seeds are, meets its rows in `route`.
+        """
         for name, values in constants.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.int64))
         self._constant_names = tuple(constants)
 
+    def register_per_id(self, **columns: Tensor) -> None:
+        """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId."""
+        for name, values in columns.items():
+            if values.shape[-1] != self.num_embeddings:
+                raise ValueError(
+                    f"{type(self).__name__} '{self.name}': {name} must have a value for each of "
+                    f"num_embeddings={self.num_embeddings} ids, got {values.shape[-1]}."
+                )
+            self.register_buffer(name, values.contiguous())
+            num_columns = values.numel() // self.num_embeddings
+            self.register_buffer(f"_first_{name}", torch.arange(num_columns) * self.num_embeddings, persistent=False)
+        self._per_id_names = (*self._per_id_names, *columns)
+
     def constants(self) -> dict[str, Tensor]:
-        """What `route` needs, by name: int64 [K] each."""
+        """The registered integers, by name: int64 [K] each."""
         return {name: getattr(self, name) for name in self._constant_names}
+
+    @property
+    def per_id_names(self) -> tuple[str, ...]:
+        """What is kept of every id."""
+        return self._per_id_names
 
     @abstractmethod
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
-        """The matrix that each of the K lookups reads; one matrix may serve several."""
+        """The matrix that each of the K lookups reads; one matrix may serve several, and K may be 0."""
 
-    @abstractmethod
-    def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
-        """Rows to read, by integer arithmetic that broadcasts.
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
+        """Rows to read, by integer arithmetic that broadcasts; -1 is no row, and reads zeros that nothing trains.
 
         Shape:
             ids [..., 1, N], each constant [..., K, 1] or [..., K, N] -> rows [..., K, N]
         """
+        raise AssertionError(f"{type(self).__name__} reads rows, so it must route ids to them.")
 
-    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The vector of each id from its K rows laid side by side; by default they are the vector.
 
         Shape:
-            rows [N, G, W], parameters [G, ...] each -> [N, G, D]
+            rows [N, G, W], parameters [G, ...] each, ids [N, G], constants [G, K] or [N, G, K] -> [N, G, D]
         """
         return rows
 
@@ -185,8 +140,48 @@ class Table(nn.Module, ABC):
         return self
 
     def regularizer(self) -> Tensor | None:
-        """A penalty that the method adds to the loss, or None."""
+        """A penalty of the method's parameters that is added to the loss, or None."""
         return None
+
+    def penalty(self, rows: Tensor, vectors: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
+        """A penalty of what a training batch has read, summed over its ids, that is added to the loss, or None.
+
+        Shape:
+            rows [N, G, W], vectors [N, G, D], parameters [G, ...] each -> scalar
+        """
+        return None
+
+    def observe(self, ids: Tensor, rows: Rows) -> None:
+        """Take note of the ids [N] of a training batch, before they are routed; may read, write and move rows.
+
+        Several processes that share rows all see the ids of all, and must decide alike.
+        """
+
+    def on_epoch_end(self, rows: Rows) -> None:
+        """After an epoch of training; may read, write and move rows, alike in all processes."""
+
+    def rows_of(self, ids: Tensor) -> Tensor:
+        """The rows that ids of this table alone read: [N] -> [K, N]."""
+        return self.route(ids.unsqueeze(0), self._own_constants(-1))
+
+    def vectors_of(self, rows: Tensor, ids: Tensor) -> Tensor:
+        """The vectors of ids of this table alone: rows [N, W], ids [N] -> [N, D]."""
+        parameters = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
+        return self.combine(rows.unsqueeze(1), parameters, ids.unsqueeze(1), self._own_constants(0)).squeeze(1)
+
+    def _own_constants(self, dim: int) -> dict[str, Any]:
+        """What `route` is given, with dim -1: [K, 1]; what `combine` is given, with dim 0: [1, K]."""
+        integers = {name: self.get_buffer(name).unsqueeze(dim) for name in self._constant_names}
+        per_id = {
+            name: PerId(self.get_buffer(name).reshape(-1), self.get_buffer(f"_first_{name}").unsqueeze(dim))
+            for name in self._per_id_names
+        }
+        return {**integers, **per_id}
+
+    @property
+    def observes(self) -> bool:
+        """Whether the table takes note of ids."""
+        return type(self).observe is not Table.observe
 
     @property
     def row_dims(self) -> tuple[int, ...]:
@@ -194,11 +189,18 @@ class Table(nn.Module, ABC):
         return tuple(physical.row_dim for physical in self.physical_tables())
 
     def signature(self) -> tuple[object, ...]:
-        """Tables with equal signatures can be stacked into one group."""
-        return (type(self), self.embedding_dim, self.row_dims)
+        """Tables with equal signatures are stacked into one group: all they differ in is `sizes`.
+
+        One that takes note of ids routes by its own state, and so alone.
+        """
+        settings = inspect.signature(type(self)).parameters
+        values = {key: parameter.default for key, parameter in settings.items()} | self.arguments
+        shared = tuple((key, _hashable(value)) for key, value in values.items() if key not in self.sizes)
+        alone = self.name if self.observes else None
+        return (type(self), self.row_dims, shared, alone)
 
     def expected_collisions(self) -> float:
-        """Expected number of ids without a vector of their own; 0 for every method that keeps ids apart."""
+        """Expected number of ids that share their vector with an id before them; 0 where all ids are kept apart."""
         return 0.0
 
     def logical_bytes(self, dtype: torch.dtype = torch.float32) -> int:
@@ -207,13 +209,14 @@ class Table(nn.Module, ABC):
 
     def own_bytes(self) -> int:
         """Bytes of this table's parameters and buffers outside its matrices; constants follow from the settings."""
-        buffers = (buffer for name, buffer in self.named_buffers() if name not in self._constant_names)
+        derived = {*self._constant_names, *(f"_first_{name}" for name in self._per_id_names)}
+        buffers = (buffer for name, buffer in self.named_buffers() if name not in derived)
         return sum(tensor.numel() * tensor.element_size() for tensor in (*self.parameters(), *buffers))
 
     def extra_repr(self) -> str:
         """The logical size and the matrices behind it."""
         matrices = {p.name: f"{p.num_rows}x{p.row_dim}" for p in self.physical_tables()}
-        behind = ", ".join(f"{name} {shape}" for name, shape in matrices.items())
+        behind = ", ".join(f"{name} {shape}" for name, shape in matrices.items()) or "no rows"
         return f"'{self.name}', {self.num_embeddings}x{self.embedding_dim} in {behind}"
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -228,3 +231,50 @@ class Table(nn.Module, ABC):
                 )
                 state_dict[prefix + name] = mine
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def unique_physical_tables(tables: Sequence[Table]) -> dict[str, PhysicalTable]:
+    """All matrices that the tables need, by name.
+
+    Raises:
+        ValueError: if two tables of unlike classes name one matrix, or of one class and differ in it.
+    """
+    found: dict[str, PhysicalTable] = {}
+    owner: dict[str, Table] = {}
+    for table in tables:
+        for physical in table.physical_tables():
+            known = found.setdefault(physical.name, physical)
+            first = owner.setdefault(physical.name, table)
+            if known != physical:
+                raise ValueError(
+                    f"tables '{first.name}' and '{table.name}' share physical table '{physical.name}' but declare "
+                    f"({_described(known)}) and ({_described(physical)}); make them equal or give them two names."
+                )
+            if type(first) is not type(table):
+                raise ValueError(
+                    f"tables '{first.name}', {type(first).__name__}, and '{table.name}', {type(table).__name__}, would "
+                    f"share physical table '{physical.name}'; give one of them another name."
+                )
+    return found
+
+
+def _described(physical: PhysicalTable) -> str:
+    return (
+        f"{physical.num_rows} rows x {physical.row_dim}, mean {physical.init_mean:.4g}, std {physical.init_std:.4g}, "
+        f"{physical.optimizer}, {physical.dtype}"
+    )
+
+
+def _hashable(value: object) -> object:
+    """A value that compares as the argument does; a tensor as the object it is."""
+    if isinstance(value, list | tuple):
+        return tuple(_hashable(each) for each in value)
+    if isinstance(value, dict):
+        return tuple((key, _hashable(each)) for key, each in value.items())
+    return id(value) if isinstance(value, Tensor) else value
+
+
+def routing_constants(tables: Sequence[Table]) -> tuple[dict[str, Tensor], dict[str, PerIdColumns]]:
+    """The integers [G, K] of some tables of one kind, and what they keep of every id."""
+    stacked = {name: torch.stack([table.constants()[name] for table in tables]) for name in tables[0].constants()}
+    return stacked, {name: PerIdColumns(tables, name) for name in tables[0].per_id_names}

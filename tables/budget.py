@@ -3,50 +3,107 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recsys.tables.base import Table
 
 
-def largest_within(table: Table, count_bytes: Callable[[int], int], low: int, high: int, budget_bytes: int) -> int:
-    """Largest size in [low, high] whose bytes do not exceed the budget.
+@dataclass(frozen=True)
+class Budget:
+    """Bytes that a table may take, as the user gave them.
 
     Args:
-        table: whose budget it is, for the error.
-        count_bytes: bytes of a size; must not fall as the size grows.
-        low: smallest size allowed.
-        high: largest size allowed.
-        budget_bytes: bytes that may be used.
-
-    Raises:
-        ValueError: if even `low` needs more, with the bytes that it needs.
+        table: whose budget it is.
+        num_bytes: float32 bytes.
+        fraction: of the full table's bytes, if that is what was given.
     """
-    smallest_bytes = count_bytes(low)
-    if smallest_bytes > budget_bytes:
+
+    table: Table
+    num_bytes: int
+    fraction: float | None = None
+
+    def largest(self, count_bytes: Callable[[int], int], low: int, high: int) -> int:
+        """Largest size in [low, high] whose bytes do not exceed the budget.
+
+        Args:
+            count_bytes: bytes of a size; must not fall as the size grows.
+            low: smallest size allowed.
+            high: largest size allowed.
+
+        Raises:
+            ValueError: if even `low` needs more, with what it needs.
+        """
+        self.require(count_bytes(low))
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if count_bytes(middle) <= self.num_bytes else (low, middle - 1)
+        return low
+
+    def require(self, smallest_bytes: int) -> None:
+        """Refuse a budget below what the smallest size needs.
+
+        Raises:
+            ValueError: in the words of the budget that was given.
+        """
+        if smallest_bytes <= self.num_bytes:
+            return
+        owner = f"{type(self.table).__name__} '{self.table.name}'"
+        if self.fraction is None:
+            raise ValueError(
+                f"{owner}: budget_bytes={self.num_bytes} cannot be met; "
+                f"the smallest budget that can is {smallest_bytes} bytes."
+            )
+        full = self.table.logical_bytes()
         raise ValueError(
-            f"{type(table).__name__} '{table.name}': budget_bytes={budget_bytes} cannot be met; "
-            f"the smallest budget that can is {smallest_bytes} bytes."
+            f"{owner}: budget_fraction={self.fraction} of {full} bytes cannot be met; the smallest budget that can is "
+            f"{smallest_bytes} bytes, budget_fraction={_rounded_up(smallest_bytes / full)}. Small tables are best kept "
+            f"whole: exact_up_to: {self.table.num_embeddings} does."
         )
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if count_bytes(middle) <= budget_bytes else (low, middle - 1)
-    return low
 
 
-def fraction_to_bytes(table: Table, budget_fraction: float | None, budget_bytes: int | None) -> int | None:
-    """The budget in bytes, from bytes or from a fraction of the full float32 table.
+def _rounded_up(fraction: float) -> float:
+    """Four digits that are not below the fraction."""
+    rounded = float(f"{fraction:.4g}")
+    return rounded if rounded >= fraction else float(f"{fraction * 1.0005:.4g}")
+
+
+def size_or_budget(
+    table: Table, budget_bytes: int | None, budget_fraction: float | None, **sizes: object
+) -> Budget | None:
+    """The budget, or None where a size is given; exactly one of all must be.
+
+    Args:
+        table: whose size it is.
+        budget_bytes: as the user gave it.
+        budget_fraction: as the user gave it, of the full table's float32 bytes.
+        sizes: the other ways to give a size, by name, None where not given.
 
     Raises:
-        ValueError: unless the fraction is in (0, 1] or None.
+        ValueError: unless exactly one is given, and in range.
     """
+    given = {**sizes, "budget_bytes": budget_bytes, "budget_fraction": budget_fraction}
+    exactly_one(f"{type(table).__name__} '{table.name}'", **given)
+    return budget_of(table, budget_bytes, budget_fraction)
+
+
+def budget_of(table: Table, budget_bytes: int | None, budget_fraction: float | None) -> Budget | None:
+    """The budget that bytes or a fraction give; None if neither is given.
+
+    Raises:
+        ValueError: unless bytes are whole and at least 0, and a fraction in (0, 1].
+    """
+    if budget_bytes is not None:
+        table.require("budget_bytes", budget_bytes, 0)
+        return Budget(table, budget_bytes)
     if budget_fraction is None:
-        return budget_bytes
+        return None
     if not 0 < budget_fraction <= 1:
         raise ValueError(
             f"{type(table).__name__} '{table.name}': budget_fraction must be in (0, 1], got {budget_fraction!r}."
         )
-    return int(budget_fraction * table.logical_bytes())
+    return Budget(table, int(budget_fraction * table.logical_bytes()), budget_fraction)
 
 
 def exactly_one(owner: str, **arguments: object) -> None:

@@ -7,14 +7,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.tables.base import Table, unique_physical_tables
-from recsys.tables.dynamic import DynamicTable
+from recsys.tables.checks import check_ids
+from recsys.tables.lookups.optimizers import Frozen
+from recsys.tables.physical import PhysicalTable
 
 
 class Embedding(nn.Module):
     """A table in place of nn.Embedding: ordinary parameters, any torch optimizer.
 
-    In training mode every forward pass is one batch to a DynamicTable: rows that it gives to other ids start afresh,
-    but the optimizer's state of them is out of reach here, so choose one without state.
+    In training mode every forward pass is one batch to a table that takes note of ids: rows that it gives to other ids
+    start afresh, but the optimizer's state of them is out of reach here, so choose one without state.
 
     Shape:
         ids [...] -> [..., D]
@@ -40,9 +42,9 @@ class Embedding(nn.Module):
         self.padding_idx = padding_idx
         self.sparse = sparse
         matrices = unique_physical_tables([table])
-        self.weights = nn.ParameterList([nn.Parameter(matrix.initial_rows()) for matrix in matrices.values()])
-        names = list(matrices)
-        self._reads = [names.index(physical.name) for physical in table.physical_tables()]
+        self.weights = nn.ParameterList([_parameter(matrix) for matrix in matrices.values()])
+        self._names = list(matrices)
+        self._reads = [self._names.index(physical.name) for physical in table.physical_tables()]
 
     @property
     def num_embeddings(self) -> int:
@@ -58,32 +60,58 @@ class Embedding(nn.Module):
         """Vectors of ids of any shape.
 
         Raises:
-            ValueError: if an id on the CPU is outside [0, num_embeddings).
+            ValueError: if ids are no integers, or on the CPU outside [0, num_embeddings).
         """
         flat = ids.reshape(-1)
-        self._check(flat)
-        if isinstance(self.table, DynamicTable) and self.table.training:
-            self._observe(self.table, flat)
-        constants = {name: values.unsqueeze(-1) for name, values in self.table.constants().items()}
-        rows = self.table.route(flat.unsqueeze(0), constants)
-        found = [F.embedding(rows[k], self.weights[read], sparse=self.sparse) for k, read in enumerate(self._reads)]
-        parameters = {name: parameter.unsqueeze(0) for name, parameter in self.table.named_parameters()}
-        vectors = self.table.combine(torch.cat(found, dim=1).unsqueeze(1), parameters).squeeze(1)
+        check_ids(flat, self.num_embeddings, [self.table.name])
+        if self.table.observes and self.table.training:
+            with torch.no_grad():
+                self.table.observe(flat.long(), self)
+        vectors = self._vectors(flat)
         if self.padding_idx is not None:
             vectors = vectors * (flat != self.padding_idx).unsqueeze(1).to(vectors.dtype)
         return vectors.reshape(*ids.shape, self.embedding_dim)
 
-    @torch.no_grad()
-    def _observe(self, table: DynamicTable, ids: Tensor) -> None:
-        fresh = table.observe(ids)
-        if fresh is not None:
-            self.weights[0][fresh.rows] = fresh.values
+    def _vectors(self, ids: Tensor) -> Tensor:
+        """Ids [N] -> [N, D]."""
+        rows = torch.zeros(len(ids), 0, device=ids.device)
+        if self._reads:
+            numbers = self.table.rows_of(ids)
+            found = [self._read(read, numbers[k]) for k, read in enumerate(self._reads)]
+            rows = found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        return self.table.vectors_of(rows, ids)
 
-    def _check(self, ids: Tensor) -> None:
-        """Out-of-range ids hash without complaint, so they are refused here; on a GPU the check would stall."""
-        if ids.device.type == "cpu" and ids.numel() and (ids.min() < 0 or ids.max() >= self.num_embeddings):
-            worst = int(ids.max()) if ids.max() >= self.num_embeddings else int(ids.min())
-            raise ValueError(
-                f"{type(self.table).__name__} '{self.table.name}': ids must be in "
-                f"[0, num_embeddings={self.num_embeddings}), got {worst}."
-            )
+    def _read(self, matrix: int, rows: Tensor) -> Tensor:
+        """Rows [N] of a matrix [N, W]; for -1 zeros, which touch nothing in the backward pass."""
+        weight = self.weights[matrix]
+        if not weight.dtype.is_floating_point:
+            return weight[rows.clamp(min=0)].to(torch.get_default_dtype()).masked_fill(rows.unsqueeze(1) < 0, 0)
+        sparse = self.sparse and weight.requires_grad
+        if not self.table.leaves_out:
+            return F.embedding(rows, weight, sparse=sparse)
+        present = (rows >= 0).nonzero().squeeze(1)
+        found = F.embedding(rows[present], weight, sparse=sparse)
+        return found.new_zeros(len(rows), weight.shape[1]).index_copy(0, present, found)
+
+    def read_rows(self, table: str, rows: Tensor) -> Tensor:
+        """See recsys.tables.upkeep.Rows."""
+        return self.weights[self._names.index(table)].detach()[rows]
+
+    @torch.no_grad()
+    def write_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
+        """See recsys.tables.upkeep.Rows."""
+        weight = self.weights[self._names.index(table)]
+        weight[rows] = values.to(weight)
+
+    def copy_rows(self, table: str, sources: Tensor, targets: Tensor) -> None:
+        """See recsys.tables.upkeep.Rows; the optimizer's state is out of reach here."""
+        self.write_rows(table, targets, self.read_rows(table, sources))
+
+    def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
+        """See recsys.tables.upkeep.Rows; the optimizer's state is out of reach here."""
+        self.write_rows(table, rows, values)
+
+
+def _parameter(matrix: PhysicalTable) -> nn.Parameter:
+    rows = matrix.initial_rows()
+    return nn.Parameter(rows, requires_grad=not isinstance(matrix.optimizer, Frozen))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
-from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
+from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.physical import PhysicalTable
 
 
 class FullTable(Table):
@@ -32,6 +31,6 @@ class FullTable(Table):
         """One matrix, V x D."""
         return (PhysicalTable(self.name, self.num_embeddings, self.embedding_dim, self.init_std),)
 
-    def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """The id is the row."""
         return ids

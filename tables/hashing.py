@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
-from recsys.tables.budget import exactly_one, fraction_to_bytes, largest_within
-from recsys.tables.routing.hashes import bucket, expected_collisions, name_seeds
+from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.budget import size_or_budget
+from recsys.tables.physical import PhysicalTable
+from recsys.tables.routing.hashes import bucket, expected_sum_collisions, name_seeds
 
 
 class HashTable(Table):
@@ -53,12 +53,9 @@ class HashTable(Table):
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
         self.require("num_lookups", num_lookups, 1)
-        exactly_one(
-            f"HashTable '{name}'", num_rows=num_rows, budget_bytes=budget_bytes, budget_fraction=budget_fraction
-        )
-        budget_bytes = fraction_to_bytes(self, budget_fraction, budget_bytes)
-        if budget_bytes is not None:
-            num_rows = largest_within(self, lambda rows: 4 * rows * embedding_dim, 1, num_embeddings, budget_bytes)
+        budget = size_or_budget(self, budget_bytes, budget_fraction, num_rows=num_rows)
+        if budget is not None:
+            num_rows = budget.largest(lambda rows: 4 * rows * embedding_dim, 1, num_embeddings)
         assert num_rows is not None
         self.require("num_rows", num_rows, 1, 1 << 31)
         self.num_rows = num_rows
@@ -71,16 +68,16 @@ class HashTable(Table):
         row_std = self.init_std / math.sqrt(self.num_lookups)
         return (PhysicalTable(self.name, self.num_rows, self.embedding_dim, row_std),) * self.num_lookups
 
-    def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """One hash per lookup."""
         return bucket(ids, constants["seed"], constants["num_buckets"])
 
-    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Sum of the K rows."""
         if self.num_lookups == 1:
             return rows
-        return torch.stack(rows.split(self.embedding_dim, dim=-1)).sum(0)
+        return rows.unflatten(-1, (self.num_lookups, self.embedding_dim)).sum(-2)
 
     def expected_collisions(self) -> float:
-        """Ids expected to share all their rows with an earlier one."""
-        return expected_collisions(self.num_embeddings, [self.num_rows] * self.num_lookups)
+        """Ids expected to add up the same rows as one before them."""
+        return expected_sum_collisions(self.num_embeddings, self.num_rows, self.num_lookups)

@@ -7,23 +7,23 @@ given out.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, named_seed
-from recsys.tables.budget import exactly_one, fraction_to_bytes, largest_within
-from recsys.tables.dynamic import DynamicTable, FreshRows
+from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.budget import size_or_budget
 from recsys.tables.eviction import DistanceLFU, EvictionPolicy
+from recsys.tables.physical import PhysicalTable, named_seed
 from recsys.tables.routing.hashes import hashed_uniform
+from recsys.tables.upkeep import Rows
 
 _OPEN_SLOT = torch.iinfo(torch.int64).max
 
 
-class ManagedCollisionTable(DynamicTable):
+class ManagedCollisionTable(Table):
     """num_rows - 1 ids have a row of their own, as the policy decides from the ids seen in training; others share one.
 
     After every eviction_interval training batches the ids of these batches compete with those that have rows. An id
@@ -58,6 +58,8 @@ class ManagedCollisionTable(DynamicTable):
         ValueError: unless exactly one size is given, if a number is out of range, or torchrec is not installed.
     """
 
+    moves_rows = True
+
     def __init__(
         self,
         name: str,
@@ -82,12 +84,9 @@ class ManagedCollisionTable(DynamicTable):
         self.policy = policy or DistanceLFU()
         self.eviction_interval = eviction_interval
         self.init_std = init_std
-        owner = f"ManagedCollisionTable '{name}'"
-        exactly_one(owner, num_rows=num_rows, budget_bytes=budget_bytes, budget_fraction=budget_fraction)
-        budget_bytes = fraction_to_bytes(self, budget_fraction, budget_bytes)
-        if budget_bytes is not None:
-            most = min(num_embeddings + 1, 1 << 31)
-            num_rows = largest_within(self, self._bytes_of, 2, most, budget_bytes)
+        budget = size_or_budget(self, budget_bytes, budget_fraction, num_rows=num_rows)
+        if budget is not None:
+            num_rows = budget.largest(self._bytes_of, 2, min(num_embeddings + 1, 1 << 31))
         assert num_rows is not None
         self.require("num_rows", num_rows, 2, 1 << 31)
         self.num_rows = num_rows
@@ -101,6 +100,7 @@ class ManagedCollisionTable(DynamicTable):
         self.register_buffer("num_waiting_batches", torch.zeros(1, dtype=torch.int64))
         self.register_buffer("init_seed", torch.tensor([named_seed(name)]))
         self._waiting_ids = torch.zeros(0, dtype=torch.int64)
+        self._num_waiting = 0
 
     def _bytes_of(self, num_rows: int) -> int:
         """Bytes of the matrix and the buffers."""
@@ -110,7 +110,7 @@ class ManagedCollisionTable(DynamicTable):
         """One matrix."""
         return (PhysicalTable(self.name, self.num_rows, self.embedding_dim, self.init_std),)
 
-    def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """The row that belongs to the id; the last row if none does."""
         ids = ids.long().contiguous()
         slots = torch.searchsorted(self.get_buffer("slot_ids"), ids)
@@ -118,21 +118,22 @@ class ManagedCollisionTable(DynamicTable):
         return torch.where(belongs, self.get_buffer("slot_rows")[slots], self.num_rows - 1)
 
     @torch.no_grad()
-    def observe(self, ids: Tensor) -> FreshRows | None:
-        """Keep the ids until an interval ends; then decide which have rows."""
+    def observe(self, ids: Tensor, rows: Rows) -> None:
+        """Keep the ids until an interval ends; then decide which have rows; those that change hands start afresh."""
         self._waiting_ids = torch.cat([self._waiting_ids.to(ids.device), ids.reshape(-1).long()])
-        waiting_batches = self.get_buffer("num_waiting_batches").add_(1)
-        if int(waiting_batches) < self.eviction_interval:
-            return None
-        rows = self._decide(self._waiting_ids)
-        waiting_batches.zero_()
+        self._num_waiting += 1
+        self.get_buffer("num_waiting_batches").fill_(self._num_waiting)
+        if self._num_waiting < self.eviction_interval:
+            return
+        given = self._decide(self._waiting_ids)
+        self._num_waiting = 0
+        self.get_buffer("num_waiting_batches").zero_()
         self._waiting_ids = self._waiting_ids[:0].clone()
         ids_by_row = torch.empty_like(self.get_buffer("slot_ids"))
         ids_by_row[self.get_buffer("slot_rows")] = self.get_buffer("slot_ids")
         bound = math.sqrt(3) * self.init_std
-        return FreshRows(
-            rows, bound * hashed_uniform(ids_by_row[rows], self.get_buffer("init_seed"), self.embedding_dim)
-        )
+        values = hashed_uniform(ids_by_row[given], self.get_buffer("init_seed"), self.embedding_dim)
+        rows.reset_rows(self.name, given, bound * values)
 
     def _decide(self, ids: Tensor) -> Tensor:
         """Let torchrec update the mapping after an interval with these ids; the rows [M] that went to other ids.
@@ -174,5 +175,6 @@ class ManagedCollisionTable(DynamicTable):
         return self._waiting_ids
 
     def set_extra_state(self, state: Any) -> None:
-        """Take the waiting ids of a checkpoint."""
+        """Take the waiting ids of a checkpoint, and count its batches on the host: a GPU is asked nothing each step."""
         self._waiting_ids = state.to(self.get_buffer("slot_ids").device, copy=True)
+        self._num_waiting = int(self.get_buffer("num_waiting_batches"))

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table, named_generator
-from recsys.tables.budget import exactly_one, fraction_to_bytes, largest_within
+from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.budget import Budget, size_or_budget
+from recsys.tables.physical import PhysicalTable, named_generator
 
 
 def power_law_dims(
@@ -65,8 +66,12 @@ def power_law_dims_for_budget(
     """
 
     def dims_at(scale: float) -> list[int]:
-        widths = (scale * size**-alpha for size in num_embeddings)
-        return [_power_of_two(max(width, 1e-9), embedding_dim, multiple_of) for width in widths]
+        widths = [_power_of_two(max(scale * size**-alpha, 1e-9), embedding_dim, multiple_of) for size in num_embeddings]
+        # Where a projection takes more than it saves, the table stays at full width.
+        return [
+            embedding_dim if (size + embedding_dim) * width >= size * embedding_dim else width
+            for size, width in zip(num_embeddings, widths, strict=True)
+        ]
 
     smallest_bytes = mixed_dim_bytes(num_embeddings, dims_at(0), embedding_dim)
     if smallest_bytes > budget_bytes:
@@ -96,14 +101,14 @@ class MixedDimTable(Table):
         ids [N] -> embeddings [N, D]; memory V rows of row_dim and a projection of row_dim x D.
 
     Differs from the paper: the projection starts semi-orthogonal and scaled, where the authors draw Xavier values, so
-    that the projected vector has exactly the standard deviation asked for; widths are at least 4 for the kernels.
+    that the projected vector has exactly the standard deviation asked for.
 
     Args:
         name: feature or table name.
         num_embeddings: V, ids are in [0, V).
         embedding_dim: D.
         row_dim: width of the rows, in [1, D]; or give one of:
-        budget_bytes: float32 bytes for rows and projection; the widest multiple of 4 that fits is taken.
+        budget_bytes: float32 bytes for rows and projection; the widest that fit are taken.
         budget_fraction: the same as a fraction of the full table's bytes.
         alpha: the power law: d = D * (V / full_width_rows) ** -alpha, rounded to a power of two.
         full_width_rows: with alpha, the largest table that keeps full width.
@@ -112,6 +117,8 @@ class MixedDimTable(Table):
     Raises:
         ValueError: unless exactly one size is given and in range.
     """
+
+    sizes = Table.sizes | {"row_dim", "alpha", "full_width_rows"}
 
     def __init__(
         self,
@@ -127,17 +134,10 @@ class MixedDimTable(Table):
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
-        exactly_one(
-            f"MixedDimTable '{name}'",
-            row_dim=row_dim,
-            budget_bytes=budget_bytes,
-            budget_fraction=budget_fraction,
-            alpha=alpha,
-        )
         self.init_std = init_std
-        budget_bytes = fraction_to_bytes(self, budget_fraction, budget_bytes)
-        if budget_bytes is not None:
-            row_dim = self._dim_within(budget_bytes)
+        budget = size_or_budget(self, budget_bytes, budget_fraction, row_dim=row_dim, alpha=alpha)
+        if budget is not None:
+            row_dim = self._dim_within(budget)
         if alpha is not None:
             sizes = [min(full_width_rows, num_embeddings), num_embeddings]
             row_dim = power_law_dims(sizes, embedding_dim, alpha=alpha)[1]
@@ -147,14 +147,17 @@ class MixedDimTable(Table):
         if row_dim < embedding_dim:
             self.projection = nn.Parameter(self._initial_projection())
 
-    def _dim_within(self, budget_bytes: int) -> int:
-        def count_bytes(fours: int) -> int:
-            return mixed_dim_bytes([self.num_embeddings], [min(4 * fours, self.embedding_dim)], self.embedding_dim)
+    def _dim_within(self, budget: Budget) -> int:
+        """The widest rows that fit; full width, without a projection, may take less than any other."""
 
-        most = -(-self.embedding_dim // 4)
-        if mixed_dim_bytes([self.num_embeddings], [self.embedding_dim], self.embedding_dim) <= budget_bytes:
+        def count_bytes(row_dim: int) -> int:
+            return mixed_dim_bytes([self.num_embeddings], [row_dim], self.embedding_dim)
+
+        full_bytes = count_bytes(self.embedding_dim)
+        if full_bytes <= budget.num_bytes:
             return self.embedding_dim
-        return 4 * largest_within(self, count_bytes, 1, max(1, most - 1), budget_bytes)
+        budget.require(min(full_bytes, count_bytes(1)))
+        return budget.largest(count_bytes, 1, max(1, self.embedding_dim - 1))
 
     def _initial_projection(self) -> Tensor:
         projection = torch.empty(self.row_dim, self.embedding_dim)
@@ -166,11 +169,11 @@ class MixedDimTable(Table):
         """One narrow matrix."""
         return (PhysicalTable(self.name, self.num_embeddings, self.row_dim, self.init_std),)
 
-    def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """The id is the row."""
         return ids
 
-    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Project every table's rows with its own matrix: one batched product for the whole group."""
         if self.row_dim == self.embedding_dim:
             return rows

@@ -10,11 +10,11 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
-from recsys.tables.budget import fraction_to_bytes, largest_within
+from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.budget import Budget, budget_of
+from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.partitions import MixedRadix, Partition, Remainders, ceil_div, ceil_root
 
 
@@ -40,6 +40,8 @@ class PartitionedTable(Table):
         ValueError: if more than one of the four sizes is given, one is out of range or a budget cannot be met.
     """
 
+    sizes = Table.sizes | {"num_remainders", "partition"}
+
     def __init__(
         self,
         name: str,
@@ -58,9 +60,9 @@ class PartitionedTable(Table):
         if len(given) > 1:
             raise ValueError(f"{type(self).__name__} '{name}': give one of {' or '.join(given)}, not several.")
         self.init_std = init_std
-        budget_bytes = fraction_to_bytes(self, budget_fraction, budget_bytes)
-        if budget_bytes is not None:
-            num_remainders = self._remainders_within(budget_bytes)
+        budget = budget_of(self, budget_bytes, budget_fraction)
+        if budget is not None:
+            num_remainders = self._remainders_within(budget)
         if num_remainders is not None:
             self.require("num_remainders", num_remainders, 1, num_embeddings, "num_embeddings")
             partition = Remainders(num_remainders=num_remainders)
@@ -78,14 +80,14 @@ class PartitionedTable(Table):
     def row_std(self, num_partitions: int) -> float:
         """Standard deviation of the rows that gives the combined vector init_std."""
 
-    def _remainders_within(self, budget_bytes: int) -> int:
+    def _remainders_within(self, budget: Budget) -> int:
         """Largest divisor, from sqrt(V) up, whose two matrices fit the budget."""
         remainder_dim, quotient_dim = self.partition_dims(2)
 
         def count_bytes(divisor: int) -> int:
             return 4 * (divisor * remainder_dim + ceil_div(self.num_embeddings, divisor) * quotient_dim)
 
-        return largest_within(self, count_bytes, ceil_root(self.num_embeddings, 2), self.num_embeddings, budget_bytes)
+        return budget.largest(count_bytes, ceil_root(self.num_embeddings, 2), self.num_embeddings)
 
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """One matrix per partition."""
@@ -95,7 +97,7 @@ class PartitionedTable(Table):
             for position, (num_rows, row_dim) in enumerate(zip(self._moduli, self._row_dims, strict=True))
         )
 
-    def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """The codes of the id: (id // divisor) mod modulus, in integers."""
         return ids // constants["divisor"] % constants["modulus"]
 
@@ -117,7 +119,7 @@ class QRTable(PartitionedTable):
         """The K-th root: the variance of a product of independent rows is the product of the variances."""
         return float(self.init_std ** (1 / num_partitions))
 
-    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Product of the K rows."""
         product, *factors = rows.split(self.embedding_dim, dim=-1)
         for factor in factors:
@@ -136,9 +138,9 @@ class QRSumTable(PartitionedTable):
         """Variances of the summands add up."""
         return self.init_std / math.sqrt(num_partitions)
 
-    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Sum of the K rows."""
-        return torch.stack(rows.split(self.embedding_dim, dim=-1)).sum(0)
+        return rows.unflatten(-1, (-1, self.embedding_dim)).sum(-2)
 
 
 class QRConcatTable(PartitionedTable):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from recsys.tables.base import DEFAULT_INIT_STD, PhysicalTable, Table
-from recsys.tables.budget import exactly_one, fraction_to_bytes, largest_within
+from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.budget import size_or_budget
+from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, expected_collisions, name_seeds
 
 
@@ -40,6 +41,8 @@ class UnifiedTable(Table):
         ValueError: unless exactly one size is given, if it is below one row, or if D is no multiple of num_lookups.
     """
 
+    sizes = Table.sizes | {"storage"}
+
     def __init__(
         self,
         name: str,
@@ -59,13 +62,11 @@ class UnifiedTable(Table):
             raise ValueError(
                 f"UnifiedTable '{name}': embedding_dim={embedding_dim} must be a multiple of num_lookups={num_lookups}."
             )
-        owner = f"UnifiedTable '{name}'"
-        exactly_one(owner, num_rows=num_rows, budget_bytes=budget_bytes, budget_fraction=budget_fraction)
         self.row_dim = embedding_dim // num_lookups
-        budget_bytes = fraction_to_bytes(self, budget_fraction, budget_bytes)
-        self._share_bytes = None if budget_fraction is None else budget_bytes
-        if budget_bytes is not None:
-            num_rows = largest_within(self, lambda rows: 4 * rows * self.row_dim, 1, 1 << 31, budget_bytes)
+        budget = size_or_budget(self, budget_bytes, budget_fraction, num_rows=num_rows)
+        self._share_bytes = None if budget is None or budget.fraction is None else budget.num_bytes
+        if budget is not None:
+            num_rows = budget.largest(lambda rows: 4 * rows * self.row_dim, 1, 1 << 31)
         assert num_rows is not None
         self.require("num_rows", num_rows, 1, 1 << 31)
         self.num_rows = num_rows
@@ -88,7 +89,7 @@ class UnifiedTable(Table):
         """The shared matrix, read K times."""
         return (PhysicalTable(self.storage, self.num_rows, self.row_dim, self.init_std),) * self.num_lookups
 
-    def route(self, ids: Tensor, constants: Mapping[str, Tensor]) -> Tensor:
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """One hash per lookup, seeded by the feature."""
         return bucket(ids, constants["seed"], constants["num_buckets"])
 

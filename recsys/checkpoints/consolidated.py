@@ -74,17 +74,24 @@ def load(path: str | Path, lookup: type[Lookup] = TorchLookup, device: torch.dev
     """
     if not Path(path).is_dir() or is_folder(path):
         source = Checkpoint(path)
-        return _fill(build_collection(source.description, lookup, device), source.rows, source.dense, path)
+        collection = build_collection(source.description, lookup, device, _state_of_tables(source.dense))
+        return _fill(collection, source.rows, source.dense, path)
     from safetensors import safe_open
 
     head = _read_head(Path(path))
-    collection = build_collection(head["description"], lookup, device)
     with safe_open(Path(path) / TENSORS, framework="pt") as file:
         names = list(file.keys())
         # Matrices are read one at a time: memory holds the collection and one of them.
         rows = _Lazy(file, _ROWS, names)
         dense = {n.removeprefix(_DENSE): file.get_tensor(n) for n in names if n.startswith(_DENSE)}
+        collection = build_collection(head["description"], lookup, device, _state_of_tables(dense))
         return _fill(collection, rows, dense, path)
+
+
+def _state_of_tables(dense: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Parameters and buffers of the tables, by "<table>.<name>"."""
+    prefix = "collection.tables."
+    return {key.removeprefix(prefix): value for key, value in dense.items() if key.startswith(prefix)}
 
 
 class _Lazy:
@@ -109,10 +116,8 @@ def _fill(
         if name not in rows:
             raise ValueError(f"'{path}' lacks the rows of physical table '{name}'.")
         collection.lookup.load_weight(name, rows[name])
-    prefix = "collection.tables."
-    own = {key.removeprefix(prefix): value for key, value in dense.items() if key.startswith(prefix)}
     try:
-        collection.tables.load_state_dict(own)
+        collection.tables.load_state_dict(_state_of_tables(dense))
     except RuntimeError as error:
         raise ValueError(f"'{path}' does not fit its own description: {error}") from error
     return collection

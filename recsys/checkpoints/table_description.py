@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from recsys.tables import EvictionPolicy, Feature, Frozen, Lookup, Partition, Table, TableCollection, TorchLookup
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def describe_collection(collection: TableCollection) -> dict[str, Any]:
@@ -18,13 +20,14 @@ def describe_collection(collection: TableCollection) -> dict[str, Any]:
     tables = {name: collection.table(name) for name in dict.fromkeys(f.table for f in collection.features)}
     return {
         "format_version": FORMAT_VERSION,
+        "dtype": _name_of(collection.lookup.dtype),
         "features": [asdict(feature) for feature in collection.features],
         "tables": {name: _describe_table(table) for name, table in tables.items()},
         "physical_tables": {
             name: {
                 "num_rows": physical.num_rows,
                 "row_dim": physical.row_dim,
-                "dtype": str(collection.lookup.dtype_of(name)).removeprefix("torch."),
+                "dtype": _name_of(collection.lookup.dtype_of(name)),
                 "optimizer": type(collection.lookup.optimizer_of(name)).__name__,
             }
             for name, physical in collection.lookup.tables.items()
@@ -32,10 +35,23 @@ def describe_collection(collection: TableCollection) -> dict[str, Any]:
     }
 
 
+def _name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def build_collection(
-    description: Mapping[str, Any], lookup: type[Lookup] = TorchLookup, device: torch.device | str = "cpu"
+    description: Mapping[str, Any],
+    lookup: type[Lookup] = TorchLookup,
+    device: torch.device | str = "cpu",
+    state: Mapping[str, Tensor] | None = None,
 ) -> TableCollection:
     """A collection with frozen rows, as described; the rows hold no trained values yet.
+
+    Args:
+        description: what `describe_collection` gave.
+        lookup: how the rows are read.
+        device: where they live.
+        state: of the tables, by "<table>.<buffer>"; tables that were made of tensors are made of these again.
 
     Raises:
         ValueError: if the description is of another version, names a class that is not imported, or the classes here
@@ -45,44 +61,48 @@ def build_collection(
     if version != FORMAT_VERSION:
         raise ValueError(f"description: format_version must be {FORMAT_VERSION}, got {version!r}.")
     try:
-        tables = {name: _build_table(entry) for name, entry in description["tables"].items()}
+        tables = {name: _build_table(name, entry, state or {}) for name, entry in description["tables"].items()}
         features = [Feature(**entry) for entry in description["features"]]
-        dtypes = {physical["dtype"] for physical in description["physical_tables"].values()}
+        dtype = description["dtype"]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"description: an entry is missing or malformed ({error}).") from error
-    if len(dtypes) != 1 or not dtypes <= {"float32", "float16", "bfloat16", "float64"}:
-        raise ValueError(f"description: physical tables must have one float dtype, got {sorted(dtypes)}.")
-    dtype = getattr(torch, dtypes.pop())
-    return TableCollection(features, tables, optimizer=Frozen(), lookup=lookup, dtype=dtype, device=device)
+    if dtype not in ("float32", "float16", "bfloat16", "float64"):
+        raise ValueError(f"description: dtype must be a float, got {dtype!r}.")
+    return TableCollection(
+        features, tables, optimizer=Frozen(), lookup=lookup, dtype=getattr(torch, dtype), device=device
+    )
 
 
 def _describe_table(table: Table) -> dict[str, Any]:
     return {
         "class": type(table).__name__,
-        "arguments": {key: _plain(value, table) for key, value in table.arguments.items()},
+        "arguments": {key: _plain(key, value, table) for key, value in table.arguments.items()},
         "constants": {name: values.tolist() for name, values in table.constants().items()},
     }
 
 
-def _plain(value: object, table: Table) -> object:
+def _plain(key: str, value: object, table: Table) -> object:
+    """A value that JSON holds; a tensor, which the table keeps as a buffer of the argument's name, by its checksum."""
+    if isinstance(value, Tensor) and key in dict(table.named_buffers()):
+        return {"buffer": key, "shape": list(value.shape), "sha256": _sha256(table.get_buffer(key))}
     if is_dataclass(value) and not isinstance(value, type):
         return {"class": type(value).__name__, "arguments": asdict(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
-        return [_plain(item, table) for item in value]
+        return [_plain(key, item, table) for item in value]
     raise ValueError(
-        f"{type(table).__name__} '{table.name}': an argument of type {type(value).__name__} cannot be described."
+        f"{type(table).__name__} '{table.name}': {key} of type {type(value).__name__} cannot be described in a "
+        "checkpoint; give plain values, or a tensor that the table keeps."
     )
 
 
-def _build_table(entry: Mapping[str, Any]) -> Table:
-    arguments = {
-        key: _subclass((Partition, EvictionPolicy), value["class"])(**value["arguments"])
-        if isinstance(value, dict)
-        else value
-        for key, value in entry["arguments"].items()
-    }
+def _sha256(values: Tensor) -> str:
+    return hashlib.sha256(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+def _build_table(name: str, entry: Mapping[str, Any], state: Mapping[str, Tensor]) -> Table:
+    arguments = {key: _argument(name, value, state) for key, value in entry["arguments"].items()}
     table: Table = _subclass((Table,), entry["class"])(**arguments)
     mine = {name: values.tolist() for name, values in table.constants().items()}
     if mine != entry["constants"]:
@@ -91,6 +111,17 @@ def _build_table(entry: Mapping[str, Any]) -> Table:
             "this version of the class routes ids to other rows."
         )
     return table
+
+
+def _argument(table: str, value: Any, state: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "buffer" not in value:
+        return _subclass((Partition, EvictionPolicy), value["class"])(**value["arguments"])
+    key = f"{table}.{value['buffer']}"
+    if key not in state:
+        raise ValueError(f"description: table '{table}' is made of a tensor '{value['buffer']}', which is not there.")
+    return state[key]
 
 
 def _subclass(bases: tuple[type, ...], name: str) -> Any:

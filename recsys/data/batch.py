@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recsys.tables import Bag
-from recsys.tables.lookups.started import StartedBatch
+from recsys.tables.routed import StartedBatch
 
 
 @dataclass(eq=False)

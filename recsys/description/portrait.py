@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys.description.optimizer_state import StateBytes, table_state_bytes
-from recsys.description.vectors import rows_of, vectors_of
+from recsys.description.vectors import vectors_of
 from recsys.tables import TableCollection
 
 MAX_COUNTED_IDS = 5_000_000
@@ -158,7 +158,7 @@ def _use_of_rows(collection: TableCollection, name: str, seen: NDArray[np.int64]
     if len(seen) > MAX_COUNTED_IDS:
         return None, None
     table = collection.table(name)
-    rows = rows_of(table, torch.from_numpy(seen))
+    rows = table.rows_of(torch.from_numpy(seen))
     _, sizes = torch.unique(rows, dim=1, return_counts=True) if len(rows) else (rows, torch.tensor([len(seen)]))
     collisions = int(sizes[sizes > 1].sum())
     used: dict[str, Tensor] = {}

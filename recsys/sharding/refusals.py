@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -19,21 +18,6 @@ def refuse_remote_folders(trainer: Trainer) -> None:
     folders = (getattr(each, "dirpath", None) for each in trainer.checkpoint_callbacks)
     for folder in (trainer.default_root_dir, *folders):
         check_local(folder or "")
-
-
-def refuse_accumulation(trainer: Trainer) -> None:
-    """Rows are updated in every backward pass, dense parameters would be in every few.
-
-    Raises:
-        ValueError: with the number or the callback.
-    """
-    schedules = [each for each in getattr(trainer, "callbacks", []) if isinstance(each, GradientAccumulationScheduler)]
-    if trainer.accumulate_grad_batches != 1 or schedules:
-        given = "GradientAccumulationScheduler" if schedules else trainer.accumulate_grad_batches
-        raise ValueError(
-            "trainer.strategy: torchrec updates rows in every backward pass, so accumulate_grad_batches must be 1, "
-            f"got {given}; raise the batch size instead."
-        )
 
 
 def refuse_batch_norm(module: nn.Module | None) -> None:

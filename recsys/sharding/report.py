@@ -18,7 +18,7 @@ from rich.table import Table as RichTable
 from recsys.checkpoints.place import PLAN
 from recsys.human import human_bytes
 from recsys.tables import TableCollection, TorchrecLookup
-from recsys.tables.sharded.communication import GLOO_REDUCE_SCATTER, Network, traffic
+from recsys.tables.sharded.communication import Network, traffic
 from recsys.tables.sharded.placements import DATA_PARALLEL
 from recsys.tables.sharded.plan import bytes_on
 
@@ -60,18 +60,17 @@ def plan_of(collection: TableCollection) -> list[PlannedMatrix]:
     if not isinstance(lookup, TorchrecLookup):
         return []
     num_ranks = dist.get_world_size()
-    factor = GLOO_REDUCE_SCATTER if dist.get_backend() == "gloo" else 1.0
-    network = Network(num_ranks, lookup.sharding.ranks_per_host, factor)
+    network = Network(num_ranks, lookup.sharding.ranks_per_host)
 
-    def sent(name: str, num_bags: int) -> float:
+    def sent(name: str, num_ids: int) -> float:
         table, optimizer = lookup.tables[name], lookup.optimizer_of(name)
-        return traffic(table, optimizer, lookup.placements[name], num_bags, network).total
+        return traffic(table, optimizer, lookup.placements[name], num_ids, network).total
 
     found = []
     for name, table in lookup.tables.items():
         placement, optimizer = lookup.placements[name], lookup.optimizer_of(name)
         replicated = placement.sharding_type == DATA_PARALLEL
-        num_slots = sum(slots.count(name) for slots in lookup.requests)
+        num_slots = lookup.reads[name]
         found.append(
             PlannedMatrix(
                 table=name,

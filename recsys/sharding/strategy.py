@@ -31,7 +31,7 @@ from recsys.checkpoints.table_differences import check_tables
 from recsys.data.batch import Batch
 from recsys.hardware import memory_per_process
 from recsys.sharding.pipeline import InputPipeline, Lookahead, why_plain
-from recsys.sharding.refusals import refuse_accumulation, refuse_batch_norm, refuse_remote_folders
+from recsys.sharding.refusals import refuse_batch_norm, refuse_remote_folders
 from recsys.sharding.report import PlannedMatrix, keep, plan_of, show
 from recsys.tables import Sharding, TableCollection, TableSharding, TorchrecLookup
 from recsys.tables.lookups.base import LookupFactory
@@ -138,12 +138,11 @@ class TorchrecStrategy(DDPStrategy):
         """Refuse what cannot equal one process, then wrap the dense part.
 
         Raises:
-            ValueError: when training with gradient accumulation, with batch normalisation in several processes, or
-                with checkpoints that would go to a remote place.
+            ValueError: when training with batch normalisation in several processes, or with checkpoints that would go
+                to a remote place.
         """
         if trainer.state.fn == TrainerFn.FITTING:
             refuse_remote_folders(trainer)
-            refuse_accumulation(trainer)
             if self.world_size > 1:
                 refuse_batch_norm(self.lightning_module)
         self._pipeline = None
@@ -152,6 +151,13 @@ class TorchrecStrategy(DDPStrategy):
         if self._plan and self.is_global_zero:
             show(self._plan, getattr(getattr(trainer, "datamodule", None), "batch_size", None))
             keep(self._plan, Path(trainer.default_root_dir))
+
+    def _setup_model(self, model: Any) -> Any:
+        """What stands for rows in the optimizer is no parameter to average: rows are exchanged by the lookup."""
+        model._ddp_params_and_buffers_to_ignore = [
+            name for name, _ in model.named_parameters() if name.startswith("collection.lookup.gradients.")
+        ]
+        return super()._setup_model(model)
 
     def process_dataloader(self, dataloader: object) -> object:
         """Read train batches one ahead where steps are pipelined."""

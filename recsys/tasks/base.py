@@ -38,6 +38,7 @@ class TableSettings:
         exact_up_to: features with at most this many ids keep a FullTable.
         options: optimizer, freezing and initial rows of an entry.
         lookup: where rows live; None for the default.
+        clip_rows: gradient clipping by norm counts the rows' gradients.
 
     Raises:
         ValueError: if the settings do not fit the columns or each other.
@@ -51,14 +52,15 @@ class TableSettings:
     exact_up_to: int = 0
     options: Mapping[str, TableOptions] = field(default_factory=dict)
     lookup: type[Lookup] | None = None
+    clip_rows: bool = False
 
     def __post_init__(self) -> None:
         """Find what does not fit before any data is read."""
         assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to)
 
     @property
-    def updates_in_backward(self) -> bool:
-        """Whether some rows are updated in the backward pass."""
+    def updates_rows(self) -> bool:
+        """Whether some rows are stepped by an optimizer of their own."""
         entries = assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to).values()
         chosen = [
             self.options.get(entry or "", TableOptions()).row_optimizer(self.table_optimizer) for entry in entries
@@ -75,8 +77,9 @@ class TableSettings:
             self.exact_up_to,
             self.options,
             self.table_optimizer,
-            lookup or self.lookup or default_lookup(),
+            lookup or self.lookup or default_lookup(device),
             device,
+            self.clip_rows,
         )
 
 
@@ -128,9 +131,18 @@ class TableTask(LightningModule):
             return
         device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
         self.collection = self._settings.build(device, sharded_lookup(self._trainer))
+        scaler = getattr(getattr(self._trainer, "precision_plugin", None), "scaler", None)
+        self.collection.lookup.gradients.may_be_scaled = self._trainer is None or scaler is not None
+        # What cannot be described could not be saved: better now than at the first checkpoint.
+        describe_collection(self.collection)
 
     def setup(self, stage: str) -> None:
-        """Refuse several processes that do not share their rows: the copies would drift apart."""
+        """Refuse several processes that do not share their rows, and clipping that rows would not obey."""
+        if getattr(self.trainer, "gradient_clip_algorithm", None) == "value" and self._settings.updates_rows:
+            raise ValueError(
+                "trainer.gradient_clip_algorithm: value does not reach table rows; use norm, or table_optimizer: "
+                "DenseGradient."
+            )
         if self.trainer.world_size == 1:
             return
         name = type(self).__name__
@@ -184,10 +196,13 @@ class TableTask(LightningModule):
         if self._schedule.is_constant:
             return
         factor = self._schedule(self.trainer.global_step)
-        self.collection.lookup.set_learning_rate_factor(factor)
         (optimizer,) = self.trainer.optimizers
         for group in optimizer.param_groups:
             group["lr"] = factor * group["initial_lr"]
+
+    def on_train_epoch_end(self) -> None:
+        """Let the tables tidy up."""
+        self.collection.end_epoch()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The dense optimizer, over everything outside the collection and whatever of it takes dense gradients."""

@@ -40,7 +40,9 @@ class CTRTask(TableTask):
         embedding_dropout: fraction of embedding values set to zero while training, in [0, 1).
         warmup_steps: steps of linear warm-up, for rows and dense parameters alike.
         final_learning_rate_fraction: rates fall linearly to this fraction over the run; 1 keeps them.
-        lookup: where rows live; by default FBGEMM's kernels if installed, else torch.
+        lookup: where rows live; by default the fastest that is installed: see NumbaLookup, FbgemmLookup, TorchLookup.
+        clip_rows: trainer.gradient_clip_val counts the rows' gradients in its norm; otherwise the norm is that of the
+            dense parameters, and rows are scaled by the same factor.
         compile_model: compile the dense part with torch.compile; needs a C++ compiler.
 
     Raises:
@@ -64,6 +66,7 @@ class CTRTask(TableTask):
         warmup_steps: int = 0,
         final_learning_rate_fraction: float = 1.0,
         lookup: type[Lookup] | None = None,
+        clip_rows: bool = False,
         compile_model: bool = False,
     ) -> None:
         if schema is None:
@@ -80,6 +83,7 @@ class CTRTask(TableTask):
             exact_up_to=exact_up_to,
             options=table_options or {},
             lookup=lookup,
+            clip_rows=clip_rows,
         )
         super().__init__(settings, optimizer, warmup_steps, final_learning_rate_fraction)
         self.schema = schema

@@ -59,7 +59,9 @@ class NextItemTask(TableTask):
         optimizer: of all dense parameters.
         warmup_steps: steps of linear warm-up, for rows and dense parameters alike.
         final_learning_rate_fraction: rates fall linearly to this fraction over the run; 1 keeps them.
-        lookup: where rows live; by default FBGEMM's kernels if installed, else torch.
+        lookup: where rows live; by default the fastest that is installed: see NumbaLookup, FbgemmLookup, TorchLookup.
+        clip_rows: trainer.gradient_clip_val counts the rows' gradients in its norm; otherwise the norm is that of the
+            dense parameters, and rows are scaled by the same factor.
         eval_chunk_items: items whose vectors are made at a time for evaluation.
         num_predictions: items that `predict` lists for each session.
 
@@ -91,6 +93,7 @@ class NextItemTask(TableTask):
         warmup_steps: int = 0,
         final_learning_rate_fraction: float = 1.0,
         lookup: type[Lookup] | None = None,
+        clip_rows: bool = False,
         eval_chunk_items: int = 1 << 16,
         num_predictions: int = 10,
     ) -> None:
@@ -106,6 +109,7 @@ class NextItemTask(TableTask):
             exact_up_to=exact_up_to,
             options=table_options or {},
             lookup=lookup,
+            clip_rows=clip_rows,
         )
         super().__init__(settings, optimizer, warmup_steps, final_learning_rate_fraction)
         for name, value in (("eval_chunk_items", eval_chunk_items), ("num_predictions", num_predictions)):
@@ -139,7 +143,7 @@ class NextItemTask(TableTask):
             objective=self.objective,
             num_items=self.num_items,
             loss=self.loss,
-            updates_in_backward=self._settings.updates_in_backward,
+            updates_in_backward=self._settings.updates_rows,
             times=times_needed(self.model),
             max_length=self.max_length,
         )
@@ -194,7 +198,7 @@ class NextItemTask(TableTask):
             encode=encode,
             scoring=self.scoring,
             catalogue=self._catalogue,
-            updates_in_backward=self._settings.updates_in_backward,
+            updates_in_backward=self._settings.updates_rows,
             num_targets=num_targets,
         )
         return self.loss(step)

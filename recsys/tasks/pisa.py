@@ -120,6 +120,7 @@ class PISATask(NextItemTask):
         warmup_steps: int = 0,
         final_learning_rate_fraction: float = 1.0,
         lookup: type[Lookup] | None = None,
+        clip_rows: bool = False,
     ) -> None:
         super().__init__(
             model,
@@ -136,6 +137,7 @@ class PISATask(NextItemTask):
             warmup_steps=warmup_steps,
             final_learning_rate_fraction=final_learning_rate_fraction,
             lookup=lookup,
+            clip_rows=clip_rows,
         )
         for name, value in (("session_share", session_share), ("cosine_share", cosine_share)):
             if not 0 <= value <= 1:

@@ -18,6 +18,7 @@ from recsys.tables import (
     Frozen,
     FullTable,
     Lookup,
+    NumbaLookup,
     Table,
     TableCollection,
     TableOptimizer,
@@ -50,9 +51,10 @@ class TableOptions:
         return Frozen() if self.freeze else self.optimizer or default
 
 
-def default_lookup() -> type[Lookup]:
-    """FBGEMM's kernels where they are installed, torch elsewhere."""
-    return FbgemmLookup if find_spec("fbgemm_gpu") else TorchLookup
+def default_lookup(device: torch.device | str) -> type[Lookup]:
+    """The fastest that is installed: on a CPU loops compiled by numba, on a GPU FBGEMM's kernels, else torch."""
+    kind, package = (NumbaLookup, "numba") if torch.device(device).type == "cpu" else (FbgemmLookup, "fbgemm_gpu")
+    return kind if find_spec(package) else TorchLookup
 
 
 def assign_features(
@@ -110,6 +112,7 @@ def build_collection(
     table_optimizer: TableOptimizer,
     lookup: LookupFactory,
     device: torch.device | str,
+    clip_rows: bool = False,
 ) -> TableCollection:
     """The collection of a task; see CTRTask for the arguments.
 
@@ -132,7 +135,9 @@ def build_collection(
         chosen = options.get(entry or "", TableOptions())
         optimizers[column.name] = chosen.row_optimizer(table_optimizer)
     features = [Feature(column.name, column.name, column.pooling) for column in columns]
-    collection = TableCollection(features, made, optimizer=optimizers, lookup=lookup, device=device)
+    collection = TableCollection(
+        features, made, optimizer=optimizers, lookup=lookup, device=device, clip_rows=clip_rows
+    )
     for name, chosen in options.items():
         if chosen.init_from is not None:
             _load_rows(

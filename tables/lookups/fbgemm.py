@@ -1,4 +1,4 @@
-"""The lookup on FBGEMM's table-batched kernels: one fused call for all tables of a batch, on one device.
+"""The lookup on FBGEMM's table-batched kernels, on one device.
 
 fbgemm_gpu is imported when the first store is built, so that the rest of recsys.tables needs torch alone.
 """
@@ -6,21 +6,24 @@ fbgemm_gpu is imported when the first store is built, so that the rest of recsys
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recsys.tables.base import PhysicalTable
-from recsys.tables.lookups.base import Lookup, Slots, Store
-from recsys.tables.lookups.optimizers import SGD, Adagrad, RowWiseAdagrad, TableOptimizer
-from recsys.tables.lookups.padding import KERNEL_ALIGNMENT, padded, padding_scale, unpadded_settings
-from recsys.tables.lookups.torch import TorchStore
+from recsys.tables.lookups.base import Lookup, Store
+from recsys.tables.lookups.optimizers import TableOptimizer
+from recsys.tables.lookups.torch import TorchStore, coalesce, coalesce_in_place
+from recsys.tables.physical import PhysicalTable
+
+KERNEL_ALIGNMENT = 4
+"""The kernels read rows in groups of four values."""
 
 
-def _build_kernel(tables: Sequence[PhysicalTable], optimizer: TableOptimizer, device: torch.device) -> Any:
-    """A SplitTableBatchedEmbeddingBagsCodegen with one feature per table."""
+def _build_kernel(
+    num_rows: int, row_dim: int, optimizer: TableOptimizer, device: torch.device, location: str | None
+) -> Any:
+    """A SplitTableBatchedEmbeddingBagsCodegen of one table and one feature: each row that is read is a bag of one."""
     from fbgemm_gpu.split_embedding_configs import EmbOptimType
     from fbgemm_gpu.split_table_batched_embeddings_ops_common import BoundsCheckMode, EmbeddingLocation, PoolingMode
     from fbgemm_gpu.split_table_batched_embeddings_ops_training import (
@@ -29,158 +32,112 @@ def _build_kernel(tables: Sequence[PhysicalTable], optimizer: TableOptimizer, de
     )
 
     on_cpu = device.type == "cpu"
-    place = EmbeddingLocation.HOST if on_cpu else EmbeddingLocation.DEVICE
+    place = EmbeddingLocation.HOST if on_cpu else EmbeddingLocation[location or "DEVICE"]
     compute = ComputeDevice.CPU if on_cpu else ComputeDevice.CUDA
-    kinds = {
-        SGD: EmbOptimType.EXACT_SGD,
-        Adagrad: EmbOptimType.EXACT_ADAGRAD,
-        RowWiseAdagrad: EmbOptimType.EXACT_ROWWISE_ADAGRAD,
-    }
     return SplitTableBatchedEmbeddingBagsCodegen(
-        [(table.num_rows, padded(table.row_dim), place, compute) for table in tables],
-        optimizer=kinds[type(optimizer)],
+        [(num_rows, row_dim, place, compute)],
+        optimizer=EmbOptimType[optimizer.kernel or ""],
         learning_rate=optimizer.learning_rate,
         eps=getattr(optimizer, "eps", 1e-8),
         pooling_mode=PoolingMode.SUM,
-        bounds_check_mode=BoundsCheckMode.FATAL,
+        bounds_check_mode=BoundsCheckMode.NONE,
         device=device,
     )
 
 
 class FbgemmStore(Store):
-    """Matrices that one slot each reads: a feature of the kernel per slot, bags of one id."""
+    """Matrices of one width, stacked into one table of a kernel, and after them a spare row for "no row".
+
+    Ids are checked where they come in, and tables route them to rows that exist, so the kernel checks no bounds.
+
+    Args:
+        tables: the matrices.
+        optimizer: one that has a kernel.
+        dtype: float32.
+        device: where they live.
+        seed: that rows are drawn from.
+        location: FBGEMM's word for where a GPU's rows are; None for its own memory.
+    """
 
     def __init__(
         self,
         tables: Sequence[PhysicalTable],
-        requests: Sequence[Slots],
         optimizer: TableOptimizer,
         dtype: torch.dtype,
         device: torch.device,
+        seed: int,
+        location: str | None = None,
     ) -> None:
-        by_name = {table.name: table for table in tables}
-        in_slot_order = [by_name[name] for slots in requests for name in slots] if len(tables) > 1 else list(tables)
-        super().__init__(in_slot_order, requests, optimizer, dtype, device)
-        row_dim = tables[0].row_dim
-        self._pads = padded(row_dim) != row_dim
-        self._kernel_settings = unpadded_settings(optimizer, row_dim) if self._pads else optimizer
+        super().__init__(tables, optimizer, dtype, device, seed)
+        self._is_cached = location == "MANAGED_CACHING"
         # In a tuple, so that the kernel's matrix is not a parameter of the module: its backward pass is its optimizer.
-        self._kernel = (_build_kernel(self.tables, self._kernel_settings, device),)
+        self._kernel = (_build_kernel(self.num_rows + 1, self.row_dim, optimizer, device, location),)
         self._offsets = torch.zeros(0, dtype=torch.int64)
-        for table in self.tables:
-            self.load_tensor(table.name, "weight", table.initial_rows(dtype))
 
-    def _call(self, rows: Tensor, offsets: Tensor | None = None) -> Tensor:
-        """The kernel [N, W]; without offsets, on bags of one id."""
-        if offsets is None:
-            if self._offsets.numel() < rows.numel() + 1 or self._offsets.dtype != rows.dtype:
-                self._offsets = torch.arange(rows.numel() + 1, dtype=rows.dtype, device=rows.device)
-            offsets = self._offsets[: rows.numel() + 1]
-        if not torch.is_inference_mode_enabled():
-            answer: Tensor = self._kernel[0](rows, offsets)
-            return answer
-        # The CPU kernel is registered with autograd alone, which inference mode leaves out.
-        with torch.inference_mode(False), torch.no_grad():
-            return self._kernel[0](rows.clone(), offsets.clone())
-
-    def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        """See Store."""
-        flat = torch.cat([asked.reshape(-1) for asked in rows]) if len(rows) > 1 else rows[0].reshape(-1)
-        num_ids = [asked.shape[1] for asked in rows]
-        if flat.numel() == 0:
-            return [flat.new_zeros(0, sum(self.slot_dims(i)), dtype=self.dtype) for i in range(len(rows))]
-        widths = [sum(padded(dim) for dim in self.slot_dims(request)) for request in range(len(rows))]
-        offsets = None if len(set(num_ids)) == 1 else self._ragged_offsets(num_ids, flat)
-        answers = self._call(flat, offsets).split(widths, dim=1)
-        return [self._unpad(answer[:num], i) for i, (answer, num) in enumerate(zip(answers, num_ids, strict=True))]
-
-    def _ragged_offsets(self, num_ids: list[int], flat: Tensor) -> Tensor:
-        """Requests of unlike lengths in one call: the shorter ones end in empty bags, which touch no row."""
-        lengths = [num for num, slots in zip(num_ids, self.requests, strict=True) for _ in slots]
-        ends = torch.tensor(lengths, dtype=flat.dtype, device=flat.device).unsqueeze(1)
-        steps = torch.arange(1, max(lengths) + 1, dtype=flat.dtype, device=flat.device)
-        offsets = torch.minimum(steps, ends) + (ends.cumsum(0, dtype=flat.dtype) - ends)
-        return torch.cat([offsets.new_zeros(1), offsets.reshape(-1)])
-
-    def _unpad(self, answer: Tensor, request: int) -> Tensor:
-        if not self._pads:
-            return answer
-        row_dim = self.tables[0].row_dim
-        return answer.unflatten(1, (len(self.requests[request]), padded(row_dim)))[..., :row_dim].flatten(1)
-
-    def tensors(self, table: str) -> dict[str, Tensor]:
-        """A view of a matrix and, rescaled where padded, of its state."""
-        kernel, position = self._kernel[0], self._position(table)
-        row_dim = self.row_dims[table]
-        found = {"weight": kernel.split_embedding_weights()[position].detach()[:, :row_dim]}
-        if self.optimizer.state_dims(row_dim):
-            state = kernel.split_optimizer_states()[position][0].detach().view(self.tables[position].num_rows, -1)
-            found["momentum"] = state[:, :row_dim] * padding_scale(self.optimizer, row_dim)
+    def _call(self, rows: Tensor) -> Tensor:
+        """The kernel [N, D] on bags of one id."""
+        if self._offsets.numel() < rows.numel() + 1 or self._offsets.device != rows.device:
+            self._offsets = torch.arange(rows.numel() + 1, device=rows.device)
+        found: Tensor = self._kernel[0](rows, self._offsets[: rows.numel() + 1])
         return found
 
-    def _position(self, table: str) -> int:
-        return next(i for i, each in enumerate(self.tables) if each.name == table)
-
-    @torch.no_grad()
-    def load_tensor(self, table: str, kind: str, values: Tensor) -> None:
+    def gather(self, rows: Tensor) -> Tensor:
         """See Store."""
-        position = self._position(table)
-        physical = self.tables[position]
+        if rows.numel() == 0:
+            return torch.zeros(0, self.row_dim, dtype=self.dtype, device=rows.device)
+        # The CPU kernel is registered with autograd alone, which inference mode leaves out.
+        with torch.inference_mode(False), torch.no_grad():
+            if self._is_cached:
+                # What is written to the spare row beside the cache would be read from it only by chance.
+                return self._call(self._in_kernel(rows)).masked_fill(rows.unsqueeze(1) < 0, 0)
+            self.matrix("weight")[-1].zero_()
+            return self._call(self._in_kernel(rows))
+
+    def _in_kernel(self, rows: Tensor) -> Tensor:
+        return torch.where(rows < 0, self.num_rows, rows)
+
+    def step(self, rows: Tensor, grad: Tensor, learning_rate: float) -> None:
+        """See Store: the kernel's own backward pass adds up what is given to equal rows."""
+        if rows.numel() == 0:
+            return
+        self._kernel[0].set_learning_rate(learning_rate)
+        with torch.inference_mode(False), torch.enable_grad():
+            self._call(self._in_kernel(rows)).backward(grad)
+
+    def forget_cached(self) -> None:
+        """See Store; reading the rows, to write them, has flushed newer copies before."""
+        if self._is_cached:
+            self._kernel[0].reset_cache_states()
+
+    def merged(self, rows: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """See Store."""
+        if rows.device.type == "cpu":
+            return coalesce(rows, grad, self.num_rows)
+        return coalesce_in_place(rows, grad, self.num_rows)
+
+    def square_norm(self, rows: Tensor, grad: Tensor) -> Tensor:
+        """See Store."""
+        distinct, summed = self.merged(rows, grad)
+        return summed.square().sum(1).masked_fill(distinct == self.num_rows, 0).sum()
+
+    def matrix(self, kind: str) -> Tensor:
+        """See Store; the spare row is the last."""
+        kernel = self._kernel[0]
         if kind == "weight":
-            matrix = self._kernel[0].split_embedding_weights()[position]
-            matrix[:, physical.row_dim :].zero_()
-        else:
-            matrix = self._kernel[0].split_optimizer_states()[position][0].view(physical.num_rows, -1)
-            values = values / padding_scale(self.optimizer, physical.row_dim)
-        matrix[:, : physical.row_dim].copy_(values)
-
-    @torch.no_grad()
-    def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
-        """See Store; columns of padding stay zero."""
-        position = next(i for i, t in enumerate(self.tables) if t.name == table)
-        physical = self.tables[position]
-        self._kernel[0].split_embedding_weights()[position][rows, : physical.row_dim] = values
-        if self.optimizer.state_dims(physical.row_dim):
-            self._kernel[0].split_optimizer_states()[position][0].view(physical.num_rows, -1)[rows] = 0
-
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """See Store."""
-        scaled = replace(self.optimizer, learning_rate=learning_rate)
-        settings = unpadded_settings(scaled, self.tables[0].row_dim) if self._pads else scaled
-        self._kernel[0].set_learning_rate(settings.learning_rate)
-
-    def stored_bytes(self, table: PhysicalTable) -> int:
-        """Bytes with rows padded to the kernel's alignment."""
-        return table.num_rows * padded(table.row_dim) * self.dtype.itemsize
-
-
-class FbgemmSharedStore(FbgemmStore):
-    """One matrix that many slots read: a single feature of the kernel, ids row-major, which is twice as fast."""
-
-    def forward(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        """See Store."""
-        flat = torch.cat([asked.t().reshape(-1) for asked in rows])
-        if flat.numel() == 0:
-            return [flat.new_zeros(0, sum(self.slot_dims(i)), dtype=self.dtype) for i in range(len(rows))]
-        vectors = self._call(flat)[:, : self.tables[0].row_dim].split([asked.numel() for asked in rows])
-        widths = [sum(self.slot_dims(request)) for request in range(len(rows))]
-        return [vector.reshape(-1, width) for vector, width in zip(vectors, widths, strict=True)]
+            weight: Tensor = kernel.split_embedding_weights()[0].detach()
+            return weight
+        state: Tensor = kernel.split_optimizer_states()[0][0].detach().view(self.num_rows + 1, -1)
+        return state
 
 
 class FbgemmLookup(Lookup):
     """Fused kernels where they exist; torch for the rest.
 
-    The rest: Adam, weight decay, dense gradients, frozen rows, and dtypes other than float32.
+    The rest: Adam, weight decay, dense gradients, frozen rows, dtypes other than float32, and widths that are no
+    multiple of four.
     """
 
-    def store_key(
-        self, table: PhysicalTable, optimizer: TableOptimizer, num_slots: int, dtype: torch.dtype
-    ) -> Hashable:
-        """Aligned widths share a kernel; a padded width, and a matrix that several slots read, get their own."""
-        fused = type(optimizer) in (SGD, Adagrad, RowWiseAdagrad) and dtype == torch.float32
-        if not fused or optimizer.weight_decay:
-            return (TorchStore, optimizer, table.row_dim)
-        if num_slots != 1:
-            return (FbgemmSharedStore, optimizer, table.name)
-        padded_dim = table.row_dim if table.row_dim % KERNEL_ALIGNMENT else None
-        return (FbgemmStore, optimizer, padded_dim)
+    def store_key(self, table: PhysicalTable, optimizer: TableOptimizer, dtype: torch.dtype) -> Hashable:
+        """One kernel per width and optimiser."""
+        fits = dtype == torch.float32 and table.row_dim % KERNEL_ALIGNMENT == 0
+        return (FbgemmStore if fits and optimizer.has_kernel else TorchStore, optimizer, table.row_dim)

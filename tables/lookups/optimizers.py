@@ -1,4 +1,4 @@
-"""Optimisers of table rows, applied in the backward pass to the rows a batch has touched and to no others.
+"""Optimisers of table rows, applied to the rows that a step has touched and to no others.
 
 Each is a frozen description that can be written in YAML, with the update in plain torch. `step` receives every touched
 row once, with the sum of its gradients, so the result equals a dense optimizer's on those rows.
@@ -6,9 +6,11 @@ row once, with the sum of its gradients, so the result equals a dense optimizer'
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,17 +25,31 @@ class TableOptimizer(ABC):
         weight_decay: L2 penalty added to the gradient of touched rows only, at least 0.
 
     Raises:
-        ValueError: if a setting is negative.
+        ValueError: if a setting is negative or no finite number.
     """
 
     learning_rate: float = 0.01
     weight_decay: float = 0.0
 
+    kernel: ClassVar[str | None] = None
+    """Name of FBGEMM's kernels for it; None if there are none."""
+
     def __post_init__(self) -> None:
-        """Refuse negative settings."""
+        """Refuse settings that are no finite numbers, or out of range."""
         for name, value in vars(self).items():
-            if value is None or value < 0:
-                raise ValueError(f"{type(self).__name__}: {name} must be a number of at least 0, got {value!r}.")
+            self._check(name, value)
+
+    def _check(self, name: str, value: object) -> None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or value < 0:  # type: ignore[operator]
+            raise ValueError(f"{type(self).__name__}: {name} must be a number of at least 0, got {value!r}.")
+        if name == "eps" and not value:
+            raise ValueError(f"{type(self).__name__}: eps must be above 0, got {value!r}.")
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether FBGEMM's kernels make exactly this update."""
+        return self.kernel is not None and not self.weight_decay
 
     @abstractmethod
     def state_dims(self, row_dim: int) -> dict[str, int]:
@@ -46,10 +62,6 @@ class TableOptimizer(ABC):
         Shape:
             grad [M, row_dim], state [M, state_dim] each -> [M, row_dim]
         """
-
-    def state_bytes(self, num_rows: int, row_dim: int) -> int:
-        """Bytes of the optimizer's state for one matrix."""
-        return 4 * num_rows * sum(self.state_dims(row_dim).values())
 
     @torch.no_grad()
     def step(
@@ -67,22 +79,29 @@ class TableOptimizer(ABC):
             weight: [R, row_dim].
             state: [R, state_dim] each.
             rows: distinct rows [M].
-            grad: summed gradient of each [M, row_dim]; may be overwritten.
+            grad: summed gradient of each [M, row_dim], in float32 for narrower rows; may be overwritten.
             num_steps: updates made so far, this one included.
             learning_rate: step size in force now.
         """
+        narrow = weight.dtype in (torch.float16, torch.bfloat16)
         if self.weight_decay:
             grad = grad + self.weight_decay * weight.index_select(0, rows)
         touched = {name: matrix.index_select(0, rows) for name, matrix in state.items()}
         direction = self.update(grad, touched, num_steps)
         for name, matrix in state.items():
             matrix.index_copy_(0, rows, touched[name])
-        weight.index_add_(0, rows, direction, alpha=-learning_rate)
+        if narrow:
+            moved = weight.index_select(0, rows).float().sub_(direction, alpha=learning_rate)
+            weight.index_copy_(0, rows, moved.to(weight.dtype))
+        else:
+            weight.index_add_(0, rows, direction, alpha=-learning_rate)
 
 
 @dataclass(frozen=True)
 class SGD(TableOptimizer):
     """Plain stochastic gradient descent."""
+
+    kernel: ClassVar[str | None] = "EXACT_SGD"
 
     def state_dims(self, row_dim: int) -> dict[str, int]:
         """No state."""
@@ -105,6 +124,8 @@ class Adagrad(TableOptimizer):
 
     eps: float = 1e-8
 
+    kernel: ClassVar[str | None] = "EXACT_ADAGRAD"
+
     def state_dims(self, row_dim: int) -> dict[str, int]:
         """A squared-gradient sum per value."""
         return {"momentum": row_dim}
@@ -126,6 +147,8 @@ class RowWiseAdagrad(TableOptimizer):
     """
 
     eps: float = 1e-8
+
+    kernel: ClassVar[str | None] = "EXACT_ROWWISE_ADAGRAD"
 
     def state_dims(self, row_dim: int) -> dict[str, int]:
         """A mean squared gradient per row."""
@@ -184,10 +207,17 @@ class DenseGradient(TableOptimizer):
 
     Args:
         learning_rate: of the rows; 0 takes the dense optimizer's own.
-        weight_decay: of the rows, in the dense optimizer's sense.
+        weight_decay: of the rows, in the dense optimizer's sense; None takes its own.
     """
 
     learning_rate: float = 0.0
+    weight_decay: float | None = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """A decay of None is no number to check."""
+        self._check("learning_rate", self.learning_rate)
+        if self.weight_decay is not None:
+            self._check("weight_decay", self.weight_decay)
 
     def state_dims(self, row_dim: int) -> dict[str, int]:
         """The task's optimizer keeps its own state."""

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 
 class InputDistribution(ABC):
@@ -53,31 +52,3 @@ class StartedLookup:
 
     def _travelling(self) -> list[InputDistribution]:
         return [each for each in self.distributions if each is not None]
-
-
-class StartedBatch:
-    """What a collection has done for a batch ahead of its step.
-
-    Args:
-        ids: the tensors that the batch's ids are in.
-        rows: the row numbers [S, N] of every request.
-        lookup: on its way.
-    """
-
-    def __init__(self, ids: Sequence[Tensor], rows: Sequence[Tensor], lookup: StartedLookup) -> None:
-        self._ids = [(tensor, tensor._version) for tensor in ids]
-        self.rows = rows
-        self.lookup = lookup
-
-    def is_of(self, ids: Sequence[Tensor]) -> bool:
-        """Whether these are the tensors it was started for, unchanged since."""
-        return len(ids) == len(self._ids) and all(
-            tensor is known and tensor._version == version
-            for tensor, (known, version) in zip(ids, self._ids, strict=True)
-        )
-
-    def record_stream(self, stream: torch.cuda.Stream) -> None:
-        """Keep the memory until this stream has used it."""
-        for rows in self.rows:
-            rows.record_stream(stream)
-        self.lookup.record_stream(stream)

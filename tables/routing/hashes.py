@@ -6,7 +6,8 @@ products wrap in two's complement. No float touches an id.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -105,17 +106,53 @@ def name_seeds(name: str, num_lookups: int) -> list[int]:
 
 
 def expected_collisions(num_ids: int, num_rows: Sequence[int]) -> float:
-    """How many of `num_ids` ids are expected to share all their rows with another id already seen.
+    """How many of `num_ids` ids are expected to meet, in all their rows, an id before them.
 
-    Ids minus the expected number of distinct row tuples: V - S (1 - (1 - 1/S) ** V), S the product of `num_rows`.
+    Ids minus the expected number of distinct tuples of rows: V - S (1 - (1 - 1/S) ** V), S the product of `num_rows`.
 
     >>> round(expected_collisions(1000, [1000]))
     368
     """
-    slots = 1.0
-    for rows in num_rows:
-        slots *= rows
-    if slots <= 1:
-        return float(max(num_ids - 1, 0))
-    exponent = torch.tensor(num_ids, dtype=torch.float64) * torch.log1p(torch.tensor(-1.0 / slots, dtype=torch.float64))
-    return max(0.0, num_ids + slots * float(torch.expm1(exponent)))
+    return max(0.0, num_ids - _expected_distinct(num_ids, math.prod(map(float, num_rows)), 1.0))
+
+
+def expected_sum_collisions(num_ids: int, num_rows: int, num_lookups: int) -> float:
+    """The same where an id's rows are added up, so that their order does not tell ids apart.
+
+    Sets of rows with repetition differ in how likely they are: K! / (m_1! m_2! ...) tuples give the set whose rows are
+    repeated m_1, m_2, ... times. They are counted by the ways to write K as a sum of the m.
+
+    >>> round(expected_sum_collisions(1000, 40, 2))
+    425
+    """
+    tuples = float(num_rows) ** num_lookups
+    distinct = 0.0
+    for parts in _partitions(num_lookups, num_lookups):
+        if len(parts) > num_rows:
+            continue
+        orders = math.factorial(num_lookups) / math.prod(map(math.factorial, parts))
+        repeats = math.prod(math.factorial(parts.count(part)) for part in set(parts))
+        num_sets = math.prod(float(num_rows - i) for i in range(len(parts))) / repeats
+        distinct += _expected_distinct(num_ids, num_sets, orders * num_sets / tuples)
+    return max(0.0, num_ids - distinct)
+
+
+def _expected_distinct(num_ids: int, num_values: float, share: float) -> float:
+    """How many of equally likely values, to which a share of the ids goes, are expected to be taken."""
+    probability = share / num_values
+    if probability >= 1:
+        return float(min(1, num_ids))
+    return -num_values * math.expm1(num_ids * math.log1p(-probability))
+
+
+def _partitions(total: int, largest: int) -> Iterator[tuple[int, ...]]:
+    """Ways to write a number as a sum, largest part first.
+
+    >>> list(_partitions(3, 3))
+    [(3,), (2, 1), (1, 1, 1)]
+    """
+    if total == 0:
+        yield ()
+    for part in range(min(total, largest), 0, -1):
+        for rest in _partitions(total - part, part):
+            yield (part, *rest)

@@ -1,23 +1,20 @@
 """The cost model of sharding: bytes that leave a process in one step, forward and backward, for each way to shard.
 
-With W processes of B samples, a matrix of padded width P that a sample reads n times has N = n B bags of one id on
-every process. Ids take 8 bytes, lengths of bags 4, values 4: rows are taken to be float32. Collectives are counted as
-rings: an all-reduce of X bytes sends 2 X (W - 1) / W, an all-gather X (W - 1) / W, and so does a reduce-scatter on
-nccl; on gloo it is an all-reduce.
+With W processes of B samples, a matrix that a sample reads n times is asked for N = n B rows by every process, whose
+holders are taken to be spread evenly. Row numbers take 8 bytes, values 4: rows are taken to be float32. How much is
+sent is told in 8 bytes to every process, which is not counted. An all-reduce of X bytes is counted as a ring, which
+sends 2 X (W - 1) / W.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recsys.tables.base import PhysicalTable
 from recsys.tables.lookups.optimizers import DenseGradient, Frozen, TableOptimizer
-from recsys.tables.sharded.placements import COLUMN_WISE, DATA_PARALLEL, ROW_WISE, TABLE_WISE, Placement
+from recsys.tables.physical import PhysicalTable
+from recsys.tables.sharded.placements import DATA_PARALLEL, Placement
 
-GLOO_REDUCE_SCATTER = 2.0
-"""What gloo's reduce-scatter sends, beside a ring's."""
-
-_ID, _LENGTH, _VALUE = 8, 4, 4
+_ID, _VALUE = 8, 4
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,10 @@ class Network:
     Args:
         num_ranks: W.
         ranks_per_host: processes that share a host; None for all.
-        reduce_scatter_factor: what a reduce-scatter sends beside a ring's: 1 on nccl, 2 on gloo.
     """
 
     num_ranks: int
     ranks_per_host: int | None = None
-    reduce_scatter_factor: float = 1.0
 
     @property
     def per_host(self) -> int:
@@ -77,7 +72,7 @@ class Network:
 
 
 def traffic(
-    table: PhysicalTable, optimizer: TableOptimizer, placement: Placement, num_bags: int, network: Network
+    table: PhysicalTable, optimizer: TableOptimizer, placement: Placement, num_ids: int, network: Network
 ) -> Traffic:
     """What one matrix costs.
 
@@ -85,7 +80,7 @@ def traffic(
         table: the matrix.
         optimizer: of its rows.
         placement: where it is.
-        num_bags: N, ids that one process looks up in it.
+        num_ids: N, rows that one process asks it for.
         network: the processes.
     """
     others = network.num_ranks - 1
@@ -95,18 +90,6 @@ def traffic(
         # The sum of the gradients; where no dense optimizer steps, with one column that counts reads.
         columns = table.row_dim + (0 if isinstance(optimizer, DenseGradient) else 1)
         return network.around(2 * others / network.num_ranks * table.num_rows * columns * _VALUE)
-    width = placement.width
-    num_pieces = len({shard.columns for shard in placement.shards})
-    vectors, lengths = num_bags * width * _VALUE, num_bags * _LENGTH
-    ids = network.to_everyone(num_pieces * num_bags * _ID)
-    round_trip = 1 + network.reduce_scatter_factor
-    if placement.sharding_type in (TABLE_WISE, COLUMN_WISE):
-        # To the holder and back, and the gradients to the holder again.
-        return ids + network.to_everyone(num_pieces * lengths + 2 * vectors)
-    if placement.sharding_type == ROW_WISE:
-        # Every process answers for every bag, mostly with zeros: a reduce-scatter, and an all-gather of the gradients.
-        return ids + network.to_everyone(network.num_ranks * lengths) + network.around(round_trip * others * vectors)
-    # The same within a host that holds rows, then each answer to the process that asked.
-    within = Traffic(round_trip * (network.per_host - 1) * vectors)
-    between = Traffic(0.0, 2 * vectors * (network.num_hosts - 1) / network.num_hosts)
-    return ids + network.to_everyone(num_pieces * network.per_host * lengths) + within + between
+    # Every id to the holder of its row, the row back, and its gradient to the holder again, piece by piece.
+    num_pieces, width = placement.num_pieces, table.row_dim
+    return network.to_everyone(num_ids * (num_pieces * _ID + 2 * width * _VALUE))

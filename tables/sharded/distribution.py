@@ -1,8 +1,8 @@
-"""Torchrec's input distribution: row numbers on their way to the processes that hold the rows."""
+"""Row numbers on their way to the processes that hold the rows, and what comes back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,61 +12,76 @@ from torch import Tensor
 from recsys.tables.lookups.started import InputDistribution
 
 
-class TorchrecDistribution(InputDistribution):
-    """One call of a sharded module, in the steps that torchrec's own pipeline takes.
+@dataclass(frozen=True)
+class Owners:
+    """Who holds which rows.
 
-    Args:
-        sharded: a ShardedEmbeddingBagCollection with one feature per matrix.
-        ids: row numbers of each matrix, in pieces; each is a bag of its own.
-        device: of this process.
-        host_group: a group of all processes that reduces numbers of the host; None for the default one.
+    Shape:
+        starts [S] ascending, the first row of every shard; ranks [S], the process that holds it; places [S], where
+        the shard begins among all rows of that process
     """
 
-    def __init__(
-        self, sharded: Any, ids: Mapping[str, Sequence[Tensor]], device: torch.device, host_group: Any
-    ) -> None:
-        self._counts = {name: [len(piece) for piece in pieces] for name, pieces in ids.items()}
-        self._sharded = sharded
-        self._context = sharded.create_context()
-        self._sizes = sharded.input_dist(self._context, _bags(ids, device, host_group))
-        self._values: Any = None
-        self._features: Any = None
+    starts: Tensor
+    ranks: Tensor
+    places: Tensor
+
+    def of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The process of each row, and the row's place there; "no row" stays at home as -1."""
+        shards = torch.searchsorted(self.starts, rows, right=True).sub_(1).clamp_(min=0)
+        absent = rows < 0
+        places = rows - self.starts[shards] + self.places[shards]
+        return torch.where(absent, dist.get_rank(), self.ranks[shards]), torch.where(absent, -1, places)
+
+
+class RowDistribution(InputDistribution):
+    """One exchange: each process sends the numbers of the rows it needs to those that hold them, and no others.
+
+    Args:
+        rows: [N] of all processes' rows, -1 is no row.
+        owners: who holds them.
+    """
+
+    def __init__(self, rows: Tensor, owners: Owners) -> None:
+        num_ranks = dist.get_world_size()
+        ranks, places = owners.of(rows)
+        self._order = ranks.argsort(stable=True)
+        self._sent_rows = places.index_select(0, self._order)
+        self._counts = torch.zeros(num_ranks, dtype=torch.int64, device=rows.device)
+        self._counts.index_add_(0, ranks, torch.ones_like(ranks))
+        self._asked = torch.empty_like(self._counts)
+        self._work: Any = dist.all_to_all_single(self._asked, self._counts, async_op=True)
+        self._num_sent: list[int] = []
+        self._num_received: list[int] = []
+        self.rows = rows[:0]
+        """The rows of this process that all have asked for, when they have arrived."""
 
     def advance(self) -> None:
         """See InputDistribution."""
-        self._values = self._sizes.wait()
+        self._work.wait()
+        self._num_sent, self._num_received = self._counts.tolist(), self._asked.tolist()
+        self.rows = self._sent_rows.new_empty(sum(self._num_received))
+        self._work = dist.all_to_all_single(
+            self.rows, self._sent_rows, self._num_received, self._num_sent, async_op=True
+        )
 
     def finish(self) -> None:
         """See InputDistribution."""
-        self._features = self._values.wait()
+        self._work.wait()
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """See InputDistribution."""
-        self._features.record_stream(stream)
-        self._context.record_stream(stream)
+        for tensor in (self._order, self._sent_rows, self.rows):
+            tensor.record_stream(stream)
 
-    def look_up(self) -> dict[str, tuple[Tensor, list[int]]]:
-        """Vectors [N, padded width] of each matrix, and how many of them belong to each piece."""
-        answer = self._sharded.compute_and_output_dist(self._context, self._features).wait().to_dict()
-        return {name: (answer[name][: sum(counts)], counts) for name, counts in self._counts.items()}
+    def bring_back(self, vectors: Tensor) -> Tensor:
+        """What each process has found for the rows asked of it [M, W] -> what this one has asked for [N, W]."""
+        came = vectors.new_empty(len(self._order), vectors.shape[1])
+        dist.all_to_all_single(came, vectors.contiguous(), self._num_sent, self._num_received)
+        return torch.empty_like(came).index_copy_(0, self._order, came)
 
-
-def _bags(ids: Mapping[str, Sequence[Tensor]], device: torch.device, host_group: Any) -> Any:
-    """A KeyedJaggedTensor of bags of one id; the shorter features end in empty bags."""
-    from torchrec.sparse.jagged_tensor import KeyedJaggedTensor
-
-    joined = {
-        name: torch.cat(list(pieces)).long() if pieces else torch.zeros(0, dtype=torch.int64, device=device)
-        for name, pieces in ids.items()
-    }
-    stride = _longest_anywhere(max(len(values) for values in joined.values()), host_group)
-    steps = torch.arange(stride, device=device)
-    lengths = torch.cat([(steps < len(values)).to(torch.int32) for values in joined.values()])
-    return KeyedJaggedTensor(list(joined), torch.cat(list(joined.values())), lengths=lengths, stride=stride)
-
-
-def _longest_anywhere(length: int, host_group: Any) -> int:
-    """The largest of all processes' lengths: row-wise sharding wants as many bags on each."""
-    longest = torch.tensor(length)
-    dist.all_reduce(longest, op=dist.ReduceOp.MAX, group=host_group)
-    return int(longest)
+    def send_home(self, grad: Tensor) -> Tensor:
+        """Gradients [N, W] of what this process has asked for -> those of the rows that it holds [M, W]."""
+        came = grad.new_empty(len(self.rows), grad.shape[1])
+        sent = grad.index_select(0, self._order)
+        dist.all_to_all_single(came, sent, self._num_received, self._num_sent)
+        return came

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from recsys.tables.lookups.padding import KERNEL_ALIGNMENT
+from recsys.tables.lookups.fbgemm import KERNEL_ALIGNMENT
 
 DATA_PARALLEL = "data_parallel"
 TABLE_WISE = "table_wise"
@@ -26,7 +26,7 @@ class Shard:
     Args:
         rank: the process.
         rows: its rows.
-        columns: its columns, counted in the padded width; replicated rows have no padding.
+        columns: its columns.
     """
 
     rank: int
@@ -60,8 +60,13 @@ class Placement:
 
     @property
     def width(self) -> int:
-        """Values of a row as it is kept, padding included."""
+        """Values of a row."""
         return max(shard.columns[1] for shard in self.shards)
+
+    @property
+    def num_pieces(self) -> int:
+        """Into how many pieces of columns the matrix is cut."""
+        return len({shard.columns for shard in self.shards})
 
     def values_on(self, rank: int) -> int:
         """Values that a process holds."""
@@ -102,7 +107,6 @@ def grid(num_rows: int, columns: Span, ranks: Sequence[int]) -> tuple[Shard, ...
 
 
 def cut_columns(width: int, at_most: int) -> list[Span]:
-    """The width in as many equal pieces as possible, each of a width that the kernels read."""
-    units = width // KERNEL_ALIGNMENT
-    pieces = max(n for n in range(1, at_most + 1) if units % n == 0)
+    """The width in as many equal pieces as possible, each of at least four values that kernels read together."""
+    pieces = max([n for n in range(1, at_most + 1) if width % (n * KERNEL_ALIGNMENT) == 0], default=1)
     return [(width // pieces * i, width // pieces * (i + 1)) for i in range(pieces)]

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from recsys.tables.base import PhysicalTable
-from recsys.tables.lookups.optimizers import SGD, Adagrad, DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
-from recsys.tables.lookups.padding import padded
+from recsys.tables.lookups.optimizers import DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
+from recsys.tables.physical import PhysicalTable
 from recsys.tables.sharded.placements import (
     COLUMN_WISE,
     DATA_PARALLEL,
@@ -143,7 +142,7 @@ def place_tables(
     sharding = sharding or Sharding()
     sharding.check_names([table.name for table in tables])
     types = {table.name: sharding_type_of(table, optimizers[table.name], sharding, num_ranks) for table in tables}
-    num_bytes = {table.name: bytes_of(table, optimizers[table.name], padded(table.row_dim)) for table in tables}
+    num_bytes = {table.name: bytes_of(table, optimizers[table.name]) for table in tables}
     spread = [name for name, kind in types.items() if kind != DATA_PARALLEL]
     share = sum(num_bytes[name] for name in spread) / num_ranks
     load = [0.0] * num_ranks
@@ -169,18 +168,17 @@ def _by_rows(num_bytes: int, num_ranks: int, sharding: Sharding, load: Sequence[
     return TABLE_ROW_WISE if fits else ROW_WISE
 
 
-def bytes_of(table: PhysicalTable, optimizer: TableOptimizer, width: int) -> int:
-    """Bytes of a matrix with float32 rows of this width, and of their optimiser state.
+def bytes_of(table: PhysicalTable, optimizer: TableOptimizer) -> int:
+    """Bytes of a matrix of float32 rows, and of their optimiser state.
 
     The state that a dense optimiser keeps of DenseGradient rows is not counted.
     """
-    return 4 * table.num_rows * width + optimizer.state_bytes(table.num_rows, width)
+    return 4 * table.num_rows * (table.row_dim + sum(optimizer.state_dims(table.row_dim).values()))
 
 
 def bytes_on(table: PhysicalTable, optimizer: TableOptimizer, placement: Placement, rank: int) -> int:
-    """Bytes of them on one process, rows padded as their placement has them: replicated ones are not."""
-    num_bytes = bytes_of(table, optimizer, placement.width)
-    return num_bytes * placement.values_on(rank) // (table.num_rows * placement.width)
+    """Bytes of them on one process."""
+    return bytes_of(table, optimizer) * placement.values_on(rank) // (table.num_rows * table.row_dim)
 
 
 def sharding_type_of(table: PhysicalTable, optimizer: TableOptimizer, sharding: Sharding, num_ranks: int) -> str | None:
@@ -203,16 +201,9 @@ def sharding_type_of(table: PhysicalTable, optimizer: TableOptimizer, sharding: 
                 f"be data_parallel, got {asked}."
             )
         return DATA_PARALLEL
-    only_replicated = type(optimizer) not in (SGD, Adagrad, RowWiseAdagrad) or bool(optimizer.weight_decay)
-    # One process replicates only what cannot be sharded, so that it can go on with what several have trained.
     is_small = table.num_rows <= sharding.replicate_rows and own_kernel is None
-    if asked is None and is_small and (num_ranks > 1 or only_replicated):
+    if asked is None and is_small and num_ranks > 1:
         return DATA_PARALLEL
-    if asked != DATA_PARALLEL and only_replicated:
-        raise ValueError(
-            f"physical table '{table.name}': sharded rows take SGD, Adagrad or RowWiseAdagrad without weight_decay, "
-            f"got {optimizer}; choose one, or sharding_type: data_parallel to replicate the rows."
-        )
     if asked in (COLUMN_WISE, GRID_SHARD) and isinstance(optimizer, RowWiseAdagrad):
         raise ValueError(
             f"physical table '{table.name}': {asked} would give each piece of a row a state of its own, which is not "
@@ -225,7 +216,7 @@ def _shards(
     table: PhysicalTable, kind: str, num_ranks: int, ranks_per_host: int, load: Sequence[float]
 ) -> tuple[Shard, ...]:
     """The shards of one matrix, on the processes with the least so far."""
-    width, ranks = padded(table.row_dim), range(num_ranks)
+    width, ranks = table.row_dim, range(num_ranks)
     lightest = sorted(ranks, key=lambda rank: load[rank])
     hosts = [ranks[first : first + ranks_per_host] for first in range(0, num_ranks, ranks_per_host)]
     hosts.sort(key=lambda host: sum(load[rank] for rank in host))

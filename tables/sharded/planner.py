@@ -9,10 +9,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from recsys.tables.base import PhysicalTable
-from recsys.tables.lookups.base import Slots
-from recsys.tables.lookups.optimizers import RowWiseAdagrad, TableOptimizer
-from recsys.tables.lookups.padding import padded
+from recsys.tables.lookups.fbgemm import KERNEL_ALIGNMENT
+from recsys.tables.lookups.optimizers import SGD, Adagrad, Adam, RowWiseAdagrad, TableOptimizer
+from recsys.tables.physical import PhysicalTable
 from recsys.tables.sharded.first_process import first_decides
 from recsys.tables.sharded.placements import (
     COLUMN_WISE,
@@ -26,7 +25,6 @@ from recsys.tables.sharded.placements import (
     replicated,
 )
 from recsys.tables.sharded.plan import Sharding, bytes_on, place_tables, sharding_type_of, wish_of
-from recsys.tables.sharded.store import bag_collection, bag_sharder
 
 _NO_LIMIT = 2**50
 """Bytes that no process has; torchrec's planner takes a number where there is no limit."""
@@ -34,7 +32,7 @@ _NO_LIMIT = 2**50
 
 def plan_tables(
     tables: Sequence[PhysicalTable],
-    requests: Sequence[Slots],
+    reads: Mapping[str, int],
     optimizers: Mapping[str, TableOptimizer],
     sharding: Sharding,
     device: torch.device,
@@ -45,7 +43,7 @@ def plan_tables(
 
     Args:
         tables: the matrices.
-        requests: for every request, the matrix each of its slots reads.
+        reads: how many rows of each a sample with one id of every feature reads.
         optimizers: of each matrix, by name.
         sharding: what the user asks for.
         device: of this process.
@@ -61,7 +59,7 @@ def plan_tables(
         _check_kernels(tables, optimizers, sharding, device)
         num_ranks = dist.get_world_size()
         if sharding.planner:
-            placements = _planned(tables, requests, optimizers, sharding, device)
+            placements = _planned(tables, reads, optimizers, sharding, device)
         else:
             placements = place_tables(tables, optimizers, num_ranks, sharding)
         _check_memory(tables, optimizers, placements, sharding, num_ranks)
@@ -113,7 +111,7 @@ def _check_memory(
 
 def _planned(
     tables: Sequence[PhysicalTable],
-    requests: Sequence[Slots],
+    reads: Mapping[str, int],
     optimizers: Mapping[str, TableOptimizer],
     sharding: Sharding,
     device: torch.device,
@@ -129,22 +127,21 @@ def _planned(
     if spread:
         taken = sum(bytes_on(table, optimizers[table.name], found[table.name], 0) for table in together)
         left = max(0, (sharding.memory_bytes or _NO_LIMIT) - taken)
-        found |= _torchrec_plan(
-            spread, requests, optimizers, types, replace(sharding, memory_bytes=max(1, left)), device
-        )
+        found |= _torchrec_plan(spread, reads, optimizers, types, replace(sharding, memory_bytes=max(1, left)), device)
     return {table.name: found[table.name] for table in tables}
 
 
-def _allowed(asked: str | None, optimizer: TableOptimizer) -> list[str]:
+def _allowed(table: PhysicalTable, asked: str | None, optimizer: TableOptimizer) -> list[str]:
     """The types among which the planner may choose for a matrix."""
     if asked is not None:
         return [asked]
-    return [TABLE_WISE, ROW_WISE] if isinstance(optimizer, RowWiseAdagrad) else [TABLE_WISE, ROW_WISE, COLUMN_WISE]
+    cuts_columns = table.row_dim % KERNEL_ALIGNMENT == 0 and not isinstance(optimizer, RowWiseAdagrad)
+    return [TABLE_WISE, ROW_WISE, COLUMN_WISE] if cuts_columns else [TABLE_WISE, ROW_WISE]
 
 
 def _torchrec_plan(
     tables: Sequence[PhysicalTable],
-    requests: Sequence[Slots],
+    reads: Mapping[str, int],
     optimizers: Mapping[str, TableOptimizer],
     asked: Mapping[str, str | None],
     sharding: Sharding,
@@ -155,7 +152,7 @@ def _torchrec_plan(
 
     num_ranks = dist.get_world_size()
     per_host = sharding.ranks_per_host or num_ranks
-    allowed = {table.name: _allowed(asked[table.name], optimizers[table.name]) for table in tables}
+    allowed = {table.name: _allowed(table, asked[table.name], optimizers[table.name]) for table in tables}
     # Rows in host memory are not counted, so beside a GPU there is no limit to them.
     topology = Topology(
         world_size=num_ranks,
@@ -166,36 +163,79 @@ def _torchrec_plan(
     )
     constraints = {}
     for table in tables:
-        num_slots = sum(slots.count(table.name) for slots in requests)
         most = num_ranks // per_host if asked[table.name] == GRID_SHARD else num_ranks
-        pieces = cut_columns(padded(table.row_dim), most)
+        pieces = cut_columns(table.row_dim, most)
         constraints[table.name] = ParameterConstraints(
             sharding_types=allowed[table.name],
             compute_kernels=[sharding.wish(table.name).compute_kernel or "fused"],
             min_partition=pieces[0][1],
-            pooling_factors=[float(max(1, num_slots))],
+            pooling_factors=[float(max(1, reads[table.name]))],
         )
     types = sorted({kind for kinds in allowed.values() for kind in kinds})
     planner = EmbeddingShardingPlanner(topology=topology, constraints=constraints)
     try:
-        plan = planner.plan(bag_collection(tables, optimizers), [bag_sharder(types)])
+        plan = planner.plan(_bag_collection(tables, optimizers), [_bag_sharder(types)])
     except PlannerError as error:
         raise ValueError(
             f"torchrec's planner finds no plan of {len(tables)} matrices for {num_ranks} processes with "
             f"{sharding.memory_bytes:,} bytes left in each ({error.error_type.value.replace('_', ' ')}); use more "
             "processes, a smaller table, other sharding types, or planner: false."
         ) from error
-    return {name: _placement(parameter) for name, parameter in plan.plan[""].items()}
+    widths = {table.name: table.row_dim for table in tables}
+    return {name: _placement(parameter, widths[name]) for name, parameter in plan.plan[""].items()}
 
 
-def _placement(parameter: Any) -> Placement:
-    """One of torchrec's parameter shardings in our terms."""
+def _placement(parameter: Any, row_dim: int) -> Placement:
+    """One of torchrec's parameter shardings in our terms, its padding cut off."""
     shards = tuple(
         Shard(
             shard.placement.rank(),
             (shard.shard_offsets[0], shard.shard_offsets[0] + shard.shard_sizes[0]),
-            (shard.shard_offsets[1], shard.shard_offsets[1] + shard.shard_sizes[1]),
+            (shard.shard_offsets[1], min(row_dim, shard.shard_offsets[1] + shard.shard_sizes[1])),
         )
         for shard in parameter.sharding_spec.shards
     )
     return Placement(parameter.sharding_type, shards, parameter.compute_kernel)
+
+
+def _bag_collection(tables: Sequence[PhysicalTable], optimizers: Mapping[str, TableOptimizer]) -> Any:
+    """The matrices as torchrec's planner knows them: without memory, with the state of their optimisers."""
+    from torch.distributed.optim.apply_optimizer_in_backward import _apply_optimizer_in_backward
+    from torchrec import EmbeddingBagCollection, EmbeddingBagConfig
+    from torchrec.modules.embedding_configs import PoolingType
+    from torchrec.optim.rowwise_adagrad import RowWiseAdagrad as TorchrecRowWiseAdagrad
+
+    configs = [
+        EmbeddingBagConfig(
+            name=table.name,
+            embedding_dim=_padded(table.row_dim),
+            num_embeddings=table.num_rows,
+            feature_names=[table.name],
+            pooling=PoolingType.SUM,
+        )
+        for table in tables
+    ]
+    bags = EmbeddingBagCollection(tables=configs, device=torch.device("meta"))
+    kinds = {
+        SGD: torch.optim.SGD,
+        Adagrad: torch.optim.Adagrad,
+        RowWiseAdagrad: TorchrecRowWiseAdagrad,
+        Adam: torch.optim.Adam,
+    }
+    for name, bag in bags.embedding_bags.items():
+        _apply_optimizer_in_backward(kinds[type(optimizers[name])], bag.parameters(), {"lr": 0.01})
+    return bags
+
+
+def _bag_sharder(sharding_types: Sequence[str]) -> Any:
+    """Torchrec's sharder, allowed these types on every device: gloo runs some that the stock list leaves out."""
+    from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+
+    sharder = EmbeddingBagCollectionSharder()
+    sharder.sharding_types = lambda device_type: list(sharding_types)
+    return sharder
+
+
+def _padded(row_dim: int) -> int:
+    """Torchrec's widths are multiples of four."""
+    return -(-row_dim // KERNEL_ALIGNMENT) * KERNEL_ALIGNMENT

@@ -1,8 +1,8 @@
-"""Between torchrec's shards and tensors whose global shape is that of the matrix, without padding."""
+"""Between shards and ShardedTensors, whose global shape is that of the matrix."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,23 +12,7 @@ from torch import Tensor
 from recsys.tables.sharded.placements import Placement, Shard, Span
 
 Part = tuple[Span, Span, Tensor]
-"""Rows, columns and the values there, padding included."""
-
-
-def local_parts(tensor: Any) -> Iterator[Part]:
-    """The parts of one of torchrec's tensors that this process holds, each as a matrix."""
-    if not hasattr(tensor, "local_shards"):
-        yield (0, len(tensor)), (0, tensor.numel() // max(1, len(tensor))), _as_matrix(tensor)
-        return
-    for shard in tensor.local_shards():
-        values = _as_matrix(shard.tensor.detach())
-        first_row, *first_column = shard.metadata.shard_offsets
-        column = first_column[0] if first_column else 0
-        yield (first_row, first_row + len(values)), (column, column + values.shape[1]), values
-
-
-def _as_matrix(values: Tensor) -> Tensor:
-    return values.view(len(values), -1) if len(values) else values.reshape(0, 1)
+"""Rows, columns and the values there."""
 
 
 def sharded_tensor(
@@ -37,9 +21,9 @@ def sharded_tensor(
     """A ShardedTensor [num_rows, width] of what every process holds.
 
     Args:
-        placement: of the matrix, its columns in the padded width.
+        placement: of the matrix.
         num_rows: R.
-        width: columns that count, of the matrix or of its state; a state of one number a row has width 1.
+        width: of the matrix or of its state; a state of one number a row has width 1.
         parts: what this process holds.
         dtype: of the values.
         device: of the values.
@@ -80,7 +64,7 @@ def remote_device(rank: int, device: torch.device) -> str:
 
 
 def _metadata(shard: Shard, width: int, device: torch.device) -> Any:
-    """The part of a shard that is not padding, or None."""
+    """What a shard has of a matrix or a state of this width; None if nothing."""
     from torch.distributed._shard.metadata import ShardMetadata
 
     num_rows = shard.rows[1] - shard.rows[0]

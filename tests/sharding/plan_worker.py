@@ -33,7 +33,7 @@ def plan(sharding, megabytes):
     limited = Sharding(**{**vars(sharding), "memory_bytes": mine and mine * 10**6})
     optimizers = {table.name: Adagrad() for table in TABLES}
     try:
-        found = plan_tables(TABLES, [("large", "small")], optimizers, limited, torch.device("cpu"))
+        found = plan_tables(TABLES, {"large": 1, "small": 1}, optimizers, limited, torch.device("cpu"))
     except (ValueError, RuntimeError, TypeError) as error:
         return str(error)
     return {name: [placement.sharding_type, repr(placement.shards)] for name, placement in found.items()}

@@ -71,7 +71,7 @@ def test_the_types_asked_for_are_used(sharded):
     found = {case: sharded[4]["-".join(case) + "-places"] for case in CASES}
     assert set(found["row_wise", "sgd"]) == {"rows over 0, 1, 2, 3"}
     assert all(place.startswith("whole on ") for place in found["table_wise", "sgd"])
-    # A padded width of 8 has two pieces that the kernels can read.
+    # A width of 8 has two pieces that kernels can read.
     assert found["column_wise", "sgd"][0] in {f"columns over {a}, {b}" for a in range(4) for b in range(a + 1, 4)}
     assert found["planner_columns", "sgd"][0].startswith("columns over ")
     assert set(found["table_row_wise", "sgd"]) == {"rows over 0, 1", "rows over 2, 3"}

@@ -11,7 +11,8 @@ from recsys.data.batch import Batch
 from recsys.models import DeepFM
 from recsys.sharding.pipeline import InputPipeline, Lookahead, why_plain
 from recsys.sharding.strategy import TorchrecStrategy
-from recsys.tables.lookups.started import InputDistribution, StartedBatch, StartedLookup
+from recsys.tables.lookups.started import InputDistribution, StartedLookup
+from recsys.tables.routed import Routed, StartedBatch
 from recsys.tasks import CTRTask
 
 
@@ -74,7 +75,7 @@ def test_a_batch_takes_its_steps_in_order_and_is_taken_once():
     steps, moved = Steps(), []
 
     def start(batch):
-        batch.started = StartedBatch([], [], StartedLookup([None, steps]))
+        batch.started = StartedBatch([], Routed([], [], []), StartedLookup([None, steps]))
         return batch
 
     def move(batch):

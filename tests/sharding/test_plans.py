@@ -64,21 +64,20 @@ def place(optimizer, sharding, num_ranks=2, num_rows=10, row_dim=3, name="a"):
     return place_tables([table], {name: optimizer}, num_ranks, sharding)[name]
 
 
-@pytest.mark.parametrize("num_ranks", [1, 2])
-@pytest.mark.parametrize("optimizer", [Adam(), SGD(weight_decay=0.1)])
-def test_few_rows_without_a_sharded_form_are_replicated_by_any_number_of_processes(optimizer, num_ranks):
-    assert place(optimizer, Sharding(), num_ranks).sharding_type == "data_parallel"
-    with pytest.raises(ValueError, match="sharded rows take"):
-        place(optimizer, Sharding(replicate_rows=9), num_ranks)
+@pytest.mark.parametrize("optimizer", [Adam(), SGD(weight_decay=0.1), RowWiseAdagrad()])
+def test_few_rows_are_replicated_where_there_are_several_processes(optimizer):
+    assert place(optimizer, Sharding(), 2).sharding_type == "data_parallel"
+    assert place(optimizer, Sharding(), 1).sharding_type == "table_wise"
+    assert place(optimizer, Sharding(replicate_rows=9), 2).sharding_type == "row_wise"
 
 
-def test_replicated_rows_are_counted_without_padding():
+def test_rows_are_counted_without_padding():
     table = PhysicalTable("a", 10, 3, 0.1)
     replicated, by_rows = place(Adagrad(), Sharding()), place(Adagrad(), Sharding(replicate_rows=0))
     assert [bytes_on(table, Adagrad(), replicated, rank) for rank in range(2)] == [10 * 3 * 8] * 2
     assert [bytes_on(table, RowWiseAdagrad(), replicated, rank) for rank in range(2)] == [10 * (3 * 4 + 4)] * 2
     assert by_rows.sharding_type == "row_wise"
-    assert [bytes_on(table, Adagrad(), by_rows, rank) for rank in range(2)] == [5 * 4 * 8] * 2
+    assert [bytes_on(table, Adagrad(), by_rows, rank) for rank in range(2)] == [5 * 3 * 8] * 2
 
 
 def test_replicated_rows_have_no_kernel_and_count_as_memory(group):
@@ -87,12 +86,12 @@ def test_replicated_rows_have_no_kernel_and_count_as_memory(group):
     assert place(SGD(), Sharding(sharding.constraints, replicate_rows=0)).compute_kernel == "fused_uvm"
     table = PhysicalTable("a", 10, 3, 0.1)
     with pytest.raises(ValueError, match="would hold 360 bytes"):
-        plan_tables([table], [("a",)], {"a": Adam()}, Sharding(memory_bytes=359), torch.device("cpu"))
+        plan_tables([table], {"a": 1}, {"a": Adam()}, Sharding(memory_bytes=359), torch.device("cpu"))
 
 
 def test_the_planner_replicates_what_is_asked_to_be(group):
     table, sharding = PhysicalTable("a", 10, 3, 0.1), Sharding({"a": TableSharding("data_parallel")}, True, 9)
-    placements = plan_tables([table], [("a",)], {"a": SGD()}, sharding, torch.device("cpu"))
+    placements = plan_tables([table], {"a": 1}, {"a": SGD()}, sharding, torch.device("cpu"))
     assert placements["a"].sharding_type == "data_parallel"
 
 

@@ -6,21 +6,15 @@ from recsys.tables import SGD, PhysicalTable, Sharding, TorchrecLookup
 from recsys.tables.sharded.shards import remote_device
 
 
-def test_rows_are_drawn_by_blocks_and_written_past_caches(group, monkeypatch):
+def test_rows_are_drawn_by_blocks(group, monkeypatch):
     tables = {"a": PhysicalTable("a", 50, 6, 0.1)}
     wanted = tables["a"].initial_rows()
     monkeypatch.delattr(PhysicalTable, "initial_rows")
-    lookup = TorchrecLookup(tables, [("a",)], {"a": SGD()}, sharding=Sharding(replicate_rows=0))
+    lookup = TorchrecLookup(tables, {"a": SGD()}, {"a": 1}, sharding=Sharding(replicate_rows=0))
     assert torch.equal(lookup.weight("a"), wanted)
-    (store,) = lookup.stores
-    purged, (inner,) = [], store._sharded[0]._lookups
-    purge = inner.purge
-    monkeypatch.setattr(inner, "purge", lambda: purged.append(purge()))
     lookup.load_weight("a", wanted + 1)
     lookup.reset_rows("a", torch.tensor([3]), torch.zeros(1, 6))
-    assert len(purged) == 2
-    (read,) = lookup([torch.tensor([[2, 3]])])
-    assert torch.equal(read, torch.stack([wanted[2] + 1, torch.zeros(6)]))
+    assert torch.equal(lookup.read_rows("a", torch.tensor([2, 3])), torch.stack([wanted[2] + 1, torch.zeros(6)]))
 
 
 def test_a_shard_lies_on_the_device_of_its_process(group, monkeypatch):

@@ -21,11 +21,15 @@ from recsys.tables import (
     LRU,
     SGD,
     Adagrad,
+    Adam,
+    DeepHashTable,
     DenseGradient,
     FullTable,
+    HashEmbeddingTable,
     HashTable,
     ManagedCollisionTable,
     MixedDimTable,
+    PrunedTable,
     QRConcatTable,
     QRSumTable,
     QRTable,
@@ -52,6 +56,12 @@ CASES = {name: (table, RowWiseAdagrad(0.05)) for name, table in TABLES.items()}
 CASES["adagrad"] = (TABLES["unified"], Adagrad(0.05))
 CASES["sgd"] = (TABLES["full"], SGD(0.1))
 CASES["dense"] = (TABLES["full"], DenseGradient(learning_rate=0.01))
+CASES["adam"] = (TABLES["hash"], Adam(0.01))
+CASES["weighted"] = (lambda name, v, d: HashEmbeddingTable(name, v, d, num_rows=40, num_weights=60), Adagrad(0.05))
+CASES["pruned"] = (lambda name, v, d: PrunedTable(name, v, d, num_rows=150), RowWiseAdagrad(0.05))
+CASES["deep"] = (lambda name, v, d: DeepHashTable(name, v, d, hidden_dim=4, num_hashes=6), SGD(0.1))
+CASES["accumulated"] = CASES["unified"]
+CASES["rows clipped"] = CASES["sgd"]
 CASES["averaged"] = CASES["qr"]
 CASES["averaged dense"] = CASES["dense"]
 RESUMED = ("managed_collision", "unified")
@@ -80,6 +90,7 @@ def trainer_of(num_ranks: int, max_epochs: int, case: str, pipeline: bool = Fals
         devices=num_ranks,
         strategy=TorchrecStrategy(replicate_rows=20, pipeline=pipeline),
         gradient_clip_val=0.5,
+        accumulate_grad_batches=2 if case == "accumulated" else 1,
         logger=False,
         enable_progress_bar=False,
         enable_checkpointing=False,
@@ -94,12 +105,12 @@ def task_of(schema: Schema, case: str) -> CTRTask:
     return CTRTask(
         lambda *sizes: DLRM(*sizes, bottom_dims=(8,), top_dims=(8,)),
         schema,
-        # Width 6 is padded to 8, which scales a row-wise state; width 8 is exact to the bit.
         8 if case in RESUMED else 6,
         tables={"default": table},
         table_optimizer=optimizer,
         optimizer=lambda groups: torch.optim.Adam(groups, lr=0.005),
         warmup_steps=5,
+        clip_rows=case == "rows clipped",
     )
 
 

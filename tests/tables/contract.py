@@ -10,14 +10,16 @@ from recsys.tables import (
     LRU,
     Bag,
     Coprime,
+    DeepHashTable,
     DistanceLFU,
-    DynamicTable,
     Feature,
     FullTable,
+    HashEmbeddingTable,
     HashTable,
     ManagedCollisionTable,
     MixedDimTable,
     MixedRadix,
+    PrunedTable,
     QRConcatTable,
     QRSumTable,
     QRTable,
@@ -25,7 +27,7 @@ from recsys.tables import (
     TableCollection,
     UnifiedTable,
 )
-from recsys.tables.base import named_generator
+from recsys.tables.physical import named_generator
 
 Factory = Callable[[str, int, int], Table]
 
@@ -45,6 +47,10 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "mixed-dim": (MixedDimTable, {"row_dim": 4}),
     "mixed-dim-odd": (MixedDimTable, {"row_dim": 6}),
     "mixed-dim-wide": (MixedDimTable, {"row_dim": 24}),
+    "hash-embedding": (HashEmbeddingTable, {"num_rows": 701}),
+    "hash-embedding-shared": (HashEmbeddingTable, {"num_rows": 701, "num_lookups": 3, "num_weights": 1_100}),
+    "deep-hash": (DeepHashTable, {"hidden_dim": 16, "num_hashes": 32}),
+    "pruned": (PrunedTable, {"num_rows": 900}),
     "managed-lru": (ManagedCollisionTable, {"num_rows": 701, "policy": LRU(), "eviction_interval": 1}),
     "managed-lfu": (ManagedCollisionTable, {"num_rows": 701, "policy": LFU(), "eviction_interval": 1}),
     "managed-distance": (ManagedCollisionTable, {"num_rows": 701, "policy": DistanceLFU(1.5), "eviction_interval": 1}),
@@ -62,10 +68,17 @@ def make(example: str, name: str = "f", num_embeddings: int = 3_000, embedding_d
 
 def settle(table: Table, ids: Tensor) -> Table:
     """A dynamic table as it is once it has seen ids, from now on the same; any other table as it is."""
-    if isinstance(table, DynamicTable):
-        table.observe(ids)
+    if table.observes:
+        table.observe(ids, Rows())
         table.eval()
     return table
+
+
+class Rows:
+    """Rows that nobody looks at."""
+
+    def reset_rows(self, table, rows, values):
+        pass
 
 
 def collect(
@@ -101,12 +114,16 @@ class Oracle:
     def vector(self, feature: Feature, identifier: int) -> Tensor:
         """[D] of one id."""
         table = self.collection.table(feature.table)
-        constants = {name: values.unsqueeze(-1) for name, values in table.constants().items()}
-        codes = table.route(torch.tensor([[identifier]]), constants)[:, 0].tolist()
-        physical = table.physical_tables()
-        rows = torch.cat([self.matrices[p.name][code] for p, code in zip(physical, codes, strict=True)])
+        physical, one = table.physical_tables(), torch.tensor([identifier])
+        codes = table.rows_of(one)[:, 0].tolist() if physical else []
+        rows = [
+            self.matrices[p.name][code] if code >= 0 else torch.zeros(p.row_dim, dtype=torch.float64)
+            for p, code in zip(physical, codes, strict=True)
+        ]
+        row = torch.cat(rows) if rows else torch.zeros(0, dtype=torch.float64)
         parameters = {name: value.unsqueeze(0) for name, value in self.parameters[feature.table].items()}
-        return table.combine(rows.view(1, 1, -1), parameters).view(-1)
+        constants = table._own_constants(0)
+        return table.combine(row.view(1, 1, -1), parameters, one.view(1, 1), constants).view(-1)
 
     def __call__(self, ids: Tensor, bags: Mapping[str, Bag]) -> Tensor:
         """[B, F, D] of a batch."""

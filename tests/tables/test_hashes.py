@@ -1,11 +1,22 @@
 """Integer hashes against published outputs and Python's unbounded integers."""
 
+from collections import Counter
+from itertools import product
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.tables.routing.hashes import bucket, expected_collisions, fnv1a64, mix64, name_seed, name_seeds
+from recsys.tables.routing.hashes import (
+    bucket,
+    expected_collisions,
+    expected_sum_collisions,
+    fnv1a64,
+    mix64,
+    name_seed,
+    name_seeds,
+)
 
 MASK = (1 << 64) - 1
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -54,6 +65,9 @@ def test_two_probes_are_independent():
 
 
 def test_seeds_depend_on_the_name_and_the_probe_alone():
+    # Made with Python's whole numbers: splitmix64 of FNV-1a of the name, xor the golden ratio times the probe.
+    assert name_seeds("C1", 2) == [2453331133819186025, 7529398212443403337]
+    assert name_seed("item", 7) == 8580952726884037327
     assert name_seeds("C1", 3)[:2] == name_seeds("C1", 2)
     assert len({*name_seeds("C1", 8), *name_seeds("C2", 8)}) == 16
 
@@ -65,3 +79,19 @@ def test_expected_collisions_against_simulation(num_rows):
         rows = [bucket(torch.arange(1_000), seed * 100 + probe, rows) for probe, rows in enumerate(num_rows)]
         observed.append(1_000 - torch.stack(rows, 1).unique(dim=0).shape[0])
     assert expected_collisions(1_000, num_rows) == pytest.approx(sum(observed) / 20, rel=0.03)
+
+
+@given(num_rows=st.integers(1, 6), num_lookups=st.integers(1, 4), num_ids=st.integers(1, 5))
+@settings(deadline=None, max_examples=60)
+def test_expected_sum_collisions_are_those_of_all_cases(num_rows, num_lookups, num_ids):
+    """Over all equally likely tuples of rows of one id: how likely each sum is, and so how many are taken."""
+    sums = Counter(tuple(sorted(rows)) for rows in product(range(num_rows), repeat=num_lookups))
+    total = num_rows**num_lookups
+    distinct = sum(1 - (1 - count / total) ** num_ids for count in sums.values())
+    found = expected_sum_collisions(num_ids, num_rows, num_lookups)
+    assert found == pytest.approx(num_ids - distinct, abs=1e-9)
+
+
+def test_expected_sum_collisions_of_two_rows_golden():
+    assert round(expected_sum_collisions(1_000, 40, 2)) == 425
+    assert expected_sum_collisions(1_000, 1_000, 1) == pytest.approx(expected_collisions(1_000, [1_000]))

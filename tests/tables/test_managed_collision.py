@@ -59,7 +59,24 @@ def drifting(num_batches, seed=0, largest=60):
 
 
 def rows_of(table, ids):
-    return table.route(torch.as_tensor(ids).view(1, -1), {})[0].tolist()
+    return table.rows_of(torch.as_tensor(ids))[0].tolist()
+
+
+class Resets:
+    """Rows that note which of them were started afresh."""
+
+    def __init__(self):
+        self.rows, self.values = torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+
+    def reset_rows(self, table, rows, values):
+        self.rows, self.values = rows, values
+
+
+def observe(table, ids):
+    """Show a table its ids; the rows that it starts afresh."""
+    resets = Resets()
+    table.observe(ids, resets)
+    return resets
 
 
 class SlowTable:
@@ -102,7 +119,7 @@ def test_the_ids_with_rows_are_those_of_the_definition(policy, eviction_interval
     table, slow = table_of(policy, eviction_interval=eviction_interval), SlowTable(policy, ROWS, eviction_interval)
     before, evictions = {}, 0
     for ids in drifting(90):
-        fresh = table.observe(ids)
+        fresh = observe(table, ids)
         slow.observe(ids.tolist())
         has_row = {i: row for i, row in zip(range(V), rows_of(table, range(V)), strict=True) if row != ROWS - 1}
         assert has_row.keys() == slow.counts.keys()
@@ -110,7 +127,7 @@ def test_the_ids_with_rows_are_those_of_the_definition(policy, eviction_interval
         stayed = has_row.keys() & before.keys()
         assert all(has_row[i] == before[i] for i in stayed), "an id moved"
         given = {has_row[i] for i in has_row.keys() - before.keys()}
-        assert given == (set() if fresh is None else set(fresh.rows.tolist()))
+        assert given == set(fresh.rows.tolist())
         evictions += len(before.keys() - has_row.keys())
         before = has_row
     assert evictions > 0
@@ -126,7 +143,7 @@ def test_it_is_torchrecs_module_at_an_interval_of_one(policy):
     largest_first = sorted(drifting(30), key=len, reverse=True)  # its history is as long as its first batch wants
     for ids in largest_first:
         remapped = theirs({"item": JaggedTensor(ids, lengths=torch.tensor([len(ids)]))})["item"].values()
-        ours.observe(ids)
+        observe(ours, ids)
         assert rows_of(ours, ids) == remapped.tolist()
 
 
@@ -140,7 +157,7 @@ def test_huge_ids_are_told_apart():
     huge = 1 << 62
     table = ManagedCollisionTable("item", huge, D, num_rows=9, eviction_interval=1)
     ids = torch.tensor([0, 1, 2**53, 2**53 + 1, huge - 2, huge - 1])
-    table.observe(ids)
+    observe(table, ids)
     assert len(set(rows_of(table, ids))) == len(ids)
     assert 8 not in rows_of(table, ids)
 
@@ -154,10 +171,12 @@ def test_an_id_inherits_neither_vector_nor_optimizer_state(lookup, optimizer):
         collection = collect(table_of(LRU(), num_rows=2, eviction_interval=1), lookup=lookup, optimizer=optimizer)
         for _ in range(history):
             collection(torch.tensor([[7]])).sum().mul(100).backward()
+            collection.step()
         old_row = collection.lookup.weight("item")[0].clone()
         fresh = collection(torch.tensor([[8]]))
         assert rows_of(collection.table("item"), [7, 8]) == [1, 0]
         fresh.square().sum().backward()
+        collection.step()
         vectors.append((fresh.detach(), collection.lookup.weight("item")[0].clone()))
         assert not torch.equal(old_row, fresh[0, 0])
     assert torch.equal(vectors[0][0], vectors[1][0])
@@ -171,11 +190,12 @@ def test_an_id_inherits_neither_vector_nor_optimizer_state(lookup, optimizer):
 def test_rows_that_stay_are_not_touched():
     collection = collect(table_of(LRU(), eviction_interval=1))
     collection(torch.arange(20).view(1, -1)).square().sum().backward()
+    collection.step()
     before = collection.lookup.state_dict()
     kept = rows_of(collection.table("item"), range(10))
     before = {name: values.clone() for name, values in before.items()}
     collection(torch.arange(30, 80).view(1, -1))
-    collection.table("item").observe(torch.arange(10))
+    collection.table("item").observe(torch.arange(10), collection.lookup)
     after = collection.lookup.state_dict()
     still = [row for i, row in enumerate(kept) if rows_of(collection.table("item"), [i]) == [row]]
     for name in ("item.weight", "item.momentum"):
@@ -184,13 +204,13 @@ def test_rows_that_stay_are_not_touched():
 
 def test_a_fresh_vector_has_the_documented_deviation_and_depends_on_the_id_alone():
     table = ManagedCollisionTable("item", V, 16, num_rows=5_001, eviction_interval=1, init_std=0.02)
-    fresh = table.observe(torch.arange(5_000))
+    fresh = observe(table, torch.arange(5_000))
     assert fresh.values.std().item() == pytest.approx(0.02, rel=0.03)
     assert abs(fresh.values.mean().item()) < 0.001
     assert len(fresh.values.unique(dim=0)) == 5_000
     other = ManagedCollisionTable("item", V, 16, num_rows=50, eviction_interval=1, init_std=0.02)
-    other.observe(torch.arange(100, 149))
-    again = other.observe(torch.arange(4_900, 4_949))
+    observe(other, torch.arange(100, 149))
+    again = observe(other, torch.arange(4_900, 4_949))
     by_row = dict(zip(again.rows.tolist(), again.values, strict=True))
     first = dict(zip(fresh.rows.tolist(), fresh.values, strict=True))
     for identifier in (4_900, 4_920):
@@ -213,6 +233,7 @@ def steps(collection, batches):
         loss = collection(ids.view(1, -1)).square().sum()
         if loss.requires_grad:  # FBGEMM makes no graph of an empty batch
             loss.backward()
+            collection.step()
 
 
 @every_lookup
@@ -273,7 +294,7 @@ def test_the_drop_in_gives_out_rows_too():
 def test_bytes_are_those_of_the_mapping_the_counters_and_the_ids_that_wait():
     table = table_of(DistanceLFU())
     assert table.own_bytes() == ROWS * 32 + 24
-    table.observe(torch.arange(7))
+    observe(table, torch.arange(7))
     assert table.own_bytes() == ROWS * 32 + 24 + 7 * 8
     assert table_of(LRU()).own_bytes() == ROWS * 24 + 24
     within = ManagedCollisionTable("item", V, D, budget_bytes=5_000)

@@ -102,7 +102,7 @@ def test_power_law_golden_on_criteo():
 )
 def test_power_law_never_exceeds_the_budget(sizes, fraction, alpha):
     budget = int(fraction * 4 * 32 * sum(sizes))
-    narrowest = mixed_dim_bytes(sizes, [4] * len(sizes), 32)
+    narrowest = sum(min(mixed_dim_bytes([size], [4], 32), mixed_dim_bytes([size], [32], 32)) for size in sizes)
     if narrowest > budget:
         with pytest.raises(ValueError, match=f"smallest budget that can is {narrowest} bytes"):
             power_law_dims_for_budget(sizes, 32, budget, alpha=alpha)

@@ -1,0 +1,202 @@
+"""What does not fit together in a collection, or in a batch, in a sentence that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor
+
+from recsys.tables.base import Table
+from recsys.tables.features import Bag, Feature
+from recsys.tables.lookups.optimizers import DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
+from recsys.tables.physical import PhysicalTable
+
+
+def check_features(features: Sequence[Feature], tables: Mapping[str, Table]) -> None:
+    """Refuse features and tables that do not name each other.
+
+    Raises:
+        ValueError: naming them.
+    """
+    if not features:
+        raise ValueError("features must not be empty.")
+    names = [feature.name for feature in features]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"features {twice} are given more than once.")
+    for feature in features:
+        if feature.table not in tables:
+            raise ValueError(
+                f"feature '{feature.name}' uses table '{feature.table}', which is not in "
+                f"tables{_did_you_mean(feature.table, tables)}"
+            )
+    unused = sorted(set(tables) - {feature.table for feature in features})
+    if unused:
+        raise ValueError(f"tables {unused} are used by no feature.")
+    dims = {name: table.embedding_dim for name, table in tables.items()}
+    if len(set(dims.values())) > 1:
+        raise ValueError(f"all tables must have one embedding_dim, got {dims}.")
+
+
+def _did_you_mean(word: str, tables: Mapping[str, Table]) -> str:
+    close = get_close_matches(word, tables, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"{hint} (tables: {', '.join(tables)})"
+
+
+def optimizers_by_matrix(
+    tables: Mapping[str, Table], optimizer: TableOptimizer | Mapping[str, TableOptimizer] | None
+) -> dict[str, TableOptimizer]:
+    """The optimizer of every matrix: Frozen where the user says so, else the matrix' own, else the user's.
+
+    Raises:
+        ValueError: if a mapping names a table that does not exist, or tables that share a matrix disagree.
+    """
+    if isinstance(optimizer, Mapping):
+        for name in optimizer:
+            if name not in tables:
+                raise ValueError(f"optimizer names table '{name}', which is not in tables{_did_you_mean(name, tables)}")
+    chosen: dict[str, TableOptimizer] = {}
+    for name, table in tables.items():
+        asked = optimizer.get(name) if isinstance(optimizer, Mapping) else optimizer
+        for physical in table.physical_tables():
+            own = _optimizer_of(physical, asked or RowWiseAdagrad())
+            if chosen.setdefault(physical.name, own) != own:
+                raise ValueError(
+                    f"table '{name}' shares physical table '{physical.name}' with another table but has another "
+                    f"optimizer: {own} and {chosen[physical.name]}."
+                )
+    return chosen
+
+
+def _optimizer_of(physical: PhysicalTable, asked: TableOptimizer) -> TableOptimizer:
+    return asked if isinstance(asked, Frozen) or physical.optimizer is None else physical.optimizer
+
+
+def check_moved_rows(tables: Mapping[str, Table], optimizers: Mapping[str, TableOptimizer]) -> None:
+    """Refuse what would let an id inherit what another has learnt.
+
+    Args:
+        tables: all tables of a collection.
+        optimizers: of every matrix, by name.
+
+    Raises:
+        ValueError: if another table reads a matrix whose rows pass from id to id, or its optimizer state is out of
+            reach.
+    """
+    for entry, table in tables.items():
+        if not table.moves_rows:
+            continue
+        for matrix in {physical.name for physical in table.physical_tables()}:
+            for other_entry, other in tables.items():
+                if other_entry != entry and matrix in {physical.name for physical in other.physical_tables()}:
+                    raise ValueError(
+                        f"tables '{entry}' and '{other_entry}' share physical table '{matrix}', whose rows "
+                        f"{type(table).__name__} gives from id to id; give them two names."
+                    )
+            if isinstance(optimizers[matrix], DenseGradient):
+                raise ValueError(
+                    f"{type(table).__name__} '{table.name}': its optimizer must be one whose state moves with a row, "
+                    "got DenseGradient; choose SGD, Adagrad, RowWiseAdagrad or Adam as table_optimizer."
+                )
+
+
+def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tensor | None = None) -> None:
+    """Refuse ids that are no integers or out of range, at once on a CPU; on a GPU an assertion of the device does.
+
+    Args:
+        ids: [F, N], or [N] of several features.
+        num_ids: [F] how many ids each feature has, or of the one feature.
+        names: of the features.
+        of: [N] the feature of each id; None where ids are [F, N], or of the one feature.
+
+    Raises:
+        ValueError: naming a feature and an id of it.
+    """
+    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
+        raise ValueError(f"ids must be integers, got {ids.dtype}: a float rounds ids above 2**24.")
+    if not ids.numel():
+        return
+    limits = _limits(ids, num_ids, of)
+    if ids.device.type == "cpu":
+        if of is None and ids.dim() == 2:
+            # One pass over the ids, and a comparison of one number a feature.
+            low, high = ids.aminmax(dim=1)
+            fine = not bool(((low < 0) | (high >= num_ids)).any())
+        else:
+            fine = not bool(((ids < 0) | (ids >= limits)).any())
+        if not fine:
+            _refuse_ids(ids, limits, names, of)
+    elif ids.device.type == "cuda":
+        torch._assert_async(((ids >= 0) & (ids < limits)).all(), f"an id of {', '.join(names)} is out of range")
+
+
+def _limits(ids: Tensor, num_ids: Tensor | int, of: Tensor | None) -> Tensor | int:
+    """How many ids there are, for each id."""
+    if isinstance(num_ids, int):
+        return num_ids
+    return num_ids.index_select(0, of) if of is not None else num_ids.view(-1, *[1] * (ids.dim() - 1))
+
+
+def _refuse_ids(ids: Tensor, limits: Tensor | int, names: Sequence[str], of: Tensor | None) -> None:
+    wrong = ((ids < 0) | (ids >= limits)).nonzero()[0]
+    feature = int(wrong[0]) if ids.dim() == 2 else 0 if of is None else int(of[wrong[0]])
+    limit = limits if isinstance(limits, int) else int(limits.expand_as(ids)[tuple(wrong)])
+    raise ValueError(
+        f"feature '{names[feature]}': ids must be in [0, num_embeddings={limit}), got {int(ids[tuple(wrong)])}."
+    )
+
+
+def check_bags(bags: Mapping[str, Bag], features: Sequence[Feature], num_samples: int | None) -> None:
+    """Refuse bags that are missing, or of another shape than the batch.
+
+    Args:
+        bags: of the multi-valued features.
+        features: all features.
+        num_samples: B; None if no feature has one id per sample.
+
+    Raises:
+        ValueError: naming the feature.
+    """
+    wanted = [feature for feature in features if feature.pooling is not None]
+    missing = [feature.name for feature in wanted if feature.name not in bags]
+    if missing:
+        raise ValueError(f"bags lack the multi-valued features {missing}; given: {sorted(bags)}.")
+    for feature in wanted:
+        bag = bags[feature.name]
+        num_samples = len(bag) if num_samples is None else num_samples
+        if len(bag) != num_samples:
+            raise ValueError(f"feature '{feature.name}': its bag has {len(bag)} samples, the batch {num_samples}.")
+        if bag.weights is None:
+            continue
+        if feature.pooling != "sum":
+            raise ValueError(f"feature '{feature.name}': weights go with pooling 'sum', got {feature.pooling!r}.")
+        if bag.weights.shape != bag.values.shape:
+            raise ValueError(
+                f"feature '{feature.name}': weights must be one per id, {len(bag.values)}, got {len(bag.weights)}."
+            )
+
+
+def check_lengths(lengths: Tensor, counts: Sequence[int], names: Sequence[str]) -> None:
+    """Refuse lengths that do not fit their ids; on a CPU, where the question costs little.
+
+    Args:
+        lengths: [F * B] of the bags of several features.
+        counts: ids that each feature has.
+        names: of the features.
+
+    Raises:
+        ValueError: naming the feature.
+    """
+    if lengths.device.type != "cpu" or not lengths.numel():
+        return
+    by_feature = lengths.view(len(names), -1)
+    for name, least, total, count in zip(
+        names, by_feature.amin(1).tolist(), by_feature.sum(1).tolist(), counts, strict=True
+    ):
+        if least < 0:
+            raise ValueError(f"feature '{name}': lengths must be at least 0, got {least}.")
+        if total != count:
+            raise ValueError(f"feature '{name}': lengths add up to {total}, but there are {count} ids.")

@@ -1,0 +1,270 @@
+"""Gradients of rows on their way from a backward pass to an optimizer step.
+
+Rows are no parameters: their gradients would be dense. What stands for all of them in an optimizer is one number, the
+*handle*, an ordinary parameter. Backward passes note which rows they gave which gradients; when an optimizer that holds
+the handle has stepped, the rows step once, with the sum of all that was noted. So rows obey whatever comes in between:
+
+- accumulation and several reads: everything noted is one step;
+- a step that is skipped, a `zero_grad`, a handle that needs no gradient: rows stay;
+- gradients that are scaled and unscaled, or clipped: what happens to the handle's gradient happens to those of the
+  rows, and it is not finite when they are not;
+- torch's learning-rate schedulers: a rate that moves from its group's `initial_lr` moves that of the rows alike.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+
+from recsys.tables.lookups.started import InputDistribution
+
+if TYPE_CHECKING:
+    from recsys.tables.lookups.base import Store
+
+SENTINEL = 2.0**-60
+"""Gradient of the handle for each read: its square vanishes beside any norm, and it survives scaling by a factor."""
+
+_MERGED = 4
+"""Reads after which their gradients are added up: accumulation then holds each row once."""
+
+_PATIENCE = 64
+"""Backward passes without a step after which a user is warned that no optimizer holds the handle."""
+
+
+@dataclass
+class Record:
+    """What one read of a store was given by a backward pass.
+
+    Args:
+        rows: [N].
+        grad: [N, row_dim].
+        distribution: how the rows were sent to where they live; None where they are at hand.
+    """
+
+    rows: Tensor
+    grad: Tensor
+    distribution: InputDistribution | None = None
+
+
+class RowGradients(nn.Module):
+    """The gradients of all rows of a lookup that wait for a step, and the handle that stands for them.
+
+    Args:
+        stores: of the lookup.
+        device: where they live.
+        clip_rows: the handle's gradient is the norm of the gradients of all rows, so that clipping by norm counts them;
+            otherwise rows are clipped by the factor that the other parameters get.
+    """
+
+    def __init__(self, stores: Sequence[Store], device: torch.device, clip_rows: bool) -> None:
+        super().__init__()
+        self._stores = [store for store in stores if store.steps]
+        self.clip_rows = clip_rows
+        self.may_be_scaled = True
+        """Whether a scaler of losses may be at work; where none is, a GPU is spared a pass over the gradients."""
+        self._records: dict[int, list[Record]] = {}
+        self._noted: Tensor | None = None
+        self._noted_version = 0
+        self._pass = -1
+        self._num_passes = 0
+        self._has_stepped = False
+        if self._stores:
+            self.handle = nn.Parameter(torch.zeros((), device=device))
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether rows are to keep their values: the handle needs no gradient."""
+        return not self._stores or not self.handle.requires_grad
+
+    def introduce(self) -> None:
+        """Make the handle known to optimizers; a copied module has another one than the module it was copied from."""
+        if _owner(self.handle) is not self:
+            self._records.clear()
+            _owners[id(self.handle)] = weakref.ref(self)
+            self.handle.register_post_accumulate_grad_hook(_after_backward)
+
+    def note(self, position: int, record: Record) -> None:
+        """Keep what a backward pass gives to the rows of a store."""
+        current = torch._C._current_graph_task_id()
+        if current != self._pass:
+            self._pass = current
+            self._begin_pass()
+        records = self._records.setdefault(position, [])
+        records.append(record)
+        if len(records) > _MERGED:
+            self._records[position] = [Record(*self._stores[position].merged(*self._joined(position)))]
+
+    def position(self, store: Store) -> int:
+        """Which of the stores that step this is."""
+        return next(i for i, each in enumerate(self._stores) if each is store)
+
+    def _begin_pass(self) -> None:
+        """Before the first gradient of a backward pass: heed what happened to those that wait."""
+        if self.handle.grad is None:
+            self._records.clear()
+        factor = self._factor()
+        if factor is not None:
+            for record in (record for records in self._records.values() for record in records):
+                record.grad = record.grad * factor
+        self._num_passes += 1
+        if self._num_passes == _PATIENCE and not self._has_stepped:
+            warnings.warn(
+                f"{_PATIENCE} backward passes have given gradients to table rows, and no optimizer has stepped them; "
+                "rows step with an optimizer that holds the collection's parameters(), or by its step().",
+                stacklevel=2,
+            )
+
+    def end_pass(self) -> None:
+        """After a backward pass: note the handle's gradient, to see later what was done to it."""
+        grad = self.handle.grad
+        if grad is None:
+            return
+        if self.clip_rows and self._records:
+            squares = [self._stores[position].square_norm(*self._joined(position)) for position in self._records]
+            # Neither 0, which cannot be scaled, nor finite where a gradient is not.
+            grad.copy_(torch.stack(squares).sum().sqrt().to(grad).clamp(min=SENTINEL) + 0 * grad)
+        self._noted, self._noted_version = grad.clone(), grad._version
+
+    def _factor(self) -> Tensor | None:
+        """What the handle's gradient was multiplied by since the last backward pass; None for 1."""
+        grad, noted = self.handle.grad, self._noted
+        if grad is None or noted is None:
+            return None
+        if grad.device.type == "cpu":
+            return None if float(grad) == float(noted) else grad / noted
+        # A GPU is not asked for the number. Torch's scalers change gradients without a new version.
+        return grad / noted if self.may_be_scaled or grad._version != self._noted_version else None
+
+    def _joined(self, position: int) -> tuple[Tensor, Tensor]:
+        """All that waits for a store, where its rows live; from now on as one record."""
+        parts = [self._stores[position].at_home(record) for record in self._records[position]]
+        rows, grads = (list(each) for each in zip(*parts, strict=True))
+        joined = (rows[0], grads[0]) if len(parts) == 1 else (torch.cat(rows), torch.cat(grads))
+        self._records[position] = [Record(*joined)]
+        return joined
+
+    @torch.no_grad()
+    def step(self, learning_rate_factor: float = 1.0, gradient_factor: Tensor | float = 1.0) -> None:
+        """One optimizer step of all rows with a gradient that waits.
+
+        Args:
+            learning_rate_factor: of every store's own rate.
+            gradient_factor: of the gradients, beside what was done to the handle's.
+        """
+        if self._stores and self.handle.grad is None:
+            self._records.clear()
+        factor = self._factor() if self._records else None
+        for position in sorted(self._records):
+            store = self._stores[position]
+            rows, grad = self._joined(position)
+            for each in (factor, gradient_factor):
+                grad = grad if each is None or _is_one(each) else grad * each
+            store.num_steps += 1
+            store.step(rows, grad, learning_rate_factor * store.optimizer.learning_rate)
+        if self._stores:
+            self.handle.zero_()
+            self.handle.grad = None
+        self._records.clear()
+        self._noted, self._has_stepped = None, True
+
+    def _save_to_state_dict(self, *args: Any) -> None:
+        """The handle is always 0."""
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        """There is nothing to load."""
+
+
+def _is_one(factor: Tensor | float) -> bool:
+    return not isinstance(factor, Tensor) and factor == 1.0
+
+
+class _ReadRows(torch.autograd.Function):
+    """Rows as they were read; the backward pass notes their gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        vectors: Tensor,
+        handle: Tensor,
+        gradients: RowGradients,
+        position: int,
+        rows: Tensor,
+        distribution: InputDistribution | None,
+    ) -> Tensor:
+        ctx.read = (gradients, position, rows, distribution)
+        return vectors.detach()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        gradients, position, rows, distribution = ctx.read
+        gradients.note(position, Record(rows, grad.contiguous(), distribution))
+        # A gradient that is not finite makes the handle's so: a step that is skipped for it skips the rows.
+        norm = torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32))
+        return None, norm.to(gradients.handle).mul(0.0).add(SENTINEL), None, None, None, None
+
+
+def read_rows(
+    store: Store, gradients: RowGradients, rows: Tensor, distribution: InputDistribution | None = None
+) -> Tensor:
+    """Rows [N, row_dim] of a store, whose gradients wait for a step, unless rows are frozen or only evaluated.
+
+    Args:
+        store: that is read.
+        gradients: of its lookup.
+        rows: row numbers [N].
+        distribution: what `store.start` gave for them.
+    """
+    if not store.steps:
+        return store.gather(rows)
+    if distribution is None:
+        distribution = store.start(rows, waits=True)
+    with torch.no_grad():
+        vectors = store.gather(rows) if distribution is None else store.look_up(distribution)
+    if gradients.is_frozen or not store.training or not torch.is_grad_enabled():
+        return vectors
+    gradients.introduce()
+    read: Tensor = _ReadRows.apply(vectors, gradients.handle, gradients, gradients.position(store), rows, distribution)
+    return read
+
+
+_owners: dict[int, weakref.ref[RowGradients]] = {}
+
+
+def _owner(parameter: Tensor) -> RowGradients | None:
+    found = _owners.get(id(parameter))
+    owner = found() if found is not None else None
+    return owner if owner is not None and owner.handle is parameter else None
+
+
+def _after_backward(handle: Tensor) -> None:
+    owner = _owner(handle)
+    if owner is not None:
+        owner.end_pass()
+
+
+def _after_step(optimizer: Optimizer, *_: Any) -> None:
+    """Step the rows of every handle that the optimizer holds."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            owner = _owner(parameter) if parameter.dim() == 0 else None
+            if owner is not None:
+                initial = group.get("initial_lr")
+                rate = group["lr"] / initial if initial else 1.0
+                skipped = getattr(optimizer, "found_inf", None)
+                if skipped is not None and bool(skipped):
+                    continue
+                scale = getattr(optimizer, "grad_scale", None)
+                sign = -1.0 if group.get("maximize") else 1.0
+                owner.step(float(rate), sign if scale is None else sign / scale)
+
+
+register_optimizer_step_post_hook(_after_step)

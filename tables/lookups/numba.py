@@ -1,0 +1,110 @@
+"""The lookup of CPUs: loops compiled by numba, which needs no compiler, for all row optimisers and widths.
+
+numba is imported when the first store is built, so that the rest of recsys.tables needs torch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recsys.tables.lookups.base import Lookup
+from recsys.tables.lookups.optimizers import SGD, Adagrad, Adam, RowWiseAdagrad, TableOptimizer
+from recsys.tables.lookups.torch import TorchStore
+from recsys.tables.physical import PhysicalTable
+
+_STEPPED = (SGD, Adagrad, RowWiseAdagrad, Adam)
+"""Optimisers in the order of the kernels' numbers."""
+
+_PIECE_ROWS = 2048
+"""Rows below which a second thread costs more than it saves."""
+
+
+@cache
+def _threads(num_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="recsys-rows")
+
+
+def _on_threads(num_rows: int, bounds: Callable[[int], Sequence[int]], work: Callable[[int, int], Any]) -> list[Any]:
+    """Work on the pieces between bounds, each on a thread of its own, as many as torch may use."""
+    num_pieces = max(1, min(torch.get_num_threads(), num_rows // _PIECE_ROWS))
+    edges = bounds(num_pieces)
+    if num_pieces == 1:
+        return [work(edges[0], edges[-1])]
+    pool = _threads(torch.get_num_threads())
+    return [each.result() for each in [pool.submit(work, *piece) for piece in pairwise(edges)]]
+
+
+class NumbaStore(TorchStore):
+    """Matrices of one width in float32 on a CPU."""
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """See Store."""
+        from recsys.tables.lookups.kernels import gather
+
+        found = torch.empty(len(rows), self.row_dim)
+        arrays = (self.weight.detach().numpy(), rows.numpy(), found.numpy())
+
+        def bounds(pieces: int) -> list[int]:
+            return [len(rows) * piece // pieces for piece in range(pieces + 1)]
+
+        _on_threads(len(rows), bounds, lambda first, last: gather(*arrays, first, last))
+        return found
+
+    def _bounds(self, rows: Tensor) -> Callable[[int], list[int]]:
+        """Ranges of rows that are touched about equally often."""
+
+        def bounds(pieces: int) -> list[int]:
+            if pieces == 1:
+                return [0, self.num_rows]
+            some = rows[:: max(1, len(rows) // 4096)].sort().values
+            inner = [int(some[len(some) * piece // pieces]) for piece in range(1, pieces)]
+            return [0, *(max(0, each) for each in inner), self.num_rows]
+
+        return bounds
+
+    @torch.no_grad()
+    def step(self, rows: Tensor, grad: Tensor, learning_rate: float) -> None:
+        """See Store."""
+        from recsys.tables.lookups.kernels import step_within
+
+        optimizer = self.optimizer
+        beta1, beta2 = getattr(optimizer, "beta1", 0.0), getattr(optimizer, "beta2", 0.0)
+        correction = (1 - beta2**self.num_steps) ** 0.5 / (1 - beta1**self.num_steps)
+        eps = getattr(optimizer, "eps", 0.0)
+        # Differences from 1 are taken before they are rounded to float32.
+        settings = (learning_rate, optimizer.weight_decay, eps, 1 - beta1, beta2, 1 - beta2, correction)
+        states = [self.matrix(kind).numpy() for kind in self.kinds() if kind != "weight"]
+        states += [self.weight.numpy()] * (2 - len(states))
+        kind = _STEPPED.index(type(optimizer))
+        weight, numbers = self.weight.numpy(), torch.tensor(settings).numpy()
+        asked, given = rows.numpy(), grad.contiguous().numpy()
+
+        def work(low: int, high: int) -> None:
+            step_within(kind, weight, states[0], states[1], asked, given, low, high, numbers)
+
+        _on_threads(len(rows), self._bounds(rows), work)
+
+    def merged(self, rows: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """See Store."""
+        from recsys.tables.lookups.kernels import merge_within
+
+        arrays = (rows.numpy(), grad.contiguous().numpy())
+        pieces = _on_threads(len(rows), self._bounds(rows), lambda low, high: merge_within(*arrays, low, high))
+        found = [torch.cat([torch.from_numpy(each) for each in parts]) for parts in zip(*pieces, strict=True)]
+        return found[0], found[1]
+
+
+class NumbaLookup(Lookup):
+    """Compiled loops for float32 rows on a CPU that step here; torch for the rest."""
+
+    def store_key(self, table: PhysicalTable, optimizer: TableOptimizer, dtype: torch.dtype) -> Hashable:
+        """One store per width and optimiser."""
+        compiled = type(optimizer) in _STEPPED and dtype == torch.float32
+        return (NumbaStore if compiled else TorchStore, optimizer, table.row_dim)

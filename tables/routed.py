@@ -1,0 +1,65 @@
+"""A batch on its way through a collection: routed, and maybe begun ahead of its step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recsys.tables.group import Ragged
+from recsys.tables.lookups.base import Request
+from recsys.tables.lookups.started import StartedLookup
+
+
+@dataclass(frozen=True)
+class Routed:
+    """The rows that a batch asks for.
+
+    Args:
+        picked: ids [G, B] of each group.
+        ragged: ids of each group of bags.
+        requests: of every group; None where its tables have no rows.
+    """
+
+    picked: Sequence[Tensor]
+    ragged: Sequence[Ragged]
+    requests: Sequence[Request | None]
+
+    def asked(self) -> list[Request]:
+        """The requests that there are."""
+        return [request for request in self.requests if request is not None]
+
+    def tensors(self) -> list[Tensor]:
+        """All that it holds."""
+        requests = [tensor for request in self.asked() for tensor in (request.rows, request.first_rows)]
+        return [*self.picked, *requests, *(tensor for each in self.ragged for tensor in each.tensors())]
+
+
+class StartedBatch:
+    """What a collection has done for a batch ahead of reading its rows.
+
+    Args:
+        ids: the tensors that the batch's ids are in.
+        routed: the rows that it asks for.
+        lookup: on its way.
+    """
+
+    def __init__(self, ids: Sequence[Tensor], routed: Routed, lookup: StartedLookup) -> None:
+        self._ids = [(tensor, tensor._version) for tensor in ids]
+        self.routed = routed
+        self.lookup = lookup
+
+    def is_of(self, ids: Sequence[Tensor]) -> bool:
+        """Whether these are the tensors it was started for, unchanged since."""
+        return len(ids) == len(self._ids) and all(
+            tensor is known and tensor._version == version
+            for tensor, (known, version) in zip(ids, self._ids, strict=True)
+        )
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keep the memory until this stream has used it."""
+        for tensor in self.routed.tensors():
+            tensor.record_stream(stream)
+        self.lookup.record_stream(stream)
