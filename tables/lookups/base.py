@@ -305,7 +305,9 @@ class Lookup(nn.Module, ABC):
             flat = rows[0] if len(rows) == 1 else torch.cat(rows)
             vectors = read_rows(store, self.gradients, flat, started.distributions[number] if started else None)
             vectors = vectors.to(self.dtype)
-            for i, piece in zip(asked, vectors.split([len(each) for each in rows]), strict=True):
+            # The backward pass of a split into one piece copies it.
+            pieces = vectors.split([len(each) for each in rows]) if len(rows) > 1 else [vectors]
+            for i, piece in zip(asked, pieces, strict=True):
                 found[i][number] = piece
         return [_side_by_side(request, found[i]) for i, request in enumerate(requests)]
 
