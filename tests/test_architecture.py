@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ENGINES = {"torchrec", "fbgemm_gpu"}
+ENGINES = {"torchrec", "fbgemm_gpu", "numba"}
 ENGINE_FOLDERS = (Path("tables/lookups"), Path("tables/sharded"), Path("recsys/sharding"))
 ENGINE_FILES = {Path("tables/eviction.py"), Path("tables/managed_collision.py")}
 DATA_TOOLS = {"numpy", "polars", "pyarrow", "rich", "scipy"}
@@ -60,7 +60,7 @@ def top_level(path):
 @pytest.mark.parametrize("folder", ["tables", "models"])
 def test_tables_and_models_import_torch_and_themselves(folder):
     for path in sources(folder):
-        engines = ENGINES if may_use_engines(path) else set()
+        engines = {*ENGINES, "numpy"} if may_use_engines(path) else set()
         assert top_level(path) <= {"torch", "recsys"} | engines, path
         ours = {name for name in imports(path) if name.split(".")[0] == "recsys"}
         assert all(name.startswith(f"recsys.{folder}.") for name in ours), path

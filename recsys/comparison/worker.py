@@ -23,7 +23,7 @@ from recsys.comparison.store import Result, read_run, write_whole
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.configuration.suggestions import explain
 from recsys.description.optimizer_state import tensor_bytes
-from recsys.tasks.summary import total_bytes
+from recsys.tasks.summary import totals
 from recsys.tasks.throughput import Throughput
 
 
@@ -54,16 +54,16 @@ def train(run: Run, folder: Path) -> Result:
     if best.best_model_score is None:
         raise ValueError(f"no epoch had a val/{run.metric}: trainer.max_epochs or the validation split is empty.")
     (tested,) = trainer.test(cli.model, datamodule=cli.datamodule, ckpt_path=best.best_model_path, verbose=False)
-    _, stored, state = total_bytes(cli.model.collection)
-    state += _dense_state_bytes(cli)
+    total = totals(cli.model.collection)
+    state = total.state_bytes + _dense_state_bytes(cli)
     rates = next((callback.rates for callback in callbacks if isinstance(callback, Throughput)), [])
     return Result(
         contender=run.contender,
         seed=run.seed,
         val=float(best.best_model_score),
         test={name.removeprefix("test/"): float(value) for name, value in tested.items()},
-        table_bytes=stored,
-        training_bytes=stored + state,
+        table_bytes=total.stored_bytes,
+        training_bytes=total.stored_bytes + state,
         samples_per_second=median(rates) if rates else float("nan"),
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         seconds=perf_counter() - started,
