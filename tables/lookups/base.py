@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +22,8 @@ from recsys.tables.lookups.gradients import Record, RowGradients, read_rows
 from recsys.tables.lookups.optimizers import DenseGradient, Frozen, TableOptimizer
 from recsys.tables.lookups.started import InputDistribution, StartedLookup
 from recsys.tables.physical import PhysicalTable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,10 @@ class Request:
     first_rows: Tensor
     stores: tuple[int, ...]
 
-    def of(self, store: int) -> Tensor:
-        """Row numbers within a store [N * G * K'], of those K' lookups that read it, id after id."""
-        rows, first = (_picked(each, self.runs(store), len(self.stores)) for each in (self.rows, self.first_rows))
-        return torch.where(rows < 0, -1, rows + first).permute(2, 0, 1).reshape(-1)
+    def of(self, store: int) -> tuple[Tensor, Tensor]:
+        """The same rows [G, K', N] of those K' lookups that read a store, and where their matrices begin."""
+        runs = self.runs(store)
+        return _picked(self.rows, runs, len(self.stores)), _picked(self.first_rows, runs, len(self.stores))
 
     def runs(self, store: int) -> list[tuple[int, int]]:
         """Neighbouring lookups that read a store, as (first, past the last)."""
@@ -111,6 +113,14 @@ class Store(nn.Module, ABC):
     def steps(self) -> bool:
         """Whether rows are trained here; dense gradients step elsewhere, frozen rows never."""
         return not isinstance(self.optimizer, DenseGradient | Frozen)
+
+    def numbers(self, rows: Tensor, first_rows: Tensor) -> Tensor:
+        """Row numbers of the store, id after id.
+
+        Shape:
+            rows [G, K, N] of the matrices, first_rows [G, K, 1] or [G, K, N] -> [N * G * K]
+        """
+        return torch.where(rows < 0, -1, rows + first_rows).permute(2, 0, 1).reshape(-1)
 
     @abstractmethod
     def gather(self, rows: Tensor) -> Tensor:
@@ -206,11 +216,32 @@ class Store(nn.Module, ABC):
         """Bytes of the optimizer state that this store keeps of a matrix."""
         return table.num_rows * sum(self.optimizer.state_dims(self.row_dim).values()) * state_dtype(self.dtype).itemsize
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move to a device; rows and their state keep their dtypes, except that of parameters."""
+        return keep_dtypes(super()._apply, fn, recurse)
+
     def _save_to_state_dict(self, *args: Any) -> None:
         """The lookup saves for its stores, by matrix name."""
 
     def _load_from_state_dict(self, *args: Any) -> None:
         """The lookup loads for its stores."""
+
+
+def keep_dtypes(apply: Callable[..., T], fn: Callable[[Tensor], Tensor], recurse: bool) -> T:
+    """Apply `fn` to a module's tensors, but let those that are no parameters keep their dtype.
+
+    Args:
+        apply: the module's own `_apply`.
+        fn: moves a tensor, and may change its dtype.
+        recurse: see nn.Module._apply.
+    """
+
+    def moved(tensor: Tensor) -> Tensor:
+        found = fn(tensor)
+        is_kept = found.dtype == tensor.dtype or isinstance(tensor, nn.Parameter)
+        return found if is_kept else tensor.to(found.device)
+
+    return apply(moved, recurse)
 
 
 StoreFactory = Callable[[Sequence[PhysicalTable], TableOptimizer, torch.dtype, torch.device, int], Store]
@@ -253,7 +284,8 @@ class Lookup(nn.Module, ABC):
         super().__init__()
         self.tables = dict(tables)
         self.reads = dict(reads)
-        self.dtype = dtype
+        # What is read takes the dtype that a module is moved to; the rows keep theirs.
+        self.register_buffer("_example", torch.zeros((), dtype=dtype), persistent=False)
         kinds: dict[tuple[Hashable, torch.dtype], list[PhysicalTable]] = {}
         for name, table in tables.items():
             own_dtype = table.dtype or dtype
@@ -270,6 +302,11 @@ class Lookup(nn.Module, ABC):
         for store in self._all():
             store.draw()
         self.gradients = RowGradients(self._all(), torch.device(device), clip_rows)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of all that is read."""
+        return self.get_buffer("_example").dtype
 
     def _all(self) -> list[Store]:
         return [store for store in self.stores if isinstance(store, Store)]
@@ -301,7 +338,7 @@ class Lookup(nn.Module, ABC):
             asked = [i for i, request in enumerate(requests) if number in request.stores]
             if not asked:
                 continue
-            rows = [requests[i].of(number) for i in asked]
+            rows = [store.numbers(*requests[i].of(number)) for i in asked]
             flat = rows[0] if len(rows) == 1 else torch.cat(rows)
             vectors = read_rows(store, self.gradients, flat, started.distributions[number] if started else None)
             vectors = vectors.to(self.dtype)
@@ -325,7 +362,7 @@ class Lookup(nn.Module, ABC):
         """Send row numbers to where their rows live; `forward` then reads the rows as they are when it is called."""
         distributions = []
         for number, store in enumerate(self._all()):
-            rows = [request.of(number) for request in requests if number in request.stores]
+            rows = [store.numbers(*request.of(number)) for request in requests if number in request.stores]
             distributions.append(store.start(torch.cat(rows)) if rows else None)
         return StartedLookup(distributions)
 

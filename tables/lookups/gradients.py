@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,11 @@ class RowGradients(nn.Module):
         self._num_passes = 0
         self._has_stepped = False
         if self._stores:
-            self.handle = nn.Parameter(torch.zeros((), device=device))
+            self.handle = nn.Parameter(torch.zeros((), device=device, dtype=torch.float32))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move to a device; the handle's gradient is a number that float16 does not hold."""
+        return super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), recurse)
 
     @property
     def is_frozen(self) -> bool:

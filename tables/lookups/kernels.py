@@ -12,6 +12,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numba import njit
 
+from recsys.tables.lookups.prefetch import prefetch_row
+
 Array = np.ndarray[Any, Any]
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -22,6 +24,30 @@ _vectorised = cast(Callable[[F], F], njit(nogil=True, cache=True, fastmath={"rea
 SGD, ADAGRAD, ROW_WISE_ADAGRAD, ADAM = range(4)
 
 _DIGIT_BITS = 11
+_AHEAD = 8
+"""Rows between one that is worked on and one that is asked for."""
+
+
+@_compiled
+def number_rows(rows: Array, first_rows: Array, numbers: Array, first: int, last: int) -> None:
+    """Row numbers of a store, id after id: rows [G, K, N] and where their matrices begin -> numbers [N * G * K].
+
+    Args:
+        rows: of the matrices, -1 is no row.
+        first_rows: [G, K, 1] or [G, K, N].
+        numbers: to fill in.
+        first: id to begin with.
+        last: past the last.
+    """
+    num_groups, num_lookups, _ = rows.shape
+    by_id = first_rows.shape[2] > 1
+    for g in range(num_groups):
+        for k in range(num_lookups):
+            place = g * num_lookups + k
+            for n in range(first, last):
+                row = rows[g, k, n]
+                begin = first_rows[g, k, n if by_id else 0]
+                numbers[n * num_groups * num_lookups + place] = row + begin if row >= 0 else -1
 
 
 @_compiled
@@ -29,6 +55,8 @@ def gather(weight: Array, rows: Array, found: Array, first: int, last: int) -> N
     """Copy rows[first:last] of weight [R, D] to those of found [N, D]; -1 gives zeros."""
     width = weight.shape[1]
     for i in range(first, last):
+        if i + _AHEAD < last:
+            prefetch_row(weight, max(0, rows[i + _AHEAD]))
         row = rows[i]
         for d in range(width):
             found[i, d] = weight[row, d] if row >= 0 else 0.0
@@ -78,6 +106,8 @@ def merge_within(rows: Array, grad: Array, low: int, high: int) -> tuple[Array, 
         if i == 0 or keys[i] != keys[i - 1]:
             distinct[count] = keys[i]
             count += 1
+        if i + _AHEAD < len(keys):
+            prefetch_row(grad, order[i + _AHEAD])
         for d in range(width):
             summed[count - 1, d] += grad[order[i], d]
     return distinct[:count], summed[:count]
@@ -116,10 +146,17 @@ def step_within(
     i, count = 0, len(keys)
     while i < count:
         row, at = keys[i], order[i]
+        if i + _AHEAD < count:
+            prefetch_row(grad, order[i + _AHEAD])
+            prefetch_row(weight, keys[i + _AHEAD])
+            prefetch_row(first_state, keys[i + _AHEAD])
+        # To copy the first gradient is twice as fast as to add it to zeros.
         for d in range(width):
             total[d] = grad[at, d]
         i += 1
         while i < count and keys[i] == row:
+            if i + _AHEAD < count:
+                prefetch_row(grad, order[i + _AHEAD])
             at = order[i]
             for d in range(width):
                 total[d] += grad[at, d]

@@ -41,8 +41,21 @@ def _on_threads(num_rows: int, bounds: Callable[[int], Sequence[int]], work: Cal
     return [each.result() for each in [pool.submit(work, *piece) for piece in pairwise(edges)]]
 
 
+def _equal_pieces(length: int) -> Callable[[int], list[int]]:
+    return lambda pieces: [length * piece // pieces for piece in range(pieces + 1)]
+
+
 class NumbaStore(TorchStore):
     """Matrices of one width in float32 on a CPU."""
+
+    def numbers(self, rows: Tensor, first_rows: Tensor) -> Tensor:
+        """See Store."""
+        from recsys.tables.lookups.kernels import number_rows
+
+        found = torch.empty(rows.numel(), dtype=torch.int64)
+        arrays = (rows.numpy(), first_rows.numpy(), found.numpy())
+        _on_threads(rows.numel(), _equal_pieces(rows.shape[2]), lambda first, last: number_rows(*arrays, first, last))
+        return found
 
     def gather(self, rows: Tensor) -> Tensor:
         """See Store."""
@@ -50,11 +63,7 @@ class NumbaStore(TorchStore):
 
         found = torch.empty(len(rows), self.row_dim)
         arrays = (self.weight.detach().numpy(), rows.numpy(), found.numpy())
-
-        def bounds(pieces: int) -> list[int]:
-            return [len(rows) * piece // pieces for piece in range(pieces + 1)]
-
-        _on_threads(len(rows), bounds, lambda first, last: gather(*arrays, first, last))
+        _on_threads(len(rows), _equal_pieces(len(rows)), lambda first, last: gather(*arrays, first, last))
         return found
 
     def _bounds(self, rows: Tensor) -> Callable[[int], list[int]]:

@@ -93,7 +93,7 @@ def test_rows_step_with_the_optimizer_that_holds_the_parameters(lookup):
         loss_of(by_hand, seed).backward()
         by_hand.step()
     assert_rows(collection, by_hand)
-    assert float(collection.lookup.gradients.handle) == 0
+    assert float(collection.lookup.gradients.handle.detach()) == 0
 
 
 @pytest.mark.parametrize("set_to_none", [True, False])
@@ -294,3 +294,21 @@ def test_narrow_rows_have_wide_state_and_steps(dtype, optimizer):
             for kind in optimizer.state_dims(D):
                 assert ours[kind].dtype == torch.float32
                 assert_close(ours[kind], theirs[kind], rtol=1e-5, atol=1e-5)
+
+
+@every_lookup
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_module_that_is_moved_to_a_dtype_reads_in_it_and_keeps_its_rows(lookup, dtype):
+    collection, wanted = collect(RowWiseAdagrad(0.1), lookup), collect(RowWiseAdagrad(0.1), lookup)
+    collection.to(dtype)
+    optimizer = torch.optim.SGD(collection.parameters(), lr=0.1)
+    ids, weights = draw(0)
+    vectors = collection(ids)
+    assert vectors.dtype == dtype
+    assert_close(vectors, wanted(ids).to(dtype))
+    vectors.backward(weights.to(dtype))
+    optimizer.step()
+    wanted(ids).backward(weights.to(dtype).float())
+    wanted.step()
+    assert collection.lookup.weight("a").dtype == torch.float32
+    assert_rows(collection, wanted, rtol=1e-5, atol=1e-6)
