@@ -33,6 +33,7 @@ class Group(nn.Module):
         self._tables = tuple(tables)
         self.stores = tuple(place.store for place in places[0])
         self.width = sum(tables[0].row_dims)
+        self.matrices = frozenset(physical.name for table in tables for physical in table.physical_tables())
         constants, self._per_id = routing_constants(tables)
         self._constant_names = tuple(constants)
         for name, stacked in constants.items():
@@ -88,7 +89,7 @@ class SingleGroup(Group):
     def route(self, ids: Tensor) -> Request:
         """Ids [G, B] -> the rows that they read."""
         rows = self._tables[0].route(ids.unsqueeze(1), self._routing_constants(None))
-        return Request(rows, self.get_buffer("first_rows").unsqueeze(-1), self.stores)
+        return Request(rows, self.get_buffer("first_rows").unsqueeze(-1), self.stores, self.matrices)
 
     def combine(self, rows: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None]:
         """Rows [B, G, W] of ids [G, B] -> vectors [B, G, D], and a penalty."""
@@ -145,7 +146,9 @@ class BagGroup(Group):
         rows = self._tables[0].route(ragged.ids.unsqueeze(0), self._routing_constants(ragged.features))
         first_rows = self.get_buffer("first_rows")
         first = first_rows if ragged.features is None else first_rows.index_select(0, ragged.features)
-        return Request(rows.reshape(1, len(self.stores), len(ragged.ids)), first.t().unsqueeze(0), self.stores)
+        return Request(
+            rows.reshape(1, len(self.stores), len(ragged.ids)), first.t().unsqueeze(0), self.stores, self.matrices
+        )
 
     def embed(self, rows: Tensor, ragged: Ragged) -> tuple[list[Tensor], Tensor | None]:
         """Rows [N, 1, W] -> pooled vectors [B, G, D], or each feature's sequence [N_g, D]; and a penalty."""

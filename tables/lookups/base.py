@@ -51,11 +51,13 @@ class Request:
         rows: see above.
         first_rows: see above.
         stores: that each of the K lookups reads.
+        matrices: that may be read.
     """
 
     rows: Tensor
     first_rows: Tensor
     stores: tuple[int, ...]
+    matrices: frozenset[str]
 
     def of(self, store: int) -> tuple[Tensor, Tensor]:
         """The same rows [G, K', N] of those K' lookups that read a store, and where their matrices begin."""
@@ -113,6 +115,9 @@ class Store(nn.Module, ABC):
     def steps(self) -> bool:
         """Whether rows are trained here; dense gradients step elsewhere, frozen rows never."""
         return not isinstance(self.optimizer, DenseGradient | Frozen)
+
+    reads_at_once: ClassVar[bool] = False
+    """Whether all that is asked of it in a batch is better asked together."""
 
     def numbers(self, rows: Tensor, first_rows: Tensor) -> Tensor:
         """Row numbers of the store, id after id.
@@ -338,14 +343,15 @@ class Lookup(nn.Module, ABC):
             asked = [i for i, request in enumerate(requests) if number in request.stores]
             if not asked:
                 continue
-            rows = [store.numbers(*requests[i].of(number)) for i in asked]
-            flat = rows[0] if len(rows) == 1 else torch.cat(rows)
-            vectors = read_rows(store, self.gradients, flat, started.distributions[number] if started else None)
-            vectors = vectors.to(self.dtype)
-            # The backward pass of a split into one piece copies it.
-            pieces = vectors.split([len(each) for each in rows]) if len(rows) > 1 else [vectors]
-            for i, piece in zip(asked, pieces, strict=True):
-                found[i][number] = piece
+            distribution = started.distributions[number] if started else None
+            for part in [asked] if store.reads_at_once else _without_common_matrices(requests, asked):
+                rows = [store.numbers(*requests[i].of(number)) for i in part]
+                flat = rows[0] if len(rows) == 1 else torch.cat(rows)
+                vectors = read_rows(store, self.gradients, flat, part[0], distribution).to(self.dtype)
+                # The backward pass of a split into one piece copies it.
+                pieces = vectors.split([len(each) for each in rows]) if len(rows) > 1 else [vectors]
+                for i, piece in zip(part, pieces, strict=True):
+                    found[i][number] = piece
         return [_side_by_side(request, found[i]) for i, request in enumerate(requests)]
 
     def _refuse_group(self) -> None:
@@ -495,6 +501,17 @@ class Lookup(nn.Module, ABC):
                 store.num_steps = int(state_dict[steps_key])
         own = re.compile(re.escape(prefix))
         unexpected_keys.extend(key for key in state_dict if own.match(key) and key not in known)
+
+
+def _without_common_matrices(requests: Sequence[Request], asked: Sequence[int]) -> list[list[int]]:
+    """Requests apart that read no matrix together: neither their rows nor their gradients are copied to one place."""
+    parts: list[tuple[list[int], frozenset[str]]] = []
+    for i in asked:
+        met = [part for part in parts if part[1] & requests[i].matrices]
+        parts = [part for part in parts if part not in met]
+        members = sorted([i, *(each for part in met for each in part[0])])
+        parts.append((members, requests[i].matrices.union(*(part[1] for part in met))))
+    return [members for members, _ in parts]
 
 
 def _side_by_side(request: Request, found: Mapping[int, Tensor]) -> Tensor:

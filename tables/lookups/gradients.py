@@ -39,6 +39,10 @@ _PATIENCE = 64
 """Backward passes without a step after which a user is warned that no optimizer holds the handle."""
 
 
+Part = tuple[int, int]
+"""A store, and a part of it."""
+
+
 @dataclass
 class Record:
     """What one read of a store was given by a backward pass.
@@ -70,7 +74,7 @@ class RowGradients(nn.Module):
         self.clip_rows = clip_rows
         self.may_be_scaled = True
         """Whether a scaler of losses may be at work; where none is, a GPU is spared a pass over the gradients."""
-        self._records: dict[int, list[Record]] = {}
+        self._records: dict[Part, list[Record]] = {}
         self._noted: Tensor | None = None
         self._noted_version = 0
         self._pass = -1
@@ -95,16 +99,16 @@ class RowGradients(nn.Module):
             _owners[id(self.handle)] = weakref.ref(self)
             self.handle.register_post_accumulate_grad_hook(_after_backward)
 
-    def note(self, position: int, record: Record) -> None:
+    def note(self, part: Part, record: Record) -> None:
         """Keep what a backward pass gives to the rows of a store."""
         current = torch._C._current_graph_task_id()
         if current != self._pass:
             self._pass = current
             self._begin_pass()
-        records = self._records.setdefault(position, [])
+        records = self._records.setdefault(part, [])
         records.append(record)
         if len(records) > _MERGED:
-            self._records[position] = [Record(*self._stores[position].merged(*self._joined(position)))]
+            self._records[part] = [Record(*self._stores[part[0]].merged(*self._joined(part)))]
 
     def position(self, store: Store) -> int:
         """Which of the stores that step this is."""
@@ -132,7 +136,7 @@ class RowGradients(nn.Module):
         if grad is None:
             return
         if self.clip_rows and self._records:
-            squares = [self._stores[position].square_norm(*self._joined(position)) for position in self._records]
+            squares = [self._stores[part[0]].square_norm(*self._joined(part)) for part in sorted(self._records)]
             # Neither 0, which cannot be scaled, nor finite where a gradient is not.
             grad.copy_(torch.stack(squares).sum().sqrt().to(grad).clamp(min=SENTINEL) + 0 * grad)
         self._noted, self._noted_version = grad.clone(), grad._version
@@ -147,12 +151,12 @@ class RowGradients(nn.Module):
         # A GPU is not asked for the number. Torch's scalers change gradients without a new version.
         return grad / noted if self.may_be_scaled or grad._version != self._noted_version else None
 
-    def _joined(self, position: int) -> tuple[Tensor, Tensor]:
-        """All that waits for a store, where its rows live; from now on as one record."""
-        parts = [self._stores[position].at_home(record) for record in self._records[position]]
-        rows, grads = (list(each) for each in zip(*parts, strict=True))
-        joined = (rows[0], grads[0]) if len(parts) == 1 else (torch.cat(rows), torch.cat(grads))
-        self._records[position] = [Record(*joined)]
+    def _joined(self, part: Part) -> tuple[Tensor, Tensor]:
+        """All that waits for a part of a store, where its rows live; from now on as one record."""
+        found = [self._stores[part[0]].at_home(record) for record in self._records[part]]
+        rows, grads = (list(each) for each in zip(*found, strict=True))
+        joined = (rows[0], grads[0]) if len(found) == 1 else (torch.cat(rows), torch.cat(grads))
+        self._records[part] = [Record(*joined)]
         return joined
 
     @torch.no_grad()
@@ -166,12 +170,13 @@ class RowGradients(nn.Module):
         if self._stores and self.handle.grad is None:
             self._records.clear()
         factor = self._factor() if self._records else None
-        for position in sorted(self._records):
-            store = self._stores[position]
-            rows, grad = self._joined(position)
+        for position in sorted({part[0] for part in self._records}):
+            self._stores[position].num_steps += 1
+        for part in sorted(self._records):
+            store = self._stores[part[0]]
+            rows, grad = self._joined(part)
             for each in (factor, gradient_factor):
                 grad = grad if each is None or _is_one(each) else grad * each
-            store.num_steps += 1
             store.step(rows, grad, learning_rate_factor * store.optimizer.learning_rate)
         if self._stores:
             self.handle.zero_()
@@ -199,25 +204,25 @@ class _ReadRows(torch.autograd.Function):
         vectors: Tensor,
         handle: Tensor,
         gradients: RowGradients,
-        position: int,
+        part: Part,
         rows: Tensor,
         distribution: InputDistribution | None,
     ) -> Tensor:
-        ctx.read = (gradients, position, rows, distribution)
+        ctx.read = (gradients, part, rows, distribution)
         return vectors.detach()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        gradients, position, rows, distribution = ctx.read
-        gradients.note(position, Record(rows, grad.contiguous(), distribution))
+        gradients, part, rows, distribution = ctx.read
+        gradients.note(part, Record(rows, grad.contiguous(), distribution))
         # A gradient that is not finite makes the handle's so: a step that is skipped for it skips the rows.
         norm = torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32))
         return None, norm.to(gradients.handle).mul(0.0).add(SENTINEL), None, None, None, None
 
 
 def read_rows(
-    store: Store, gradients: RowGradients, rows: Tensor, distribution: InputDistribution | None = None
+    store: Store, gradients: RowGradients, rows: Tensor, part: int = 0, distribution: InputDistribution | None = None
 ) -> Tensor:
     """Rows [N, row_dim] of a store, whose gradients wait for a step, unless rows are frozen or only evaluated.
 
@@ -225,6 +230,7 @@ def read_rows(
         store: that is read.
         gradients: of its lookup.
         rows: row numbers [N].
+        part: of the store that is read; parts have no row in common, and each is stepped by itself.
         distribution: what `store.start` gave for them.
     """
     if not store.steps:
@@ -236,7 +242,8 @@ def read_rows(
     if gradients.is_frozen or not store.training or not torch.is_grad_enabled():
         return vectors
     gradients.introduce()
-    read: Tensor = _ReadRows.apply(vectors, gradients.handle, gradients, gradients.position(store), rows, distribution)
+    place = (gradients.position(store), part)
+    read: Tensor = _ReadRows.apply(vectors, gradients.handle, gradients, place, rows, distribution)
     return read
 
 

@@ -18,6 +18,8 @@ class ReplicatedStore(TorchStore):
     are divided by the number of processes, as DistributedDataParallel does. Every process must make every call.
     """
 
+    reads_at_once = True
+
     @torch.no_grad()
     def at_home(self, record: Record) -> tuple[Tensor, Tensor]:
         """The rows that any process has read, and the mean of their gradients over the processes."""

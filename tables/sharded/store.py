@@ -38,6 +38,8 @@ class ShardedStore(Store):
         local: makes the store of this process' rows.
     """
 
+    reads_at_once = True
+
     def __init__(
         self,
         tables: Sequence[PhysicalTable],
