@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from recsys.evaluation.calibration import Reliability
 from recsys.evaluation.summary import Metric
+from recsys.human import drawn
 
 _COLOUR, _GUIDE = "#1f5fa8", "#999999"
+_MOST_LETTERS = 40
 
 
 def roc_curve(points: NDArray[np.float64], area: float) -> Figure:
@@ -59,10 +61,11 @@ def slice_bars(metrics: Sequence[Metric], cut: str, name: str = "auc") -> Figure
     overall = [metric.value for metric in metrics if metric.cut == "all" and metric.name == name]
     for value in overall:
         axes.axvline(value, linestyle="--", color=_GUIDE, linewidth=1)
-    axes.set_yticks(range(len(chosen)), [f"{metric.part} ({metric.num_rows:,} rows)" for metric in chosen], fontsize=11)
+    labels = [drawn(f"{_short(metric.part)} ({metric.num_rows:,} rows)") for metric in chosen]
+    axes.set_yticks(range(len(chosen)), labels, fontsize=11)
     axes.set_ylim(len(chosen) - 0.4, -0.6)
     axes.set_xlabel(f"{name} (dashed: all rows)", fontsize=12)
-    axes.set_title(f"{name} by {cut}", fontsize=13)
+    axes.set_title(drawn(f"{name} by {_short(cut)}"), fontsize=13)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -73,6 +76,11 @@ def svg(figure: Figure) -> str:
     figure.savefig(stream, format="svg")
     text = stream.getvalue()
     return text[text.index("<svg") :]
+
+
+def _short(words: str) -> str:
+    """Words that leave room for the picture."""
+    return words if len(words) <= _MOST_LETTERS else f"{words[: _MOST_LETTERS - 1]}…"
 
 
 def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.table import Table as RichTable
 
-from recsys.human import human_bytes
+from recsys.human import console, human_bytes
 from recsys.tables import TableCollection
 
 
@@ -117,4 +116,4 @@ class TableSummary(Callback):
         """Print on the first process."""
         collection = getattr(pl_module, "collection", None)
         if trainer.is_global_zero and isinstance(collection, TableCollection):
-            Console().print(render(collection))
+            console().print(render(collection))

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score, roc_auc_score
 
-from recsys.evaluation import gauc, list_metrics
-from recsys.metrics.ranking import ranking_metrics
+from recsys.evaluation import gauc, list_metrics, ranking_metrics
 
 rows = st.lists(
     st.tuples(st.integers(0, 4), st.integers(0, 1), st.sampled_from([-1.0, 0.0, 0.5, 2.0])), min_size=1, max_size=60
