@@ -15,7 +15,8 @@ from recsys.evaluation.numbering import Codes
 Values = NDArray[np.float64]
 
 NUM_BINS = 20
-_NUM_DRAWS = 20_000
+_ROUNDING = 1e-9
+_NUM_DRAWS = 10_000
 _MOST_CELLS = 1 << 27  # groups x bins, 1 GiB
 
 
@@ -75,7 +76,8 @@ def equal_parts(values: NDArray[np.generic], weights: Values | None, num_parts: 
     """Where parts of equal weight begin, by rising value: at most num_parts distinct values, the least one first."""
     order = np.argsort(values, kind="stable")
     below = np.arange(1, len(values) + 1) if weights is None else np.cumsum(weights[order])
-    wanted = below[-1] * (np.arange(num_parts) / num_parts)
+    # A part begins behind a row that ends just there, whatever rounding does to the sums.
+    wanted = below[-1] * (np.arange(num_parts) / num_parts + _ROUNDING)
     return np.unique(values[order[np.searchsorted(below, wanted, "right")]])
 
 
@@ -112,7 +114,7 @@ def calibration_error(
         return Interval(value, math.nan, math.nan)
     # Where deviations are estimated from few draws, the quantile is as much wider as Student's is than the normal one.
     lower = _quantile_of_absolutes(covariance, (1 + confidence) / 2) * reach / quantile(confidence)
-    return around(value, max(0.0, value - lower), value + upper)
+    return around(value, max(0.0, value - lower), min(1.0, value + upper))
 
 
 def _errors(
@@ -122,26 +124,20 @@ def _errors(
     w = np.ones(len(p)) if weights is None else weights
     total, num_bins = float(w.sum()), int(bins.max()) + 1
     excess = np.bincount(bins, w * errors, num_bins)
-    value = float(np.abs(excess).sum()) / total
+    value, unknown = float(np.abs(excess).sum()) / total, np.full((num_bins, num_bins), np.nan)
     if groups is None:
-        squares, num_draws = np.bincount(bins, w * np.square(errors), num_bins), total
+        # Rows that are all negative look more certain than they are: no less than if the predictions were right.
+        squares = np.bincount(bins, w * np.maximum(np.square(errors), p * (1 - p)), num_bins)
         covariance = (np.diag(squares) - np.outer(excess, excess) / total) / total**2
-        known = are_whole(weights)
+        num_draws, known = total, are_whole(weights)
     else:
-        num_groups = int(groups.max()) + 1
-        known = num_groups * num_bins <= _MOST_CELLS
-        sums = (
-            _sums_of_groups(w, errors, bins, groups, excess / total) / total
-            if known
-            else np.full((1, num_bins), np.nan)
-        )
-        covariance, num_draws = sums.T @ sums, float(np.count_nonzero(np.bincount(groups)))
+        num_draws = float(np.count_nonzero(np.bincount(groups)))
+        known = (int(groups.max()) + 1) * num_bins <= _MOST_CELLS
+        sums = _sums_of_groups(w, errors, bins, groups, excess / total) / total if known else unknown
+        covariance = sums.T @ sums
     if not known or num_draws < 2:
-        return value, np.full_like(covariance, np.nan), num_draws
-    # Bins without a positive look more certain than they are: no less than if the predictions were right.
-    least = np.bincount(bins, w * p * (1 - p), num_bins) / total**2
-    covariance = covariance * num_draws / (num_draws - 1)
-    return value, covariance + np.diag(np.maximum(least - np.diag(covariance), 0)), num_draws
+        return value, unknown, num_draws
+    return value, covariance * num_draws / (num_draws - 1), num_draws
 
 
 def _sums_of_groups(weights: Values, errors: Values, bins: NDArray[np.int64], groups: Codes, mean: Values) -> Values:

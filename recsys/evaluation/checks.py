@@ -91,8 +91,15 @@ def scaled(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights so large or small that their products would overflow or vanish, relative to the largest one.
 
     No metric depends on the scale of weights.
+
+    Raises:
+        ValueError: if they are too far apart for that.
     """
-    largest = float(weights.max())
+    smallest, largest = float(weights[weights > 0].min()), float(weights.max())
+    if smallest < largest / _PLAIN:
+        raise ValueError(
+            f"weights from {smallest:g} to {largest:g} are too far apart; leave out rows that weigh nothing."
+        )
     return weights if 1 / _PLAIN < largest < _PLAIN else weights / largest
 
 

@@ -25,6 +25,7 @@ Values = NDArray[np.float64]
 Chunk = tuple[Values, Values | None]
 """What draws add to sums, [n, S], and how often each was drawn, [n]; None for once."""
 _EXACT = 2**53
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -180,9 +181,12 @@ def quantile(confidence: float, num_draws: float | None = None) -> float:
 def interval(
     value: float, deviation: float, confidence: float, scale: Scale, num_draws: float | None = None
 ) -> Interval:
-    """A value with its interval; without one at the end of the scale, where nothing is known of what lies beyond."""
+    """A value with its interval; without one at the end of the scale or where all draws are alike.
+
+    There nothing is known of what the draws that were not made would have been.
+    """
     reach = quantile(confidence, num_draws) * deviation
-    if not (scale.low < value < scale.high and 0 < reach < math.inf):
+    if not (scale.low < value < scale.high and _ROUNDING * value < reach < math.inf):
         return Interval(value, math.nan, math.nan)
     centre, reach = scale.to(value), reach * scale.slope(value)
     return around(value, scale.back(centre - reach), scale.back(centre + reach))
@@ -198,9 +202,10 @@ def comparison(
 ) -> Comparison:
     """A difference with a known standard deviation; where that is 0 there is nothing to test but equality."""
     difference, reach = second - first, quantile(confidence, num_draws) * deviation
-    if not 0 < reach < math.inf:
-        equal = difference == 0 and deviation == 0
-        return Comparison(first, second, difference, math.nan, math.nan, 1.0 if equal else math.nan)
+    nothing = _ROUNDING * (abs(first) + abs(second))
+    if not nothing < reach < math.inf:
+        are_equal = abs(difference) <= nothing and reach <= nothing
+        return Comparison(first, second, difference, math.nan, math.nan, 1.0 if are_equal else math.nan)
     distance = -abs(difference) / deviation
     tail = NormalDist().cdf(distance) if num_draws is None else float(stdtr(num_draws - 1, distance))
     return Comparison(first, second, difference, difference - reach, difference + reach, 2 * tail)

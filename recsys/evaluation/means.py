@@ -95,8 +95,9 @@ def gradients(sums: Values) -> Values:
     found["label_rate"] = np.array([-rate, 1, 0, 0, 0]) / weight
     if 0 < rate < 1:
         entropy, slope = _entropy(rate), math.log1p(-rate) - math.log(rate)
-        of_entropy = mean_loss / entropy * slope * found["label_rate"]
-        found["normalised_entropy"] = (found["log_loss"] - of_entropy) / entropy
+        with np.errstate(invalid="ignore"):  # of an infinite loss
+            of_entropy = mean_loss / entropy * slope * found["label_rate"]
+            found["normalised_entropy"] = (found["log_loss"] - of_entropy) / entropy
     if error > 0:
         found["rmse"] = np.array([-(error**2), 0, 0, 0, 1]) / (2 * error * weight)
     if positive > 0:
