@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,9 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         raise ValueError(f"--out '{chosen.out}' is a file; give a folder.")
     if chosen.ckpt_path is None:
         if others or chosen.config:
-            raise ValueError(
-                f"{' '.join([*others, *chosen.config])}: only with --ckpt_path; see recsys evaluate --help."
-            )
+            raise ValueError(_not_ours([*others, *chosen.config]))
         return _evaluate(chosen, _request(chosen, tuple(chosen.files)))
     if chosen.files:
         raise ValueError("give either prediction files or --ckpt_path with -c, not both.")
@@ -51,7 +50,11 @@ def _evaluate(chosen: argparse.Namespace, request: Request) -> int:
     is_ranking = chosen.ranking or (chosen.ckpt_path is not None and is_of_sessions(TableFiles(request.files)))
     if request.cutoffs is not None and not is_ranking:
         raise ValueError(f"--cutoffs {' '.join(map(str, request.cutoffs))}: only with --ranking.")
-    report = ranking_report(request) if is_ranking else click_report(request)
+    try:
+        report = ranking_report(request) if is_ranking else click_report(request)
+    except ValueError as error:
+        told = str(error).startswith("--") or any(str(path) in str(error) for path in request.files + request.against)
+        raise error if told else ValueError(f"{request.words}: {error}") from error
     report.print()
     if chosen.out is not None:
         report.write(chosen.out)
@@ -128,6 +131,13 @@ def _frequency(entry: str) -> tuple[str, Path]:
     if not separator or not column or not counts:
         raise ValueError(f"--frequency: must be COLUMN=COUNTS.parquet, got '{entry}'.")
     return column, Path(counts)
+
+
+def _not_ours(words: Sequence[str]) -> str:
+    known = [option for action in parser()._actions for option in action.option_strings]
+    close = get_close_matches(words[0].split("=")[0], known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "; see recsys evaluate --help."
+    return f"{' '.join(words)}: only with --ckpt_path{hint}"
 
 
 def _divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from recsys.evaluation.calibration import reliability
-from recsys.evaluation.checks import group_codes
+from recsys.evaluation.checks import group_codes, require_both_labels
 from recsys.evaluation.files import PredictionFiles, Rows
 from recsys.evaluation.intervals import Comparison, are_whole
 from recsys.evaluation.means import probabilities
@@ -16,6 +16,7 @@ from recsys.evaluation.paired import compare_rows
 from recsys.evaluation.pairing import Pairing, pair
 from recsys.evaluation.plots import reliability_curve, roc_curve, slice_bars
 from recsys.evaluation.precision_recall import roc_points
+from recsys.evaluation.queries import is_of_sessions
 from recsys.evaluation.report import Report
 from recsys.evaluation.request import Request
 from recsys.evaluation.slices import Slices
@@ -32,11 +33,15 @@ def click_report(request: Request) -> Report:
     Raises:
         ValueError: on bad input, naming file, column and row.
     """
-    files = PredictionFiles(request.files, request.names(TableFiles(request.files)))
+    table = TableFiles(request.files)
+    if is_of_sessions(table) and (request.label or "label") not in table.columns:
+        raise ValueError(f"{table.paths[0]}: rows have targets of sessions and no labels; give --ranking.")
+    files = PredictionFiles(request.files, request.names(table))
     num_rows, budget = files.num_rows(), int(request.memory * 2**30)
     if num_rows is not None and num_rows * BYTES_PER_ROW > budget:
         return _streamed(request, files, budget // STREAM_BYTES_PER_ROW)
     given = files.all()
+    require_both_labels(given.is_positive, given.weights)
     rows = given.that_weigh()
     groups = group_codes(rows.others[request.group], request.group) if request.group else None
     cuts = request.cuts(rows.others, rows.weights)

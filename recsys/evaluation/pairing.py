@@ -127,7 +127,7 @@ def _by_place(
         _require_equal(name, first.column(name), second.column(name))
     rows = np.arange(num_rows[0])
     equal = ", ".join(f"'{name}'" for name in shared)
-    said = f"of the columns of both, {equal} are equal" if shared else "the files share no column that says more"
+    said = f"all columns of both are equal ({equal})" if shared else "beside the labels the files share no column"
     return Pairing(rows, rows, (f"Compared row by row: {said}.",))
 
 

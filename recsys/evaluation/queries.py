@@ -166,6 +166,7 @@ def _stored_ranks(part: Part) -> Ranks:
 
 def _listed_ranks(part: Part) -> tuple[Ranks, int]:
     """Rank of each target in its list, and the length of the longest list."""
+    part.refuse(TARGET, np.asarray(pc.is_null(part.names(TARGET))), "the target is missing")
     members, rows = _flat(part, ITEMS)
     target, items = (each.codes for each in numbered_together([part.names(TARGET), members], ITEMS))
     is_target = (items == target[rows]) & (items >= 0)
@@ -209,7 +210,7 @@ def _is_number(kind: pa.DataType) -> bool:
 def summarize_queries(
     queries: Queries, groups: Codes | None, cuts: Mapping[str, Slices], confidence: float
 ) -> Iterator[Metric]:
-    """Every gain of all queries, and of each slice that has any.
+    """Every gain of all queries, and HR and NDCG at the middle cutoff of each slice that has any.
 
     Args:
         queries: that weigh something.
@@ -218,11 +219,19 @@ def summarize_queries(
         confidence: of the intervals.
     """
     names = list(queries.gains)
-    everything = {"all": {"all": np.ones(len(queries), dtype=bool)}}
-    for cut, slices in {**everything, **cuts}.items():
+    yield from _summary("all", "all", queries, groups, names, confidence)
+    lengths = list(dict.fromkeys(name.partition("@")[2] for name in names))
+    shown = [f"{name}@{lengths[len(lengths) // 2]}" for name in ("hr", "ndcg")]
+    for cut, slices in cuts.items():
         for part, inside in slices.items():
-            if inside.any() or cut == "all":
-                chosen, mine = queries.take(inside), None if groups is None else groups[inside]
-                draws = draws_of(chosen.values_of(names), chosen.weights, mine)
-                for name, found in mean_intervals(names, draws, confidence).items():
-                    yield Metric.of(cut, part, name, found, len(chosen))
+            if inside.any():
+                mine = None if groups is None else groups[inside]
+                yield from _summary(cut, part, queries.take(inside), mine, shown, confidence)
+
+
+def _summary(
+    cut: str, part: str, queries: Queries, groups: Codes | None, names: Sequence[str], confidence: float
+) -> Iterator[Metric]:
+    draws = draws_of(queries.values_of(names), queries.weights, groups)
+    for name, found in mean_intervals(names, draws, confidence).items():
+        yield Metric.of(cut, part, name, found, len(queries))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,7 @@ from recsys.evaluation.queries import (
 )
 from recsys.evaluation.report import Report
 from recsys.evaluation.request import Request
+from recsys.evaluation.summary import Metric
 from recsys.evaluation.tables import TableFiles
 
 CUTOFFS = (5, 10, 20)
@@ -94,9 +96,13 @@ def _of_sessions(request: Request, table: TableFiles) -> Report:
         *lost(cuts),
         *said,
     ]
-    name = next(name for name in queries.gains if name.startswith("ndcg"))
-    figures = {f"{name} by {cut}": slice_bars(metrics, cut, name) for cut in cuts}
+    figures = {f"NDCG by {cut}": slice_bars(metrics, cut, _shown(metrics, cut)) for cut in cuts}
     return Report(request.words, metrics, comparison, notes, figures)
+
+
+def _shown(metrics: Sequence[Metric], cut: str) -> str:
+    """The metric that a cut's picture shows."""
+    return next(metric.name for metric in metrics if metric.cut == cut and metric.name.startswith("ndcg"))
 
 
 def _compare_sessions(request: Request, table: TableFiles, first: Queries) -> tuple[dict[str, Comparison], list[str]]:

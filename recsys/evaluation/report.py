@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
-from rich.console import Group
 from rich.table import Table
 
 from recsys.evaluation.intervals import Comparison
@@ -48,7 +47,12 @@ class Report:
 
     def print(self) -> None:
         """Show the tables on the terminal."""
-        console(width=150).print(Group(*_tables(self), *self.notes))
+        screen = console(width=150)
+        screen.print(self.title, soft_wrap=True)
+        for table in _tables(self):
+            screen.print(table)
+        for note in self.notes:
+            screen.print(note)
 
     def write(self, folder: Path) -> None:
         """Write metrics.json, metrics.parquet and report.html."""
@@ -87,7 +91,7 @@ def _plain(value: object) -> object:
 
 def _tables(report: Report) -> list[Table]:
     cuts = report.cuts()
-    overall = Table(title=report.title, title_justify="left")
+    overall = Table()
     for heading in ("metric", "value", "interval", "computed of"):
         overall.add_column(heading, justify="left" if heading == "metric" else "right")
     for metric in cuts.pop("all")["all"].values():

@@ -241,7 +241,9 @@ def _read(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     try:
         if path.suffix.lower() == ".parquet":
             # A name with a dot would also be read as a path into a structure.
-            for rows in pq.ParquetFile(path).iter_batches(BATCH_ROWS, columns=list(columns)):
+            for rows in pq.ParquetFile(path, page_checksum_verification=True).iter_batches(
+                BATCH_ROWS, columns=list(columns)
+            ):
                 yield rows.select(list(columns))
         else:
             with _open_csv(path, columns) as reader:

@@ -144,7 +144,7 @@ class _Groups:
     """
 
     def __init__(self, path: Path, schema: pa.Schema, group_rows: int) -> None:
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
         self._group_rows = group_rows
         self._waiting: list[pa.Table] = []
 
