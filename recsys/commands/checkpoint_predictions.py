@@ -60,5 +60,6 @@ def _columns(data: LightningDataModule) -> list[str]:
     from recsys.data import CTRDataModule
 
     if isinstance(data, CTRDataModule):
-        return ["label", *(column.name for column in data.schema.columns if column.kind != "dense")]
+        features = [column.name for column in data.schema.columns if column.kind != "dense"]
+        return ["label", *features, *getattr(data, "predict_columns", ())]
     return ["user", "target"]

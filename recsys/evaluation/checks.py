@@ -121,6 +121,10 @@ def checked_groups(groups: ArrayLike | Column | None, num_rows: int) -> Codes | 
 
 def group_codes(column: Column, name: str = "groups") -> Codes:
     """Groups numbered from 0, a missing one of its own."""
+    if pa.types.is_integer(column.type) and not column.null_count and len(column):
+        values = column.to_numpy().astype(np.int64)
+        if values.min() >= 0 and values.max() < 2 * len(values):
+            return values  # numbers already, which need no counting
     found = numbered(column, name)
     codes, absent = found.codes.copy(), found.codes < 0
     codes[absent] = len(found.values) + np.arange(np.count_nonzero(absent))

@@ -134,7 +134,8 @@ def weight_notes(
 def _group_notes(request: Request, rows: Rows, groups: Codes | None) -> list[str]:
     if groups is None or request.group is None:
         return []
-    positives, counts = np.bincount(groups, rows.is_positive), np.bincount(groups)
+    counts = np.bincount(groups)
+    positives, counts = np.bincount(groups, rows.is_positive)[counts > 0], counts[counts > 0]
     single = (positives == 0) | (positives == counts)
     notes = [
         f"GAUC leaves out groups with one label only: {int(single.sum()):,} of {len(counts):,} groups, "
