@@ -34,7 +34,7 @@ Scores = NDArray[np.floating]
 SCALES = {
     "log_loss": POSITIVE,
     "normalised_entropy": POSITIVE,
-    "rmse": POSITIVE,
+    "rmse": SHARE,
     "calibration": POSITIVE,
     "label_rate": SHARE,
 }

@@ -86,7 +86,9 @@ def canonical(column: Column, name: str = "values") -> pa.Array:
         return values.cast(_TEXT) if kind.scale else _from_integers(values)
     if pa.types.is_timestamp(kind):
         return _microseconds(values)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+    if pa.types.is_fixed_size_binary(kind):
+        return _hex(values)
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return _from_bytes(values, name)
     if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
         return values
@@ -161,6 +163,11 @@ def _microseconds(values: pa.Array) -> pa.Array:
         return values.cast(pa.timestamp("us", values.type.tz))
     except pa.ArrowInvalid:
         return values
+
+
+def _hex(values: pa.Array) -> pa.Array:
+    """Bytes of one length, as those of a UUID, as hexadecimal digits."""
+    return pa.array([None if value is None else value.hex() for value in values.to_pylist()], _TEXT)
 
 
 def _from_bytes(values: pa.Array, name: str) -> pa.Array:

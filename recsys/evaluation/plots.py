@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -73,7 +75,10 @@ def slice_bars(metrics: Sequence[Metric], cut: str, name: str = "auc") -> Figure
 def svg(figure: Figure) -> str:
     """The figure as an SVG element to put into a page."""
     stream = io.StringIO()
-    figure.savefig(stream, format="svg")
+    # Letters stay text, for which a browser has more fonts than matplotlib, and needs not warn of those it lacks.
+    with rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(stream, format="svg")
     text = stream.getvalue()
     return text[text.index("<svg") :]
 

@@ -125,7 +125,7 @@ def _times(column: pa.Array, name: str) -> NDArray[np.generic]:
 
 def _parsed_times(texts: pa.Array, name: str) -> pa.Array:
     """A CSV's times: whole numbers, other numbers, or ISO 8601, whichever all of them are."""
-    for kind in (pa.int64(), pa.float64(), pa.timestamp("us")):
+    for kind in (pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC")):
         try:
             return texts.cast(kind)
         except pa.ArrowInvalid:

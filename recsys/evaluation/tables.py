@@ -113,13 +113,17 @@ class TableFiles:
         columns: names that all files have, in the order of the first.
 
     Raises:
-        ValueError: a file is missing, empty, truncated or of another kind, or has a column twice.
+        ValueError: a file is missing, empty, truncated or of another kind, is given twice, or has a column twice.
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
         if not paths:
             raise ValueError("files: give at least one file.")
         self.paths = tuple(file for path in paths for file in _files(path))
+        places = [path.resolve() for path in self.paths]
+        twice = [path for path, place in zip(self.paths, places, strict=True) if places.count(place) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]}: is given twice, and its rows would count twice.")
         self._names = {path: _column_names(path) for path in self.paths}
         self.columns = [name for name in self._names[self.paths[0]] if all(name in of for of in self._names.values())]
 

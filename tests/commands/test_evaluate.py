@@ -440,7 +440,7 @@ def test_what_users_call_things_is_no_markup(rows, tmp_path, capsys):
     for word in ("[a].parquet", "by [bold]", "[/b]", "price[usd]", "$x$ :smile:", "[red]"):
         assert word in printed
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "<!-- $x$ :smile:" in page.replace("\\", ""), "in the picture the name stands as it is"
+    assert "$x$ :smile: (" in page, "in the picture the name stands as it is"
 
 
 def test_evaluation_does_not_import_torch():

@@ -12,8 +12,10 @@ from recsys.evaluation import Rows, average_precision, calibration_error, compar
 from recsys.evaluation.checks import group_codes
 from recsys.evaluation.intervals import POSITIVE, SHARE, comparison, draws_of, interval, quantile
 from recsys.evaluation.means import SCALES, compare_means, mean_intervals, row_draws
-from recsys.evaluation.paired import compare_rows
+from recsys.evaluation.paired import compare_queries, compare_rows
 from recsys.evaluation.precision_recall import average_precision_influence, thresholds
+from recsys.evaluation.queries import Queries, summarize_queries
+from recsys.evaluation.ranking import rank_gains
 from recsys.evaluation.ratios import mean_intervals as ratio_intervals
 from recsys.evaluation.slices import by_value
 from recsys.evaluation.summary import summarize, summarize_slices
@@ -99,6 +101,27 @@ def test_no_interval_fails_to_contain_its_estimate(found):
         assert math.isnan(metric.low) == math.isnan(metric.high), metric
         assert math.isnan(metric.low) or metric.low <= metric.value <= metric.high, metric
         assert math.isnan(metric.low) or math.isfinite(metric.high), metric
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(0, 3), st.sampled_from([1.0, 2.0])), min_size=1
+    ),
+    st.sampled_from([0.01, 0.5, 0.95, 0.999999]),
+    st.booleans(),
+)
+@settings(deadline=None)
+def test_no_interval_of_a_ranking_fails_to_contain_its_estimate(rows, confidence, with_groups):
+    first, second, users, weights = (np.array(column) for column in zip(*rows, strict=True))
+    models = [
+        Queries(rank_gains(r, (1, 10)), np.arange(len(r)), np.ones(len(r), int), weights) for r in (first, second)
+    ]
+    groups = users if with_groups else None
+    for metric in summarize_queries(models[0], groups, {"user": by_value(pa.array(users), "user")}, confidence):
+        assert math.isnan(metric.low) or 0 <= metric.low <= metric.value <= metric.high <= 1
+    for found in compare_queries(*models, groups, confidence).values():
+        assert math.isnan(found.low) or found.low <= found.difference <= found.high
+        assert math.isnan(found.p_value) or 0 <= found.p_value <= 1
 
 
 @given(st.floats(1e-12, 1 - 1e-12), st.floats(0, 10), st.floats(0.001, 0.999), st.integers(2, 50))

@@ -159,6 +159,7 @@ def test_counts_that_count_nothing_are_refused(counts, ids, values, message):
         pa.array([value / 4 for value in range(100)]),
         pa.array([datetime.datetime(2020, 1, 1) + datetime.timedelta(hours=value) for value in range(100)]),
         pa.array([str(datetime.datetime(2020, 1, 1) + datetime.timedelta(hours=value)) for value in range(100)]),
+        pa.array([f"2020-01-01T{value // 60:02}:{value % 60:02}:00Z" for value in range(100)]),
         pa.array([datetime.date(2020, 1, 1) + datetime.timedelta(value) for value in range(100)]),
         pa.array(range(100)).dictionary_encode(),
     ],

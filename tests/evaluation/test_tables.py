@@ -157,5 +157,7 @@ def test_folders_hold_parts_of_one_kind(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(ValueError, match=r"must be \.parquet, \.csv or \.tsv"):
         TableFiles([tmp_path / "a.txt"])
+    with pytest.raises(ValueError, match=r"b\.parquet: is given twice, and its rows would count twice"):
+        TableFiles([tmp_path / "b.parquet", tmp_path / ".." / tmp_path.name / "b.parquet"])
     with pytest.raises(ValueError, match="give at least one file"):
         TableFiles([])
