@@ -38,7 +38,7 @@ def predict_for(checkpoint: Path, command: Sequence[str], columns: Sequence[str]
             """Find what is missing before any work begins."""
             for writer in self.trainer.callbacks:  # type: ignore[attr-defined]
                 if isinstance(writer, PredictionWriter):
-                    writer.path = path
+                    writer.path, writer.announces = path, False
             known = _columns(self.datamodule)
             for name in columns:
                 if name not in known:

@@ -46,12 +46,16 @@ class PredictionWriter(BasePredictionWriter):
     Args:
         path: of the file, relative to the trainer's default_root_dir.
         overwrite: whether an existing file is replaced, and not kept.
+
+    Attributes:
+        announces: the file's path is printed when it is there.
     """
 
     def __init__(self, path: str = "predictions.parquet", overwrite: bool = False) -> None:
         super().__init__(write_interval="batch")
         self.path = Path(path)
         self.overwrite = overwrite
+        self.announces = True
         self._file: PublishedFile | None = None
         self._word = ""
         self._writer: _Groups | None = None
@@ -101,7 +105,8 @@ class PredictionWriter(BasePredictionWriter):
         if trainer.is_global_zero:
             assert self._file is not None
             self._file.publish(made)
-            print(f"predictions: {self._file.target}")
+            if self.announces:
+                print(f"predictions: {self._file.target}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Leave nothing behind."""
