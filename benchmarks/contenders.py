@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from recsys.data import CTRDataModule, Schema
-from recsys.metrics.binary import auc
+from recsys.evaluation import auc
 from recsys.models import DLRM, DeepFM
 from recsys.tables import FullTable, RowWiseAdagrad
 from recsys.tasks import CTRTask
@@ -122,7 +122,7 @@ def evaluate(folder: Path, model: nn.Module) -> float:
     """AUC on the validation split."""
     ids, dense, labels = load(folder, "val")
     logits = [model(i, d) for i, d in zip(ids.split(BATCH), dense.split(BATCH), strict=True)]
-    return auc(torch.cat(logits), labels)
+    return auc(labels.numpy(), torch.cat(logits).float().numpy())
 
 
 class Stopwatch(Callback):

@@ -1,6 +1,11 @@
-"""Numbers as people read them."""
+"""Numbers and words as people read them: on the terminal, and in pictures."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def human_bytes(num_bytes: float) -> str:
@@ -14,3 +19,24 @@ def human_bytes(num_bytes: float) -> str:
             return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.1f} TB"
+
+
+def console(width: int | None = None) -> Console:
+    """Where tables are printed, with every word as it is: what users call their columns and values is no markup.
+
+    Args:
+        width: of what is no terminal, a file or a pipe; None for rich's default.
+    """
+    from rich.console import Console
+
+    plain = Console(markup=False, emoji=False, highlight=False)
+    return plain if plain.is_terminal else Console(markup=False, emoji=False, highlight=False, width=width)
+
+
+def drawn(words: str) -> str:
+    r"""Words as a picture shows them as they are: matplotlib takes what stands between two dollars for a formula.
+
+    >>> drawn("5$ to 9$")
+    '5\\$ to 9\\$'
+    """
+    return words.replace("$", r"\$")

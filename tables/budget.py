@@ -2,12 +2,73 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recsys.tables.base import Table
+
+
+Bytes = int | str
+"""A number of bytes, or text such as "8MB", "1.5 GiB" or "800 kB"."""
+
+Fraction = float | str
+"""A number in (0, 1], or text such as "10%"."""
+
+_UNITS = {"": 1, "b": 1} | {
+    f"{prefix}{suffix}": base**power
+    for power, prefix in enumerate("kmgt", 1)
+    for suffix, base in (("", 1000), ("b", 1000), ("ib", 1024))
+}
+
+
+def parse_bytes(value: Bytes) -> int:
+    """Whole bytes.
+
+    Raises:
+        ValueError: if it is no number of bytes.
+
+    >>> parse_bytes("8MB"), parse_bytes("1.5 KiB"), parse_bytes(12)
+    (8000000, 1536, 12)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([a-z]*)\s*", str(value).lower())
+    if isinstance(value, bool) or found is None or found[2] not in _UNITS:
+        raise ValueError(f"budget_bytes must be a number of bytes such as 8000000, 8MB or 1.5GiB, got {value!r}.")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def parse_fraction(value: Fraction) -> float:
+    """A fraction in (0, 1].
+
+    Raises:
+        ValueError: if it is none.
+
+    >>> parse_fraction("1%"), parse_fraction(0.25)
+    (0.01, 0.25)
+    """
+    text = str(value).strip()
+    try:
+        found = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        found = 0.0
+    if isinstance(value, bool) or not 0 < found <= 1:
+        raise ValueError(f"budget_fraction must be in (0, 1], or a percentage such as 10%, got {value!r}.")
+    return found
+
+
+class BudgetError(ValueError):
+    """A budget that cannot be met.
+
+    Args:
+        message: which, and the smallest that can.
+        smallest_bytes: the latter.
+    """
+
+    def __init__(self, message: str, smallest_bytes: int) -> None:
+        super().__init__(message)
+        self.smallest_bytes = smallest_bytes
 
 
 @dataclass(frozen=True)
@@ -51,15 +112,17 @@ class Budget:
             return
         owner = f"{type(self.table).__name__} '{self.table.name}'"
         if self.fraction is None:
-            raise ValueError(
+            raise BudgetError(
                 f"{owner}: budget_bytes={self.num_bytes} cannot be met; "
-                f"the smallest budget that can is {smallest_bytes} bytes."
+                f"the smallest budget that can is {smallest_bytes} bytes.",
+                smallest_bytes,
             )
         full = self.table.logical_bytes()
-        raise ValueError(
+        raise BudgetError(
             f"{owner}: budget_fraction={self.fraction} of {full} bytes cannot be met; the smallest budget that can is "
             f"{smallest_bytes} bytes, budget_fraction={_rounded_up(smallest_bytes / full)}. Small tables are best kept "
-            f"whole: exact_up_to: {self.table.num_embeddings} does."
+            f"whole: exact_up_to: {self.table.num_embeddings} does.",
+            smallest_bytes,
         )
 
 
@@ -70,7 +133,7 @@ def _rounded_up(fraction: float) -> float:
 
 
 def size_or_budget(
-    table: Table, budget_bytes: int | None, budget_fraction: float | None, **sizes: object
+    table: Table, budget_bytes: Bytes | None, budget_fraction: Fraction | None, **sizes: object
 ) -> Budget | None:
     """The budget, or None where a size is given; exactly one of all must be.
 
@@ -88,22 +151,19 @@ def size_or_budget(
     return budget_of(table, budget_bytes, budget_fraction)
 
 
-def budget_of(table: Table, budget_bytes: int | None, budget_fraction: float | None) -> Budget | None:
+def budget_of(table: Table, budget_bytes: Bytes | None, budget_fraction: Fraction | None) -> Budget | None:
     """The budget that bytes or a fraction give; None if neither is given.
 
     Raises:
-        ValueError: unless bytes are whole and at least 0, and a fraction in (0, 1].
+        ValueError: if it is no number of bytes, or no fraction in (0, 1].
     """
-    if budget_bytes is not None:
-        table.require("budget_bytes", budget_bytes, 0)
-        return Budget(table, budget_bytes)
-    if budget_fraction is None:
-        return None
-    if not 0 < budget_fraction <= 1:
-        raise ValueError(
-            f"{type(table).__name__} '{table.name}': budget_fraction must be in (0, 1], got {budget_fraction!r}."
-        )
-    return Budget(table, int(budget_fraction * table.logical_bytes()), budget_fraction)
+    try:
+        if budget_bytes is not None:
+            return Budget(table, parse_bytes(budget_bytes))
+        fraction = None if budget_fraction is None else parse_fraction(budget_fraction)
+    except ValueError as error:
+        raise ValueError(f"{type(table).__name__} '{table.name}': {error}") from None
+    return None if fraction is None else Budget(table, int(fraction * table.logical_bytes()), fraction)
 
 
 def exactly_one(owner: str, **arguments: object) -> None:

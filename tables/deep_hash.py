@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
-from recsys.tables.budget import size_or_budget
+from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.physical import PhysicalTable, named_generator
 from recsys.tables.routing.hashes import mix64, name_seed
 
@@ -60,8 +60,8 @@ class DeepHashTable(Table):
         embedding_dim: int,
         *,
         hidden_dim: int | None = None,
-        budget_bytes: int | None = None,
-        budget_fraction: float | None = None,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
         num_hashes: int = 128,
         num_hidden: int = 2,
         init_std: float = DEFAULT_INIT_STD,

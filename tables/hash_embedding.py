@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
-from recsys.tables.budget import size_or_budget
+from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, expected_collisions, name_seeds
 
@@ -52,8 +52,8 @@ class HashEmbeddingTable(Table):
         embedding_dim: int,
         *,
         num_rows: int | None = None,
-        budget_bytes: int | None = None,
-        budget_fraction: float | None = None,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
         num_lookups: int = 2,
         num_weights: int | None = None,
         init_std: float = DEFAULT_INIT_STD,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
-from recsys.tables.budget import size_or_budget
+from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, expected_sum_collisions, name_seeds
 
@@ -46,8 +46,8 @@ class HashTable(Table):
         embedding_dim: int,
         *,
         num_rows: int | None = None,
-        budget_bytes: int | None = None,
-        budget_fraction: float | None = None,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
         num_lookups: int = 1,
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:

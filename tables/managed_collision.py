@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
-from recsys.tables.budget import size_or_budget
+from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.eviction import DistanceLFU, EvictionPolicy
 from recsys.tables.physical import PhysicalTable, named_seed
 from recsys.tables.routing.hashes import hashed_uniform
@@ -67,8 +67,8 @@ class ManagedCollisionTable(Table):
         embedding_dim: int,
         *,
         num_rows: int | None = None,
-        budget_bytes: int | None = None,
-        budget_fraction: float | None = None,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
         policy: EvictionPolicy | None = None,
         eviction_interval: int = 10,
         init_std: float = DEFAULT_INIT_STD,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
-from recsys.tables.budget import Budget, size_or_budget
+from recsys.tables.budget import Budget, Bytes, Fraction, size_or_budget
 from recsys.tables.physical import PhysicalTable, named_generator
 
 
@@ -127,8 +127,8 @@ class MixedDimTable(Table):
         embedding_dim: int,
         *,
         row_dim: int | None = None,
-        budget_bytes: int | None = None,
-        budget_fraction: float | None = None,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
         alpha: float | None = None,
         full_width_rows: int = 200,
         init_std: float = DEFAULT_INIT_STD,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
-from recsys.tables.budget import size_or_budget
+from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.physical import PhysicalTable
 
 
@@ -45,8 +45,8 @@ class PrunedTable(Table):
         embedding_dim: int,
         *,
         num_rows: int | None = None,
-        budget_bytes: int | None = None,
-        budget_fraction: float | None = None,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
         rows: Tensor | None = None,
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:

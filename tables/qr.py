@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
-from recsys.tables.budget import Budget, budget_of
+from recsys.tables.budget import Budget, Bytes, Fraction, budget_of
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.partitions import MixedRadix, Partition, Remainders, ceil_div, ceil_root
 
@@ -49,8 +49,8 @@ class PartitionedTable(Table):
         embedding_dim: int,
         *,
         num_remainders: int | None = None,
-        budget_bytes: int | None = None,
-        budget_fraction: float | None = None,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
         partition: Partition | None = None,
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:

@@ -1,47 +1,65 @@
-"""Predictions of a checkpoint on its data, beside the data's own columns: what `recsys evaluate --ckpt_path` reads."""
+"""Predictions of a checkpoint on its data: what `recsys evaluate --ckpt_path` reads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING
 
 from recsys.configuration.suggestions import explain
 
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningDataModule
 
-def predict_with_columns(checkpoint: Path, command: Sequence[str], columns: Sequence[str], folder: Path) -> Path:
-    """Predict in ``folder`` and return a Parquet file with label, score and the columns, row by row.
+
+def predict_for(checkpoint: Path, command: Sequence[str], columns: Sequence[str], folder: Path) -> Path:
+    """Predict in ``folder`` and return the file that `lightning predict` writes.
 
     Args:
         checkpoint: of `lightning fit`.
         command: what follows `lightning predict`: -c CONFIG and overrides.
-        columns: of the prepared data, to group or slice by.
+        columns: to group or slice by.
         folder: an empty folder.
 
     Raises:
-        ValueError: if the checkpoint does not exist or the data have no such column.
+        ValueError: if the checkpoint does not exist, or the predictions will not have such a column.
     """
-    from recsys.configuration.lightning_cli import run
-    from recsys.data import CTRDataModule
+    from jsonargparse import ArgumentError
+
+    from recsys.configuration.lightning_cli import RecsysCLI
+    from recsys.tasks import PredictionWriter
+
+    path = folder / "predictions.parquet"
+
+    class EvaluatedCLI(RecsysCLI):
+        """Predicts into the folder, once it is known that nothing will be missing."""
+
+        def before_predict(self) -> None:
+            """Find what is missing before any work begins."""
+            for writer in self.trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(writer, PredictionWriter):
+                    writer.path, writer.announces = path, False
+            known = _columns(self.datamodule)
+            for name in columns:
+                if name not in known:
+                    raise ValueError(explain(f"predictions have no column '{name}'", name, known))
 
     if not checkpoint.exists():
         raise ValueError(f"--ckpt_path: '{checkpoint}' does not exist.")
     quiet = [f"--trainer.default_root_dir={folder}", "--trainer.logger=false"]
-    cli = run(["predict", f"--ckpt_path={checkpoint}", *command, *quiet])
-    if not isinstance(cli.datamodule, CTRDataModule):
-        raise ValueError("--ckpt_path: evaluates tasks on CTRDataModule; for others give prediction files.")
-    schema, split = cli.datamodule.schema, cli.datamodule.predict_split
-    known = [column.name for column in schema.columns]
-    for name in columns:
-        if name not in known:
-            raise ValueError(explain(f"{schema.path} has no column '{name}'", name, known))
-    path = folder / "predictions.parquet"
-    table = pq.read_table(path)
-    files = sorted((schema.path / split).glob("*.parquet"))
-    beside = pa.concat_tables([pq.read_table(file, columns=list(columns)) for file in files])
-    for name in columns:
-        table = table.append_column(name, beside[name])
-    pq.write_table(table, path)
+    try:
+        # The checkpoint comes last: a config that a run has written names another, or none.
+        EvaluatedCLI.launch(["predict", *command, *quiet, f"--ckpt_path={checkpoint}"])
+    except ArgumentError as error:
+        raise ValueError(str(error)) from error
     return path
+
+
+def _columns(data: LightningDataModule) -> list[str]:
+    """What the predictions of these data will have to group or slice by."""
+    from recsys.data import CTRDataModule
+
+    if isinstance(data, CTRDataModule):
+        features = [column.name for column in data.schema.columns if column.kind != "dense"]
+        return ["label", *features, *getattr(data, "predict_columns", ())]
+    return ["user", "target"]

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from recsys.comparison.found import with_found_settings
@@ -26,6 +24,7 @@ from recsys.comparison.runner import execute
 from recsys.comparison.search import search
 from recsys.comparison.spec import Comparison
 from recsys.comparison.store import RunStore
+from recsys.human import console
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -114,15 +113,13 @@ def show(report: ComparisonReport) -> None:
     for number, heading in enumerate(report.header()):
         view.add_column(heading, justify="right" if number else "left")
     for row in report.cells(star=" *"):
-        view.add_row(*(escape(cell) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=150)
-    console.print(view)
+        view.add_row(*row)
+    screen = console(width=150)
+    screen.print(view)
     for name, words in report.settings().items():
-        console.print(f"found by search, {name}: {words}", markup=False, highlight=False)
+        screen.print(f"found by search, {name}: {words}")
     for run, error in report.failed.items():
-        console.print(f"FAILED {run}: {error}", markup=False)
+        screen.print(f"FAILED {run}: {error}")
 
 
 def _count(text: str) -> int:

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from recsys.comparison.results import Summary
-from recsys.human import human_bytes
+from recsys.human import drawn, human_bytes
 
 _FRONT, _OTHERS = "#1f5fa8", "#888888"
 _MARKER_PIXELS = 6.0
@@ -47,7 +47,7 @@ def scatter(summaries: Sequence[Summary], front: Sequence[int], metric: str) -> 
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(y=0.15)
     axes.set_xlabel("bytes of the tables", fontsize=12)
-    axes.set_ylabel(f"test {metric}", fontsize=12)
+    axes.set_ylabel(drawn(f"test {metric}"), fontsize=12)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right", fontsize=11)
@@ -101,10 +101,8 @@ def _marker(axes: Axes, summary: Summary) -> Bbox:
 
 
 def _label(axes: Axes, summary: Summary) -> Annotation:
-    # "$" would begin a formula.
-    text = summary.contender.replace("$", r"\$")
     spot = (summary.table_bytes, summary.test)
-    label = axes.annotate(text, spot, (0, 0), textcoords="offset points", fontsize=9)
+    label = axes.annotate(drawn(summary.contender), spot, (0, 0), textcoords="offset points", fontsize=9)
     label.set_in_layout(False)
     return label
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from recsys.description.portrait import TablePortrait
-from recsys.human import human_bytes
+from recsys.human import drawn, human_bytes
 
 MAX_LINES = 8
 _COLOURS = [colormaps["tab10"](place) for place in range(MAX_LINES)]
@@ -33,7 +33,7 @@ def bytes_bars(portraits: Sequence[TablePortrait]) -> Figure:
     places = range(len(ordered))
     axes.barh(places, [p.training_bytes for p in ordered], color="#b9cde4", label="training")
     axes.barh(places, [p.serving_bytes for p in ordered], color="#1f5fa8", label="serving")
-    axes.set_yticks(places, [f"{p.name} ({p.method})" for p in ordered], fontsize=9)
+    axes.set_yticks(places, [drawn(f"{p.name} ({p.method})") for p in ordered], fontsize=9)
     axes.set_ylim(len(ordered) - 0.4, -0.6)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human_bytes(value)))
@@ -47,7 +47,7 @@ def spectrum(portraits: Sequence[TablePortrait]) -> Figure:
     figure, axes = _axes("Singular values of the vectors", (7.2, 4.6))
     for portrait, colour in zip(portraits, _COLOURS, strict=False):
         values = [value for value in portrait.singular_values if value > 0]
-        label = f"{portrait.name}, rank {portrait.effective_rank:.1f} of {portrait.embedding_dim}"
+        label = f"{drawn(portrait.name)}, rank {portrait.effective_rank:.1f} of {portrait.embedding_dim}"
         axes.plot(range(1, len(values) + 1), values, "o-", markersize=3, color=colour, label=label)
     axes.set_yscale("log")
     axes.set_xlabel("singular value", fontsize=12)
@@ -64,7 +64,7 @@ def norms_by_frequency(portraits: Sequence[TablePortrait]) -> Figure:
         if not bins:
             continue
         frequency = [each.frequency for each in bins]
-        axes.plot(frequency, [b.median for b in bins], "o-", markersize=4, color=colour, label=portrait.name)
+        axes.plot(frequency, [b.median for b in bins], "o-", markersize=4, color=colour, label=drawn(portrait.name))
         axes.fill_between(frequency, [b.low for b in bins], [b.high for b in bins], color=colour, alpha=0.12)
     axes.set_xscale("log")
     axes.set_xlabel("occurrences in training", fontsize=12)

@@ -10,14 +10,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader
-from rich.console import Console
 from rich.table import Table
 
 from recsys.description.optimizer_state import DenseModel
 from recsys.description.plots import figures
 from recsys.description.portrait import TablePortrait
 from recsys.evaluation.plots import svg
-from recsys.human import human_bytes
+from recsys.human import console, human_bytes
 
 HEADER = (
     "table", "method", "size", "rows", "serving", "training", "ratio", "expected collisions", "collisions",
@@ -40,15 +39,12 @@ class DescriptionReport:
 
     def print(self) -> None:
         """Show the table on the terminal."""
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=170)
         view = Table(title=self.title, title_justify="left")
         for place, heading in enumerate(HEADER):
             view.add_column(heading, justify="left" if place < 2 else "right")
         for row in self.cells():
             view.add_row(*row)
-        console.print(view, *self.notes)
+        console(width=170).print(view, *self.notes)
 
     def write(self, folder: Path) -> None:
         """Write tables.json, tables.parquet, a PNG of each picture and report.html."""

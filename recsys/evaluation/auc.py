@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recsys.evaluation.checks import checked_labels, checked_scores, checked_weights, require_both_labels
+from recsys.evaluation.checks import (
+    checked_groups,
+    checked_labels,
+    checked_scores,
+    checked_weights,
+    counted,
+    require_both_labels,
+)
 from recsys.evaluation.clustered_auc import clustered_variance
-from recsys.evaluation.ranks import PairCounts, count_pairs, shares_won
+from recsys.evaluation.intervals import SHARE, Comparison, Interval, are_whole, comparison, interval
+from recsys.evaluation.numbering import Codes
+from recsys.evaluation.ranks import PairCounts, Weights, pair_counts, shares_won
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with the bounds of its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The difference of two models on the same rows, second minus first, with its interval and two-sided p-value."""
-
-    first: float
-    second: float
-    difference: float
-    low: float
-    high: float
-    p_value: float
+Flags = NDArray[np.bool_]
+Scores = NDArray[np.floating]
 
 
 def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Probability that a row with label 1 scores above one with label 0, ties counting one half.
 
-    Without weights it is counted in integers and exact; O(N log N).
+    Without weights, and with whole ones, it is counted in integers and exact; O(N log N). A pair counts the product of
+    its weights.
 
     Shape:
         labels [N] of 0 and 1, scores [N], weights [N] at least 0.
@@ -45,62 +38,40 @@ def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) 
     Raises:
         ValueError: on NaN scores, other labels, negative weights, or when only one label occurs.
     """
-    is_positive, values = checked_labels(labels), checked_scores(scores)
-    require_both_labels(is_positive)
-    if weights is None:
-        return pair_counts(is_positive, values).auc
-    return _weighted_auc(is_positive, values, checked_weights(weights, len(values)))
-
-
-def pair_counts(is_positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> PairCounts:
-    """Counts of all pairs of checked rows."""
-    positives, negatives = scores[is_positive], scores[~is_positive]
-    positives.sort()
-    negatives.sort()
-    return count_pairs(positives, negatives)
+    rows = _checked(labels, [scores], weights)
+    return pair_counts(rows.is_positive, rows.scores[0], rows.weights).auc
 
 
 def auc_interval(
-    labels: ArrayLike, scores: ArrayLike, confidence: float = 0.95, groups: ArrayLike | None = None
+    labels: ArrayLike,
+    scores: ArrayLike,
+    confidence: float = 0.95,
+    groups: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
 ) -> Interval:
     """AUC with DeLong's interval (DeLong et al., 1988; on logits, so that the bounds stay in [0, 1]).
 
-    Rows count as independent; with groups, only rows of different groups do (Obuchowski, 1997).
+    Rows count as independent; with groups, only rows of different groups do (Obuchowski, 1997). Weight 2 is a row
+    twice; weights that are not whole need groups, else the bounds are NaN.
 
     Shape:
-        labels [N] of 0 and 1, scores [N], groups [N] of anything that numpy sorts.
+        labels [N] of 0 and 1, scores [N], groups [N] of anything that can be told apart, weights [N] at least 0.
 
     Raises:
         ValueError: as `auc`, if confidence is not in (0, 1), or if there is not a group for every row.
     """
-    is_positive, values = checked_labels(labels), checked_scores(scores)
-    require_both_labels(is_positive)
-    if groups is None:
-        return interval_of(pair_counts(is_positive, values), confidence)
-    variance = clustered_variance(*shares_won(values, is_positive), is_positive, _codes(groups, len(values)))
-    return _interval(pair_counts(is_positive, values).auc, variance, confidence)
+    rows = _checked(labels, [scores], weights, groups)
+    counts = pair_counts(rows.is_positive, rows.scores[0], rows.weights)
+    if rows.groups is None:
+        return interval_of(counts, confidence, are_whole(rows.weights))
+    shares = shares_won(rows.is_positive, rows.scores[0], rows.weights)
+    variance, num_groups = clustered_variance(*shares, rows.is_positive, rows.groups, rows.weights)
+    return interval(counts.auc, math.sqrt(variance), confidence, SHARE, num_groups)
 
 
-def interval_of(counts: PairCounts, confidence: float = 0.95) -> Interval:
+def interval_of(counts: PairCounts, confidence: float = 0.95, are_counted: bool = True) -> Interval:
     """The interval that the counts of all pairs give; NaN bounds with fewer than two rows of a label."""
-    return _interval(counts.auc, counts.variance, confidence)
-
-
-def _interval(area: float, variance: float, confidence: float) -> Interval:
-    z, deviation = quantile(confidence), float(np.sqrt(variance))
-    if not 0 < area < 1:
-        bound = area if deviation == 0 else float("nan")
-        return Interval(area, bound, bound)
-    center, reach = np.log(area / (1 - area)), z * deviation / (area * (1 - area))
-    return Interval(area, float(1 / (1 + np.exp(reach - center))), float(1 / (1 + np.exp(-reach - center))))
-
-
-def _codes(groups: ArrayLike, num_rows: int) -> NDArray[np.int64]:
-    """Groups numbered from 0."""
-    values = np.asarray(groups)
-    if values.shape != (num_rows,):
-        raise ValueError(f"groups must have shape [{num_rows}], got {list(values.shape)}.")
-    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+    return interval(counts.auc, math.sqrt(counts.variance) if are_counted else math.nan, confidence, SHARE)
 
 
 def compare_auc(
@@ -109,55 +80,66 @@ def compare_auc(
     second: ArrayLike,
     confidence: float = 0.95,
     groups: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
 ) -> Comparison:
     """Difference of the AUCs of two models on the same rows, by DeLong's test for paired scores.
 
-    Rows count as independent; with groups, only rows of different groups do (Obuchowski, 1997).
+    Rows, groups and weights count as in `auc_interval`.
 
     Shape:
-        labels [N] of 0 and 1, first and second [N] scores, row by row, groups [N] of anything that numpy sorts.
+        labels [N] of 0 and 1, first and second [N] scores, row by row, groups [N] of anything that can be told apart,
+        weights [N] at least 0.
 
     Raises:
         ValueError: as `auc_interval`.
     """
+    rows = _checked(labels, [first, second], weights, groups)
+    first_area, second_area = (pair_counts(rows.is_positive, scores, rows.weights).auc for scores in rows.scores)
+    one, two = (shares_won(rows.is_positive, scores, rows.weights) for scores in rows.scores)
+    won, lost = two[0] - one[0], two[1] - one[1]
+    if rows.groups is not None:
+        variance, num_groups = clustered_variance(won, lost, rows.is_positive, rows.groups, rows.weights)
+        return comparison(first_area, second_area, math.sqrt(variance), confidence, num_groups)
+    variance = sum(
+        _variance_of_mean(shares, None if rows.weights is None else rows.weights[mask])
+        for shares, mask in ((won, rows.is_positive), (lost, ~rows.is_positive))
+    )
+    return comparison(first_area, second_area, math.sqrt(variance), confidence)
+
+
+def _variance_of_mean(shares: NDArray[np.float64], weights: Weights | None) -> float:
+    """Of shares that each occur as often as their weight says; NaN where weights are no counts, or there is one."""
+    counts = np.ones(len(shares)) if weights is None else weights
+    number = counts.sum()
+    if number < 2 or not are_whole(weights):
+        return math.nan
+    return float((counts * np.square(shares - np.average(shares, weights=counts))).sum() / number / (number - 1))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Checked rows that weigh something; weights as they count pairs."""
+
+    is_positive: Flags
+    scores: list[Scores]
+    weights: Weights | None
+    groups: Codes | None
+
+
+def _checked(
+    labels: ArrayLike, scores: Sequence[ArrayLike], weights: ArrayLike | None, groups: ArrayLike | None = None
+) -> _Rows:
     is_positive = checked_labels(labels)
-    require_both_labels(is_positive)
-    wins, losses = zip(*(shares_won(checked_scores(s), is_positive) for s in (first, second)), strict=True)
-    areas = [float(share.mean()) for share in wins]
-    difference = areas[1] - areas[0]
-    won, lost = wins[1] - wins[0], losses[1] - losses[0]
-    if groups is None:
-        variance = sum(float(np.var(each, ddof=1)) / len(each) for each in (won, lost))
-    else:
-        variance = clustered_variance(won, lost, is_positive, _codes(groups, len(is_positive)))
-    return comparison(areas[0], areas[1], difference, float(np.sqrt(variance)), confidence)
-
-
-def comparison(first: float, second: float, difference: float, deviation: float, confidence: float) -> Comparison:
-    """A normal approximation of a difference with a known standard deviation."""
-    reach = quantile(confidence) * deviation
-    if deviation == 0:
-        p_value = 1.0 if difference == 0 else 0.0
-    else:  # NaN where the deviation is
-        p_value = 2 * NormalDist().cdf(-abs(difference) / deviation)
-    return Comparison(first, second, difference, difference - reach, difference + reach, p_value)
-
-
-def quantile(confidence: float) -> float:
-    """Half-width of a normal interval in standard deviations."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be in (0, 1), got {confidence}.")
-    return NormalDist().inv_cdf(0.5 + confidence / 2)
-
-
-def _weighted_auc(is_positive: NDArray[np.bool_], scores: NDArray[np.floating], weights: NDArray[np.float64]) -> float:
-    """Pairs count the product of their weights."""
-    order = np.argsort(scores)
-    scores, positive = scores[order], weights[order] * is_positive[order]
-    negative = weights[order] - positive
-    starts = np.flatnonzero(np.concatenate([[True], scores[1:] != scores[:-1]]))
-    positive, negative = np.add.reduceat(positive, starts), np.add.reduceat(negative, starts)
-    pairs = float(positive.sum()) * float(negative.sum())
-    if pairs == 0:
-        raise ValueError("weights: the rows of one label weigh 0 in all; AUC needs rows of both labels.")
-    return float((positive * (np.cumsum(negative) - negative / 2)).sum()) / pairs
+    num_rows = len(is_positive)
+    values = [checked_scores(each, num_rows) for each in scores]
+    checked, codes = checked_weights(weights, num_rows), checked_groups(groups, num_rows)
+    require_both_labels(is_positive, checked)
+    if checked is None or checked.all():
+        return _Rows(is_positive, values, counted(checked), codes)
+    kept = checked > 0
+    return _Rows(
+        is_positive[kept],
+        [each[kept] for each in values],
+        counted(checked[kept]),
+        None if codes is None else codes[kept],
+    )

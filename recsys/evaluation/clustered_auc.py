@@ -9,14 +9,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.evaluation.ranks import Weights
+
 
 def clustered_variance(
     wins: NDArray[np.float64],
     losses: NDArray[np.float64],
     is_positive: NDArray[np.bool_],
     groups: NDArray[np.int64],
-) -> float:
-    """Variance of the mean of structural components; NaN unless each label occurs in two groups or more.
+    weights: Weights | None = None,
+) -> tuple[float, int]:
+    """Variance of the mean of structural components, and the number of groups; NaN unless each label is in two of them.
 
     For the difference of two models, pass the differences of their components.
 
@@ -25,25 +28,30 @@ def clustered_variance(
         losses: [M] share of its pairs that each negative loses.
         is_positive: [N] the rows, N = P + M.
         groups: [N] codes from 0.
+        weights: [N], above 0.
     """
     num_groups = int(groups.max()) + 1
-    positive, of_positives = _centred_sums(wins, groups[is_positive], num_groups)
-    negative, of_negatives = _centred_sums(losses, groups[~is_positive], num_groups)
+    sides = [
+        _centred_sums(components, groups[mask], None if weights is None else weights[mask], num_groups)
+        for components, mask in ((wins, is_positive), (losses, ~is_positive))
+    ]
+    (positive, of_positives), (negative, of_negatives) = sides
     num_with_positives, num_with_negatives = np.count_nonzero(of_positives), np.count_nonzero(of_negatives)
+    num_used = int(np.count_nonzero(of_positives + of_negatives))
     if min(num_with_positives, num_with_negatives) < 2:
-        return float("nan")
-    num_used = np.count_nonzero(of_positives + of_negatives)
+        return float("nan"), num_used
     variance = (
-        num_with_positives / (num_with_positives - 1) * np.square(positive).sum() / len(wins) ** 2
-        + num_with_negatives / (num_with_negatives - 1) * np.square(negative).sum() / len(losses) ** 2
-        + 2 * num_used / (num_used - 1) * (positive * negative).sum() / (len(wins) * len(losses))
+        num_with_positives / (num_with_positives - 1) * np.square(positive).sum()
+        + num_with_negatives / (num_with_negatives - 1) * np.square(negative).sum()
+        + 2 * num_used / (num_used - 1) * (positive * negative).sum()
     )
-    return max(0.0, float(variance))
+    return max(0.0, float(variance)), num_used
 
 
 def _centred_sums(
-    components: NDArray[np.float64], groups: NDArray[np.int64], num_groups: int
+    components: NDArray[np.float64], groups: NDArray[np.int64], weights: Weights | None, num_groups: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Sums by group of components less their mean, and the number of rows of each group, [G] both."""
-    sums = np.bincount(groups, components - components.mean(), num_groups).astype(np.float64)
-    return sums, np.bincount(groups, minlength=num_groups).astype(np.int64)
+    """Sums by group of components less their mean, as parts of all rows, and rows of each group: [G] both."""
+    shares = np.full(len(components), 1 / len(components)) if weights is None else weights / weights.sum()
+    sums = np.bincount(groups, shares * (components - (shares * components).sum()), num_groups)
+    return sums.astype(np.float64), np.bincount(groups, minlength=num_groups).astype(np.int64)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.evaluation.ranks import PairCounts, count_pairs
+from recsys.evaluation.ranks import PairCounts, Sorted, count_pairs
 
 Batches = Callable[[], Iterable[tuple[NDArray[np.bool_], NDArray[np.floating]]]]
 """Reads all rows from the start: batches of (is_positive [N], scores [N])."""
@@ -52,8 +52,7 @@ def _parts(
     for start, stop in _runs(histogram.sum(0), memory_rows):
         num_positives, num_negatives = (int(column[start:stop].sum()) for column in histogram)
         if num_positives + num_negatives <= memory_rows:
-            positives, negatives = _collect(batches, prefix, level, start, stop)
-            yield count_pairs(positives, negatives, below, totals)
+            yield count_pairs(*_collect(batches, prefix, level, start, stop), below, totals)
         elif level == _LEVELS - 1:
             yield _tie(num_positives, num_negatives, below, totals)
         else:
@@ -84,10 +83,8 @@ def _histogram(batches: Batches, prefix: int, level: int) -> NDArray[np.int64]:
     return found
 
 
-def _collect(
-    batches: Batches, prefix: int, level: int, start: int, stop: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sorted keys of both labels whose 16 bits after the prefix are in [start, stop)."""
+def _collect(batches: Batches, prefix: int, level: int, start: int, stop: int) -> tuple[Sorted, Sorted]:
+    """Keys of both labels whose 16 bits after the prefix are in [start, stop); they order as the scores do."""
     positives: list[_Keys] = []
     negatives: list[_Keys] = []
     for is_positive, keys in _under(batches, prefix, level):
@@ -95,10 +92,7 @@ def _collect(
         inside = (digits >= start) & (digits < stop)
         positives.append(keys[inside & is_positive])
         negatives.append(keys[inside & ~is_positive])
-    sorted_positives, sorted_negatives = np.concatenate(positives), np.concatenate(negatives)
-    sorted_positives.sort()
-    sorted_negatives.sort()
-    return sorted_positives, sorted_negatives  # type: ignore[return-value]  # order is all that counts
+    return Sorted.of(np.concatenate(positives)), Sorted.of(np.concatenate(negatives))
 
 
 def _under(batches: Batches, prefix: int, level: int) -> Iterator[tuple[NDArray[np.bool_], _Keys]]:

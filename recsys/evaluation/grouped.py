@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recsys.evaluation.checks import checked_labels, checked_scores
+from recsys.evaluation.checks import checked_groups, checked_labels, checked_scores, checked_weights, counted
+from recsys.evaluation.numbering import Codes
+from recsys.evaluation.ranks import Weights
 
 
 @dataclass(frozen=True)
@@ -16,84 +18,103 @@ class GroupedAUC:
 
     Args:
         value: mean over the groups that have both labels, weighted by their rows; NaN if there is none.
-        groups: [G] codes of those groups.
+        groups: [G] numbers of those groups, in the order in which the groups first occur.
         areas: [G] their AUCs.
-        num_rows: [G] their rows.
+        num_rows: [G] their rows, or the sums of their weights.
         num_excluded_groups: groups with one label only.
-        num_excluded_rows: their rows.
+        num_excluded_rows: their rows, or their weight.
     """
 
     value: float
-    groups: NDArray[np.int64]
+    groups: Codes
     areas: NDArray[np.float64]
-    num_rows: NDArray[np.int64]
+    num_rows: Weights
     num_excluded_groups: int
-    num_excluded_rows: int
+    num_excluded_rows: float
 
 
-def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike) -> GroupedAUC:
+def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: ArrayLike | None = None) -> GroupedAUC:
     """AUC within every group, ties counting one half, weighted by the group's rows.
 
-    One sort of 64-bit words (group, rank of the score, label) does for all groups at once.
+    A missing group (None, NaN) is of its own: nobody knows with whom it belongs together. A row of weight 0 is none.
 
     Shape:
-        labels [N] of 0 and 1, scores [N], groups [N] of anything that numpy sorts.
+        labels [N] of 0 and 1, scores [N], groups [N] of anything that can be told apart, weights [N] at least 0.
 
     Raises:
-        ValueError: on NaN scores or other labels, or with more groups and distinct scores than 63 bits number.
+        ValueError: on NaN scores, other labels or negative weights.
     """
-    is_positive, values = checked_labels(labels), checked_scores(scores)
-    codes, num_groups = _codes(np.asarray(groups))
-    words = _words(codes, num_groups, _dense_ranks(values), is_positive)
-    words.sort()
-    is_positive = (words & 1).astype(bool)
-    tie = words >> 1
-    new_tie = np.concatenate([[True], tie[1:] != tie[:-1]])
-    tie_starts = np.flatnonzero(new_tie)
-    group_of_tie = tie[tie_starts] // (len(values) + 1)
-    rows = np.diff(np.append(tie_starts, len(words)))
-    positives = np.add.reduceat(is_positive.astype(np.int64), tie_starts)
-    negatives = rows - positives
-    group_starts = np.flatnonzero(np.concatenate([[True], group_of_tie[1:] != group_of_tie[:-1]]))
-    below = np.cumsum(negatives) - negatives
-    below -= np.repeat(below[group_starts], np.diff(np.append(group_starts, len(below))))
-    twice_wins = np.add.reduceat(positives * (2 * below + negatives), group_starts)
-    num_positives = np.add.reduceat(positives, group_starts)
-    num_negatives = np.add.reduceat(negatives, group_starts)
-    num_rows = num_positives + num_negatives
-    has_both = (num_positives > 0) & (num_negatives > 0)
-    areas = twice_wins[has_both] / (2.0 * num_positives[has_both] * num_negatives[has_both])
+    is_positive = checked_labels(labels)
+    values = checked_scores(scores, len(is_positive))
+    codes, w = checked_groups(groups, len(is_positive)), checked_weights(weights, len(is_positive))
+    assert codes is not None
+    if w is not None and not w.all():
+        kept = w > 0
+        is_positive, values, codes, w = is_positive[kept], values[kept], codes[kept], w[kept]
+    ties = _ties(is_positive, values, codes, counted(w))
+    wins, positives, negatives = ties.wins_of_groups()
+    num_rows = positives + negatives
+    has_both = (positives > 0) & (negatives > 0)
+    areas = wins[has_both] / (2.0 * positives[has_both] * negatives[has_both])
     return GroupedAUC(
         value=float(np.average(areas, weights=num_rows[has_both])) if len(areas) else float("nan"),
-        groups=group_of_tie[group_starts][has_both].astype(np.int64),
+        groups=ties.groups[ties.first_of_group][has_both],
         areas=areas,
         num_rows=num_rows[has_both],
         num_excluded_groups=int(np.count_nonzero(~has_both)),
-        num_excluded_rows=int(num_rows[~has_both].sum()),
+        num_excluded_rows=num_rows[~has_both].sum().item(),
     )
 
 
-def _codes(groups: NDArray[np.generic]) -> tuple[NDArray[np.int64], int]:
-    """Groups numbered from 0; whole numbers of a small range are taken as they are."""
-    if np.issubdtype(groups.dtype, np.integer) and len(groups) and groups.min() >= 0 and groups.max() < 1 << 31:
-        return groups.astype(np.int64), int(groups.max()) + 1
-    _, codes = np.unique(groups, return_inverse=True)
-    return codes.astype(np.int64), int(codes.max()) + 1 if len(codes) else 0
+@dataclass(frozen=True)
+class _Ties:
+    """Rows of one group with one score, T of them, by group and rising score.
+
+    Args:
+        groups: [T].
+        positives: [T] rows with label 1, or their weight.
+        negatives: [T] likewise.
+    """
+
+    groups: Codes
+    positives: Weights
+    negatives: Weights
+
+    @property
+    def first_of_group(self) -> Codes:
+        """Where each group's ties begin."""
+        return _starts(self.groups)
+
+    def wins_of_groups(self) -> tuple[Weights, Weights, Weights]:
+        """Twice the pairs won, positives and negatives of every group."""
+        first = self.first_of_group
+        below = np.cumsum(self.negatives) - self.negatives
+        below -= np.repeat(below[first], np.diff(np.append(first, len(below))))  # of other groups
+        twice_wins = self.positives * (2 * below + self.negatives)
+        wins, positives, negatives = (
+            np.add.reduceat(each, first) for each in (twice_wins, self.positives, self.negatives)
+        )
+        return wins, positives, negatives
 
 
-def _dense_ranks(scores: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Rank of each score among the distinct ones, from 0."""
-    order = np.argsort(scores)
-    ordered = scores[order]
-    ranks = np.empty(len(scores), dtype=np.int64)
-    ranks[order] = np.cumsum(np.concatenate([[False], ordered[1:] != ordered[:-1]]))
-    return ranks
+def _ties(is_positive: NDArray[np.bool_], scores: NDArray[np.floating], codes: Codes, weights: Weights | None) -> _Ties:
+    order = _by_group_and_score(codes, scores)
+    codes, scores, is_positive = codes[order], scores[order], is_positive[order]
+    first = np.flatnonzero(np.concatenate([[True], (codes[1:] != codes[:-1]) | (scores[1:] != scores[:-1])]))
+    each = np.int64(1) if weights is None else weights[order]
+    positives, negatives = (np.add.reduceat(each * mask, first) for mask in (is_positive, ~is_positive))
+    return _Ties(codes[first], positives, negatives)
 
 
-def _words(
-    codes: NDArray[np.int64], num_groups: int, ranks: NDArray[np.int64], is_positive: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    stride = len(ranks) + 1
-    if num_groups * stride >= 1 << 62:
-        raise ValueError(f"groups: {num_groups:,} groups of {len(ranks):,} rows are more than 62 bits can number.")
-    return (codes * stride + ranks) << 1 | is_positive
+def _by_group_and_score(codes: Codes, scores: NDArray[np.floating]) -> Codes:
+    """Order of the rows by group, then by score."""
+    if scores.dtype == np.float32 and codes.max() < 1 << 31:
+        # One sort of words in which the group stands before the score's bits, made to compare as scores do.
+        bits = (scores + np.float32(0)).view(np.int32)
+        return np.argsort((codes << 32) + (bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))))
+    by_score = np.argsort(scores)
+    return by_score[np.argsort(codes[by_score], kind="stable")]
+
+
+def _starts(values: Codes) -> Codes:
+    return np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))

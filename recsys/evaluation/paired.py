@@ -3,87 +3,82 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from recsys.evaluation import bootstrap
-from recsys.evaluation.auc import Comparison, compare_auc
+from recsys.evaluation.auc import compare_auc
 from recsys.evaluation.files import Rows
-from recsys.evaluation.lists import ListMetrics, list_metrics
-from recsys.evaluation.means import mean_metrics
-from recsys.evaluation.ratios import gauc_sums, list_sums, ratios_to_last
-from recsys.evaluation.summary import Settings, shared_codes, sums_by_group
+from recsys.evaluation.intervals import Comparison, comparison, draws_of
+from recsys.evaluation.means import compare_means, row_draws
+from recsys.evaluation.numbering import Codes
+from recsys.evaluation.queries import Queries
+from recsys.evaluation.ratios import compare_means as compare_ratios
+from recsys.evaluation.summary import gauc_draws, precision_influence
 
 
-def compare_rows(
-    first: Rows, second: Rows, groups: NDArray[np.int64] | None, settings: Settings
-) -> dict[str, Comparison]:
-    """AUC (DeLong's test; with groups, clustered by them), GAUC and the metrics of sums (bootstrap, the same draws).
+def compare_rows(first: Rows, second: Rows, groups: Codes | None, confidence: float) -> dict[str, Comparison]:
+    """AUC (DeLong's test; with groups, clustered by them), PR-AUC, GAUC and the metrics that follow from sums.
+
+    Args:
+        first: rows that weigh something.
+        second: the same rows, scored by another model; weights are those of the first.
+        groups: [N] users, numbered from 0, whose rows are drawn together; adds GAUC.
+        confidence: of the intervals.
 
     Raises:
         ValueError: if the two do not have the same labels, row by row.
     """
     if len(first) != len(second) or not np.array_equal(first.is_positive, second.is_positive):
-        raise ValueError(
-            f"the two predictions are not of the same rows: {len(first):,} and {len(second):,} rows, "
-            "or other labels; give both in the same order."
-        )
-    found = {"auc": compare_auc(first.is_positive, first.scores, second.scores, settings.confidence, groups)}
-    sums = [sums_by_group(rows, groups, settings) for rows in (first, second)]
-    means = bootstrap.compare(sums[0], sums[1], mean_metrics, settings.confidence, settings.seed)
-    found |= {name: means[name] for name in ("log_loss", "normalised_entropy", "rmse", "calibration")}
+        raise ValueError("the two predictions are not of the same rows: they have other labels.")
+    models = [first, second]
+    found = {
+        "auc": compare_auc(first.is_positive, first.scores, second.scores, confidence, groups, first.weights),
+        "pr_auc": _compare_precision(first, second, groups, confidence),
+        **compare_means(row_draws(models, groups), confidence),
+    }
     if groups is not None:
         # The same labels give both the same groups with both labels.
-        within = [gauc_sums(rows, groups) for rows in (first, second)]
-        if len(within[0]):
-            ratios = ratios_to_last(["gauc"])
-            found |= bootstrap.compare(within[0], within[1], ratios, settings.confidence, settings.seed)
+        draws, num_groups = gauc_draws(models, groups)
+        if num_groups:
+            found |= compare_ratios(["gauc"], draws, confidence)
     return found
 
 
-def compare_lists(first: Rows, second: Rows, query: str, settings: Settings) -> dict[str, Comparison]:
-    """HR, recall, NDCG and MRR by a bootstrap over queries, which both models see in the same draws.
-
-    The files may list other items in another order; every query must have as many relevant ones in both.
+def compare_queries(first: Queries, second: Queries, groups: Codes | None, confidence: float) -> dict[str, Comparison]:
+    """Every gain of the same queries by two models; both may have listed other items for them.
 
     Args:
-        first: rows with the column of queries.
-        second: likewise.
-        query: name of that column.
-        settings: with the cutoffs.
+        first: queries that weigh something.
+        second: the same, in the same order.
+        groups: [Q] users whose queries are drawn together, numbered from 0; None where queries are independent.
+        confidence: of the intervals.
+    """
+    if not len(first):
+        return {}
+    names = [name for name in first.gains if name in second.gains]
+    values = np.concatenate([queries.values_of(names) for queries in (first, second)], axis=1)
+    return compare_ratios(names, draws_of(values, first.weights, groups), confidence)
+
+
+def require_same(first: Queries, second: Queries) -> None:
+    """Refuse queries in the order of common numbers that are not the same.
 
     Raises:
         ValueError: if the two do not have the same queries and numbers of relevant items.
     """
-    both = shared_codes(first.others[query], second.others[query])
-    lists = [
-        list_metrics(rows.is_positive, rows.scores, codes, settings.cutoffs)
-        for rows, codes in zip((first, second), both, strict=True)
-    ]
-    relevant = [np.bincount(codes[rows.is_positive]) for rows, codes in zip((first, second), both, strict=True)]
-    _require_same(lists[0], lists[1], relevant[0], relevant[1])
-    if not len(lists[0].queries):
-        return {}
-    return bootstrap.compare(
-        list_sums(lists[0]),
-        list_sums(lists[1]),
-        ratios_to_last(list(lists[0].values)),
-        settings.confidence,
-        settings.seed,
-    )
-
-
-def _require_same(
-    first: ListMetrics, second: ListMetrics, relevant_first: NDArray[np.int64], relevant_second: NDArray[np.int64]
-) -> None:
-    alone = [len(np.setdiff1d(mine.queries, others.queries)) for mine, others in ((first, second), (second, first))]
+    alone = [len(np.setdiff1d(mine.names, others.names)) for mine, others in ((first, second), (second, first))]
     if any(alone):
         raise ValueError(
             f"the two predictions are not of the same queries: {alone[0]:,} with a relevant item are only in the "
             f"first, {alone[1]:,} only in the second; list the relevant items of every query in both."
         )
-    differing = int(np.count_nonzero(relevant_first[first.queries] != relevant_second[first.queries]))
+    differing = int(np.count_nonzero(first.num_relevant != second.num_relevant))
     if differing:
         raise ValueError(
             f"the two predictions are not of the same queries: {differing:,} of them have more relevant items in one "
             "than in the other; list the relevant items of every query in both."
         )
+
+
+def _compare_precision(first: Rows, second: Rows, groups: Codes | None, confidence: float) -> Comparison:
+    (one, influence), (two, other) = (precision_influence(rows) for rows in (first, second))
+    draws = draws_of((other - influence)[:, None], first.weights, groups)
+    return comparison(one, two, float(draws.deviations(np.ones((1, 1)))[0]), confidence, draws.number)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -14,8 +16,10 @@ from numpy.typing import NDArray
 
 from recsys.evaluation.calibration import Reliability
 from recsys.evaluation.summary import Metric
+from recsys.human import drawn
 
 _COLOUR, _GUIDE = "#1f5fa8", "#999999"
+_MOST_LETTERS = 40
 
 
 def roc_curve(points: NDArray[np.float64], area: float) -> Figure:
@@ -59,10 +63,11 @@ def slice_bars(metrics: Sequence[Metric], cut: str, name: str = "auc") -> Figure
     overall = [metric.value for metric in metrics if metric.cut == "all" and metric.name == name]
     for value in overall:
         axes.axvline(value, linestyle="--", color=_GUIDE, linewidth=1)
-    axes.set_yticks(range(len(chosen)), [f"{metric.part} ({metric.num_rows:,} rows)" for metric in chosen], fontsize=11)
+    labels = [drawn(f"{_short(metric.part)} ({metric.num_rows:,} rows)") for metric in chosen]
+    axes.set_yticks(range(len(chosen)), labels, fontsize=11)
     axes.set_ylim(len(chosen) - 0.4, -0.6)
     axes.set_xlabel(f"{name} (dashed: all rows)", fontsize=12)
-    axes.set_title(f"{name} by {cut}", fontsize=13)
+    axes.set_title(drawn(f"{name} by {_short(cut)}"), fontsize=13)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -70,9 +75,17 @@ def slice_bars(metrics: Sequence[Metric], cut: str, name: str = "auc") -> Figure
 def svg(figure: Figure) -> str:
     """The figure as an SVG element to put into a page."""
     stream = io.StringIO()
-    figure.savefig(stream, format="svg")
+    # Letters stay text, for which a browser has more fonts than matplotlib, and needs not warn of those it lacks.
+    with rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.savefig(stream, format="svg")
     text = stream.getvalue()
     return text[text.index("<svg") :]
+
+
+def _short(words: str) -> str:
+    """Words that leave room for the picture."""
+    return words if len(words) <= _MOST_LETTERS else f"{words[: _MOST_LETTERS - 1]}…"
 
 
 def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
-from rich.console import Console, Group
 from rich.table import Table
 
-from recsys.evaluation.auc import Comparison
+from recsys.evaluation.intervals import Comparison
 from recsys.evaluation.plots import svg
 from recsys.evaluation.summary import Metric
+from recsys.human import console
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,12 @@ class Report:
 
     def print(self) -> None:
         """Show the tables on the terminal."""
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=150)
-        console.print(Group(*_tables(self), *self.notes))
+        screen = console(width=150)
+        screen.print(self.title, soft_wrap=True)
+        for table in _tables(self):
+            screen.print(table)
+        for note in self.notes:
+            screen.print(note)
 
     def write(self, folder: Path) -> None:
         """Write metrics.json, metrics.parquet and report.html."""
@@ -71,7 +73,7 @@ class Report:
     def html(self) -> str:
         """One page with everything in it."""
         environment = Environment(loader=PackageLoader("recsys.evaluation"), autoescape=True)
-        environment.filters.update(number=number, p_value=p_value)
+        environment.filters.update(number=number, p_value=p_value, bounds=bounds)
         pictures = {caption: svg(figure) for caption, figure in self.figures.items()}
         return environment.get_template("report.html.jinja").render(report=self, pictures=pictures)
 
@@ -89,11 +91,11 @@ def _plain(value: object) -> object:
 
 def _tables(report: Report) -> list[Table]:
     cuts = report.cuts()
-    overall = Table(title=report.title, title_justify="left")
+    overall = Table()
     for heading in ("metric", "value", "interval", "computed of"):
         overall.add_column(heading, justify="left" if heading == "metric" else "right")
     for metric in cuts.pop("all")["all"].values():
-        overall.add_row(metric.name, number(metric.value), _interval(metric), f"{metric.num_rows:,}")
+        overall.add_row(metric.name, number(metric.value), bounds(metric), f"{metric.num_rows:,}")
     return [overall, *(_slice_table(cut, parts) for cut, parts in cuts.items()), *_comparison_table(report.comparison)]
 
 
@@ -104,7 +106,7 @@ def _slice_table(cut: str, parts: Mapping[str, Mapping[str, Metric]]) -> Table:
     for heading in ("rows", *names):
         view.add_column(heading, justify="right")
     for part, metrics in parts.items():
-        cells = [f"{number(metric.value)}{_reach(metric)}" for metric in metrics.values()]
+        cells = [f"{number(each.value)} {bounds(each)}".strip() for each in metrics.values()]
         view.add_row(part, f"{next(iter(metrics.values())).num_rows:,}", *cells)
     return view
 
@@ -117,15 +119,8 @@ def _comparison_table(comparison: Mapping[str, Comparison]) -> list[Table]:
         view.add_column(heading, justify="left" if heading == "metric" else "right")
     for name, found in comparison.items():
         values = number(found.first), number(found.second), f"{found.difference:+.5f}"
-        view.add_row(
-            name, *values, f"[{found.low:+.5f}, {found.high:+.5f}]".replace("[", r"\["), p_value(found.p_value)
-        )
+        view.add_row(name, *values, bounds(found, "+.5f"), p_value(found.p_value))
     return [view]
-
-
-def _reach(metric: Metric) -> str:
-    """Half the width of the interval, which takes less room than its bounds."""
-    return "" if math.isnan(metric.low) else f" ±{(metric.high - metric.low) / 2:.4f}"
 
 
 def p_value(value: float) -> str:
@@ -135,5 +130,6 @@ def p_value(value: float) -> str:
     return "<0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
-def _interval(metric: Metric) -> str:
-    return "" if math.isnan(metric.low) else rf"\[{metric.low:.4f}, {metric.high:.4f}]"
+def bounds(found: Metric | Comparison, form: str = ".4f") -> str:
+    """An interval; nothing where there is none."""
+    return "" if math.isnan(found.low) else f"[{found.low:{form}}, {found.high:{form}}]"

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys.metrics.ranking import per_query_gains, ranking_metrics
+from recsys.evaluation.ranking import rank_gains, ranking_metrics
 from recsys.sharding.gathering import gather_rows
 from recsys.tables import Bag
 
@@ -80,6 +80,7 @@ class RankingMetrics:
         self._shown = torch.zeros(len(self._counts), dtype=torch.int64)
         self._shown_repeated: list[Tensor] = []
         self._num_shown: list[Tensor] = []
+        self._diverged: list[Tensor] = []
 
     def update(self, scores: Tensor, targets: Tensor, history: Bag | None = None) -> None:
         """Add a batch of sessions, every item scored.
@@ -91,6 +92,8 @@ class RankingMetrics:
         num_items = scores.shape[1]
         best = scores.topk(self._list_length, dim=1)
         shown = (best.indices + 1).masked_fill(best.values == -torch.inf, NOTHING)
+        # The first of a list is NaN where any score is, and else infinite where any is.
+        self._diverged.append(~(best.values[:, 0] < torch.inf))
         self._ranks.append(ranks_of_targets(scores, targets - 1).cpu())
         self._targets.append(targets.cpu())
         self._shown += torch.bincount(shown.flatten(), minlength=num_items + 1).cpu()
@@ -109,7 +112,11 @@ class RankingMetrics:
             holds (repeat) or not (explore), slices without targets left out; fraction_SLICE, the slice's part of the
             targets; coverage@K, distinct items shown over all items; cold_coverage@K, the same of items never trained
             on; repeat_share@K, the part of the items shown that the history holds. NaN where there is nothing to count.
+
+        Raises:
+            ValueError: a score is NaN or infinite.
         """
+        self._require_finite()
         ranks, targets, repeated = (_gathered(chunks) for chunks in (self._ranks, self._targets, self._repeated))
         slices = {
             name: (self._counts[targets] >= low) & (self._counts[targets] <= high) for name, low, high in FREQUENCIES
@@ -124,9 +131,18 @@ class RankingMetrics:
                 metrics |= self._slice(name, ranks, chosen)
         return metrics
 
+    def _require_finite(self) -> None:
+        diverged = _gathered([rows.long().cpu() for rows in self._diverged])
+        if diverged.any():
+            raise ValueError(
+                f"the scores of {diverged.sum():,} of {len(diverged):,} sessions are NaN or infinite; training has "
+                "diverged, or a feature is NaN."
+            )
+
     def _slice(self, name: str, ranks: NDArray[np.int64], chosen: NDArray[np.bool_]) -> dict[str, float]:
-        gains = per_query_gains(ranks[chosen], self._list_length)
-        values = {f"{gain}@{self._list_length}_{name}": _mean(gains[gain]) for gain in ("hr", "ndcg")}
+        gains = rank_gains(ranks[chosen], (self._list_length,))
+        shown = [f"{gain}@{self._list_length}" for gain in ("hr", "ndcg")]
+        values = {f"{gain}_{name}": _mean(gains[gain]) for gain in shown}
         return {**values, f"fraction_{name}": _mean(chosen.astype(np.float64))}
 
     def _coverage(self) -> dict[str, float]:

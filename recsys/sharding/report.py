@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch.distributed as dist
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from recsys.checkpoints.place import PLAN
-from recsys.human import human_bytes
+from recsys.human import console, human_bytes
 from recsys.tables import TableCollection, TorchrecLookup
 from recsys.tables.sharded.communication import Network, traffic
 from recsys.tables.sharded.placements import DATA_PARALLEL
@@ -105,7 +104,7 @@ def show(plan: Sequence[PlannedMatrix], batch_size: int | None) -> None:
     per_step = round(sum(line.sent_bytes_per_step for line in plan))
     view.add_section()
     view.add_row("all", "", "", *held, "", human_bytes(per_step))
-    Console().print(view)
+    console().print(view)
     samples = batch_size or 1
     sent = human_bytes(round(samples * sum(line.sent_bytes_per_sample for line in plan) + per_step))
     print(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
 from rich.table import Table as RichTable
 
 from recsys.baselines import Baseline, baseline_metrics, default_baselines
 from recsys.data.session import SessionDataModule, SessionSplit
+from recsys.human import console
 
 SHOWN = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
 
@@ -45,7 +45,7 @@ class BaselineMetrics(Callback):
         values = {f"{split}/{name}/{key}": value for name, of in found.items() for key, value in of.items()}
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
-        Console().print(render(found, split))
+        console().print(render(found, split))
 
 
 def render(found: dict[str, dict[str, float]], split: str) -> RichTable:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from recsys.data.batch import Batch
 from recsys.data.schema import Schema
 from recsys.metrics.binary import BinaryMetrics
-from recsys.tables import FullTable, Lookup, RowWiseAdagrad, TableOptimizer
+from recsys.tables import Bag, FullTable, Lookup, RowWiseAdagrad, TableOptimizer
 from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
+from recsys.tasks.predictions import refuse_nan
 from recsys.tasks.tables import TableFactory, TableOptions
 
 ModelFactory = Callable[[int, int, int], nn.Module]
@@ -127,10 +128,22 @@ class CTRTask(TableTask):
         assert batch.labels is not None
         self._metrics.update(logits, batch.labels)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Click probabilities, beside the labels where the data has them."""
-        scores = torch.sigmoid(self(batch))
-        return {"score": scores} if batch.labels is None else {"label": batch.labels, "score": scores}
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor | Bag]:
+        """Logits [B] in float32, beside labels and weights where the data have them, and the ids of every feature.
+
+        Raises:
+            ValueError: if a logit is NaN.
+        """
+        logits = self(batch)
+        refuse_nan(logits)
+        known = {"label": batch.labels, "weight": getattr(batch, "weights", None)}
+        given = {name: values for name, values in known.items() if values is not None}
+        features = {column.name: ids for column, ids in zip(self.schema.categorical, batch.ids, strict=True)}
+        features |= batch.bags
+        for name in (*given, "logit"):
+            if name in features:
+                raise ValueError(f"predict: feature '{name}' has the name of a column of predictions; rename it.")
+        return {**given, "logit": logits, **features}
 
     def on_validation_epoch_end(self) -> None:
         """Log the split's metrics."""
@@ -142,5 +155,6 @@ class CTRTask(TableTask):
 
     def _log_metrics(self, split: str) -> None:
         for name, value in self._metrics.compute().items():
-            self.log(f"{split}/{name}", float(value), prog_bar=name == "auc")
+            # In float64: a plain number would be logged, and returned by `trainer.test`, in float32.
+            self.log(f"{split}/{name}", torch.tensor(value, dtype=torch.float64), prog_bar=name == "auc")
         self._metrics = BinaryMetrics()

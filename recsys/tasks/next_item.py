@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recsys.data import SessionBatch
 from recsys.losses import Catalogue, DotProduct, FullCrossEntropy, Loss, Scoring, Step
-from recsys.metrics.next_item import RankingMetrics, exclude
+from recsys.metrics.next_item import RankingMetrics, exclude, ranks_of_targets
 from recsys.models import SumFusion
 from recsys.tables import DenseGradient, FullTable, Lookup, TableOptimizer
 from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
@@ -18,6 +18,7 @@ from recsys.tasks.describe import ITEM, FusionFactory, ItemCatalogue, feature_he
 from recsys.tasks.items import item_matrix
 from recsys.tasks.length_groups import LengthGroups
 from recsys.tasks.objectives import Examples, NextItem, Objective
+from recsys.tasks.predictions import refuse_nan
 from recsys.tasks.session_checks import Needs, check_sessions, times_needed
 from recsys.tasks.tables import TableFactory, TableOptions
 
@@ -253,13 +254,20 @@ class NextItemTask(TableTask):
     def predict_step(self, batch: SessionBatch, batch_idx: int) -> dict[str, Tensor]:
         """The items scored best, best first: ids, 0 where none is left, and scores [B, num_predictions].
 
-        Beside them, where the data have them, the user and the target [B] of each row.
+        Beside them, where the data have them, the user, the target and the target's rank among all items [B], ties
+        counted against it.
+
+        Raises:
+            ValueError: if a score is NaN.
         """
-        best = self.scores(batch).topk(self._num_predictions, dim=1)
-        known = {"user": batch.users, "target": batch.targets}
+        scores = self.scores(batch)
+        refuse_nan(scores)
+        best = scores.topk(self._num_predictions, dim=1)
         items = (best.indices + 1).masked_fill(best.values == -torch.inf, 0)
-        named = {name: values for name, values in known.items() if values is not None}
-        return {**named, "items": items, "scores": best.values}
+        named = {} if batch.users is None else {"user": batch.users}
+        if batch.targets is not None:
+            named |= {"target": batch.targets, "rank": ranks_of_targets(scores, batch.targets - 1)}
+        return {**named, "items": items, "scores": best.values.float()}
 
     def on_validation_epoch_end(self) -> None:
         """Log the split's metrics."""

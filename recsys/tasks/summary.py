@@ -8,13 +8,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table as RichTable
 from torch import nn
 
 from recsys.description.optimizer_state import StateBytes, table_state_bytes, tensor_bytes
-from recsys.human import human_bytes
+from recsys.human import console, human_bytes
 from recsys.tables import Table, TableCollection
 
 _NAMES_WIDTH = 22
@@ -158,7 +156,7 @@ def _fill_full(view: RichTable, collection: TableCollection, rows: Sequence[Tabl
         view.add_column(heading, justify="right")
     for row in rows:
         mark = " *" if shared.intersection(row.storage) else ""
-        cells = [escape(", ".join(row.features)), row.method, row.optimizer]
+        cells = [", ".join(row.features), row.method, row.optimizer]
         cells += [f"{row.num_embeddings:,} x {row.embedding_dim}", row.physical + mark, human_bytes(row.stored_bytes)]
         ratio = "shared" if mark else f"{row.logical_bytes / row.stored_bytes:.1f}"
         view.add_row(*cells, ratio, f"{row.expected_collisions:,.0f}")
@@ -184,7 +182,7 @@ def _fill_short(view: RichTable, collection: TableCollection, rows: Sequence[Tab
         logical = sum(row.logical_bytes for row in group)
         view.add_row(
             group[0].method,
-            escape(_shortened(names)),
+            _shortened(names),
             f"{sum(row.num_embeddings for row in group):,}",
             f"{num_rows:,}{' *' if shared & matrices else ''}",
             human_bytes(stored),
@@ -222,4 +220,4 @@ class TableSummary(Callback):
         """Print on the first process."""
         collection = getattr(pl_module, "collection", None)
         if trainer.is_global_zero and isinstance(collection, TableCollection):
-            Console().print(render(collection, self.full, dense_state_bytes(trainer.optimizers)))
+            console().print(render(collection, self.full, dense_state_bytes(trainer.optimizers)))

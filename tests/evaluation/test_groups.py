@@ -8,19 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score, roc_auc_score
 
-from recsys.evaluation import gauc, list_metrics
-from recsys.metrics.ranking import ranking_metrics
+from recsys.evaluation import gauc, list_metrics, ranking_metrics
 
 rows = st.lists(
-    st.tuples(st.integers(0, 4), st.integers(0, 1), st.sampled_from([-1.0, 0.0, 0.5, 2.0])), min_size=1, max_size=60
+    st.tuples(st.integers(0, 4), st.integers(0, 1), st.sampled_from([-1.5, -1.0, -0.0, 0.0, 0.5, 2.0])),
+    min_size=1,
+    max_size=60,
 )
 
 
-@given(rows, st.sampled_from(["number", "negative", "word"]))
-def test_gauc_equals_a_loop_over_groups(rows, kind):
+@given(rows, st.sampled_from(["number", "negative", "word"]), st.sampled_from([np.float32, np.float64]))
+def test_gauc_equals_a_loop_over_groups(rows, kind, dtype):
     groups, labels, scores = (np.array(column) for column in zip(*rows, strict=True))
     names = {"number": groups, "negative": groups - 3, "word": np.array([f"user {g}" for g in groups])}[kind]
-    found = gauc(labels, scores, names)
+    found = gauc(labels, scores.astype(dtype), names)
     total = weight = excluded = excluded_rows = 0
     for group in np.unique(groups):
         mine = groups == group

@@ -29,10 +29,11 @@ def users(seed, num_users=120, num_rows=10):
 def test_with_one_row_a_group_the_clustered_variance_is_delongs():
     labels, first, second, _ = users(0)
     groups = np.random.default_rng(1).permutation(len(labels))
-    assert auc_interval(labels, first, groups=groups).low == pytest.approx(auc_interval(labels, first).low)
+    # Student's quantile with 1,199 degrees of freedom is a thousandth above the normal one.
+    assert auc_interval(labels, first, groups=groups).low == pytest.approx(auc_interval(labels, first).low, abs=1e-4)
     clustered, plain = compare_auc(labels, first, second, groups=groups), compare_auc(labels, first, second)
-    assert clustered.low == pytest.approx(plain.low)
-    assert clustered.p_value == pytest.approx(plain.p_value)
+    assert width(clustered) == pytest.approx(width(plain), rel=2e-3)
+    assert clustered.p_value == pytest.approx(plain.p_value, rel=1e-2)
 
 
 def test_rows_given_five_times_over_tell_nothing_new():
@@ -116,7 +117,7 @@ def test_ranking_files_are_compared_by_query(lists, tmp_path):
         assert found["ndcg@3"][side] == pytest.approx(values["ndcg@3"].mean())
     assert found["ndcg@3"]["low"] > 0
     assert found["ndcg@3"]["p_value"] < 0.01
-    assert "bootstrap over queries" in report(tmp_path)["notes"][0]
+    assert "linearised over queries" in report(tmp_path)["notes"][0]
     assert run(tmp_path, lists, lists, *words) == 0
     assert report(tmp_path)["comparison"]["hr@3"]["p_value"] == 1.0
 

@@ -91,6 +91,17 @@ def test_one_score_that_is_no_number_counts_against_the_target():
     assert ranks_of_targets(torch.tensor([[3.0, torch.nan, 1.0]]), torch.tensor([0])).tolist() == [2]
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_scores_of_a_run_that_has_diverged_are_refused(value):
+    metrics = RankingMetrics(COUNTS)
+    for worst in (-torch.inf, value):
+        scores = torch.zeros(2, NUM_ITEMS)
+        scores[1, 4] = worst
+        metrics.update(scores, torch.tensor([1, 2]))
+    with pytest.raises(ValueError, match="the scores of 1 of 4 sessions are NaN or infinite; training has diverged"):
+        metrics.compute()
+
+
 def test_excluded_items_are_not_ranked_and_an_excluded_target_is_last():
     scores = torch.tensor([[5.0, 4.0, 3.0], [5.0, 4.0, 3.0], [5.0, 4.0, 3.0]])
     exclude(scores, make_bag([[1, 1], [], [3]]))

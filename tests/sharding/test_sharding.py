@@ -64,7 +64,7 @@ def test_two_processes_reach_what_one_reaches(runs, case):
     if not case.startswith("resumed"):
         scores = [pq.read_table(runs[1] / f"{num_ranks}-{case}.parquet").to_pydict() for num_ranks in (1, 2)]
         assert scores[0]["label"] == scores[1]["label"]
-        assert scores[1]["score"] == pytest.approx(scores[0]["score"], abs=1e-5)
+        assert scores[1]["logit"] == pytest.approx(scores[0]["logit"], abs=1e-5)
 
 
 @pytest.mark.parametrize("case", RESUMED)

@@ -85,7 +85,7 @@ def trainer_of(num_ranks: int, max_epochs: int, case: str, pipeline: bool = Fals
     averages = [WeightEMA(0.9)] if case.startswith("averaged") else []
     return Trainer(
         max_epochs=max_epochs,
-        callbacks=[PredictionWriter(f"{num_ranks}-{case}.parquet"), StartedSteps(), *averages],
+        callbacks=[PredictionWriter(f"{num_ranks}-{case}.parquet", overwrite=True), StartedSteps(), *averages],
         accelerator="cpu",
         devices=num_ranks,
         strategy=TorchrecStrategy(replicate_rows=20, pipeline=pipeline),

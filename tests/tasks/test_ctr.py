@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -15,7 +16,7 @@ from lightning.pytorch import Trainer, seed_everything
 from torch.testing import assert_close
 
 from recsys.data import CTRDataModule
-from recsys.metrics.binary import auc
+from recsys.evaluation import auc, log_loss
 from recsys.models import DCNv2, DeepFM
 from recsys.tables import (
     Adam,
@@ -92,8 +93,12 @@ def test_metrics_are_of_the_whole_split_and_predictions_are_in_row_order(prepare
     written = pq.read_table(tmp_path / "out" / "scores.parquet")
     labels = pq.read_table(prepared / "test").column("label").to_numpy()
     assert np.array_equal(written.column("label").to_numpy(), labels)
-    scores = torch.from_numpy(written.column("score").to_numpy().copy())
-    assert metrics["test/auc"] == pytest.approx(auc(scores.double(), torch.from_numpy(labels.copy())), abs=1e-4)
+    assert written.schema.field("logit").type == pa.float32()
+    logits = written.column("logit").to_numpy()
+    assert metrics["test/auc"] == auc(labels, logits)
+    assert metrics["test/log_loss"] == log_loss(labels, logits, logits=True)
+    for name in ("C1", "C2", "C3", "tags"):
+        assert written.column(name).to_pylist() == pq.read_table(prepared / "test").column(name).to_pylist()
 
 
 SCRIPT = """

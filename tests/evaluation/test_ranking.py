@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recsys.metrics.ranking import ranking_metrics
+from recsys.evaluation import ranking_metrics
 
 
 @given(st.lists(st.integers(1, 40), min_size=1), st.integers(1, 30))
