@@ -63,8 +63,9 @@ class HashEmbeddingTable(Table):
         budget = size_or_budget(self, budget_bytes, budget_fraction, num_rows=num_rows)
         if budget is not None:
             budget.require(4 * (embedding_dim + num_lookups))
-            half = max(1, budget.num_bytes // (8 * num_lookups))
-            num_weights = min(num_embeddings, half) if num_weights is None else num_weights
+            half, rest = budget.num_bytes // 2, budget.num_bytes - 4 * embedding_dim
+            affordable = max(1, min(half, rest) // (4 * num_lookups))
+            num_weights = min(num_embeddings, affordable) if num_weights is None else num_weights
             weight_bytes = 4 * num_lookups * num_weights
             num_rows = budget.largest(lambda rows: weight_bytes + 4 * rows * embedding_dim, 1, num_embeddings)
         assert num_rows is not None

@@ -12,6 +12,7 @@ SizedFactory = Callable[..., Table]
 """Called with (name, num_embeddings, embedding_dim), and with one of budget_bytes and budget_fraction."""
 
 _HALVINGS = 40
+_LEAST = 1e-12
 
 
 def stored_bytes(tables: Mapping[str, Table]) -> int:
@@ -47,8 +48,8 @@ def fit_tables(
     full = make(1.0)
     if stored_bytes(full) <= budget_bytes:
         return full
-    low, high = 0.0, 1.0
-    best = make(1e-12)
+    low = _smallest(lambda fraction: _is_whole(make(fraction)))
+    high, best = 1.0, make(low)
     if stored_bytes(best) > budget_bytes:
         kinds = ", ".join(dict.fromkeys(type(table).__name__ for table in best.values()))
         raise BudgetError(
@@ -64,6 +65,26 @@ def fit_tables(
         else:
             high = middle
     return _filled(best, makers, budget_bytes)
+
+
+def _smallest(fits: Callable[[float], bool]) -> float:
+    """The smallest fraction with which tables can be made."""
+    if fits(_LEAST):
+        return _LEAST
+    low, high = _LEAST, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
+
+
+def _is_whole(tables: Mapping[str, Table]) -> bool:
+    """Whether all shares of a matrix add up to a row of it."""
+    try:
+        stored_bytes(tables)
+    except BudgetError:
+        return False
+    return True
 
 
 class _Maker:
@@ -92,8 +113,8 @@ def _filled(tables: dict[str, Table], makers: Mapping[str, _Maker], budget_bytes
     tables = dict(tables)
     for name in sorted(tables, key=lambda each: -tables[each].logical_bytes()):
         left = budget_bytes - stored_bytes(tables)
-        own = stored_bytes({name: tables[name]})
         try:
+            own = stored_bytes({name: tables[name]})
             larger = {**tables, name: makers[name].of_bytes(own + left)}
             if stored_bytes(tables) < stored_bytes(larger) <= budget_bytes:
                 tables = larger

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
-from recsys.tables.budget import Bytes, Fraction, size_or_budget
+from recsys.tables.budget import Budget, Bytes, Fraction, size_or_budget
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, expected_collisions, name_seeds
 
@@ -65,8 +65,12 @@ class UnifiedTable(Table):
         self.row_dim = embedding_dim // num_lookups
         budget = size_or_budget(self, budget_bytes, budget_fraction, num_rows=num_rows)
         self._share_bytes = None if budget is None or budget.fraction is None else budget.num_bytes
+        self._unmet: Budget | None = None
         if budget is not None:
-            num_rows = budget.largest(lambda rows: 4 * rows * self.row_dim, 1, 1 << 31)
+            row_bytes = 4 * self.row_dim
+            # A share of a matrix may be less than a row of it.
+            self._unmet = budget if self._share_bytes is not None and budget.num_bytes < row_bytes else None
+            num_rows = 1 if self._unmet else budget.largest(lambda rows: row_bytes * rows, 1, 1 << 31)
         assert num_rows is not None
         self.require("num_rows", num_rows, 1, 1 << 31)
         self.num_rows = num_rows
@@ -81,12 +85,20 @@ class UnifiedTable(Table):
         shares = [table._share_bytes for table in sharing if table._share_bytes is not None]
         if self._share_bytes is None or len(shares) == 1:
             return self
+        if sum(shares) < 4 * self.row_dim:
+            return self
         size = {"budget_fraction": None, "num_rows": sum(shares) // (4 * self.row_dim)}
         arguments: dict[str, Any] = {**self.arguments, **size}
         return type(self)(**arguments)
 
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
-        """The shared matrix, read K times."""
+        """The shared matrix, read K times.
+
+        Raises:
+            ValueError: if its budget, or all shares of it, are less than a row.
+        """
+        if self._unmet is not None:
+            self._unmet.require(4 * self.row_dim)
         return (PhysicalTable(self.storage, self.num_rows, self.row_dim, self.init_std),) * self.num_lookups
 
     def route(self, ids: Tensor, constants: Constants) -> Tensor:

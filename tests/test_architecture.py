@@ -60,7 +60,7 @@ def top_level(path):
 @pytest.mark.parametrize("folder", ["tables", "models"])
 def test_tables_and_models_import_torch_and_themselves(folder):
     for path in sources(folder):
-        engines = {*ENGINES, "numpy"} if may_use_engines(path) else set()
+        engines = {*ENGINES, "llvmlite", "numpy"} if may_use_engines(path) else set()
         assert top_level(path) <= {"torch", "recsys"} | engines, path
         ours = {name for name in imports(path) if name.split(".")[0] == "recsys"}
         assert all(name.startswith(f"recsys.{folder}.") for name in ours), path

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -14,73 +13,13 @@ from recsys.checkpoints.random_states import RANDOM_STATES, random_states, set_r
 from recsys.checkpoints.reading import KEY
 from recsys.checkpoints.table_description import describe_collection
 from recsys.checkpoints.table_differences import check_tables
-from recsys.data.schema import Column
 from recsys.sharding.strategy import sharded_lookup
-from recsys.tables import DenseGradient, Frozen, FullTable, Lookup, TableCollection, TableOptimizer
-from recsys.tables.lookups.base import LookupFactory
+from recsys.tables import TableCollection
 from recsys.tasks.schedule import Schedule
-from recsys.tasks.tables import TableFactory, TableOptions, assign_features, build_collection, default_lookup
+from recsys.tasks.tables import TableSettings
 
 OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
 """Called with parameter groups."""
-
-
-@dataclass(frozen=True)
-class TableSettings:
-    """Which feature has which table, optimised how; see CTRTask for the meaning of each.
-
-    Args:
-        columns: the features that have a table.
-        embedding_dim: width D of every embedding.
-        table_optimizer: of all rows without an optimizer of their own.
-        tables: factories of tables, by entry.
-        assign: for each entry, the features that use it.
-        exact_up_to: features with at most this many ids keep a FullTable.
-        options: optimizer, freezing and initial rows of an entry.
-        lookup: where rows live; None for the default.
-        clip_rows: gradient clipping by norm counts the rows' gradients.
-
-    Raises:
-        ValueError: if the settings do not fit the columns or each other.
-    """
-
-    columns: Sequence[Column]
-    embedding_dim: int
-    table_optimizer: TableOptimizer
-    tables: Mapping[str, TableFactory] = field(default_factory=lambda: {"default": FullTable})
-    assign: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    exact_up_to: int = 0
-    options: Mapping[str, TableOptions] = field(default_factory=dict)
-    lookup: type[Lookup] | None = None
-    clip_rows: bool = False
-
-    def __post_init__(self) -> None:
-        """Find what does not fit before any data is read."""
-        assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to)
-
-    @property
-    def updates_rows(self) -> bool:
-        """Whether some rows are stepped by an optimizer of their own."""
-        entries = assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to).values()
-        chosen = [
-            self.options.get(entry or "", TableOptions()).row_optimizer(self.table_optimizer) for entry in entries
-        ]
-        return any(not isinstance(optimizer, DenseGradient | Frozen) for optimizer in chosen)
-
-    def build(self, device: torch.device | str, lookup: LookupFactory | None = None) -> TableCollection:
-        """Allocate the rows, in a lookup of another kind than the settings' if one is given."""
-        return build_collection(
-            self.columns,
-            self.embedding_dim,
-            self.tables,
-            self.assign,
-            self.exact_up_to,
-            self.options,
-            self.table_optimizer,
-            lookup or self.lookup or default_lookup(device),
-            device,
-            self.clip_rows,
-        )
 
 
 class TableTask(LightningModule):
@@ -116,7 +55,7 @@ class TableTask(LightningModule):
             raise ValueError(
                 f"{name}: final_learning_rate_fraction must be in [0, 1], got {final_learning_rate_fraction}."
             )
-        self._settings = settings
+        self.table_settings = settings
         self._optimizer = optimizer
         self._warmup_steps = warmup_steps
         self._final_fraction = final_learning_rate_fraction
@@ -130,7 +69,7 @@ class TableTask(LightningModule):
         if "collection" in self._modules:
             return
         device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
-        self.collection = self._settings.build(device, sharded_lookup(self._trainer))
+        self.collection = self.table_settings.build(device, sharded_lookup(self._trainer))
         scaler = getattr(getattr(self._trainer, "precision_plugin", None), "scaler", None)
         self.collection.lookup.gradients.may_be_scaled = self._trainer is None or scaler is not None
         # What cannot be described could not be saved: better now than at the first checkpoint.
@@ -138,7 +77,7 @@ class TableTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse several processes that do not share their rows, and clipping that rows would not obey."""
-        if getattr(self.trainer, "gradient_clip_algorithm", None) == "value" and self._settings.updates_rows:
+        if getattr(self.trainer, "gradient_clip_algorithm", None) == "value" and self.table_settings.updates_rows:
             raise ValueError(
                 "trainer.gradient_clip_algorithm: value does not reach table rows; use norm, or table_optimizer: "
                 "DenseGradient."

@@ -13,9 +13,10 @@ from recsys.data.batch import Batch
 from recsys.data.schema import Schema
 from recsys.metrics.binary import BinaryMetrics
 from recsys.tables import Bag, FullTable, Lookup, RowWiseAdagrad, TableOptimizer
-from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
+from recsys.tables.budget import Bytes, Fraction
+from recsys.tasks.base import OptimizerFactory, TableTask
 from recsys.tasks.predictions import refuse_nan
-from recsys.tasks.tables import TableFactory, TableOptions
+from recsys.tasks.tables import TableFactory, TableOptions, TableSettings
 
 ModelFactory = Callable[[int, int, int], nn.Module]
 """Called with (num_features, embedding_dim, num_dense)."""
@@ -44,6 +45,8 @@ class CTRTask(TableTask):
         lookup: where rows live; by default the fastest that is installed: see NumbaLookup, FbgemmLookup, TorchLookup.
         clip_rows: trainer.gradient_clip_val counts the rows' gradients in its norm; otherwise the norm is that of the
             dense parameters, and rows are scaled by the same factor.
+        budget_bytes: what all tables may take together, such as 8MB; those with a size to choose get as large as fits.
+        budget_fraction: the same as a fraction of the full tables' bytes, such as 1%.
         compile_model: compile the dense part with torch.compile; needs a C++ compiler.
 
     Raises:
@@ -68,6 +71,8 @@ class CTRTask(TableTask):
         final_learning_rate_fraction: float = 1.0,
         lookup: type[Lookup] | None = None,
         clip_rows: bool = False,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
         compile_model: bool = False,
     ) -> None:
         if schema is None:
@@ -85,6 +90,8 @@ class CTRTask(TableTask):
             options=table_options or {},
             lookup=lookup,
             clip_rows=clip_rows,
+            budget_bytes=budget_bytes,
+            budget_fraction=budget_fraction,
         )
         super().__init__(settings, optimizer, warmup_steps, final_learning_rate_fraction)
         self.schema = schema

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from recsys.data.schema import Column
+from recsys.tasks.assignment import did_you_mean
 from recsys.tasks.items import FeatureHeads, ItemBags, ItemSide
-from recsys.tasks.tables import did_you_mean
 
 FusionFactory = Callable[[int, int], nn.Module]
 """Called with (num_features, embedding_dim)."""

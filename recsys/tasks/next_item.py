@@ -13,14 +13,15 @@ from recsys.losses import Catalogue, DotProduct, FullCrossEntropy, Loss, Scoring
 from recsys.metrics.next_item import RankingMetrics, exclude, ranks_of_targets
 from recsys.models import SumFusion
 from recsys.tables import DenseGradient, FullTable, Lookup, TableOptimizer
-from recsys.tasks.base import OptimizerFactory, TableSettings, TableTask
+from recsys.tables.budget import Bytes, Fraction
+from recsys.tasks.base import OptimizerFactory, TableTask
 from recsys.tasks.describe import ITEM, FusionFactory, ItemCatalogue, feature_heads, item_columns, item_side
 from recsys.tasks.items import item_matrix
 from recsys.tasks.length_groups import LengthGroups
 from recsys.tasks.objectives import Examples, NextItem, Objective
 from recsys.tasks.predictions import refuse_nan
 from recsys.tasks.session_checks import Needs, check_sessions, times_needed
-from recsys.tasks.tables import TableFactory, TableOptions
+from recsys.tasks.tables import TableFactory, TableOptions, TableSettings
 
 SessionModelFactory = Callable[[int, int], nn.Module]
 """Called with (embedding_dim, max_length)."""
@@ -63,6 +64,8 @@ class NextItemTask(TableTask):
         lookup: where rows live; by default the fastest that is installed: see NumbaLookup, FbgemmLookup, TorchLookup.
         clip_rows: trainer.gradient_clip_val counts the rows' gradients in its norm; otherwise the norm is that of the
             dense parameters, and rows are scaled by the same factor.
+        budget_bytes: what all tables may take together, such as 8MB; those with a size to choose get as large as fits.
+        budget_fraction: the same as a fraction of the full tables' bytes, such as 1%.
         eval_chunk_items: items whose vectors are made at a time for evaluation.
         num_predictions: items that `predict` lists for each session.
 
@@ -95,6 +98,8 @@ class NextItemTask(TableTask):
         final_learning_rate_fraction: float = 1.0,
         lookup: type[Lookup] | None = None,
         clip_rows: bool = False,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
         eval_chunk_items: int = 1 << 16,
         num_predictions: int = 10,
     ) -> None:
@@ -111,6 +116,8 @@ class NextItemTask(TableTask):
             options=table_options or {},
             lookup=lookup,
             clip_rows=clip_rows,
+            budget_bytes=budget_bytes,
+            budget_fraction=budget_fraction,
         )
         super().__init__(settings, optimizer, warmup_steps, final_learning_rate_fraction)
         for name, value in (("eval_chunk_items", eval_chunk_items), ("num_predictions", num_predictions)):
@@ -144,7 +151,7 @@ class NextItemTask(TableTask):
             objective=self.objective,
             num_items=self.num_items,
             loss=self.loss,
-            updates_in_backward=self._settings.updates_rows,
+            updates_in_backward=self.table_settings.updates_rows,
             times=times_needed(self.model),
             max_length=self.max_length,
         )
@@ -199,7 +206,7 @@ class NextItemTask(TableTask):
             encode=encode,
             scoring=self.scoring,
             catalogue=self._catalogue,
-            updates_in_backward=self._settings.updates_rows,
+            updates_in_backward=self.table_settings.updates_rows,
             num_targets=num_targets,
         )
         return self.loss(step)

@@ -18,6 +18,7 @@ from recsys.models.actr import Cooccurrence, Histories, spreading
 from recsys.models.pisa import UserStates
 from recsys.sharding.gathering import gather_rows
 from recsys.tables import Lookup, TableOptimizer
+from recsys.tables.budget import Bytes, Fraction
 from recsys.tasks.actr_memory import Memory, Places
 from recsys.tasks.base import OptimizerFactory
 from recsys.tasks.describe import ItemCatalogue
@@ -121,6 +122,8 @@ class PISATask(NextItemTask):
         final_learning_rate_fraction: float = 1.0,
         lookup: type[Lookup] | None = None,
         clip_rows: bool = False,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -138,6 +141,8 @@ class PISATask(NextItemTask):
             final_learning_rate_fraction=final_learning_rate_fraction,
             lookup=lookup,
             clip_rows=clip_rows,
+            budget_bytes=budget_bytes,
+            budget_fraction=budget_fraction,
         )
         for name, value in (("session_share", session_share), ("cosine_share", cosine_share)):
             if not 0 <= value <= 1:

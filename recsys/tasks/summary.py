@@ -14,6 +14,7 @@ from torch import nn
 from recsys.description.optimizer_state import StateBytes, table_state_bytes, tensor_bytes
 from recsys.human import console, human_bytes
 from recsys.tables import Table, TableCollection
+from recsys.tasks.tables import TableSettings
 
 _NAMES_WIDTH = 22
 """Characters of feature names in a line of the short summary."""
@@ -127,13 +128,16 @@ def _state_of_one_value(optimizer: torch.optim.Optimizer, settings: Mapping[str,
     return tensor_bytes(twin.state[small].values())
 
 
-def render(collection: TableCollection, full: bool = False, dense_state: StateBytes | None = None) -> RichTable:
+def render(
+    collection: TableCollection, full: bool = False, dense_state: StateBytes | None = None, budget: int | None = None
+) -> RichTable:
     """The summary as a table to print; totals come last.
 
     Args:
         collection: the tables.
         full: a line per table; otherwise one per method and setting, which fits 80 columns.
         dense_state: see `table_rows`.
+        budget: bytes that all tables may take, if they have a budget.
     """
     view = RichTable(title="Embedding tables", caption_justify="left")
     rows = table_rows(collection, dense_state)
@@ -144,6 +148,7 @@ def render(collection: TableCollection, full: bool = False, dense_state: StateBy
     view.caption = (
         f"{human_bytes(total.logical_bytes)} logical in {human_bytes(total.stored_bytes)} stored (ratio "
         f"{total.logical_bytes / total.stored_bytes:.1f}), {human_bytes(total.state_bytes)} optimizer state"
+        + ("" if budget is None else f", {total.stored_bytes / budget:.1%} of the budget of {human_bytes(budget)}")
         + (". * shared matrix, counted once" if shared else "")
     )
     return view
@@ -220,4 +225,6 @@ class TableSummary(Callback):
         """Print on the first process."""
         collection = getattr(pl_module, "collection", None)
         if trainer.is_global_zero and isinstance(collection, TableCollection):
-            console().print(render(collection, self.full, dense_state_bytes(trainer.optimizers)))
+            settings = getattr(pl_module, "table_settings", None)
+            budget = settings.all_bytes if isinstance(settings, TableSettings) and settings.has_budget else None
+            console().print(render(collection, self.full, dense_state_bytes(trainer.optimizers), budget))

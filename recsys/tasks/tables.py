@@ -1,11 +1,9 @@
-"""From a schema and the user's words to a collection: which feature has which table, optimised how."""
+"""From a schema and the user's words to a collection: which feature has which table, how large, optimised how."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import torch
 
 from recsys.data.schema import Column
 from recsys.tables import (
+    DenseGradient,
     FbgemmLookup,
     Feature,
     Frozen,
@@ -24,12 +23,13 @@ from recsys.tables import (
     TableOptimizer,
     TorchLookup,
 )
+from recsys.tables.budget import Bytes, Fraction, parse_bytes, parse_fraction
 from recsys.tables.lookups.base import LookupFactory
+from recsys.tables.sizing import fit_tables, stored_bytes
+from recsys.tasks.assignment import assign_features, did_you_mean
 
 TableFactory = Callable[[str, int, int], Table]
 """Called with (name, num_embeddings, embedding_dim)."""
-
-DEFAULT_ENTRY = "default"
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,41 @@ class TableOptions:
         optimizer: of the entry's rows, instead of the task's table_optimizer.
         freeze: rows keep their values.
         init_from: a .npy file with the rows [R, row_dim] of the one feature that uses the entry.
+        budget_bytes: what the tables of the entry may take together, such as 8MB; they get as large as fits.
+        budget_fraction: the same as a fraction of their full tables' bytes, such as 1%.
+
+    Raises:
+        ValueError: if both budgets are given, or one is none.
     """
 
     optimizer: TableOptimizer | None = None
     freeze: bool = False
     init_from: Path | None = None
+    budget_bytes: Bytes | None = None
+    budget_fraction: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no budget."""
+        check_budget("table_options", self.budget_bytes, self.budget_fraction)
 
     def row_optimizer(self, default: TableOptimizer) -> TableOptimizer:
         """The optimizer of the entry's rows, where `default` is that of rows without one of their own."""
         return Frozen() if self.freeze else self.optimizer or default
+
+
+def check_budget(owner: str, budget_bytes: Bytes | None, budget_fraction: Fraction | None) -> None:
+    """Refuse two budgets, or what is none.
+
+    Raises:
+        ValueError: naming the owner and the value.
+    """
+    if budget_bytes is not None and budget_fraction is not None:
+        raise ValueError(f"{owner}: give budget_bytes or budget_fraction, not both.")
+    try:
+        _ = budget_bytes is None or parse_bytes(budget_bytes)
+        _ = budget_fraction is None or parse_fraction(budget_fraction) > 0
+    except ValueError as error:
+        raise ValueError(f"{owner}: {error}") from None
 
 
 def default_lookup(device: torch.device | str) -> type[Lookup]:
@@ -57,93 +83,158 @@ def default_lookup(device: torch.device | str) -> type[Lookup]:
     return kind if find_spec(package) else TorchLookup
 
 
-def assign_features(
-    columns: Sequence[Column], entries: Sequence[str], assign: Mapping[str, Sequence[str]], exact_up_to: int
-) -> dict[str, str | None]:
-    """The entry of `tables` that each feature uses; None for an exact FullTable.
+@dataclass(frozen=True)
+class TableSettings:
+    """Which feature has which table, optimised how; see CTRTask for the meaning of each.
 
     Args:
-        columns: the categorical and multi-valued features.
-        entries: names of `tables`.
-        assign: patterns of feature names for each entry; unmatched features use "default".
-        exact_up_to: features with at most this many ids stay exact, unless a pattern names them.
+        columns: the features that have a table.
+        embedding_dim: width D of every embedding.
+        table_optimizer: of all rows without an optimizer of their own.
+        tables: factories of tables, by entry.
+        assign: for each entry, the features that use it.
+        exact_up_to: features with at most this many ids keep a FullTable.
+        options: optimizer, freezing, initial rows and budget of an entry.
+        lookup: where rows live; None for the default.
+        clip_rows: gradient clipping by norm counts the rows' gradients.
+        budget_bytes: what all tables may take together.
+        budget_fraction: the same as a fraction of the full tables' bytes.
 
     Raises:
-        ValueError: on an entry that does not exist, a pattern without feature, a feature matched twice, or a feature
-            left without a table.
+        ValueError: if the settings do not fit the columns or each other.
     """
-    found: dict[str, str] = {}
-    for entry, patterns in assign.items():
-        if entry not in entries:
-            raise ValueError(f"assign names table '{entry}', which is not in tables{did_you_mean(entry, entries)}")
-        for pattern in patterns:
-            matched = [column.name for column in columns if fnmatchcase(column.name, pattern)]
-            if not matched:
-                names = [column.name for column in columns]
-                raise ValueError(f"assign: '{pattern}' matches no feature{did_you_mean(pattern, names)}")
-            for name in matched:
-                if found.setdefault(name, entry) != entry:
-                    raise ValueError(f"assign gives feature '{name}' to both '{found[name]}' and '{entry}'.")
-    result: dict[str, str | None] = {}
-    for column in columns:
-        assert column.num_embeddings is not None
-        exact = column.name not in found and column.num_embeddings <= exact_up_to
-        result[column.name] = None if exact else found.get(column.name, DEFAULT_ENTRY)
-    orphans = [name for name, entry in result.items() if entry == DEFAULT_ENTRY and DEFAULT_ENTRY not in entries]
-    if orphans:
-        raise ValueError(f"features {orphans} have no table: assign them or add '{DEFAULT_ENTRY}' to tables.")
-    return result
 
+    columns: Sequence[Column]
+    embedding_dim: int
+    table_optimizer: TableOptimizer
+    tables: Mapping[str, TableFactory] = field(default_factory=lambda: {"default": FullTable})
+    assign: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    exact_up_to: int = 0
+    options: Mapping[str, TableOptions] = field(default_factory=dict)
+    lookup: type[Lookup] | None = None
+    clip_rows: bool = False
+    budget_bytes: Bytes | None = None
+    budget_fraction: Fraction | None = None
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """The end of an error message: the nearest known word, and all of them."""
-    close = get_close_matches(word, known, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"{hint} (known: {', '.join(known)})"
+    def __post_init__(self) -> None:
+        """Find what does not fit before any data is read."""
+        self.entries()
+        for name, options in self.options.items():
+            if name not in self.tables:
+                raise ValueError(
+                    f"table_options names table '{name}', which is not in tables{did_you_mean(name, list(self.tables))}"
+                )
+            if self.has_budget and (options.budget_bytes or options.budget_fraction):
+                raise ValueError(f"table_options '{name}' has a budget beside that of all tables; give one of them.")
+        check_budget("tables", self.budget_bytes, self.budget_fraction)
 
+    @property
+    def has_budget(self) -> bool:
+        """Whether all tables share one."""
+        return self.budget_bytes is not None or self.budget_fraction is not None
 
-def build_collection(
-    columns: Sequence[Column],
-    embedding_dim: int,
-    tables: Mapping[str, TableFactory],
-    assign: Mapping[str, Sequence[str]],
-    exact_up_to: int,
-    options: Mapping[str, TableOptions],
-    table_optimizer: TableOptimizer,
-    lookup: LookupFactory,
-    device: torch.device | str,
-    clip_rows: bool = False,
-) -> TableCollection:
-    """The collection of a task; see CTRTask for the arguments.
+    @property
+    def all_bytes(self) -> int:
+        """The budget that all tables share, in bytes."""
+        return self._bytes_of(
+            self.budget_bytes, self.budget_fraction, [column.num_embeddings or 0 for column in self.columns]
+        )
 
-    Raises:
-        ValueError: on anything that does not fit together, before rows are allocated.
-    """
-    entries = assign_features(columns, list(tables), assign, exact_up_to)
-    for name in options:
-        if name not in tables:
-            raise ValueError(
-                f"table_options names table '{name}', which is not in tables{did_you_mean(name, list(tables))}"
-            )
-    made: dict[str, Table] = {}
-    optimizers: dict[str, TableOptimizer] = {}
-    for column in columns:
-        entry = entries[column.name]
-        factory = FullTable if entry is None else tables[entry]
-        assert column.num_embeddings is not None
-        made[column.name] = factory(column.name, column.num_embeddings, embedding_dim)
-        chosen = options.get(entry or "", TableOptions())
-        optimizers[column.name] = chosen.row_optimizer(table_optimizer)
-    features = [Feature(column.name, column.name, column.pooling) for column in columns]
-    collection = TableCollection(
-        features, made, optimizer=optimizers, lookup=lookup, device=device, clip_rows=clip_rows
-    )
-    for name, chosen in options.items():
-        if chosen.init_from is not None:
-            _load_rows(
-                collection, name, [feature for feature, entry in entries.items() if entry == name], chosen.init_from
-            )
-    return collection
+    def entries(self) -> dict[str, str | None]:
+        """The entry of each feature; None for an exact FullTable."""
+        return assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to)
+
+    def optimizer_of(self, entry: str | None) -> TableOptimizer:
+        """Of the rows of an entry."""
+        return self.options.get(entry or "", TableOptions()).row_optimizer(self.table_optimizer)
+
+    @property
+    def updates_rows(self) -> bool:
+        """Whether some rows are stepped by an optimizer of their own."""
+        chosen = [self.optimizer_of(entry) for entry in self.entries().values()]
+        return any(not isinstance(optimizer, DenseGradient | Frozen) for optimizer in chosen)
+
+    def make_tables(self) -> dict[str, Table]:
+        """A table for each feature, within the budgets.
+
+        Raises:
+            ValueError: if a size or a budget cannot be met, before rows are allocated.
+        """
+        entries, sizes = self.entries(), {column.name: column.num_embeddings or 0 for column in self.columns}
+        parts = self._budgeted_parts(entries, sizes)
+        made: dict[str, Table] = {}
+        for names, num_bytes in parts:
+            factories = {name: self.tables[entries[name] or ""] for name in names}
+            made |= fit_tables(factories, {name: sizes[name] for name in names}, self.embedding_dim, num_bytes)
+        for name, entry in entries.items():
+            if name not in made:
+                factory: TableFactory = FullTable if entry is None else self.tables[entry]
+                made[name] = factory(name, sizes[name], self.embedding_dim)
+        return {name: made[name] for name in entries}
+
+    def _budgeted_parts(
+        self, entries: Mapping[str, str | None], sizes: Mapping[str, int]
+    ) -> list[tuple[list[str], int]]:
+        """Features that share a budget, and the bytes of it that are theirs."""
+        if self.has_budget:
+            kept = [name for name, entry in entries.items() if not self._takes_budget(entry)]
+            exact = {name: FullTable(name, sizes[name], self.embedding_dim) for name in kept}
+            left = self.all_bytes - stored_bytes(exact)
+            if left <= 0:
+                raise ValueError(
+                    f"the budget of {self.all_bytes} bytes is less than the {stored_bytes(exact)} bytes of the tables "
+                    "that stay exact; raise it, or lower exact_up_to."
+                )
+            return [([name for name in entries if name not in exact], left)] if len(exact) < len(entries) else []
+        parts = []
+        for entry, options in self.options.items():
+            names = [name for name, own in entries.items() if own == entry]
+            if options.budget_bytes is not None or options.budget_fraction is not None:
+                if not self._takes_budget(entry):
+                    raise ValueError(f"table_options '{entry}': its method keeps every row and takes no budget.")
+                own_sizes = [sizes[name] for name in names]
+                parts.append((names, self._bytes_of(options.budget_bytes, options.budget_fraction, own_sizes)))
+        return parts
+
+    def _takes_budget(self, entry: str | None) -> bool:
+        """Whether the tables of an entry have a size to choose."""
+        if entry is None:
+            return False
+        try:
+            self.tables[entry]("probe", 1 << 10, self.embedding_dim, budget_fraction=1.0)  # type: ignore[call-arg]
+        except TypeError:
+            return False
+        except ValueError:
+            # It has one, and what is wrong will be said of a feature.
+            return True
+        return True
+
+    def _bytes_of(self, budget_bytes: Bytes | None, budget_fraction: Fraction | None, sizes: Iterable[int]) -> int:
+        if budget_bytes is not None:
+            return parse_bytes(budget_bytes)
+        assert budget_fraction is not None
+        return int(parse_fraction(budget_fraction) * 4 * self.embedding_dim * sum(sizes))
+
+    def build(self, device: torch.device | str, lookup: LookupFactory | None = None) -> TableCollection:
+        """Allocate the rows, in a lookup of another kind than the settings' if one is given.
+
+        Raises:
+            ValueError: on anything that does not fit together, before rows are allocated.
+        """
+        entries = self.entries()
+        collection = TableCollection(
+            [Feature(column.name, column.name, column.pooling) for column in self.columns],
+            self.make_tables(),
+            optimizer={name: self.optimizer_of(entry) for name, entry in entries.items()},
+            lookup=lookup or self.lookup or default_lookup(device),
+            device=device,
+            clip_rows=self.clip_rows,
+        )
+        for name, options in self.options.items():
+            if options.init_from is not None:
+                features = [feature for feature, entry in entries.items() if entry == name]
+                _load_rows(collection, name, features, options.init_from)
+        return collection
 
 
 def _load_rows(collection: TableCollection, entry: str, features: Sequence[str], file: Path) -> None:

@@ -1,0 +1,67 @@
+"""Which feature has which entry of `tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+from recsys.data.schema import Column
+
+DEFAULT_ENTRY = "default"
+
+
+def assign_features(
+    columns: Sequence[Column], entries: Sequence[str], assign: Mapping[str, Sequence[str]], exact_up_to: int
+) -> dict[str, str | None]:
+    """The entry of `tables` that each feature uses; None for an exact FullTable.
+
+    Args:
+        columns: the categorical and multi-valued features.
+        entries: names of `tables`.
+        assign: patterns of feature names for each entry; unmatched features use "default".
+        exact_up_to: features with at most this many ids stay exact, unless a pattern names them.
+
+    Raises:
+        ValueError: on an entry that does not exist, a pattern without feature, a feature matched twice, or a feature
+            left without a table.
+    """
+    named = _named_features([column.name for column in columns], entries, assign)
+    found: dict[str, str | None] = {}
+    for column in columns:
+        assert column.num_embeddings is not None
+        is_exact = column.name not in named and column.num_embeddings <= exact_up_to
+        found[column.name] = None if is_exact else named.get(column.name, DEFAULT_ENTRY)
+    orphans = [name for name, entry in found.items() if entry == DEFAULT_ENTRY and DEFAULT_ENTRY not in entries]
+    if orphans:
+        raise ValueError(f"features {orphans} have no table: assign them or add '{DEFAULT_ENTRY}' to tables.")
+    return found
+
+
+def _named_features(
+    features: Sequence[str], entries: Sequence[str], assign: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """The features that patterns match, and the entry that each pattern is of."""
+    found: dict[str, str] = {}
+    for entry, patterns in assign.items():
+        if entry not in entries:
+            raise ValueError(f"assign names table '{entry}', which is not in tables{did_you_mean(entry, entries)}")
+        for pattern in patterns:
+            for name in _matched(pattern, features):
+                if found.setdefault(name, entry) != entry:
+                    raise ValueError(f"assign gives feature '{name}' to both '{found[name]}' and '{entry}'.")
+    return found
+
+
+def _matched(pattern: str, features: Sequence[str]) -> list[str]:
+    matched = [name for name in features if fnmatchcase(name, pattern)]
+    if not matched:
+        raise ValueError(f"assign: '{pattern}' matches no feature{did_you_mean(pattern, features)}")
+    return matched
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The end of an error message: the nearest known word, and all of them."""
+    close = get_close_matches(word, known, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"{hint} (known: {', '.join(known)})"
