@@ -8,18 +8,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.models.sequence import PositionalInput, check_heads, check_session_sizes, is_event, xavier_
+from recsys.models.packing import Packing
+from recsys.models.sequence import PositionalInput, check_heads, check_session_sizes, xavier_
+from recsys.models.session import SessionModel
 from recsys.models.transformer import TransformerBlock
 
 
-class BERT4Rec(nn.Module):
+class BERT4Rec(SessionModel):
     """A bidirectional transformer that names hidden events from those around them.
 
     Shape:
-        vectors [B, L, D], lengths [B], masked bool [B, L] or None -> hidden states [B, L, D]; positions at or beyond a
-        length hold no meaning; the vectors at masked positions are not looked at
+        vectors [B, L, D], lengths [B], masked bool [B, L] or None -> hidden states [B, L, D], zeros at or beyond a
+        length; the vectors at masked positions are not looked at; or packed sessions
 
-    Differs from the paper: layer norms come before attention and feed-forward layers, which trains without warm-up.
+    Differs from the paper: layer norms come before attention and feed-forward layers, which trains without warm-up;
+    vectors are scaled by sqrt(D); scores have no bias for each item; the vector of a hidden event is none of the item
+    table's; at least one event of a session is hidden, and so is the last one alone in a part of them (MaskedItems).
 
     Args:
         embedding_dim: D.
@@ -42,22 +46,22 @@ class BERT4Rec(nn.Module):
         check_heads("BERT4Rec", embedding_dim, num_heads)
         self.mask = nn.Parameter(torch.empty(embedding_dim).normal_(std=0.02))
         self.input = PositionalInput(embedding_dim, max_length, dropout)
-        self.blocks = nn.ModuleList(TransformerBlock(embedding_dim, num_heads, dropout) for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(embedding_dim, num_heads, dropout, causal=False) for _ in range(num_blocks)
+        )
         self.norm = nn.LayerNorm(embedding_dim)
         self.transform = nn.Linear(embedding_dim, embedding_dim)
         self.transform_norm = nn.LayerNorm(embedding_dim)
         xavier_(self)
 
-    def forward(
-        self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None, masked: Tensor | None = None
+    def packed(
+        self, vectors: Tensor, packing: Packing, times: Tensor | None = None, masked: Tensor | None = None
     ) -> Tensor:
         """Hidden states; `times` are not used."""
         if masked is not None:
-            vectors = torch.where(masked.unsqueeze(2), self.mask, vectors)
-        # A session without events sees its first position, so that no row of the softmax is empty.
-        visible = is_event(lengths.clamp(min=1), vectors.shape[1])[:, None, None, :]
-        hidden: Tensor = self.input(vectors)
+            vectors = torch.where(masked.unsqueeze(1), self.mask.to(vectors.dtype), vectors)
+        hidden: Tensor = self.input(vectors, packing)
         for block in self.blocks:
-            hidden = block(hidden, visible)
+            hidden = block(hidden, packing)
         output: Tensor = self.transform_norm(F.gelu(self.transform(self.norm(hidden))))
         return output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
@@ -16,14 +17,48 @@ def check_sizes(model: str, num_features: int, embedding_dim: int, num_dense: in
     check_at_least(model, "num_dense", num_dense, 0)
 
 
-def check_at_least(owner: str, name: str, value: int, smallest: int) -> None:
-    """Check one count.
+def check_at_least(owner: str, name: str, value: float, smallest: float) -> None:
+    """Check a count, or a number that has no upper bound but is finite.
 
     Raises:
-        ValueError: the value is below the smallest allowed.
+        ValueError: the value is below the smallest allowed, NaN or infinite.
     """
-    if value < smallest:
-        raise ValueError(f"{owner}: {name} must be at least {smallest}, got {value}.")
+    if not smallest <= value < math.inf:
+        raise ValueError(f"{owner}: {name} must be at least {smallest}{_finite(value)}, got {value}.")
+
+
+def check_positive(owner: str, name: str, value: float) -> None:
+    """Check a number above 0.
+
+    Raises:
+        ValueError: the value is not above 0, NaN or infinite.
+    """
+    if not 0 < value < math.inf:
+        raise ValueError(f"{owner}: {name} must be above 0{_finite(value)}, got {value}.")
+
+
+def check_dropout(owner: str, dropout: float) -> None:
+    """Check a probability of zeroing a value.
+
+    Raises:
+        ValueError: the value is outside [0, 1), or NaN.
+    """
+    if not 0.0 <= dropout < 1.0:
+        raise ValueError(f"{owner}: dropout must be in [0, 1), got {dropout}.")
+
+
+def check_share(owner: str, name: str, value: float) -> None:
+    """Check a part of a whole.
+
+    Raises:
+        ValueError: the value is outside [0, 1], or NaN.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"{owner}: {name} must be in [0, 1], got {value}.")
+
+
+def _finite(value: float) -> str:
+    return "" if math.isfinite(value) else " and finite"
 
 
 def check_dims(owner: str, name: str, dims: Sequence[int]) -> None:

@@ -31,7 +31,7 @@ class DeepFM(nn.Module):
         hidden_dims: hidden widths of the MLP.
         activation: class of the activation.
         dropout: probability of zeroing a hidden value, in [0, 1).
-        batch_norm: normalise every hidden layer over the batch; training then needs B >= 2.
+        batch_norm: normalise every hidden layer over the batch, one of a single row by the running statistics.
 
     Raises:
         ValueError: a size or width is too small, or dropout is outside [0, 1).

@@ -33,7 +33,7 @@ class DLRM(nn.Module):
         top_dims: hidden widths of the top MLP.
         activation: class of the activation, after every layer but the last of the top MLP.
         dropout: probability of zeroing a hidden value of the top MLP, in [0, 1).
-        batch_norm: normalise every hidden layer over the batch; training then needs B >= 2.
+        batch_norm: normalise every hidden layer over the batch, one of a single row by the running statistics.
 
     Raises:
         ValueError: a size or width is too small, there is no pair of vectors, or dropout is outside [0, 1).

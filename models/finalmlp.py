@@ -74,7 +74,8 @@ class FinalMLP(nn.Module):
         gate2_context: the same for the second stream.
         activation: class of the activation in the streams; gates use ReLU.
         dropout: probability of zeroing a hidden value of a stream, in [0, 1).
-        batch_norm: normalise every layer of the streams over the batch; training then needs B >= 2.
+        batch_norm: normalise every layer of the streams over the batch, one of a single row by the running
+            statistics.
 
     Raises:
         ValueError: a size or width is too small, num_heads does not divide the last widths, a context is given

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from recsys.models.checks import check_at_least
 from recsys.models.dropout import Dropout
+from recsys.models.packing import Packing, take_places
 from recsys.models.sequence import check_session_sizes, xavier_
+from recsys.models.session import SessionModel
 
 
-class GRU4Rec(nn.Module):
+class GRU4Rec(SessionModel):
     """Gated recurrent units over the session; the state after every event predicts the item that follows.
 
     Shape:
-        vectors [B, L, D], lengths [B] -> hidden states [B, L, D]; positions at or beyond a length hold no meaning
+        vectors [B, L, D], lengths [B] -> hidden states [B, L, D], zeros at or beyond a length; or packed sessions
 
     Differs from the paper: whole sessions are trained at once instead of session-parallel mini-batches with carried
-    states, and the state is projected to D so that items can be scored with their input vectors.
+    states; the state is projected to D so that items can be scored with their input vectors, without a bias for each;
+    events enter as vectors, not one-hot; the loss is the task's, of which none is the authors' TOP1 or BPR, nor their
+    later BPR-max.
 
     Args:
         embedding_dim: D.
@@ -53,11 +57,15 @@ class GRU4Rec(nn.Module):
         self.output = nn.Linear(hidden_dim, embedding_dim)
         xavier_(self)
 
-    def forward(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
-        """Hidden states; `times` are not used."""
-        # torch's GRU wants a position, which a process without sessions does not have.
-        num_positions = vectors.shape[1]
-        inputs = vectors if num_positions else F.pad(vectors, (0, 0, 0, 1))
-        states, _ = self.recurrent(self.dropout(inputs))
-        output: Tensor = self.output(self.dropout(states[:, :num_positions]))
-        return output
+    def packed(
+        self, vectors: Tensor, packing: Packing, times: Tensor | None = None, masked: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states; `times` and `masked` are not used."""
+        places, sizes = packing.time_major()
+        inputs = take_places(self.dropout(vectors), places)
+        if packing.num_places:
+            states = self.recurrent(PackedSequence(inputs, sizes))[0].data
+        else:  # a process without sessions, whose parameters take part in the step all the same
+            states = self.recurrent(inputs.unsqueeze(1))[0].squeeze(1)
+        output: Tensor = self.output(self.dropout(states))
+        return output.new_zeros(output.shape).index_copy(0, places, output)

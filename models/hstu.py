@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.models.attention import join_heads, split_heads
 from recsys.models.checks import check_at_least
 from recsys.models.dropout import Dropout
-from recsys.models.sequence import PositionalInput, check_session_sizes, join_heads, split_heads
+from recsys.models.packing import Packing
+from recsys.models.sequence import PositionalInput, check_session_sizes
+from recsys.models.session import SessionModel
 
 NUM_TIME_BUCKETS = 129
 _BUCKET_WIDTH = 0.301
@@ -53,7 +57,7 @@ class HSTUBlock(nn.Module):
     """Pointwise aggregated attention, gated by the input; no softmax and no feed-forward layer.
 
     Shape:
-        input [B, L, D], bias [1 or B, 1, L, L], causal [L, L] -> [B, L, D]
+        input [N, D], time buckets [b, l, l] of each group of sessions or None -> [N, D]
 
     Args:
         embedding_dim: D.
@@ -86,27 +90,37 @@ class HSTUBlock(nn.Module):
         nn.init.zeros_(self.output.bias)
         self.dropout = Dropout(dropout)
 
-    def forward(self, input: Tensor, buckets: Tensor | None, causal: Tensor) -> Tensor:
+    def forward(self, input: Tensor, packing: Packing, buckets: Sequence[Tensor | None]) -> Tensor:
         """Hidden states of the next block."""
-        normed = F.layer_norm(input, input.shape[2:], eps=1e-6)
-        gates, values, queries, keys = F.silu(normed @ self.projection).split(self.widths, dim=2)
-        values, queries, keys = (split_heads(part, self.num_heads) for part in (values, queries, keys))
-        scores = queries @ keys.mT + self.bias(input.shape[1], buckets)
-        weights = F.silu(scores) * causal / self.max_length
-        read = join_heads(weights @ values)
-        output: Tensor = input + self.output(self.dropout(gates * F.layer_norm(read, read.shape[2:], eps=1e-6)))
+        normed = F.layer_norm(input, input.shape[1:], eps=1e-6)
+        gates, *projected = F.silu(normed @ self.projection).split(self.widths, dim=1)
+        parts = zip(*map(packing.split, projected), buckets, strict=True)
+        read = packing.join([self._attend(*part) for part in parts])
+        output: Tensor = input + self.output(self.dropout(gates * F.layer_norm(read, read.shape[1:], eps=1e-6)))
         return output
 
+    def _attend(self, values: Tensor, queries: Tensor, keys: Tensor, buckets: Tensor | None) -> Tensor:
+        """What each event of one group's sessions reads: [b, l, H * width] each -> [b, l, H * value_dim]."""
+        values, queries, keys = (split_heads(part, self.num_heads) for part in (values, queries, keys))
+        scores = queries @ keys.mT + self.bias(queries.shape[2], buckets)
+        # No event looks at a later one, and so none at padding.
+        weights = F.silu(scores).tril() / self.max_length
+        return join_heads(weights @ values)
 
-class HSTU(nn.Module):
+
+class HSTU(SessionModel):
     """Hierarchical sequential transduction units: the state at every position predicts the item after it.
 
     Shape:
-        vectors [B, L, D], lengths [B], times [B, L] in seconds or None -> hidden states [B, L, D]; positions at or
-        beyond a length hold no meaning
+        vectors [B, L, D], lengths [B], times [B, L] in seconds or None -> hidden states [B, L, D], zeros at or beyond a
+        length; or packed sessions
 
     Differs from the authors' code: the time bias uses t_i - t_j, the times of the two events. Theirs uses
-    t_(i+1) - t_j and so tells the model when the event to predict happens.
+    t_(i+1) - t_j and so tells the model when the event to predict happens. Positions start with a standard deviation
+    of .02, theirs with D ** -.5. Attention sums are divided by max_length, theirs by that and the number of events to
+    be predicted (ML-1M: 200 and 11). Loss and scores are the task's: theirs are Cosine(0.05), unit vectors on both
+    sides, and a softmax among 128 or 512 negatives drawn for every position, SampledSoftmax(UniformSampler(128,
+    per_target=True)).
 
     Args:
         embedding_dim: D.
@@ -151,14 +165,16 @@ class HSTU(nn.Module):
             for _ in range(num_blocks)
         )
 
-    def forward(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
-        """Hidden states."""
+    def packed(
+        self, vectors: Tensor, packing: Packing, times: Tensor | None = None, masked: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states; `masked` is not used."""
         if self.use_times and times is None:
             raise ValueError("HSTU: use_times needs sessions with times; the data have none. Set use_times: false.")
-        buckets = time_buckets(times) if self.use_times and times is not None else None
-        num_positions = vectors.shape[1]
-        causal = torch.ones(num_positions, num_positions, dtype=vectors.dtype, device=vectors.device).tril()
-        hidden: Tensor = self.input(vectors)
+        buckets: list[Tensor | None] = [None] * len(packing.groups)
+        if self.use_times and times is not None:
+            buckets = [time_buckets(part) for part in packing.split(times)]
+        hidden: Tensor = self.input(vectors, packing)
         for block in self.blocks:
-            hidden = block(hidden, buckets, causal)
+            hidden = block(hidden, packing, buckets)
         return hidden

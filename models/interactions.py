@@ -8,18 +8,23 @@ import torch
 from torch import Tensor, nn
 
 from recsys.models.checks import check_at_least
+from recsys.models.linear import widened
 
 
 def factorization_machine(embeddings: Tensor, dense: Tensor, dense_vectors: Tensor) -> Tensor:
     """Sum of the dot products of all pairs of features, in time linear in their number (Rendle, 2010, lemma 3.1).
 
-    A dense feature takes part with its value times its vector; these products are never laid out in memory.
+    A dense feature takes part with its value times its vector; these products are never laid out in memory. The sum is
+    a difference of squares, and part of a logit: it is made in float32 at least.
 
     Shape:
         embeddings [B, F, D], dense [B, num_dense], dense_vectors [num_dense, D] -> [B].
     """
-    square_of_sum = (embeddings.sum(dim=1) + dense @ dense_vectors).square().sum(dim=1)
-    sum_of_squares = embeddings.flatten(1).square().sum(dim=1) + dense.square() @ dense_vectors.square().sum(dim=1)
+    embeddings, dense_vectors = widened(embeddings), widened(dense_vectors)
+    dense = dense.to(dense_vectors.dtype)
+    with torch.autocast(embeddings.device.type, enabled=False):
+        square_of_sum = (embeddings.sum(dim=1) + dense @ dense_vectors).square().sum(dim=1)
+        sum_of_squares = embeddings.flatten(1).square().sum(dim=1) + dense.square() @ dense_vectors.square().sum(dim=1)
     return 0.5 * (square_of_sum - sum_of_squares)
 
 

@@ -11,6 +11,11 @@ from torch import Tensor, nn
 COLUMN_ALIGNMENT = 16
 
 
+def widened(values: Tensor) -> Tensor:
+    """Values in float32 at least: where scores are made, bfloat16's 8 bits would tie most of them."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def concat_padded(*blocks: Tensor) -> Tensor:
     """Concatenate blocks along their columns and pad with zero columns to a multiple of ``COLUMN_ALIGNMENT``.
 
@@ -51,9 +56,11 @@ class PaddedLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply by the weight, padded to the width of the input."""
+        return self.multiplied(input, self.weight, self.bias)
+
+    def multiplied(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The same with other values of weight and bias."""
         input_padding = max(input.shape[1] - self.in_features, 0)
-        weight: Tensor = self.weight
-        bias: Tensor | None = self.bias
         if input_padding or self.output_padding:
             weight = F.pad(weight, (0, input_padding, 0, self.output_padding))
         if bias is not None and self.output_padding:
@@ -62,9 +69,9 @@ class PaddedLinear(nn.Linear):
 
 
 class LogitLinear(PaddedLinear):
-    """The last layer of a model: one logit, always in the precision of the weights.
+    """The last layer of a model: one logit, in float32 at least whatever the precision around it.
 
-    Autocast is switched off here: a logit rounded to bfloat16 has 8 bits, which ties scores and costs AUC.
+    A logit rounded to bfloat16 has 8 bits, which ties scores and costs AUC.
 
     Shape:
         [B, in_features or more] -> [B].
@@ -75,5 +82,6 @@ class LogitLinear(PaddedLinear):
 
     def forward(self, input: Tensor) -> Tensor:
         """One logit for each row of the input."""
+        weight, bias = widened(self.weight), None if self.bias is None else widened(self.bias)
         with torch.autocast(input.device.type, enabled=False):
-            return super().forward(input.to(self.weight.dtype)).squeeze(1)
+            return self.multiplied(input.to(weight.dtype), weight, bias).squeeze(1)

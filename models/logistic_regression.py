@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.models.checks import check_sizes
+from recsys.models.linear import widened
 
 
 class LogisticRegression(nn.Module):
@@ -34,4 +35,5 @@ class LogisticRegression(nn.Module):
 
     def forward(self, embeddings: Tensor, dense: Tensor) -> Tensor:
         """One logit for each row."""
-        return embeddings.flatten(1).sum(dim=1) + (dense * self.dense_weight).sum(dim=1) + self.bias
+        linear = widened(embeddings).flatten(1).sum(dim=1) + (dense * widened(self.dense_weight)).sum(dim=1)
+        return linear + widened(self.bias)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
+from recsys.models.packing import Packing
 from recsys.models.sequence import PositionalInput, check_heads, check_session_sizes, xavier_
+from recsys.models.session import SessionModel
 from recsys.models.transformer import TransformerBlock
 
 
-class M2TRec(nn.Module):
+class M2TRec(SessionModel):
     """A transformer whose states are averaged over the session so far.
 
     What makes it M2TRec is what surrounds it: item vectors come from metadata alone (ConcatFusion), so that items
@@ -19,7 +20,7 @@ class M2TRec(nn.Module):
     categories (NextItemTask's `predict`).
 
     Shape:
-        vectors [B, L, D], lengths [B] -> hidden states [B, L, D]; positions at or beyond a length hold no meaning
+        vectors [B, L, D], lengths [B] -> hidden states [B, L, D], zeros at or beyond a length; or packed sessions
 
     Differs from the paper: attention is causal and every prefix of a session has its own average, so that all prefixes
     train at once; next items are scored with their metadata vectors instead of one output row per item, which could
@@ -45,17 +46,18 @@ class M2TRec(nn.Module):
         check_session_sizes("M2TRec", embedding_dim, max_length, num_blocks, dropout)
         check_heads("M2TRec", embedding_dim, num_heads)
         self.input = PositionalInput(embedding_dim, max_length, dropout)
-        self.blocks = nn.ModuleList(TransformerBlock(embedding_dim, num_heads, dropout) for _ in range(num_blocks))
+        self.blocks = nn.ModuleList(
+            TransformerBlock(embedding_dim, num_heads, dropout, causal=True) for _ in range(num_blocks)
+        )
         self.norm = nn.LayerNorm(embedding_dim)
         xavier_(self)
 
-    def forward(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
-        """Averages of the hidden states so far; `times` are not used."""
-        num_positions = vectors.shape[1]
-        visible = torch.ones(num_positions, num_positions, dtype=torch.bool, device=vectors.device).tril()
-        hidden: Tensor = self.input(vectors)
+    def packed(
+        self, vectors: Tensor, packing: Packing, times: Tensor | None = None, masked: Tensor | None = None
+    ) -> Tensor:
+        """Averages of the hidden states so far; `times` and `masked` are not used."""
+        hidden: Tensor = self.input(vectors, packing)
         for block in self.blocks:
-            hidden = block(hidden, visible)
-        counts = torch.arange(1, num_positions + 1, device=vectors.device).unsqueeze(1)
-        output: Tensor = self.norm(hidden).cumsum(1) / counts
-        return output
+            hidden = block(hidden, packing)
+        sums = packing.join([part.cumsum(1) for part in packing.split(self.norm(hidden))])
+        return sums / (packing.positions + 1).unsqueeze(1)

@@ -5,10 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.models.checks import check_at_least, check_dims
+from recsys.models.checks import check_at_least, check_dims, check_dropout
 from recsys.models.linear import LogitLinear, PaddedLinear
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """Batch norm that takes a training batch of one row, or of none, which has no variance, as evaluation would.
+
+    The last batch of an epoch may be that small; nobody wants to lose the epoch to it.
+
+    Shape:
+        [B, C] -> [B, C]
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise over the batch while training, if it has two rows or more."""
+        if self.training and len(input) < 2:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
 
 
 class MLP(nn.Module):
@@ -22,7 +39,7 @@ class MLP(nn.Module):
         hidden_dims: width of each hidden layer; empty passes the input through.
         activation: class of the activation, built without arguments.
         dropout: probability of zeroing a hidden value, in [0, 1).
-        batch_norm: normalise each hidden layer over the batch; training then needs B >= 2.
+        batch_norm: normalise each hidden layer over the batch, one of a single row by the running statistics.
 
     Raises:
         ValueError: a width is below 1, or dropout is outside [0, 1).
@@ -40,15 +57,14 @@ class MLP(nn.Module):
         super().__init__()
         check_at_least("MLP", "input_dim", input_dim, 1)
         check_dims("MLP", "hidden_dims", hidden_dims)
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"MLP: dropout must be in [0, 1), got {dropout}.")
+        check_dropout("MLP", dropout)
         dims = [input_dim, *hidden_dims]
         self.output_dim = dims[-1]
         self.layers = nn.Sequential()
         for width, next_width in pairwise(dims):
             self.layers.append(PaddedLinear(width, next_width, bias=not batch_norm))
             if batch_norm:
-                self.layers.append(nn.BatchNorm1d(next_width))
+                self.layers.append(BatchNorm1d(next_width))
             self.layers.append(activation())
             if dropout > 0.0:
                 self.layers.append(nn.Dropout(dropout))
@@ -70,7 +86,7 @@ class LogitMLP(nn.Module):
         hidden_dims: width of each hidden layer; empty makes the logit linear in the input.
         activation: class of the activation, built without arguments.
         dropout: probability of zeroing a hidden value, in [0, 1).
-        batch_norm: normalise each hidden layer over the batch; training then needs B >= 2.
+        batch_norm: normalise each hidden layer over the batch, one of a single row by the running statistics.
 
     Raises:
         ValueError: a width is below 1, or dropout is outside [0, 1).

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.models.actr import Histories, base_level, partial_matching
-from recsys.models.checks import check_at_least
+from recsys.models.checks import check_at_least, check_positive
+from recsys.models.packing import Packing
 from recsys.models.sasrec import SASRecBlock
 from recsys.models.sequence import check_heads, check_session_sizes, xavier_
 
@@ -83,21 +84,21 @@ class PISA(nn.Module):
         check_session_sizes("PISA", embedding_dim, max_length, num_blocks, dropout)
         check_heads("PISA", embedding_dim, num_heads)
         check_at_least("PISA", "num_favourites", num_favourites, 0)
-        if decay <= 0:
-            raise ValueError(f"PISA: decay must be above 0, got {decay}.")
+        check_positive("PISA", "decay", decay)
         for name, value in (("flatness", flatness), ("long_term_flatness", long_term_flatness)):
             if not 0 < value <= 1:
                 raise ValueError(f"PISA: {name} must be in (0, 1], got {value}.")
-        if len(components) != COMPONENTS or min(components) < 0 or max(components) == 0:
+        known = all(0 <= weight < math.inf for weight in components)
+        if len(components) != COMPONENTS or not known or not any(components):
             raise ValueError(f"PISA: components must be three weights, none negative, one above 0; got {components}.")
         self.decay = decay
         self.flatness = flatness
         self.num_favourites = num_favourites
         self.long_term_flatness = long_term_flatness
-        self.component_weights = nn.Parameter(torch.tensor(components))
+        self.component_weights = nn.Parameter(torch.tensor([float(weight) for weight in components]))
         self.register_buffer("components_used", torch.tensor([weight > 0 for weight in components]), persistent=False)
         self.positions = nn.Parameter(torch.empty(max_length, embedding_dim))
-        self.blocks = nn.Sequential(*(SASRecBlock(embedding_dim, num_heads, dropout) for _ in range(num_blocks)))
+        self.blocks = nn.ModuleList(SASRecBlock(embedding_dim, num_heads, dropout) for _ in range(num_blocks))
         self.mixture = nn.Linear(2 * embedding_dim, 2) if num_favourites else None
         self.scale = math.sqrt(embedding_dim)
         nn.init.trunc_normal_(self.positions, std=0.02)
@@ -114,11 +115,19 @@ class PISA(nn.Module):
             raise ValueError(f"PISA: {num_sessions} sessions exceed the model's max_length={len(self.positions)}.")
         presence = base_level(histories, self.decay).to(vectors.dtype)
         sessions = self.session_embeddings(vectors, histories, presence, spreading)
-        states = self.blocks(sessions * self.scale + self.positions[:num_sessions])
-        short_term = F.normalize(states, dim=2)
+        short_term = F.normalize(self.read(sessions), dim=2)
         long_term = self.long_term(vectors, histories, presence)
         users = self._mixed(long_term, short_term)
         return UserStates(F.normalize(users + sessions, dim=2), sessions, long_term, presence)
+
+    def read(self, sessions: Tensor) -> Tensor:
+        """What the transformer makes of each session and those before it: [B, S, D] -> [B, S, D]."""
+        num_users, num_sessions = sessions.shape[:2]
+        packing = Packing(torch.full((num_users,), num_sessions), sessions.device)
+        hidden = (sessions * self.scale + self.positions[:num_sessions]).flatten(0, 1)
+        for block in self.blocks:
+            hidden = block(hidden, packing)
+        return hidden.view_as(sessions)
 
     def _mixed(self, long_term: Tensor, short_term: Tensor) -> Tensor:
         """Both [B, S, D] by learned shares."""

@@ -6,25 +6,20 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from recsys.models.attention import attend
-from recsys.models.sequence import (
-    FeedForward,
-    PositionalInput,
-    check_heads,
-    check_session_sizes,
-    join_heads,
-    split_heads,
-    xavier_,
-)
+from recsys.models.attention import attend_in_sessions
+from recsys.models.packing import Packing
+from recsys.models.sequence import FeedForward, PositionalInput, check_heads, check_session_sizes, xavier_
+from recsys.models.session import SessionModel
 
 
 class SASRecBlock(nn.Module):
     """Causal attention with queries from the normalised input, then a feed-forward layer.
 
-    What attention adds is added to the normalised input, as in the authors' code.
+    What attention adds goes through a linear layer, which the authors' code lacks, and is added to the normalised
+    input, as there.
 
     Shape:
-        [B, L, D] -> [B, L, D]
+        [N, D] -> [N, D]
 
     Args:
         embedding_dim: D.
@@ -43,25 +38,26 @@ class SASRecBlock(nn.Module):
         self.forward_norm = nn.LayerNorm(embedding_dim)
         self.feed_forward = FeedForward(embedding_dim, embedding_dim, nn.ReLU, dropout)
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, input: Tensor, packing: Packing) -> Tensor:
         """Hidden states of the next block."""
         normed = self.attention_norm(input)
-        queries = split_heads(self.query(normed), self.num_heads)
-        keys, values = (split_heads(part, self.num_heads) for part in self.key_value(input).chunk(2, dim=2))
-        read = attend(queries, keys, values, self.attention_dropout if self.training else 0.0)
-        hidden = self.forward_norm(normed + self.output(join_heads(read)))
+        keys, values = self.key_value(input).chunk(2, dim=1)
+        dropout = self.attention_dropout if self.training else 0.0
+        read = attend_in_sessions(self.query(normed), keys, values, packing, self.num_heads, dropout, causal=True)
+        hidden = self.forward_norm(normed + self.output(read))
         output: Tensor = hidden + self.feed_forward(hidden)
         return output
 
 
-class SASRec(nn.Module):
+class SASRec(SessionModel):
     """Self-attentive sequential recommendation: the state at every position predicts the item after it.
 
     Shape:
-        vectors [B, L, D], lengths [B] -> hidden states [B, L, D]; positions at or beyond a length hold no meaning
+        vectors [B, L, D], lengths [B] -> hidden states [B, L, D], zeros at or beyond a length; or packed sessions
 
     Differs from the paper: positions count from the session's first event, where the authors pad on the left, so the
-    state at a position is the same whether or not later events are present.
+    state at a position is the same whether or not later events are present; heads are joined by a linear layer. The
+    loss is the task's: the authors' is losses.BinaryCrossEntropy, with the differences named there.
 
     Args:
         embedding_dim: D.
@@ -83,11 +79,16 @@ class SASRec(nn.Module):
         check_session_sizes("SASRec", embedding_dim, max_length, num_blocks, dropout)
         check_heads("SASRec", embedding_dim, num_heads)
         self.input = PositionalInput(embedding_dim, max_length, dropout)
-        self.blocks = nn.Sequential(*(SASRecBlock(embedding_dim, num_heads, dropout) for _ in range(num_blocks)))
+        self.blocks = nn.ModuleList(SASRecBlock(embedding_dim, num_heads, dropout) for _ in range(num_blocks))
         self.norm = nn.LayerNorm(embedding_dim)
         xavier_(self)
 
-    def forward(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
-        """Hidden states; `times` are not used."""
-        output: Tensor = self.norm(self.blocks(self.input(vectors)))
+    def packed(
+        self, vectors: Tensor, packing: Packing, times: Tensor | None = None, masked: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states; `times` and `masked` are not used."""
+        hidden: Tensor = self.input(vectors, packing)
+        for block in self.blocks:
+            hidden = block(hidden, packing)
+        output: Tensor = self.norm(hidden)
         return output

@@ -1,18 +1,16 @@
-"""What the session models share: sizes, masks, positions and the feed-forward part.
-
-All of them take events left-aligned, padding at the end, so that a causal model needs no padding mask: a real position
-never looks to its right.
-"""
+"""What the session models share: checks of sizes, positions and the feed-forward part."""
 
 from __future__ import annotations
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.models.checks import check_at_least
+from recsys.models.checks import check_at_least, check_dropout
 from recsys.models.dropout import Dropout
+from recsys.models.packing import Packing
 
 
 def check_session_sizes(model: str, embedding_dim: int, max_length: int, num_blocks: int, dropout: float) -> None:
@@ -23,8 +21,7 @@ def check_session_sizes(model: str, embedding_dim: int, max_length: int, num_blo
     """
     for name, value in (("embedding_dim", embedding_dim), ("max_length", max_length), ("num_blocks", num_blocks)):
         check_at_least(model, name, value, 1)
-    if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"{model}: dropout must be in [0, 1), got {dropout}.")
+    check_dropout(model, dropout)
 
 
 def check_heads(model: str, embedding_dim: int, num_heads: int) -> None:
@@ -38,26 +35,11 @@ def check_heads(model: str, embedding_dim: int, num_heads: int) -> None:
         raise ValueError(f"{model}: num_heads must divide embedding_dim={embedding_dim}, got {num_heads}.")
 
 
-def is_event(lengths: Tensor, num_positions: int) -> Tensor:
-    """Which positions hold an event: lengths [B] -> bool [B, L]."""
-    return torch.arange(num_positions, device=lengths.device) < lengths.unsqueeze(1)
-
-
-def split_heads(values: Tensor, num_heads: int) -> Tensor:
-    """[B, L, H * d] -> [B, H, L, d]."""
-    return values.unflatten(2, (num_heads, -1)).transpose(1, 2)
-
-
-def join_heads(values: Tensor) -> Tensor:
-    """[B, H, L, d] -> [B, L, H * d]."""
-    return values.transpose(1, 2).flatten(2)
-
-
 class PositionalInput(nn.Module):
     """Item vectors times sqrt(D), plus a learned vector for each position counted from the session's first event.
 
     Shape:
-        vectors [B, L, D], L <= max_length -> [B, L, D]
+        vectors [N, D] -> [N, D]
 
     Args:
         embedding_dim: D.
@@ -72,16 +54,15 @@ class PositionalInput(nn.Module):
         self.dropout = Dropout(dropout)
         self.scale = math.sqrt(embedding_dim)
 
-    def forward(self, vectors: Tensor) -> Tensor:
+    def forward(self, vectors: Tensor, packing: Packing) -> Tensor:
         """Add the positions.
 
         Raises:
             ValueError: sessions are longer than max_length.
         """
-        num_positions = vectors.shape[1]
-        if num_positions > self.positions.shape[0]:
-            raise ValueError(f"sessions of {num_positions} events exceed the model's max_length={len(self.positions)}.")
-        output: Tensor = self.dropout(vectors * self.scale + self.positions[:num_positions])
+        if packing.width > len(self.positions):
+            raise ValueError(f"sessions of {packing.width} events exceed the model's max_length={len(self.positions)}.")
+        output: Tensor = self.dropout(vectors * self.scale + F.embedding(packing.positions, self.positions))
         return output
 
 

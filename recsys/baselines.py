@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recsys.data.sequences import Ints, Sequences
 from recsys.data.session import SessionDataModule, SessionSplit
 from recsys.metrics.next_item import RankingMetrics, exclude
+from recsys.models.checks import check_at_least, check_positive
 
 CHUNK_ROWS = 512
 
@@ -85,12 +86,10 @@ class BaseLevel(Baseline):
     name = "base_level"
 
     def __init__(self, decay: float = 0.5, horizon: int = 24 * 3600, succession: float = 0.0) -> None:
-        if decay <= 0:
-            raise ValueError(f"BaseLevel: decay must be above 0, got {decay}.")
+        check_positive("BaseLevel", "decay", decay)
         if horizon < 1:
             raise ValueError(f"BaseLevel: horizon must be at least 1 second, got {horizon}.")
-        if succession < 0:
-            raise ValueError(f"BaseLevel: succession must be at least 0, got {succession}.")
+        check_at_least("BaseLevel", "succession", succession, 0)
         self.decay = decay
         self.horizon = horizon
         self.succession = succession

@@ -13,7 +13,7 @@ from recsys.data.progress import FitProgress
 from recsys.data.sequences import Ints, Sequences, read_sequences
 from recsys.data.session_batch import SessionBatch
 from recsys.data.session_loader import SessionLoader
-from recsys.data.session_order import SessionOrder, last_events, sliding_windows
+from recsys.data.session_order import SessionOrder, Windows, last_events, sliding_windows
 from recsys.data.session_schema import SessionSchema
 
 SessionSplit = Literal["train", "val", "test"]
@@ -34,11 +34,13 @@ class SessionDataModule(LightningDataModule):
         max_length: latest events of a session that evaluation reads.
         train_length: most events of a training window; by default max_length + 1, so that a model reads max_length
             events and names the successor of each. A model that reads all events it trains on wants max_length.
-        stride: events between the windows that cover a longer session; by default only its last window is used. With
-            train_length - 1 every event but the first is a target once.
+        stride: events between the windows that cover a longer session, from its end back; by default train_length - 1,
+            so that every event but the first is a target once.
+        max_windows: windows of a session at most, the latest; by default as many as cover it.
         eval_batch_size: sessions of a batch of the other splits, of each rank; batch_size if None.
         filter_seen: whether items of a session's history are not to be recommended; then a target that the history
-            holds counts as missed.
+            holds counts as missed. By default as the task has it: PISATask, whose subject is repeats, recommends them,
+            other tasks do not.
         seed: of the order of the training windows.
         shuffle: False trains on the windows in their stored order.
         bucket_batches: batches whose windows are sorted by length together; 1, a plain shuffle, is best. More saves
@@ -57,8 +59,9 @@ class SessionDataModule(LightningDataModule):
         max_length: int = 50,
         train_length: int | None = None,
         stride: int | None = None,
+        max_windows: int | None = None,
         eval_batch_size: int | None = None,
-        filter_seen: bool = True,
+        filter_seen: bool | None = None,
         seed: int = 0,
         shuffle: bool = True,
         bucket_batches: int = 1,
@@ -70,11 +73,12 @@ class SessionDataModule(LightningDataModule):
         self.batch_size = _at_least(1, "batch_size", batch_size)
         self.max_length = _at_least(1, "max_length", max_length)
         self.train_length = _at_least(2, "train_length", max_length + 1 if train_length is None else train_length)
-        self.stride = None if stride is None else _at_least(1, "stride", stride)
+        self.stride = _at_least(1, "stride", self.train_length - 1 if stride is None else stride)
+        self.max_windows = None if max_windows is None else _at_least(1, "max_windows", max_windows)
         self.eval_batch_size = _at_least(
             1, "eval_batch_size", batch_size if eval_batch_size is None else eval_batch_size
         )
-        self.filter_seen = filter_seen
+        self._filter_seen = filter_seen
         self.seed = _at_least(0, "seed", seed)
         self.shuffle = shuffle
         self.bucket_batches = _at_least(1, "bucket_batches", bucket_batches)
@@ -100,10 +104,21 @@ class SessionDataModule(LightningDataModule):
             self._splits[split] = read_sequences(self.schema, split)
         return self._splits[split]
 
+    @property
+    def filter_seen(self) -> bool:
+        """Whether items of a session's history are not to be recommended."""
+        if self._filter_seen is not None:
+            return self._filter_seen
+        task = None if self.trainer is None else self.trainer.lightning_module
+        return bool(getattr(task, "filters_seen", True))
+
+    def train_windows(self) -> Windows:
+        """The stretches of events that an epoch trains on."""
+        return sliding_windows(self.sequences("train"), self.train_length, self.stride, self.max_windows)
+
     def train_dataloader(self) -> SessionLoader:
         """Windows of the train split in batches, from the loaded position on."""
-        sequences = self.sequences("train")
-        windows = sliding_windows(sequences, self.train_length, self.stride)
+        sequences, windows = self.sequences("train"), self.train_windows()
         shuffle = self.shuffle and not getattr(self.trainer, "overfit_batches", 0)
         order = SessionOrder(windows, self.seed, self.bucket_batches)
         loader = SessionLoader(
@@ -139,11 +154,12 @@ class SessionDataModule(LightningDataModule):
         sequences = self.sequences(split)
         windows = last_events(sequences, self.max_length)
         order = np.argsort(windows.lengths, kind="stable") if sort else np.arange(len(windows))
+        filter_seen = self.filter_seen
 
         def make_batch(chosen: Ints) -> SessionBatch:
             batch = sequences.stretch(chosen, windows.start[chosen], windows.stop[chosen])
             batch.history = sequences.bag(chosen)
-            batch.seen = batch.history if self.filter_seen else None
+            batch.seen = batch.history if filter_seen else None
             return batch
 
         return SessionLoader(
@@ -175,6 +191,7 @@ class SessionDataModule(LightningDataModule):
             "checksum": self.schema.checksum,
             "train_length": self.train_length,
             "stride": self.stride,
+            "max_windows": self.max_windows,
             "seed": self.seed,
             "bucket_batches": self.bucket_batches,
         }

@@ -17,7 +17,8 @@ class SessionBatch:
     Shape:
         items [B, L] int64; lengths [B]; times [B, L] int64 seconds or None; users [B] or None; targets [B] the item to
         be ranked, None in training; seen: ids not to be recommended to each session, or None; history: all earlier
-        ids of each session, also those before items, or None
+        ids of each session, also those before items, or None; host_lengths: the lengths on the CPU, so that nobody has
+        to wait for a GPU to tell them, made of lengths if None
     """
 
     items: Tensor
@@ -27,6 +28,12 @@ class SessionBatch:
     targets: Tensor | None = None
     seen: Bag | None = None
     history: Bag | None = None
+    host_lengths: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Keep the lengths where they are asked for."""
+        if self.host_lengths is None:
+            self.host_lengths = self.lengths.cpu()
 
     def __len__(self) -> int:
         return self.lengths.numel()
@@ -45,4 +52,5 @@ class SessionBatch:
             moved(self.targets),
             None if self.seen is None else self.seen.to(device, non_blocking),
             None if self.history is None else self.history.to(device, non_blocking),
+            self.host_lengths,
         )

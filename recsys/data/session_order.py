@@ -29,6 +29,14 @@ class Windows:
         """Events of each window."""
         return self.stop - self.start
 
+    def num_targets(self) -> int:
+        """Events that follow another one in some window; those in several windows count once."""
+        if not len(self):
+            return 0
+        first = np.flatnonzero(np.diff(self.rows, prepend=-1))
+        stretched = np.maximum.reduceat(self.stop, first) - np.minimum.reduceat(self.start, first) - 1
+        return int(np.minimum(np.add.reduceat(self.lengths - 1, first), stretched).sum())
+
 
 def last_events(sequences: Sequences, max_length: int) -> Windows:
     """The last max_length events of every sequence."""
@@ -36,23 +44,23 @@ def last_events(sequences: Sequences, max_length: int) -> Windows:
     return Windows(np.arange(len(sequences)), np.maximum(sequences.offsets[:-1], stop - max_length), stop)
 
 
-def sliding_windows(sequences: Sequences, width: int, stride: int | None) -> Windows:
-    """Windows of `width` events for training; sequences of one event, which predict nothing, have none.
+def sliding_windows(sequences: Sequences, width: int, stride: int, max_windows: int | None = None) -> Windows:
+    """Windows of `width` events for training; there are none of one event, which predict nothing.
 
     Args:
         sequences: S of them.
         width: most events of a window.
-        stride: how far each window lies before the next, from the last events back to the first; with None there is
-            only the last window.
+        stride: how far each window lies before the next, from the last events back to the first.
+        max_windows: most windows of a sequence, the last ones; None for as many as cover it.
     """
     lengths = sequences.lengths
-    step = stride or 1
-    before = np.maximum(lengths - width, 0)
-    numbers = np.where(lengths < 2, 0, 1 + (0 if stride is None else -(-before // step)))
+    numbers = 1 - (-np.maximum(lengths - width, 0) // stride)
+    numbers = numbers if max_windows is None else np.minimum(numbers, max_windows)
     rows = np.repeat(np.arange(len(sequences)), numbers)
     back = np.arange(len(rows)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
-    stop = sequences.offsets[1:][rows] - back * step
-    return Windows(rows, np.maximum(sequences.offsets[:-1][rows], stop - width), stop)
+    begin, stop = sequences.offsets[:-1][rows], sequences.offsets[1:][rows] - back * stride
+    kept = stop - begin > 1
+    return Windows(rows[kept], np.maximum(begin, stop - width)[kept], stop[kept])
 
 
 @dataclass(frozen=True)

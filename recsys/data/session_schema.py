@@ -76,8 +76,8 @@ class SessionSchema:
 
     @property
     def item_columns(self) -> tuple[Column, ...]:
-        """Categorical and multi-valued metadata of items."""
-        return tuple(column for column in self.columns if column.kind != "dense")
+        """Metadata of items: categorical, multi-valued and dense."""
+        return self.columns
 
     def item_values(self, name: str) -> NDArray[np.int64]:
         """[V + 1] a categorical feature's id for every item; 0 is a missing value, and entry 0 is of no item.
@@ -102,6 +102,19 @@ class SessionSchema:
         self._check_range(column, values)
         lengths = pc.fill_null(pc.list_value_length(lists), 0)
         return values, lengths.to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def item_numbers(self, name: str) -> NDArray[np.float64]:
+        """[V + 1] a dense feature of every item; a missing value is 0, and entry 0 is of no item.
+
+        Raises:
+            ValueError: if items have no such dense column, or a value is null or not finite.
+        """
+        self._item_column(name, "dense")
+        column = self._column("items.parquet", name)
+        values = column.cast("float64").to_numpy().astype(np.float64)
+        if column.null_count or not np.isfinite(values).all():
+            raise ValueError(f"{self.path / 'items.parquet'}: column '{name}' must hold finite numbers.")
+        return values
 
     def _item_column(self, name: str, kind: Kind) -> Column:
         known = [column for column in self.item_columns if column.kind == kind]

@@ -1,4 +1,4 @@
-"""What a next-item loss is given and what it returns."""
+"""What a next-item loss reads, what it is given and what it returns."""
 
 from __future__ import annotations
 
@@ -30,51 +30,60 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
-class Step:
-    """One training step, before any vector has been read.
+class ItemReader:
+    """Reads vectors of items, all those of a step in one lookup where rows are updated in the backward pass.
+
+    There each lookup is an update, and a second one would read rows that the first is about to change.
 
     Args:
-        inputs: [N] ids of the events that the model reads.
-        targets: [P] ids to be predicted.
-        vectors: ids [M] -> item vectors [M, D]. Where rows are updated in the backward pass it may be called once a
-            step: each call is an update, and a second one would read rows that the first is about to change.
-        encode: input vectors [N, D] -> hidden states [P, D], one for each target.
-        scoring: how hidden states and item vectors become scores.
         catalogue: the items there are.
+        vectors: ids [M] -> item vectors [M, D].
         updates_in_backward: whether some rows are updated in the backward pass.
-        num_targets: what a sum over the targets is divided by; P if None. Of several processes, each divides by the
-            targets of all over the number of processes, so that the mean over processes is that of all targets.
     """
 
+    catalogue: Catalogue
+    vectors: Callable[[Tensor], Tensor]
+    updates_in_backward: bool = False
+
+    def together(self, *groups: Tensor) -> list[Tensor]:
+        """Vectors of several groups of ids, from one lookup: [...] each -> [..., D] each."""
+        vectors = self.vectors(torch.cat([group.reshape(-1) for group in groups]))
+        parts = vectors.split([group.numel() for group in groups])
+        return [part.view(*group.shape, vectors.shape[1]) for part, group in zip(parts, groups, strict=True)]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a loss has had read for a step.
+
+    Args:
+        reader: what has read it.
+        inputs: [M, D] of the events that the model reads.
+        targets: [P] ids to be named.
+        positives: [P, D] of the targets.
+        drawn: ids [K], shared by all targets, or [P, K] that a target is scored against; None for all items.
+        negatives: [K, D] or [P, K, D] of those; None where they are read a chunk at a time.
+    """
+
+    reader: ItemReader
     inputs: Tensor
     targets: Tensor
-    vectors: Callable[[Tensor], Tensor]
-    encode: Callable[[Tensor], Tensor]
-    scoring: Scoring
-    catalogue: Catalogue
-    updates_in_backward: bool = False
-    num_targets: float | Tensor | None = None
-
-    def mean(self, total: Tensor) -> Tensor:
-        """Mean over the targets, from the sum; 0 without any."""
-        return total / (max(1, len(self.targets)) if self.num_targets is None else self.num_targets)
+    positives: Tensor
+    drawn: Tensor | None = None
+    negatives: Tensor | None = None
 
 
 class Loss(ABC):
-    """A loss of next-item prediction; it decides which items a step reads, in one lookup for inputs and outputs."""
+    """A loss of next-item prediction; it decides which items a step reads, beside those that the model reads."""
 
     @abstractmethod
-    def __call__(self, step: Step) -> Tensor:
-        """Mean loss over the targets, a scalar."""
+    def read(self, reader: ItemReader, inputs: Tensor, targets: Tensor) -> Reading:
+        """Read what a step needs: ids of the events [M] that the model reads, and of the targets [P]."""
 
+    @abstractmethod
+    def __call__(self, hidden: Tensor, reading: Reading, scoring: Scoring) -> Tensor:
+        """Sum over the targets, from scores in float32 whatever the precision around them.
 
-def read_once(vectors: Callable[[Tensor], Tensor], *groups: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """One lookup of the distinct ids among all groups.
-
-    Returns:
-        vectors [M, D] and, for every group, where each of its ids stands among them, in the group's shape.
-    """
-    flat = torch.cat([group.reshape(-1) for group in groups])
-    distinct, where = torch.unique(flat, return_inverse=True)
-    places = where.split([group.numel() for group in groups])
-    return vectors(distinct), [place.view(group.shape) for place, group in zip(places, groups, strict=True)]
+        Shape:
+            hidden [P, D], the states that are to name the targets -> scalar
+        """

@@ -6,31 +6,74 @@ import math
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 BITS_PER_NAT = math.log2(math.e)
+_PART, _ALIGNMENT = 1024, 32
 
 
-def scores_in_blocks(queries: Tensor, items: Tensor, block: int) -> Iterator[tuple[slice, Tensor]]:
-    """Scores in bits, `block` queries or fewer at a time, in memory that the next block takes over.
+class Blocks:
+    """Items against which queries are scored, a block of queries at a time.
 
-    Shape:
-        queries [P, D], items [V, D] -> rows of the block's p queries, scores [V, p]
+    On a CPU items are cut into parts of equal size: products of a part with a block stay in a core's cache, and cores
+    share the parts. Rows that fill up the last part count for nothing.
 
-    In bits, because exp2 takes half of exp's time on a CPU. A row for each item, because the products are then the
-    faster ones, and most so with a multiple of 32 queries.
+    Args:
+        items: [V, D].
+        has_spare: whether there must be a row V, which counts for nothing.
     """
-    scaled = queries * BITS_PER_NAT
-    num_blocks, step = max(1, -(-len(queries) // block)), min(32, block)
-    even = max(1, -(-len(queries) // (num_blocks * step)) * step)
-    memory = queries.new_empty(len(items) * even)
-    for first in range(0, len(queries), even):
-        rows = slice(first, min(first + even, len(queries)))
-        place = memory[: len(items) * (rows.stop - first)].view(len(items), -1)
-        yield rows, torch.mm(items, scaled[rows].t(), out=place)
+
+    def __init__(self, items: Tensor, has_spare: bool = False) -> None:
+        self.num_items = len(items)
+        num_rows = self.num_items + has_spare
+        num_parts, step = (max(1, num_rows // _PART), _ALIGNMENT) if items.device.type == "cpu" else (1, 1)
+        size = max(1, -(-num_rows // (num_parts * step))) * step
+        filling = num_parts * size - self.num_items
+        self._parts = (F.pad(items, (0, 0, 0, filling)) if filling else items).view(num_parts, size, -1)
+
+    def scores(self, queries: Tensor, block: int) -> Iterator[tuple[slice, Tensor]]:
+        """Scores in bits, `block` queries or fewer at a time, in memory that the next block takes over.
+
+        Shape:
+            queries [P, D] -> rows of the block's p queries, scores [V or more, p], -inf beyond V
+
+        In bits, because exp2 takes half of exp's time on a CPU. A row for each item, because the products are then the
+        faster ones, and most so with a multiple of 32 queries.
+        """
+        num_parts, size, _ = self._parts.shape
+        scaled = queries * BITS_PER_NAT
+        num_blocks, step = max(1, -(-len(queries) // block)), min(32, block)
+        even = max(1, -(-len(queries) // (num_blocks * step)) * step)
+        memory = queries.new_empty(num_parts * size * even)
+        for first in range(0, len(queries), even):
+            rows = slice(first, min(first + even, len(queries)))
+            number = rows.stop - first
+            place = memory[: num_parts * size * number].view(num_parts, size, number)
+            torch.bmm(self._parts, scaled[rows].t().expand(num_parts, -1, -1), out=place)
+            scores = place.view(-1, number)
+            scores[self.num_items :] = -torch.inf
+            yield rows, scores
+
+    def weighted_sums(self, weights: Tensor) -> Tensor:
+        """Sum of the items for each query of a block, weighted: [V or more, p] -> [p, D]."""
+        return torch.bmm(weights.view(*self._parts.shape[:2], -1).mT, self._parts).sum(0)
+
+    def zero_gradients(self) -> Tensor:
+        """Where `add_outer_products` adds up."""
+        return torch.zeros_like(self._parts)
+
+    def add_outer_products(self, gradients: Tensor, weights: Tensor, queries: Tensor) -> None:
+        """Add to each item's gradient the queries of a block, weighted: [V or more, p], [p, D]."""
+        num_parts, size, _ = self._parts.shape
+        gradients.baddbmm_(weights.view(num_parts, size, -1), queries.expand(num_parts, -1, -1))
+
+    def of_items(self, gradients: Tensor) -> Tensor:
+        """The gradients of the items themselves: [V, D]."""
+        return gradients.flatten(0, 1)[: self.num_items]
 
 
-def block_size(queries: Tensor, num_items: int) -> int:
+def block_size(device: torch.device, num_items: int) -> int:
     """Queries whose scores are made together: few enough for a CPU's cache, or to fill a GPU and no more."""
-    values, fewest = (1 << 19, 96) if queries.device.type == "cpu" else (1 << 26, 1)
+    values, fewest = (1 << 20, 96) if device.type == "cpu" else (1 << 26, 1)
     return max(fewest, values // max(1, num_items))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from recsys.losses.base import Loss, Step, read_once
+from recsys.losses.base import Catalogue, ItemReader, Loss, Reading
 from recsys.losses.samplers import Sampler, UniformSampler
-from recsys.losses.shared_negatives import hits_among, shared_cross_entropy
+from recsys.losses.scoring import Scoring, item_side, query_side, scores_of_drawn
+from recsys.losses.totals import Candidates, sum_of_log_totals
+from recsys.models.checks import check_share
 
 
 class SampledLoss(Loss):
@@ -25,35 +28,35 @@ class SampledLoss(Loss):
     def __init__(self, sampler: Sampler) -> None:
         self.sampler = sampler
 
-    def __call__(self, step: Step) -> Tensor:
-        """See Loss."""
-        drawn = self.sampler.draw(step.targets, step.catalogue)
-        vectors, (inputs, positives, negatives) = read_once(step.vectors, step.inputs, step.targets, drawn)
-        queries = step.scoring.queries(step.encode(vectors.index_select(0, inputs)))
-        items = step.scoring.items(vectors)
-        wanted = items.index_select(0, positives)
-        chosen = items.index_select(0, negatives.reshape(-1)).view(*negatives.shape, items.shape[1])
-        return self.of_vectors(step, queries, wanted, chosen, drawn)
+    def read(self, reader: ItemReader, inputs: Tensor, targets: Tensor) -> Reading:
+        """Draw the negatives, and read everything together."""
+        drawn = self.sampler.draw(targets, reader.catalogue)
+        read, positives, negatives = reader.together(inputs, targets, drawn)
+        return Reading(reader, read, targets, positives, drawn, negatives)
 
-    def of_vectors(self, step: Step, queries: Tensor, wanted: Tensor, chosen: Tensor, drawn: Tensor) -> Tensor:
-        """Mean loss from vectors.
+    def __call__(self, hidden: Tensor, reading: Reading, scoring: Scoring) -> Tensor:
+        """See Loss."""
+        assert reading.drawn is not None
+        assert reading.negatives is not None
+        queries, negatives = query_side(scoring, hidden), item_side(scoring, reading.negatives)
+        positive = (queries * item_side(scoring, reading.positives)).sum(1)
+        draw = Draw(reading.targets, reading.drawn, reading.reader.catalogue)
+        return self.of_vectors(draw, positive, queries, negatives)
+
+    def of_vectors(self, draw: Draw, positive: Tensor, queries: Tensor, negatives: Tensor) -> Tensor:
+        """Sum over the targets, from vectors of negatives.
 
         Shape:
-            queries [P, D], wanted [P, D] of the targets, chosen [K, D] or [P, K, D] of the negatives, drawn [K] or
-            [P, K] ids -> scalar
+            positive [P] scores of the targets, queries [P, D], negatives [K, D] or [P, K, D] -> scalar
         """
-        positive = (queries * wanted).sum(1)
-        shared = drawn.dim() == 1
-        negative = queries @ chosen.t() if shared else torch.einsum("pd,pkd->pk", queries, chosen)
-        is_target = drawn.expand(negative.shape) == step.targets.unsqueeze(1)
-        return self.of_scores(step, positive.float(), negative.float(), drawn, is_target)
+        return self.of_scores(draw, positive, scores_of_drawn(queries, negatives))
 
     @abstractmethod
-    def of_scores(self, step: Step, positive: Tensor, negative: Tensor, drawn: Tensor, is_target: Tensor) -> Tensor:
-        """Mean loss from scores.
+    def of_scores(self, draw: Draw, positive: Tensor, negative: Tensor) -> Tensor:
+        """Sum over the targets, from scores.
 
         Shape:
-            positive [P], negative [P, K], drawn [K] or [P, K] ids, is_target bool [P, K] -> scalar
+            positive [P], negative [P, K] -> scalar
         """
 
 
@@ -71,22 +74,22 @@ class SampledSoftmax(SampledLoss):
     def __init__(self, sampler: Sampler | None = None) -> None:
         super().__init__(sampler or UniformSampler())
 
-    def of_vectors(self, step: Step, queries: Tensor, wanted: Tensor, chosen: Tensor, drawn: Tensor) -> Tensor:
+    def of_vectors(self, draw: Draw, positive: Tensor, queries: Tensor, negatives: Tensor) -> Tensor:
         """See SampledLoss; with shared negatives no scores outlive their block."""
-        if drawn.dim() > 1:
-            return super().of_vectors(step, queries, wanted, chosen, drawn)
-        log_chance = self.sampler.log_probability
-        offsets = log_chance(step.targets, step.catalogue), log_chance(drawn, step.catalogue)
-        hits = hits_among(drawn, step.targets)
-        return step.mean(shared_cross_entropy(queries, wanted, chosen, offsets, hits))
+        if draw.drawn.dim() == 2 or not len(draw.drawn):
+            return super().of_vectors(draw, positive, queries, negatives)
+        own = positive - self.sampler.log_probability(draw.targets, draw.catalogue)
+        log_times, excluded = draw.distinct()
+        log_weights = log_times - self.sampler.log_probability(draw.drawn, draw.catalogue)
+        return sum_of_log_totals(queries, negatives, own, Candidates(log_weights, excluded)) - own.sum()
 
-    def of_scores(self, step: Step, positive: Tensor, negative: Tensor, drawn: Tensor, is_target: Tensor) -> Tensor:
+    def of_scores(self, draw: Draw, positive: Tensor, negative: Tensor) -> Tensor:
         """See SampledLoss."""
-        positive = positive - self.sampler.log_probability(step.targets, step.catalogue)
-        negative = negative - self.sampler.log_probability(drawn, step.catalogue)
-        negative = negative.masked_fill(is_target, -torch.inf)
+        positive = positive - self.sampler.log_probability(draw.targets, draw.catalogue)
+        negative = negative - self.sampler.log_probability(draw.drawn, draw.catalogue)
+        negative = negative.masked_fill(draw.is_target(), -torch.inf)
         total = torch.cat([positive.unsqueeze(1), negative], dim=1).logsumexp(1)
-        return step.mean((total - positive).sum())
+        return (total - positive).sum()
 
 
 class GBCE(SampledLoss):
@@ -94,6 +97,9 @@ class GBCE(SampledLoss):
 
     The target's probability is raised to the power beta, which undoes the overconfidence that few negatives cause. Its
     logarithm is beta * log sigmoid(score), so the transformed logit of the paper, and its float64, are not needed.
+
+    Differs from the authors' code: negatives are shared by the batch unless the sampler is told otherwise, where theirs
+    are drawn for every target; one that is the target counts for nothing.
 
     Args:
         sampler: where negatives come from; by default 256 drawn evenly, shared by the batch.
@@ -105,17 +111,15 @@ class GBCE(SampledLoss):
 
     def __init__(self, sampler: Sampler | None = None, calibration: float = 0.75) -> None:
         super().__init__(sampler or UniformSampler())
-        if not 0 <= calibration <= 1:
-            raise ValueError(f"GBCE: calibration must be in [0, 1], got {calibration}.")
+        check_share(type(self).__name__, "calibration", calibration)
         self.calibration = calibration
 
-    def of_scores(self, step: Step, positive: Tensor, negative: Tensor, drawn: Tensor, is_target: Tensor) -> Tensor:
+    def of_scores(self, draw: Draw, positive: Tensor, negative: Tensor) -> Tensor:
         """See SampledLoss."""
         num_negatives = negative.shape[1]
-        beta = self.beta(num_negatives, step.catalogue.num_items)
-        counted = F.softplus(negative).masked_fill(is_target, 0.0)
-        total = beta * F.softplus(-positive).sum() + counted.sum()
-        return step.mean(total) / (num_negatives + 1)
+        beta = self.beta(num_negatives, draw.catalogue.num_items)
+        counted = F.softplus(negative).masked_fill(draw.is_target(), 0.0)
+        return (beta * F.softplus(-positive).sum() + counted.sum()) / (num_negatives + 1)
 
     def beta(self, num_negatives: int, num_items: int) -> float:
         """Power of the target's probability, between the sampling rate and 1."""
@@ -126,9 +130,47 @@ class GBCE(SampledLoss):
 class BinaryCrossEntropy(GBCE):
     """Target against negatives, each a yes or no, as the original SASRec with one negative for every target.
 
+    Differs from the authors' code: theirs draws no item of the user's sequence as a negative; here only the row's own
+    target counts for nothing, and other items of the sequence may be drawn. The mean is over targets and negatives
+    alike, where theirs adds the two means, which with one negative is twice as much.
+
     Args:
         sampler: where negatives come from; by default one drawn evenly for every target.
     """
 
     def __init__(self, sampler: Sampler | None = None) -> None:
         super().__init__(sampler or UniformSampler(1, per_target=True), calibration=0.0)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Targets and what has been drawn for them.
+
+    Args:
+        targets: [P] ids.
+        drawn: [K] ids, or [P, K].
+        catalogue: the items there are.
+    """
+
+    targets: Tensor
+    drawn: Tensor
+    catalogue: Catalogue
+
+    def is_target(self) -> Tensor:
+        """Which negatives are their row's target: bool [P, K]."""
+        return self.drawn.expand(len(self.targets), -1) == self.targets.unsqueeze(1)
+
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """Shared negatives with each id at one place alone, so that a target is at most one of them.
+
+        Returns:
+            Log of how often each id is drawn [K], where it is drawn first, and -inf where it is drawn again; and the
+            place of every target [P], K where it is not drawn. All without a comparison of all with all.
+        """
+        ascending, order = self.drawn.sort(stable=True)
+        begin, end = torch.searchsorted(ascending, ascending), torch.searchsorted(ascending, ascending, right=True)
+        number = torch.arange(len(ascending), device=ascending.device)
+        log_times = (end - begin).float().log().masked_fill(begin != number, -torch.inf)
+        found = torch.searchsorted(ascending, self.targets).clamp(max=len(ascending) - 1)
+        places = torch.where(ascending[found] == self.targets, order[found], len(ascending))
+        return torch.empty_like(log_times).index_copy_(0, order, log_times), places

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from recsys.losses.base import Catalogue
+from recsys.models.checks import check_at_least
 
 
 class Sampler(ABC):
@@ -34,7 +35,7 @@ class UniformSampler(Sampler):
     """
 
     def __init__(self, num_negatives: int = 256, per_target: bool = False) -> None:
-        _check_number("UniformSampler", num_negatives)
+        check_at_least("UniformSampler", "num_negatives", num_negatives, 1)
         self.num_negatives = num_negatives
         self.per_target = per_target
 
@@ -62,9 +63,8 @@ class PopularitySampler(Sampler):
     """
 
     def __init__(self, num_negatives: int = 256, per_target: bool = False, exponent: float = 0.75) -> None:
-        _check_number("PopularitySampler", num_negatives)
-        if exponent < 0:
-            raise ValueError(f"PopularitySampler: exponent must be at least 0, got {exponent}.")
+        check_at_least("PopularitySampler", "num_negatives", num_negatives, 1)
+        check_at_least("PopularitySampler", "exponent", exponent, 0)
         self.num_negatives = num_negatives
         self.per_target = per_target
         self.exponent = exponent
@@ -115,8 +115,3 @@ def _counts(sampler: str, catalogue: Catalogue) -> Tensor:
     if catalogue.counts is None:
         raise ValueError(f"{sampler} needs the items' training counts; the data have none. Use UniformSampler.")
     return catalogue.counts
-
-
-def _check_number(sampler: str, num_negatives: int) -> None:
-    if num_negatives < 1:
-        raise ValueError(f"{sampler}: num_negatives must be at least 1, got {num_negatives}.")

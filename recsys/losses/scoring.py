@@ -1,11 +1,14 @@
-"""How a hidden state and an item vector become a score: two maps, and then always a dot product."""
+"""How a hidden state and an item vector become a score: two maps, and then always a dot product in float32."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from recsys.models.checks import check_positive
 
 
 class Scoring(ABC):
@@ -39,12 +42,11 @@ class Cosine(Scoring):
         temperature: above 0.
 
     Raises:
-        ValueError: if the temperature is not above 0.
+        ValueError: if the temperature is not a finite number above 0.
     """
 
     def __init__(self, temperature: float = 0.05) -> None:
-        if temperature <= 0:
-            raise ValueError(f"Cosine: temperature must be above 0, got {temperature}.")
+        check_positive("Cosine", "temperature", temperature)
         self.temperature = temperature
 
     def queries(self, hidden: Tensor) -> Tensor:
@@ -54,3 +56,24 @@ class Cosine(Scoring):
     def items(self, vectors: Tensor) -> Tensor:
         """Unit length."""
         return F.normalize(vectors, dim=-1)
+
+
+# Scores are float32 whatever the precision around them: rounded to bfloat16 they have 8 bits, and most items would tie.
+
+
+def query_side(scoring: Scoring, hidden: Tensor) -> Tensor:
+    """What scoring makes of hidden states, in float32: [..., D] -> [..., D]."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        return scoring.queries(hidden.float()).float()
+
+
+def item_side(scoring: Scoring, vectors: Tensor) -> Tensor:
+    """What scoring makes of item vectors, in float32: [..., D] -> [..., D]."""
+    with torch.autocast(vectors.device.type, enabled=False):
+        return scoring.items(vectors.float()).float()
+
+
+def scores_of_drawn(queries: Tensor, items: Tensor) -> Tensor:
+    """Scores of items that are the same for all queries [K, D], or each query's own [P, K, D]: [P, D] -> [P, K]."""
+    with torch.autocast(queries.device.type, enabled=False):
+        return queries @ items.t() if items.dim() == 2 else (items @ queries.unsqueeze(2)).squeeze(2)

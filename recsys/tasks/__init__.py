@@ -2,12 +2,13 @@
 
 from recsys.tasks.averaging import WeightEMA
 from recsys.tasks.base import TableTask
-from recsys.tasks.baselines import BaselineMetrics
+from recsys.tasks.baseline_metrics import BaselineMetrics
 from recsys.tasks.ctr import CTRTask
 from recsys.tasks.next_item import NextItemTask
 from recsys.tasks.objectives import MaskedItems, NextItem, Objective
 from recsys.tasks.pisa import PISATask
 from recsys.tasks.predictions import PredictionWriter
+from recsys.tasks.session import SessionTask
 from recsys.tasks.summary import TableSummary
 from recsys.tasks.tables import TableOptions
 from recsys.tasks.throughput import Throughput
@@ -21,6 +22,7 @@ __all__ = [
     "Objective",
     "PISATask",
     "PredictionWriter",
+    "SessionTask",
     "TableOptions",
     "TableSummary",
     "TableTask",

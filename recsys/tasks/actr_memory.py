@@ -58,6 +58,12 @@ class Memory:
         Shape:
             queries [B, S, D] and presence [B, S, L] after every session, items [V, D] of items 1..V -> scalar
         """
+        with torch.autocast(queries.device.type, enabled=False):
+            return self._cross_entropy(queries.float(), items.float(), histories, presence.float(), places)
+
+    def _cross_entropy(
+        self, queries: Tensor, items: Tensor, histories: Histories, presence: Tensor, places: Places
+    ) -> Tensor:
         users, sessions, events = places
         states, which = torch.unique(users * queries.shape[1] + sessions, return_inverse=True)
         asked = queries.flatten(0, 1).index_select(0, states)

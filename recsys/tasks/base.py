@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 
 from recsys.checkpoints.random_states import RANDOM_STATES, random_states, set_random_state
 from recsys.checkpoints.reading import KEY
@@ -15,6 +15,8 @@ from recsys.checkpoints.table_description import describe_collection
 from recsys.checkpoints.table_differences import check_tables
 from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
+from recsys.tasks.early_stopping import look_after_validations
+from recsys.tasks.finite import LossWatch
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableSettings
 
@@ -61,6 +63,7 @@ class TableTask(LightningModule):
         self._final_fraction = final_learning_rate_fraction
         self._schedule = Schedule(warmup_steps)
         self._random_states: dict[str, torch.Tensor] | None = None
+        self.finite = LossWatch()
         self.embedding_dim = settings.embedding_dim
         self.collection: TableCollection
 
@@ -74,6 +77,11 @@ class TableTask(LightningModule):
         self.collection.lookup.gradients.may_be_scaled = self._trainer is None or scaler is not None
         # What cannot be described could not be saved: better now than at the first checkpoint.
         describe_collection(self.collection)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """None of its own; EarlyStopping is told when to look."""
+        look_after_validations(self.trainer)
+        return []
 
     def setup(self, stage: str) -> None:
         """Refuse several processes that do not share their rows, and clipping that rows would not obey."""

@@ -120,7 +120,7 @@ class CTRTask(TableTask):
         total = F.binary_cross_entropy_with_logits(self(batch), batch.labels, reduction="sum")
         loss = total / self.samples_per_process(len(batch))
         self.log_loss(loss, len(batch))
-        return self.with_penalty(loss)
+        return self.finite(self.with_penalty(loss))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect scores."""

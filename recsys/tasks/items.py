@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recsys.tables import Bag, TableCollection
 from recsys.tables.collection import NamedModules
+from recsys.tasks.equal_items import bag_keys, row_keys, twins
 
 
 class ItemBags(nn.Module):
@@ -38,6 +39,28 @@ class ItemBags(nn.Module):
         return Bag(self.get_buffer("values")[places + torch.arange(len(places), device=ids.device)], lengths)
 
 
+class Projected(nn.Module):
+    """Vectors that are given for items, kept as they are, and brought to width D by a trained layer.
+
+    Shape:
+        ids [N] in [0, V] -> [N, D]
+
+    Args:
+        given: [V + 1, T], finite.
+        embedding_dim: D.
+    """
+
+    def __init__(self, given: Tensor, embedding_dim: int) -> None:
+        super().__init__()
+        self.register_buffer("given", given)
+        self.projection = nn.Linear(given.shape[1], embedding_dim)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """The projected vectors of some items."""
+        projected: Tensor = self.projection(self.get_buffer("given")[ids])
+        return projected
+
+
 class ItemSide(nn.Module):
     """Vectors of items, from their ids alone or from what describes them.
 
@@ -49,8 +72,11 @@ class ItemSide(nn.Module):
             one feature.
         bags: multi-valued features by name.
         fusion: [N, F, D] -> [N, D], features in the order of the collection; needed with several.
-        text: [V + 1, T] vectors of the items' texts, kept as they are; None without.
-        text_projection: [N, T] -> [N, D], added; needed with text.
+        numbers: of the items' numeric columns, added.
+        text: of the items' texts, added.
+
+    Attributes:
+        twins: [V] for every item the row of the first of the same description; None where no two are alike.
     """
 
     def __init__(
@@ -58,15 +84,21 @@ class ItemSide(nn.Module):
         features: Tensor | None = None,
         bags: Mapping[str, ItemBags] | None = None,
         fusion: nn.Module | None = None,
-        text: Tensor | None = None,
-        text_projection: nn.Module | None = None,
+        numbers: Projected | None = None,
+        text: Projected | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("features", features)
-        self.register_buffer("text", text)
         self.bags = NamedModules(bags or {})
         self.fusion = fusion
-        self.text_projection = text_projection
+        self.numbers = numbers
+        self.text = text
+        self.twins = None if features is None else self._twins(features)
+
+    def _twins(self, features: Tensor) -> Tensor | None:
+        bags = [bag_keys(bag.get_buffer("values"), bag.get_buffer("lengths")) for bag in self.bags.children()]
+        given = [row_keys(part.get_buffer("given")) for part in (self.numbers, self.text) if part is not None]
+        return twins([keys[1:] for keys in (*features, *bags, *given)])
 
     def forward(self, collection: TableCollection, ids: Tensor) -> Tensor:
         """One lookup of all features of the items."""
@@ -74,8 +106,9 @@ class ItemSide(nn.Module):
         bags = {name: bags(ids) for name, bags in self.bags.named_children()}
         embedded: Tensor = collection(ids.unsqueeze(0) if features is None else features[:, ids], bags)
         vectors: Tensor = embedded.squeeze(1) if self.fusion is None else self.fusion(embedded)
-        if self.text_projection is not None:
-            vectors = vectors + self.text_projection(self.get_buffer("text")[ids])
+        for given in (self.numbers, self.text):
+            if given is not None:
+                vectors = vectors + given(ids)
         return vectors
 
 
@@ -83,9 +116,13 @@ class ItemSide(nn.Module):
 def item_matrix(
     side: ItemSide, collection: TableCollection, num_items: int, chunk_items: int, device: torch.device
 ) -> Tensor:
-    """Vectors of all items [V, D], made `chunk_items` at a time; row r is item r + 1."""
+    """Vectors of all items [V, D], made `chunk_items` at a time; row r is item r + 1.
+
+    Items of one description have the vector of the first of them.
+    """
     ids = torch.arange(1, num_items + 1, device=device)
-    return torch.cat([side(collection, chunk) for chunk in ids.split(chunk_items)])
+    vectors = torch.cat([side(collection, chunk) for chunk in ids.split(chunk_items)])
+    return vectors if side.twins is None else vectors.index_select(0, side.twins.to(device))
 
 
 class FeatureHeads(nn.Module):
@@ -111,8 +148,10 @@ class FeatureHeads(nn.Module):
 
     def forward(self, hidden: Tensor, targets: Tensor, num_targets: float | Tensor) -> Tensor:
         """Weighted sum of the mean cross-entropies; 0 without targets. An item without a known value, id 0, adds 0."""
-        total = hidden.new_zeros(())
-        for layer, values, weight in zip(self.layers, self.get_buffer("values"), self.weights, strict=True):
-            loss = F.cross_entropy(layer(hidden).float(), values[targets], ignore_index=0, reduction="sum")
+        total = torch.zeros((), device=hidden.device)
+        for layer, values, weight in zip(self.layers.children(), self.get_buffer("values"), self.weights, strict=True):
+            with torch.autocast(hidden.device.type, enabled=False):
+                logits = layer(hidden.to(layer.get_parameter("weight").dtype)).float()
+            loss = F.cross_entropy(logits, values[targets], ignore_index=0, reduction="sum")
             total = total + weight * loss / num_targets
         return total

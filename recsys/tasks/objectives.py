@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.data import SessionBatch
+from recsys.models.checks import check_share
+from recsys.models.packing import Packing
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Events that a model reads, and the positions whose hidden states are scored.
+    """Events that a model reads, one session after the other, and the places whose hidden states are scored.
 
     Shape:
-        items [B, L] ids, 0 where there is none to look up; lengths [B]; times [B, L] or None; positions [P] in
-        [0, B * L); targets [P] ids, or empty; masked bool [B, L], or None for a model without masked events
+        packing of N places; inputs [M] ids to look up; read [M] their places, None for the first M; scored [P] places,
+        None for those that are read; targets [P] ids, or empty; times [N] or None; masked bool [N], or None for a
+        model without masked events
+
+    All places are known on the CPU: a GPU is never waited for.
     """
 
-    items: Tensor
-    lengths: Tensor
-    times: Tensor | None
-    positions: Tensor
+    packing: Packing
+    inputs: Tensor
     targets: Tensor
+    times: Tensor | None
+    read: Tensor | None = None
+    scored: Tensor | None = None
     masked: Tensor | None = None
 
 
@@ -51,7 +58,7 @@ class Objective(ABC):
 
     @abstractmethod
     def evaluation(self, batch: SessionBatch, max_length: int) -> Examples:
-        """Whole sessions, with one position each, whose state stands for what comes next; no targets."""
+        """Whole sessions, with one place each, whose state stands for what comes next; no targets."""
 
 
 class NextItem(Objective):
@@ -66,19 +73,16 @@ class NextItem(Objective):
 
     def training(self, batch: SessionBatch, max_length: int) -> Examples:
         """Sessions without their last event, and their events from the second on."""
-        items, times = batch.items[:, :-1], None if batch.times is None else batch.times[:, :-1]
-        lengths = (batch.lengths - 1).clamp(min=0)
-        targets = batch.items[:, 1:]
-        positions = targets.reshape(-1).nonzero().squeeze(1)
-        # Events that have a target are exactly those that are read: the last of each session is only a target.
-        read = items * (targets != 0)
-        return Examples(read, lengths, times, positions, targets.reshape(-1)[positions])
+        packing, flat = _packed(batch, (_lengths(batch) - 1).clamp(min=0))
+        events, items = flat[: packing.num_events], _flattened(batch.items)
+        return Examples(packing, items[events], items[events + 1], _times(batch, flat))
 
     def evaluation(self, batch: SessionBatch, max_length: int) -> Examples:
         """The state at the last event."""
-        first = torch.arange(len(batch.lengths), device=batch.items.device) * batch.items.shape[1]
-        positions = first + (batch.lengths - 1).clamp(min=0)
-        return Examples(batch.items, batch.lengths, batch.times, positions, batch.items.new_empty(0))
+        packing, flat = _packed(batch, _lengths(batch))
+        items = _flattened(batch.items)
+        inputs = items[flat[: packing.num_events]]
+        return Examples(packing, inputs, items.new_empty(0), _times(batch, flat), scored=packing.last)
 
 
 class MaskedItems(Objective):
@@ -99,8 +103,7 @@ class MaskedItems(Objective):
     def __init__(self, mask_fraction: float = 0.2, last_only_fraction: float = 0.1) -> None:
         if not 0 < mask_fraction < 1:
             raise ValueError(f"MaskedItems: mask_fraction must be in (0, 1), got {mask_fraction}.")
-        if not 0 <= last_only_fraction <= 1:
-            raise ValueError(f"MaskedItems: last_only_fraction must be in [0, 1], got {last_only_fraction}.")
+        check_share("MaskedItems", "last_only_fraction", last_only_fraction)
         self.mask_fraction = mask_fraction
         self.last_only_fraction = last_only_fraction
 
@@ -111,44 +114,69 @@ class MaskedItems(Objective):
 
     def training(self, batch: SessionBatch, max_length: int) -> Examples:
         """The sessions with some events hidden."""
-        masked = self._draw(batch)
-        positions = masked.reshape(-1).nonzero().squeeze(1)
-        targets = batch.items.reshape(-1)[positions]
-        return Examples(batch.items.masked_fill(masked, 0), batch.lengths, batch.times, positions, targets, masked)
-
-    def _draw(self, batch: SessionBatch) -> Tensor:
-        device, (num_sessions, num_positions) = batch.items.device, batch.items.shape
-        if num_positions == 0:
-            return batch.items.bool()
-        order = torch.arange(num_positions, device=device)
-        is_event, is_last = order < batch.lengths.unsqueeze(1), order == batch.lengths.unsqueeze(1) - 1
-        chance = torch.rand(num_sessions, num_positions, device=device).masked_fill(~is_event, 2.0)
-        masked = (chance < self.mask_fraction) | ((chance == chance.amin(1, keepdim=True)) & is_event)
-        last_only = torch.rand(num_sessions, 1, device=device) < self.last_only_fraction
-        return torch.where(last_only, is_last, masked)
+        lengths = _lengths(batch)
+        packing = Packing(lengths, batch.items.device)
+        rows, positions = packing.on_host
+        masked = _draw(lengths, self.mask_fraction, self.last_only_fraction)[rows, positions]
+        return _with_masked(batch, packing, rows, positions, masked)
 
     def evaluation(self, batch: SessionBatch, max_length: int) -> Examples:
         """The sessions with a hidden event after the last."""
-        items, times, lengths = _with_room(batch, max_length)
-        order = torch.arange(items.shape[1], device=items.device)
-        masked = order == lengths.unsqueeze(1)
-        positions = masked.reshape(-1).nonzero().squeeze(1)
-        return Examples(items, lengths + 1, times, positions, items.new_empty(0), masked)
+        lengths = _lengths(batch)
+        kept = lengths.clamp(max=max_length - 1)
+        packing = Packing(kept + 1, batch.items.device)
+        rows, positions = packing.on_host
+        # A session that fills max_length loses its first event; the hidden event takes the last event's time.
+        sources = torch.minimum(positions + (lengths - kept)[rows], (lengths - 1).clamp(min=0)[rows])
+        examples = _with_masked(batch, packing, rows, sources, positions == kept[rows])
+        return replace(examples, targets=examples.targets[:0], scored=packing.last)
 
 
-def _with_room(batch: SessionBatch, max_length: int) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Items, times and lengths with an empty position after every session, of at most max_length positions.
+def _with_masked(batch: SessionBatch, packing: Packing, rows: Tensor, sources: Tensor, masked: Tensor) -> Examples:
+    """Examples whose places read the events `sources` of sessions `rows`, or are to name those that are masked: [N]."""
+    device = batch.items.device
+    is_event = torch.arange(packing.num_places) < packing.num_events
+    flat = (rows * max(1, batch.items.shape[1]) + sources).to(device, non_blocking=True)
+    read, scored = (
+        chosen.nonzero().squeeze(1).to(device, non_blocking=True) for chosen in (is_event & ~masked, masked)
+    )
+    items = _flattened(batch.items)
+    return Examples(
+        packing,
+        items[flat[read]],
+        items[flat[scored]],
+        _times(batch, flat),
+        read,
+        scored,
+        masked.to(device, non_blocking=True),
+    )
 
-    Full sessions move one to the left, which drops their first event; the hidden event takes the last event's time.
-    """
-    lengths = batch.lengths.clamp(max=max_length - 1)
-    num_positions = int(batch.items.shape[1])
-    width = min(max_length, num_positions + 1)
-    order = torch.arange(width, device=lengths.device)
-    dropped = (batch.lengths - lengths).unsqueeze(1)
-    source = (order + dropped).clamp(max=num_positions - 1)
-    is_event = order < lengths.unsqueeze(1)
-    items = batch.items.gather(1, source) * is_event
-    last = (batch.lengths.unsqueeze(1) - 1).clamp(min=0)
-    times = None if batch.times is None else batch.times.gather(1, torch.minimum(source, last))
-    return items, times, lengths
+
+def _draw(lengths: Tensor, mask_fraction: float, last_only_fraction: float) -> Tensor:
+    """Which events of every session are hidden, one at least: lengths [B] -> bool [B, longest]."""
+    order = torch.arange(max(1, int(lengths.max())) if len(lengths) else 1)
+    is_event, is_last = order < lengths.unsqueeze(1), order == lengths.unsqueeze(1) - 1
+    chance = torch.rand(is_event.shape).masked_fill(~is_event, 2.0)
+    masked = (chance < mask_fraction) | ((chance == chance.amin(1, keepdim=True)) & is_event)
+    last_only = torch.rand(len(lengths), 1) < last_only_fraction
+    return torch.where(last_only, is_last, masked)
+
+
+def _packed(batch: SessionBatch, lengths: Tensor) -> tuple[Packing, Tensor]:
+    """The first events of every session, and where each place stands in the flattened [B, L]."""
+    packing = Packing(lengths, batch.items.device)
+    return packing, packing.flat(max(1, batch.items.shape[1]))
+
+
+def _times(batch: SessionBatch, flat: Tensor) -> Tensor | None:
+    return None if batch.times is None else _flattened(batch.times)[flat]
+
+
+def _lengths(batch: SessionBatch) -> Tensor:
+    assert batch.host_lengths is not None
+    return batch.host_lengths
+
+
+def _flattened(values: Tensor) -> Tensor:
+    """[B, L] -> [B * L], with a position at least, because a session without events has a place."""
+    return (values if values.shape[1] else F.pad(values, (0, 1))).reshape(-1)

@@ -1,9 +1,8 @@
-"""Training of PISA: sessions cut from histories, memory activations, and pairwise losses on whole sessions."""
+"""Training of PISA: memory activations, and pairwise losses on whole sessions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,46 +12,24 @@ from torch import Tensor
 
 from recsys.data import SessionBatch, SessionDataModule
 from recsys.data.sequences import Sequences
-from recsys.losses import FullCrossEntropy, Loss, Sampler, Scoring, UniformSampler, read_once
+from recsys.losses import FullCrossEntropy, Loss, Sampler, Scoring, UniformSampler, item_side, query_side
 from recsys.models.actr import Cooccurrence, Histories, spreading
+from recsys.models.checks import check_at_least, check_share
 from recsys.models.pisa import UserStates
 from recsys.sharding.gathering import gather_rows
-from recsys.tables import Lookup, TableOptimizer
+from recsys.tables import DenseGradient, FullTable, Lookup, TableOptimizer
 from recsys.tables.budget import Bytes, Fraction
 from recsys.tasks.actr_memory import Memory, Places
 from recsys.tasks.base import OptimizerFactory
-from recsys.tasks.describe import ItemCatalogue
-from recsys.tasks.next_item import NextItemTask, SessionModelFactory
+from recsys.tasks.item_features import ITEM, ItemCatalogue, item_columns
+from recsys.tasks.items import ItemSide
+from recsys.tasks.next_item import SessionModelFactory
+from recsys.tasks.pisa_sessions import cut_sessions
+from recsys.tasks.session import SessionTask
 from recsys.tasks.session_checks import Needs
-from recsys.tasks.tables import TableFactory, TableOptions
+from recsys.tasks.tables import TableFactory, TableOptions, TableSettings
 
 HISTORIES_AT_A_TIME = 16
-
-
-def cut_sessions(batch: SessionBatch, gap: int, horizon: int) -> Histories:
-    """Histories of users, cut where two events lie more than `gap` seconds apart.
-
-    Args:
-        batch: of users' events in time order.
-        gap: seconds.
-        horizon: seconds after a user's last event that stand for the time at which its next session begins.
-
-    Raises:
-        ValueError: if the events carry no times.
-    """
-    if batch.times is None:
-        raise ValueError("PISATask cuts sessions by time; the data have no times.")
-    is_event = batch.items != 0
-    times = batch.times
-    starts = torch.zeros_like(is_event)
-    starts[:, 1:] = ((times[:, 1:] - times[:, :-1]) > gap) & is_event[:, 1:]
-    sessions = starts.long().cumsum(1)
-    last = times.gather(1, (batch.lengths - 1).clamp(min=0).unsqueeze(1))
-    num_sessions = int(sessions.max()) + 1 if sessions.numel() else 1
-    references = (last + horizon).expand(-1, num_sessions).clone()
-    users, places = starts.nonzero(as_tuple=True)
-    references[users, sessions[users, places] - 1] = times[users, places]
-    return Histories(batch.items, sessions, times, references)
 
 
 def pairwise_loss(queries: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
@@ -60,18 +37,24 @@ def pairwise_loss(queries: Tensor, positives: Tensor, negatives: Tensor) -> Tens
     return F.softplus(-(queries * (positives - negatives)).sum(1)).sum()
 
 
-class PISATask(NextItemTask):
+class PISATask(SessionTask):
     """Trains PISA on users' histories; every session is to be foretold from those before it.
 
     Items are scored with the user's state plus `long_term_weight` times its long-term taste. The paper trains the two
     apart, and a target session's own embedding beside them; a `loss` trains the very scores that rank instead. With a
-    `memory_weight` memory is in these scores as it is, which the long-term taste only blurs. Times are needed.
+    `memory_weight` memory is in these scores as it is, which the long-term taste only blurs. Times are needed. Items of
+    a history are recommended again unless the data module says otherwise. See SessionTask for evaluation, and for
+    several processes.
+
+    Differs from the paper: negatives are drawn from all items, where the authors reject those of the target session;
+    sessions have all their items, not ten, and are cut after six hours, not 20 minutes; item vectors are not of unit
+    length and start at random; memory in the scores, and a loss of them.
 
     Args:
         model: factory of a PISA; receives (embedding_dim, max_length).
         schema: of the data; the command line takes it from the data module.
         embedding_dim: width D of every embedding.
-        max_length: most sessions of a history.
+        max_length: most sessions of a history, the latest; events of earlier ones are left out.
         session_gap: seconds between events beyond which a new session begins.
         horizon: seconds from a user's last event to the time for which is recommended.
         long_term_weight: of the long-term taste, in the loss and in the scores.
@@ -96,6 +79,8 @@ class PISATask(NextItemTask):
     Raises:
         ValueError: if the settings do not fit the schema or each other.
     """
+
+    filters_seen = False
 
     def __init__(
         self,
@@ -125,28 +110,27 @@ class PISATask(NextItemTask):
         budget_bytes: Bytes | None = None,
         budget_fraction: Fraction | None = None,
     ) -> None:
-        super().__init__(
-            model,
-            schema,
-            embedding_dim,
-            max_length,
-            loss=loss,
-            scoring=scoring,
-            tables=tables,
+        if schema is None:
+            raise ValueError("PISATask: schema is missing; pass SessionDataModule(...).schema.")
+        settings = TableSettings(
+            columns=item_columns(schema, [ITEM]),
+            embedding_dim=embedding_dim,
+            table_optimizer=table_optimizer or DenseGradient(),
+            tables=tables or {"default": FullTable},
             exact_up_to=exact_up_to,
-            table_options=table_options,
-            table_optimizer=table_optimizer,
-            optimizer=optimizer,
-            warmup_steps=warmup_steps,
-            final_learning_rate_fraction=final_learning_rate_fraction,
+            options=table_options or {},
             lookup=lookup,
             clip_rows=clip_rows,
             budget_bytes=budget_bytes,
             budget_fraction=budget_fraction,
         )
-        for name, value in (("session_share", session_share), ("cosine_share", cosine_share)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"PISATask: {name} must be in [0, 1], got {value}.")
+        super().__init__(schema, settings, ItemSide(), scoring, optimizer, warmup_steps, final_learning_rate_fraction)
+        self.model = model(embedding_dim, max_length)
+        self.loss = loss or FullCrossEntropy()
+        self._max_sessions = max_length
+        check_share("PISATask", "session_share", session_share)
+        check_share("PISATask", "cosine_share", cosine_share)
+        check_at_least("PISATask", "long_term_weight", long_term_weight, 0)
         if scoring is not None and loss is None:
             raise ValueError("PISATask: scoring needs a loss; the paper's pairwise losses are of dot products.")
         self._memory = self._make_memory(memory_weight, memory_succession, loss)
@@ -159,9 +143,8 @@ class PISATask(NextItemTask):
         self.register_buffer("pair_values", torch.empty(0))
 
     def _make_memory(self, weight: float, succession: float, loss: Loss | None) -> Memory | None:
-        for name, value in (("memory_weight", weight), ("memory_succession", succession)):
-            if value < 0:
-                raise ValueError(f"PISATask: {name} must be at least 0, got {value}.")
+        check_at_least("PISATask", "memory_weight", weight, 0)
+        check_at_least("PISATask", "memory_succession", succession, 0)
         if not weight:
             return None
         if not isinstance(loss, FullCrossEntropy) or loss.chunk_items < self.num_items:
@@ -173,8 +156,16 @@ class PISATask(NextItemTask):
 
     def needs(self) -> Needs:
         """Times; max_length is of sessions, which may have any number of events."""
-        times = "PISATask cuts sessions by time: prepare the data with times, or use NextItemTask"
-        return replace(super().needs(), loss=self.loss if self._trains_scores else None, times=times, max_length=None)
+        return Needs(
+            task="PISATask",
+            num_items=self.num_items,
+            loss=self.loss if self._trains_scores else None,
+            updates_in_backward=self.table_settings.updates_rows,
+            reads_item_rows=True,
+            times="PISATask cuts sessions by time: prepare the data with times, or use NextItemTask",
+            max_length=None,
+            visits=(self._gap, self._max_sessions),
+        )
 
     def on_train_start(self) -> None:
         """Count which items share sessions, in one pass over the training data, unless a checkpoint has them."""
@@ -222,6 +213,9 @@ class PISATask(NextItemTask):
         states: UserStates = self.model(vectors, histories, evoked)
         return states
 
+    def _cut(self, batch: SessionBatch) -> Histories:
+        return cut_sessions(batch, self._gap, self._horizon, self._max_sessions)
+
     def _padded(self, items: Tensor, vectors: Tensor) -> Tensor:
         """Vectors [B, L, D] of items [B, L] from those of the N there are, zeros where there is none."""
         flat = items.reshape(-1)
@@ -230,74 +224,70 @@ class PISATask(NextItemTask):
 
     def forward(self, batch: SessionBatch) -> Tensor:
         """Queries [B, D] for what comes after the last session."""
-        histories = cut_sessions(batch, self._gap, self._horizon)
-        vectors, (places,) = read_once(self.item_vectors, batch.items[histories.is_event])
-        states = self.states(histories, self._padded(batch.items, vectors[places]))
+        histories = self._cut(batch)
+        vectors = self.item_vectors(histories.items[histories.is_event])
+        states = self.states(histories, self._padded(histories.items, vectors))
         users = torch.arange(len(batch), device=batch.items.device)
-        return self.scoring.queries(self._hidden(states, users, histories.last)).float()
+        return query_side(self.scoring, self._hidden(states, users, histories.last))
 
     def scores(self, batch: SessionBatch) -> Tensor:
-        """See NextItemTask."""
-        scores = super().scores(batch)
-        if self._memory is None:
-            return scores
-        return self._memory.raised(scores, cut_sessions(batch, self._gap, self._horizon))
+        """See SessionTask."""
+        scores = self._scored_items()(self(batch))
+        if self._memory is not None:
+            scores = self._memory.raised(scores, self._cut(batch))
+        return self.without_seen(scores, batch)
 
     def _hidden(self, states: UserStates, users: Tensor, sessions: Tensor) -> Tensor:
         """State plus weighted long-term taste [P, D] of users [P] after sessions [P]."""
         return states.users[users, sessions] + self._long_term_weight * states.long_term[users, sessions]
 
     def training_step(self, batch: SessionBatch, batch_idx: int) -> Tensor:
-        """Loss over the items of every session but the first, told from the sessions before it."""
-        histories = cut_sessions(batch, self._gap, self._horizon)
+        """Mean loss over the items of every session but the first, told from the sessions before it."""
+        histories = self._cut(batch)
         places: Places = histories.members[:, 1:].nonzero(as_tuple=True)
-        num_targets = self.samples_per_process(len(places[0]))
         if self._memory is not None:
-            loss = self._memory_loss(self._memory, histories, places) / num_targets
+            total = self._memory_loss(self._memory, histories, places)
         elif self._trains_scores:
-            loss = self._score_loss(histories, places, num_targets)
+            total = self._score_loss(histories, places)
         else:
-            loss = self._paper_loss(histories, places) / num_targets
+            total = self._paper_loss(histories, places)
+        loss = total / self.samples_per_process(len(places[0]))
         self.log_loss(loss, len(batch))
-        return self.with_penalty(loss)
+        return self.finite(self.with_penalty(loss))
 
     def _memory_loss(self, memory: Memory, histories: Histories, places: Places) -> Tensor:
         """Sum over the targets of the cross-entropy of the scores with memory."""
-        vectors = self.item_vectors(self._catalogue.ids(histories.items.device))
+        vectors = self.item_vectors(self.catalogue.ids(histories.items.device))
         read = vectors.index_select(0, histories.items[histories.is_event] - 1)
         states = self.states(histories, self._padded(histories.items, read))
-        queries = self.scoring.queries(states.users + self._long_term_weight * states.long_term)
-        items = self.scoring.items(vectors)
-        return memory.cross_entropy(queries, items, histories, states.presence, places)
+        queries = query_side(self.scoring, states.users + self._long_term_weight * states.long_term)
+        return memory.cross_entropy(queries, item_side(self.scoring, vectors), histories, states.presence, places)
 
-    def _score_loss(self, histories: Histories, places: Places, num_targets: float | Tensor) -> Tensor:
-        """Mean over the targets of the loss of the scores that rank."""
+    def _score_loss(self, histories: Histories, places: Places) -> Tensor:
+        """Sum over the targets of the loss of the scores that rank."""
         users, sessions, events = places
-
-        def encode(vectors: Tensor) -> Tensor:
-            return self._hidden(self.states(histories, self._padded(histories.items, vectors)), users, sessions)
-
-        return self.loss_of(histories.items, histories.items[users, events], encode, num_targets)
+        targets = histories.items[users, events]
+        reading = self.loss.read(self.reader, histories.items[histories.is_event], targets)
+        states = self.states(histories, self._padded(histories.items, reading.inputs))
+        return self.loss(self._hidden(states, users, sessions), reading, self.scoring)
 
     def _paper_loss(self, histories: Histories, places: Places) -> Tensor:
         """Sum over the targets: ranking above negatives, and agreement with the target session's embedding."""
-        users, sessions, events = places
+        users, _, events = places
         targets = histories.items[users, events]
-        drawn = self._sampler.draw(targets, self._catalogue).view(-1)
-        vectors, (read, wanted, negatives) = read_once(
-            self.item_vectors, histories.items[histories.is_event], targets, drawn
-        )
-        states = self.states(histories, self._padded(histories.items, vectors[read]))
-        return self._pairwise_losses(states, users, sessions, vectors[wanted], vectors[negatives])
+        drawn = self._sampler.draw(targets, self.catalogue).view(-1)
+        read, positives, negatives = self.reader.together(histories.items[histories.is_event], targets, drawn)
+        states = self.states(histories, self._padded(histories.items, read))
+        return self._pairwise_losses(states, places, positives, negatives)
 
-    def _pairwise_losses(
-        self, states: UserStates, users: Tensor, sessions: Tensor, positives: Tensor, negatives: Tensor
-    ) -> Tensor:
-        """Their sum over the targets, from the vectors [P, D] of targets and negatives."""
-        before, target = states.users[users, sessions], states.sessions[users, sessions + 1]
+    def _pairwise_losses(self, states: UserStates, places: Places, positives: Tensor, negatives: Tensor) -> Tensor:
+        """Their sum over the targets, from the vectors [P, D] of targets and negatives, in float32."""
+        users, sessions, _ = places
+        positives, negatives = positives.float(), negatives.float()
+        before, target = states.users[users, sessions].float(), states.sessions[users, sessions + 1].float()
         ranking = self._session_share * pairwise_loss(target, positives, negatives)
         ranking = ranking + (1 - self._session_share) * pairwise_loss(before, positives, negatives)
-        long_term = states.long_term[users, sessions]
+        long_term = states.long_term[users, sessions].float()
         ranking = ranking + self._long_term_weight * pairwise_loss(long_term, positives, negatives)
         apart = (1 - F.cosine_similarity(before, target, dim=1)).sum()
         return (1 - self._cosine_share) * ranking + self._cosine_share * apart

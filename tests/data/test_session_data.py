@@ -82,21 +82,22 @@ def sessions_of(batches):
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=10)
 
 
-@given(LENGTHS, st.integers(2, 6), st.one_of(st.none(), st.integers(1, 7)))
+@given(LENGTHS, st.integers(2, 6), st.integers(1, 9), st.one_of(st.none(), st.integers(1, 3)))
 @settings(deadline=None)
-def test_windows_equal_the_slow_loop(lengths, width, stride):
+def test_windows_equal_the_slow_loop(lengths, width, stride, max_windows):
     sequences = make_sequences(lengths)
-    expected = []
+    expected, targets = [], set()
     for row, length in enumerate(lengths):
-        stop = length
-        while length >= 2:
-            expected.append((row, max(0, stop - width), stop))
-            if stride is None or stop <= width:
-                break
-            stop -= stride
-    windows = sliding_windows(sequences, width, stride)
+        stop, number = length, 0
+        while stop >= 2 and (max_windows is None or number < max_windows):
+            start, number = max(0, stop - width), number + 1
+            expected.append((row, start, stop))
+            targets |= {(row, place) for place in range(start + 1, stop)}
+            stop = stop - stride if stop > width else 0
+    windows = sliding_windows(sequences, width, stride, max_windows)
     starts = sequences.offsets[windows.rows]
     assert list(zip(windows.rows, windows.start - starts, windows.stop - starts, strict=True)) == expected
+    assert windows.num_targets() == len(targets)
 
 
 @given(LENGTHS, st.integers(1, 6), st.booleans())
@@ -148,7 +149,7 @@ def test_an_epoch_has_every_window_once_in_batches_of_like_length(lengths, batch
 
 
 def test_epochs_differ_and_buckets_save_padding():
-    windows = sliding_windows(make_sequences(np.random.default_rng(0).integers(2, 60, 2_000)), 60, None)
+    windows = sliding_windows(make_sequences(np.random.default_rng(0).integers(2, 60, 2_000)), 60, 59)
 
     def padding(buckets):
         lengths = windows.lengths[SessionOrder(windows, 0, buckets).epoch(0, 50)].reshape(-1, 50)
@@ -201,8 +202,12 @@ def test_a_state_of_other_data_is_refused():
 def test_splits_of_a_folder(folder):
     data = SessionDataModule(folder, batch_size=4, max_length=3)
     train = {row["user"]: row["items"] for row in pq.read_table(folder / "train").to_pylist()}
+    following = [(user, item) for user, items in train.items() for item in items[1:]]
+    found = [(user, item) for user, items in sessions_of(data.train_dataloader()) for item in items[1:]]
+    assert sorted(found) == sorted(following), "every event but the first is a target once"
+    latest = SessionDataModule(folder, batch_size=4, max_length=3, max_windows=1)
     expected = sorted((user, tuple(items[-4:])) for user, items in train.items() if len(items) > 1)
-    assert sorted(sessions_of(data.train_dataloader())) == expected
+    assert sorted(sessions_of(latest.train_dataloader())) == expected
     stored = pq.read_table(folder / "test").to_pylist()
     batches = list(data.predict_dataloader())
     assert sessions_of(batches) == [(row["user"], tuple(row["items"][-3:])) for row in stored]
@@ -211,6 +216,7 @@ def test_splits_of_a_folder(folder):
     assert seen == [row["items"] for row in stored]
     assert sorted(sessions_of(data.test_dataloader())) == sorted(sessions_of(batches))
     kept = next(iter(SessionDataModule(folder, filter_seen=False).val_dataloader()))
+    assert next(iter(SessionDataModule(folder).val_dataloader())).seen is not None
     assert kept.seen is None
     assert kept.history.lengths.tolist() == kept.lengths.tolist()
     assert data.schema.item_values("colour").tolist() == [i % 3 for i in range(NUM_ITEMS + 1)]
@@ -261,6 +267,23 @@ def test_several_values_of_an_item(folder):
     edit_schema(folder, item_columns=[{"name": "tags", "kind": "multi_valued", "num_embeddings": 2}])
     with pytest.raises(ValueError, match=r"column 'tags' must be in \[0, num_embeddings=2\), got 0\.\.2"):
         SessionDataModule(folder).schema.item_bags("tags")
+
+
+def test_numbers_of_an_item(folder):
+    prices = [0.0, *(1.5 * item for item in range(1, NUM_ITEMS + 1))]
+    edit_schema(folder, item_columns=[{"name": "price", "kind": "dense"}])
+    for kind in (pa.float32(), pa.float64(), pa.int32()):
+        stored = [round(price) if kind == pa.int32() else price for price in prices]
+        pq.write_table(pa.table({"price": pa.array(stored, kind)}), folder / "items.parquet")
+        schema = SessionDataModule(folder).schema
+        assert [(column.name, column.kind) for column in schema.item_columns] == [("price", "dense")]
+        assert schema.item_numbers("price").tolist() == stored
+    with pytest.raises(ValueError, match=r"no categorical column 'price' \(they have: none\)"):
+        schema.item_values("price")
+    for wrong in (None, float("nan"), float("inf")):
+        pq.write_table(pa.table({"price": pa.array([*prices[:-1], wrong], pa.float64())}), folder / "items.parquet")
+        with pytest.raises(ValueError, match=r"items.parquet: column 'price' must hold finite numbers"):
+            SessionDataModule(folder).schema.item_numbers("price")
 
 
 def edit_schema(folder, **changes):

@@ -1,6 +1,8 @@
 """Losses against sums written out, whatever the chunks, and their one lookup a step."""
 
+import math
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -20,10 +22,14 @@ from recsys.losses import (
     DotProduct,
     FullCrossEntropy,
     InBatchSampler,
+    ItemReader,
+    PopularitySampler,
     SampledSoftmax,
-    Step,
+    UniformSampler,
 )
+from recsys.losses.sampled import Draw
 from recsys.losses.samplers import Sampler
+from recsys.losses.totals import Candidates, _LogTotals, _SumOfLogTotals
 
 NUM_ITEMS, DIM = 11, 3
 
@@ -44,104 +50,108 @@ class Given(Sampler):
 class World:
     """A table of item vectors as a parameter, a linear model, and a count of lookups."""
 
-    def __init__(self, num_targets=4, seed=0, scoring=None, updates_in_backward=False, counts=None):
+    def __init__(self, num_targets=4, seed=0, scoring=None, counts=None, updates_in_backward=False):
         torch.manual_seed(seed)
         self.table = torch.randn(NUM_ITEMS + 1, DIM, requires_grad=True)
         self.mix = torch.randn(DIM, DIM, requires_grad=True)
-        inputs, targets = (torch.randint(1, NUM_ITEMS + 1, (num_targets,)) for _ in range(2))
+        self.inputs, self.targets = (torch.randint(1, NUM_ITEMS + 1, (num_targets,)) for _ in range(2))
+        self.scoring = scoring or DotProduct()
         self.lookups = []
-        self.step = Step(
-            inputs=inputs,
-            targets=targets,
-            vectors=self.vectors,
-            encode=lambda vectors: torch.tanh(vectors @ self.mix),
-            scoring=scoring or DotProduct(),
-            catalogue=Catalogue(NUM_ITEMS, counts),
-            updates_in_backward=updates_in_backward,
-        )
+        self.reader = ItemReader(Catalogue(NUM_ITEMS, counts), self.vectors, updates_in_backward)
 
     def vectors(self, ids):
         self.lookups.append(ids)
         return self.table[ids]
 
+    def encode(self, vectors):
+        return torch.tanh(vectors @ self.mix)
+
+    def mean(self, loss):
+        """The loss over its targets."""
+        reading = loss.read(self.reader, self.inputs, self.targets)
+        return loss(self.encode(reading.inputs), reading, self.scoring) / max(1, len(self.targets))
+
     def scores(self):
         """Of all items, written out: [P, V + 1]; column 0 is no item."""
-        scoring = self.step.scoring
-        queries = scoring.queries(torch.tanh(self.table[self.step.inputs] @ self.mix))
-        return queries @ scoring.items(self.table).t()
+        queries = self.scoring.queries(self.encode(self.table[self.inputs]))
+        return queries @ self.scoring.items(self.table).t()
 
     def gradients(self, loss):
         return torch.autograd.grad(loss, [self.table, self.mix])
 
 
+def gradients(loss, inputs):
+    """Of three times the loss, because a factor of 1 hides mistakes."""
+    return torch.autograd.grad(3 * loss, inputs, retain_graph=True)
+
+
 def full_softmax(world):
-    return torch.nn.functional.cross_entropy(world.scores()[:, 1:], world.step.targets - 1)
+    return torch.nn.functional.cross_entropy(world.scores()[:, 1:], world.targets - 1)
 
 
 @pytest.mark.parametrize("scoring", [DotProduct(), Cosine(0.3)], ids=["dot", "cosine"])
 @pytest.mark.parametrize("chunk_items", [1, 4, 10, 11, 100])
 def test_full_cross_entropy_is_the_same_in_any_chunks(chunk_items, scoring):
     world = World(scoring=scoring)
-    loss, expected = FullCrossEntropy(chunk_items)(world.step), full_softmax(world)
+    loss, expected = world.mean(FullCrossEntropy(chunk_items)), full_softmax(world)
     assert_close(loss, expected)
     assert_close(world.gradients(loss * 3), world.gradients(expected * 3))
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 5), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_linear_cross_entropy_in_blocks(num_queries, num_items, block, seed):
-    from recsys.losses.full import _LinearCrossEntropy, _LogTotals
-
+def test_totals_in_blocks(num_queries, num_items, block, seed):
     generator = torch.Generator().manual_seed(seed)
     queries, items = (
         (4 * torch.randn(n, 3, generator=generator, dtype=torch.float64)).requires_grad_()
         for n in (num_queries, num_items)
     )
-    targets = torch.randint(0, num_items, (num_queries,), generator=generator)
-    expected = torch.nn.functional.cross_entropy(queries @ items.t(), targets, reduction="sum")
-    actual = _LinearCrossEntropy.apply(queries, items, targets, block)
+    own = torch.randn(num_queries, generator=generator, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(num_queries, generator=generator, dtype=torch.float64)
-    totals = _LogTotals.apply(queries, items, block) @ weights
-    expected_totals = (queries @ items.t()).logsumexp(1) @ weights
-    for one, other in ((actual, expected), (totals, expected_totals)):
+    scores = queries @ items.t()
+    totals, expected_totals = _LogTotals.apply(queries, items, block) @ weights, scores.logsumexp(1) @ weights
+    whole = _SumOfLogTotals.apply(queries, items, own, None, block)
+    expected = torch.cat([scores, own.unsqueeze(1)], dim=1).logsumexp(1).sum()
+    for one, other, inputs in ((totals, expected_totals, [queries, items]), (whole, expected, [queries, items, own])):
         assert_close(one, other)
-        assert_close(torch.autograd.grad(one, [queries, items]), torch.autograd.grad(other, [queries, items]))
+        assert_close(gradients(one, inputs), gradients(other, inputs))
 
 
 @given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 5), st.integers(1, 8), st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_shared_cross_entropy_in_blocks(num_queries, num_negatives, block, num_items, seed):
-    from recsys.losses.shared_negatives import _SharedCrossEntropy, hits_among
-
+def test_a_target_is_none_of_its_negatives(num_queries, num_negatives, block, num_items, seed):
     generator = torch.Generator().manual_seed(seed)
-    queries, wanted, negatives = (
+    queries, negatives = (
         (4 * torch.randn(n, 3, generator=generator, dtype=torch.float64)).requires_grad_()
-        for n in (num_queries, num_queries, num_negatives)
+        for n in (num_queries, num_negatives)
     )
     targets, drawn = (torch.randint(num_items, (n,), generator=generator) for n in (num_queries, num_negatives))
-    offsets = tuple(torch.randn(n, generator=generator, dtype=torch.float64) for n in (num_queries, num_negatives))
-    own = (queries * wanted).sum(1) - offsets[0]
-    others = (queries @ negatives.t() - offsets[1]).masked_fill(drawn == targets.unsqueeze(1), -torch.inf)
-    expected = (torch.cat([own.unsqueeze(1), others], dim=1).logsumexp(1) - own).sum()
-    actual = _SharedCrossEntropy.apply(queries, wanted, negatives, offsets, hits_among(drawn, targets), block)
-    assert_close(actual, expected)
-    vectors = [queries, wanted, negatives]
-    assert_close(torch.autograd.grad(3 * actual, vectors), torch.autograd.grad(3 * expected, vectors))
+    # What is drawn twice is one item, with one vector and one chance.
+    vectors, offsets = negatives[drawn % num_negatives], torch.randn(num_items, generator=generator).double()
+    own = torch.randn(num_queries, generator=generator, dtype=torch.float64, requires_grad=True)
+    others = (queries @ vectors.t() - offsets[drawn]).masked_fill(drawn == targets.unsqueeze(1), -torch.inf)
+    expected = torch.cat([own.unsqueeze(1), others], dim=1).logsumexp(1).sum()
+    log_times, excluded = Draw(targets, drawn, Catalogue(num_items)).distinct()
+    candidates = Candidates(log_times - offsets[drawn], excluded)
+    actual = _SumOfLogTotals.apply(queries, vectors, own, candidates, block)
+    inputs, float32 = [queries, negatives, own], {"rtol": 1e-6, "atol": 1e-6}
+    assert_close(actual, expected, **float32)
+    assert_close(gradients(actual, inputs), gradients(expected, inputs), **float32)
 
 
 def test_a_catalogue_of_one_chunk_is_read_once_and_a_larger_one_a_chunk_at_a_time():
     world = World()
-    FullCrossEntropy(NUM_ITEMS)(world.step)
+    world.mean(FullCrossEntropy(NUM_ITEMS))
     assert [len(ids) for ids in world.lookups] == [NUM_ITEMS]
     world = World()
-    FullCrossEntropy(4)(world.step).backward()
+    world.mean(FullCrossEntropy(4)).backward()
     assert all(len(ids) <= 8 for ids in world.lookups), "inputs and targets, then chunks of four"
     assert len(world.lookups) == 7, "each chunk once forward and once backward"
 
 
 def test_several_chunks_refuse_rows_that_change_in_the_backward_pass():
     with pytest.raises(ValueError, match="11 items in chunks of chunk_items=4 need table_optimizer: DenseGradient"):
-        FullCrossEntropy(4)(World(updates_in_backward=True).step)
+        World(updates_in_backward=True).mean(FullCrossEntropy(4))
 
 
 class Peak(TorchDispatchMode):
@@ -165,31 +175,60 @@ class Peak(TorchDispatchMode):
 def test_logits_of_a_block_are_all_that_is_held(sampled):
     num_queries, num_items = 2048, 20_000
     table, targets = torch.randn(num_items + 1, 8).requires_grad_(), torch.randint(1, num_items + 1, (num_queries,))
-    read = partial(table.index_select, 0)
-    step = Step(targets, targets, read, lambda vectors: vectors, DotProduct(), Catalogue(num_items))
+    reader = ItemReader(Catalogue(num_items), partial(table.index_select, 0))
     loss = SampledSoftmax(Given(torch.arange(1, num_items + 1))) if sampled else FullCrossEntropy()
     with Peak() as peak:
-        loss(step).backward()
+        reading = loss.read(reader, targets, targets)
+        loss(reading.inputs, reading, DotProduct()).backward()
     assert 4 * num_items * 8 < peak.bytes < 4 * num_queries * num_items / 10
 
 
-def test_shared_negatives_are_scored_in_float32_whatever_the_precision_around_them():
-    world, drawn = World(), torch.tensor([3, 7, 3])
-    world.step = replace(world.step, encode=lambda vectors: torch.tanh(vectors @ world.mix).bfloat16())
+LOSSES = {
+    "full": FullCrossEntropy(),
+    "full in chunks": FullCrossEntropy(4),
+    "softmax": SampledSoftmax(Given(torch.tensor([3, 7, 3]))),
+    "softmax, own negatives": SampledSoftmax(Given(torch.tensor([[1, 2], [3, 4], [5, 6], [7, 8]]))),
+    "gbce": GBCE(Given(torch.tensor([3, 7, 3]))),
+    "bce": BinaryCrossEntropy(Given(torch.tensor([[1], [3], [5], [7]]))),
+}
+
+
+@pytest.mark.parametrize("scoring", [DotProduct(), Cosine(0.3)], ids=["dot", "cosine"])
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+def test_scores_are_float32_whatever_the_precision_around_them(loss, scoring):
+    """Hidden states and vectors of half the bits give the very loss and gradients that they give without autocast."""
+    world = World(scoring=scoring)
+    world.encode = lambda vectors: vectors.bfloat16() * 1.25
+    found = []
+    for enabled in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            value = world.mean(loss)
+        assert value.dtype == torch.float32
+        found.append((value, torch.autograd.grad(value, world.table)))
+    assert_close(found[0], found[1], rtol=0, atol=0)
+    reading = loss.read(world.reader, world.inputs, world.targets)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = SampledSoftmax(Given(drawn))(world.step)
-        queries = world.step.encode(world.table[world.step.inputs]).float()
-    scores = queries @ world.table.t()
-    ids, counts = negatives_of(world, drawn)
-    others = scores.gather(1, ids).masked_fill(~counts, -torch.inf)
-    own = scores.gather(1, world.step.targets.unsqueeze(1))
-    assert loss.dtype == torch.float32
-    assert_close(loss, (torch.cat([own, others], dim=1).logsumexp(1) - own.squeeze(1)).mean())
+        narrow = replace(reading, positives=reading.positives.bfloat16())
+        assert loss(world.encode(reading.inputs), narrow, scoring).dtype == torch.float32
+
+
+def test_no_device_is_asked_for_a_value(monkeypatch):
+    """A GPU would have to be waited for; a device without values, which knows no autocast, gives no answer at all."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    counts, ids = torch.ones(NUM_ITEMS + 1, device="meta"), torch.ones(4, dtype=torch.int64, device="meta")
+    losses = [FullCrossEntropy(), FullCrossEntropy(4)]
+    for sampler in (UniformSampler(5), UniformSampler(5, per_target=True), PopularitySampler(5), InBatchSampler()):
+        losses += [SampledSoftmax(sampler), GBCE(sampler), BinaryCrossEntropy(sampler)]
+    for loss in losses:
+        table = torch.empty(NUM_ITEMS + 1, DIM, device="meta", requires_grad=True)
+        reading = loss.read(ItemReader(Catalogue(NUM_ITEMS, counts), partial(table.index_select, 0)), ids, ids)
+        loss(reading.inputs, reading, Cosine()).backward()
+        assert table.grad.shape == table.shape
 
 
 def test_no_shared_negatives_cost_nothing():
     world = World()
-    loss = SampledSoftmax(Given(torch.zeros(0, dtype=torch.int64)))(world.step)
+    loss = world.mean(SampledSoftmax(Given(torch.zeros(0, dtype=torch.int64))))
     loss.backward()
     assert loss == 0
     assert not world.table.grad.any()
@@ -200,8 +239,8 @@ NEGATIVES = {"shared": torch.tensor([3, 7, 3]), "own": torch.tensor([[1, 2], [3,
 
 def negatives_of(world, drawn):
     """Ids [P, K], and which of them count."""
-    ids = drawn.expand(len(world.step.targets), -1) if drawn.dim() == 1 else drawn
-    return ids, ids != world.step.targets.unsqueeze(1)
+    ids = drawn.expand(len(world.targets), -1) if drawn.dim() == 1 else drawn
+    return ids, ids != world.targets.unsqueeze(1)
 
 
 @pytest.mark.parametrize("drawn", NEGATIVES.values(), ids=NEGATIVES.keys())
@@ -209,29 +248,28 @@ def negatives_of(world, drawn):
 def test_sampled_softmax_is_the_sum_written_out(drawn, seed):
     world = World(seed=seed)
     chances = torch.rand(NUM_ITEMS + 1) + 0.1
-    loss = SampledSoftmax(Given(drawn, chances))(world.step)
+    loss = world.mean(SampledSoftmax(Given(drawn, chances)))
     scores, (ids, counts) = world.scores() - chances.log(), negatives_of(world, drawn)
     total = 0
-    for row, target in enumerate(world.step.targets.tolist()):
+    for row, target in enumerate(world.targets.tolist()):
         others = [scores[row, i].exp() for i, keep in zip(ids[row].tolist(), counts[row], strict=True) if keep]
         total = total - (scores[row, target].exp() / (scores[row, target].exp() + sum(others))).log()
     assert_close(loss, total / len(ids))
     assert_close(world.gradients(loss), world.gradients(total / len(ids)))
     assert len(world.lookups) == 1
-    assert len(world.lookups[0].unique()) == len(world.lookups[0])
 
 
 @pytest.mark.parametrize("drawn", NEGATIVES.values(), ids=NEGATIVES.keys())
 @pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
 def test_gbce_is_the_papers_formula(drawn, calibration):
     world = World()
-    loss = GBCE(Given(drawn), calibration)(world.step)
+    loss = world.mean(GBCE(Given(drawn), calibration))
     scores, (ids, counts) = world.scores().double(), negatives_of(world, drawn)
     num_negatives = ids.shape[1]
     rate = num_negatives / (NUM_ITEMS - 1)
     beta = rate * (calibration * (1 - 1 / rate) + 1 / rate)
     total = 0.0
-    for row, target in enumerate(world.step.targets.tolist()):
+    for row, target in enumerate(world.targets.tolist()):
         transformed = torch.log(1 / (torch.sigmoid(scores[row, target]) ** -beta - 1))
         total += torch.sigmoid(transformed).log()
         for i, keep in zip(ids[row].tolist(), counts[row], strict=True):
@@ -249,7 +287,7 @@ def test_binary_cross_entropy_is_uncalibrated_with_one_negative_each():
 
 
 def test_the_batch_can_be_its_own_negatives():
-    loss = SampledSoftmax(InBatchSampler())(World(counts=torch.ones(NUM_ITEMS + 1)).step)
+    loss = World(counts=torch.ones(NUM_ITEMS + 1)).mean(SampledSoftmax(InBatchSampler()))
     assert loss.isfinite()
 
 
@@ -260,7 +298,7 @@ def test_the_batch_can_be_its_own_negatives():
 )
 def test_a_batch_without_targets_costs_nothing(loss):
     world = World(num_targets=0)
-    value = loss(world.step)
+    value = world.mean(loss)
     value.backward()
     assert value == 0
     assert not world.table.grad.any()
@@ -271,7 +309,11 @@ def test_a_batch_without_targets_costs_nothing(loss):
     [
         (lambda: FullCrossEntropy(0), "chunk_items must be at least 1, got 0"),
         (lambda: GBCE(calibration=1.5), r"calibration must be in \[0, 1\], got 1.5"),
+        (lambda: GBCE(calibration=math.nan), r"calibration must be in \[0, 1\], got nan"),
         (lambda: Cosine(0), "temperature must be above 0, got 0"),
+        (lambda: Cosine(math.nan), "temperature must be above 0 and finite, got nan"),
+        (lambda: Cosine(math.inf), "temperature must be above 0 and finite, got inf"),
+        (lambda: PopularitySampler(exponent=math.nan), "exponent must be at least 0 and finite, got nan"),
     ],
 )
 def test_mistakes_are_named(build, message):

@@ -47,17 +47,17 @@ def test_values_and_gradients_are_dropped_alike():
     assert_close(Dropout(0.0)(values), values)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_attention_written_out_equals_torch(monkeypatch, masked):
+@pytest.mark.parametrize("kind", ["causal", "masked", "all"])
+def test_attention_written_out_equals_torch(monkeypatch, kind):
     monkeypatch.setattr(attention, "dropout_mask", lambda weights, dropout: torch.ones_like(weights))
     torch.manual_seed(0)
     inputs = [torch.randn(3, 2, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    visible = torch.rand(3, 1, 5, 5) < 0.5 if masked else None
+    visible = torch.rand(3, 1, 5, 5) < 0.5 if kind == "masked" else None
     if visible is not None:
         visible |= torch.eye(5, dtype=torch.bool)
-    actual = attend(*inputs, 0.1, visible)
-    expected = F.scaled_dot_product_attention(*inputs, visible, is_causal=not masked)
+    actual = attend(*inputs, 0.1, kind == "causal", visible)
+    expected = F.scaled_dot_product_attention(*inputs, visible, is_causal=kind == "causal")
     assert_close(actual, expected)
     weights = torch.randn_like(actual)
     assert_close(*(torch.autograd.grad((each * weights).sum(), inputs) for each in (actual, expected)))
-    assert_close(attend(*inputs, 0.0, visible), expected)
+    assert_close(attend(*inputs, 0.0, kind == "causal", visible), expected)

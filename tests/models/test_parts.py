@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recsys.models import DLRM, DCNv2, DeepFM, FinalMLP
+from recsys.models import DLRM, DCNv2, DeepFM, FinalMLP, LogisticRegression
 from recsys.models.cross import CrossNetwork
 from recsys.models.interactions import PairwiseDots, factorization_machine
 from recsys.models.linear import COLUMN_ALIGNMENT, LogitLinear, PaddedLinear, concat_padded
@@ -61,6 +61,21 @@ def test_logits_are_not_rounded_under_autocast():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = layer(inputs)
     assert_close(logits, (inputs @ layer.weight.T)[:, 0] + layer.bias)
+
+
+@pytest.mark.parametrize("narrow", [torch.float32, torch.bfloat16])
+def test_pairs_and_sums_are_not_rounded_under_autocast(narrow):
+    """Nor where a table's projection has made the embeddings narrow."""
+    torch.manual_seed(0)
+    embeddings, dense = torch.randn(200, 5, 8).to(narrow), torch.randn(200, 3)
+    vectors, model = torch.randn(3, 8), LogisticRegression(5, 8, 3)
+    torch.nn.init.normal_(model.dense_weight)
+    expected = factorization_machine(embeddings.double(), dense.double(), vectors.double())
+    expected_sums = embeddings.double().flatten(1).sum(1) + dense.double() @ model.dense_weight.double()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, sums = factorization_machine(embeddings, dense, vectors), model(embeddings, dense)
+    assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
+    assert_close(sums, expected_sums.float(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("num_vectors", [2, 3, 8, 27])
@@ -165,6 +180,19 @@ def test_dropout_and_batch_norm_are_off_in_eval_and_on_in_train():
     model.eval()
     assert_close(model(*inputs), model(*inputs), rtol=0, atol=0)
     assert_close(model(inputs[0][:1], inputs[1][:1]), model(*inputs)[:1])
+
+
+@pytest.mark.parametrize("num_rows", [0, 1])
+def test_a_training_batch_of_one_row_is_normalised_by_the_running_statistics(num_rows):
+    torch.manual_seed(0)
+    model = MLP(3, (4, 2), batch_norm=True)
+    model(torch.randn(16, 3))
+    before = [buffer.clone() for buffer in model.buffers()]
+    row = torch.randn(num_rows, 3)
+    output = model(row)
+    output.sum().backward()
+    assert_close(list(model.buffers()), before, rtol=0, atol=0)
+    assert_close(output, model.eval()(row))
 
 
 def test_mlp_order_and_activation():

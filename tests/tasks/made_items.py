@@ -68,9 +68,9 @@ def sasrec(*sizes):
     return SASRec(*sizes, num_blocks=1, dropout=0.0)
 
 
-def make_task(**arguments):
+def make_task(kind=NextItemTask, **arguments):
     arguments = {"model": sasrec, "embedding_dim": DIM, "max_length": MAX_LENGTH, "lookup": TorchLookup, **arguments}
-    return NextItemTask(**{"schema": Items(), **arguments})
+    return kind(**{"schema": Items(), **arguments})
 
 
 def make_trainer(folder, **arguments):

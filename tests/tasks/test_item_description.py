@@ -7,6 +7,7 @@ from lightning.pytorch import seed_everything
 from torch.testing import assert_close
 
 from recsys.data import Column
+from recsys.losses import FullCrossEntropy, SampledSoftmax, UniformSampler
 from recsys.models import ConcatFusion, M2TRec
 from tests.tasks.made_items import (
     DIM,
@@ -28,7 +29,7 @@ def test_items_are_described_by_features_and_text():
     ids = torch.tensor([5, 1, 30])
     side_by_side = torch.cat([weights["colour"][ids % 3], weights["item"][ids]], dim=1)
     expected = side_by_side @ task.items.fusion.output.weight.t()
-    expected = expected + task.items.text_projection(torch.from_numpy(Items().item_vectors("text"))[ids])
+    expected = expected + task.items.text.projection(torch.from_numpy(Items().item_vectors("text"))[ids])
     assert_close(task.item_vectors(ids), expected)
 
 
@@ -66,6 +67,81 @@ def test_heads_predict_features_of_the_next_item():
             # 0 stands for a value that is not known.
             expected = expected - weight * (value > 0) * logits.log_softmax(0)[value] / 4
     assert_close(task.heads(hidden, targets, 4), expected)
+
+
+class PricedItems(Items):
+    """Every item also has a price, a weight, and a number that is the same for all."""
+
+    @property
+    def item_columns(self):
+        names = ("price", "weight", "always")
+        return (*super().item_columns, *(Column(name, "dense") for name in names))
+
+    def item_numbers(self, name):
+        ids = np.arange(self.num_items + 1)
+        return {"price": 1e300 * ids**2, "weight": np.sin(ids) - 7, "always": np.full(len(ids), 3.5)}[name]
+
+
+@pytest.mark.parametrize(
+    "names", [["price", "item"], ["item", "weight", "price"], ["colour", "price", "size"]], ids=str
+)
+def test_numbers_are_standardised_projected_and_added(names):
+    task = make_task(schema=PricedItems(), item_features=names)
+    without = make_task(item_features=[name for name in names if name not in ("price", "weight")])
+    for each in (task, without):
+        each.configure_model()
+    without.load_state_dict(task.state_dict(), strict=False)
+    ids = torch.tensor([5, 1, 30, 7])
+    columns = []
+    for name in names:
+        if name in ("price", "weight"):
+            values = PricedItems().item_numbers(name)[1:] / 1e300 ** (name == "price")
+            columns.append((values - values.mean()) / values.std())
+    numbers = torch.from_numpy(np.stack(columns, axis=1)).float()[ids - 1]
+    layer = task.items.numbers.projection
+    assert_close(task.item_vectors(ids), without.item_vectors(ids) + numbers @ layer.weight.t() + layer.bias)
+    assert task.collection.features[0].name not in ("price", "weight")
+
+
+def test_a_number_that_is_the_same_for_all_says_nothing():
+    task = make_task(schema=PricedItems(), item_features=["item", "always"])
+    assert not task.items.numbers.given.any()
+
+
+@pytest.mark.parametrize("kind", ["sampled", "full"])
+def test_numbers_are_learnt_from(tmp_path, kind):
+    """Cheap items follow cheap ones, and prices alone tell them apart."""
+    seed_everything(0, verbose=False)
+
+    class Cheap(PricedItems):
+        def item_numbers(self, name):
+            return (np.arange(self.num_items + 1) % 2).astype(np.float64)
+
+    sessions = [np.random.default_rng(s).integers(0, 15, 5) * 2 + 1 + s % 2 for s in range(256)]
+    loss = {"sampled": SampledSoftmax(UniformSampler(16)), "full": FullCrossEntropy()}[kind]
+    task = make_task(schema=Cheap(), item_features=["colour", "price"], loss=loss, optimizer=adam)
+    make_trainer(tmp_path, max_epochs=6).fit(task, loader([padded(sessions[i : i + 32]) for i in range(0, 256, 32)]))
+    task.eval()
+    with torch.no_grad():
+        scores = task.scores(padded([[1, 3, 5], [2, 4, 6]]))
+    assert scores[0, 0::2].min() > scores[0, 1::2].max()
+    assert scores[1, 1::2].min() > scores[1, 0::2].max()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"item_features": ["price"]}, r"item_features must name a feature with ids, such as 'item'; got \['price'\]"),
+        ({"item_features": []}, r"item_features must name a feature with ids, such as 'item'; got \[\]"),
+        ({"item_features": ["item", "prise"]}, "'prise', which items do not have; did you mean 'price'"),
+        ({"item_features": ["item", "price", "price"]}, "item_features names 'price' twice"),
+        ({"predict": {"price": 1.0}}, "predict takes columns with ids; 'price' is dense"),
+        ({"predict": {"size": float("nan")}}, "the weight of 'size' must be at least 0 and finite, got nan"),
+    ],
+)
+def test_mistakes_with_numbers_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        make_task(schema=PricedItems(), **arguments)
 
 
 class TaggedItems(Items):

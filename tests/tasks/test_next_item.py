@@ -171,7 +171,7 @@ def test_predictions_are_the_best_items_in_order(tmp_path):
     task = make_task(num_predictions=4)
     trainer = make_trainer(tmp_path, callbacks=[PredictionWriter()])
     (predicted,) = trainer.predict(task, loader(evaluation_batches()))
-    assert task._item_matrix is None
+    assert task._item_scores is None
     written = pq.read_table(tmp_path / "predictions.parquet")
     assert written["items"].to_pylist() == predicted["items"].tolist()
     with torch.no_grad():

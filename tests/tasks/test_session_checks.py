@@ -4,12 +4,11 @@ import json
 
 import pytest
 
-import recsys.tasks.baselines
 from recsys.data import SessionDataModule
 from recsys.losses import FullCrossEntropy
 from recsys.models import HSTU, PISA, BERT4Rec
 from recsys.tables import DenseGradient, RowWiseAdagrad, TorchLookup
-from recsys.tasks import BaselineMetrics, MaskedItems, NextItemTask, PISATask, TableOptions
+from recsys.tasks import BaselineMetrics, MaskedItems, NextItemTask, PISATask, TableOptions, baseline_metrics
 from tests.data.test_session_data import write_folder
 from tests.tasks.made_items import MAX_LENGTH, make_trainer, sasrec
 
@@ -34,7 +33,7 @@ def make(folder, task=NextItemTask, model=sasrec, lengths=None, **arguments):
 
 def refused(tmp_path, monkeypatch, made, stage="fit"):
     """The message of the refusal; baselines must not have run."""
-    monkeypatch.setattr(recsys.tasks.baselines, "baseline_metrics", lambda *arguments: pytest.fail("baselines ran"))
+    monkeypatch.setattr(baseline_metrics, "baseline_metrics", lambda *arguments: pytest.fail("baselines ran"))
     trainer = make_trainer(tmp_path, max_epochs=1, callbacks=[BaselineMetrics()])
     with pytest.raises(ValueError) as refusal:  # noqa: PT011
         getattr(trainer, stage)(made[0], datamodule=made[1])

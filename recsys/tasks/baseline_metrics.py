@@ -11,7 +11,7 @@ from recsys.baselines import Baseline, baseline_metrics, default_baselines
 from recsys.data.session import SessionDataModule, SessionSplit
 from recsys.human import console
 
-SHOWN = ("hr@10", "ndcg@10", "mrr@10", "coverage@10")
+SHOWN = ("hr@10", "ndcg@10", "mrr@10")
 
 
 class BaselineMetrics(Callback):
@@ -52,8 +52,10 @@ def render(found: dict[str, dict[str, float]], split: str) -> RichTable:
     """The main metrics as a table to print."""
     view = RichTable(title=f"Baselines on {split}")
     view.add_column("baseline")
-    for heading in SHOWN:
+    # A list is no longer than the catalogue, so that coverage may be one at fewer than 10 items.
+    shown = [*SHOWN, *(key for key in next(iter(found.values())) if key.startswith("coverage@"))]
+    for heading in shown:
         view.add_column(heading, justify="right")
     for name, metrics in found.items():
-        view.add_row(name, *(f"{metrics[key]:.4f}" for key in SHOWN))
+        view.add_row(name, *(f"{metrics[key]:.4f}" for key in shown))
     return view
