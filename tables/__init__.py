@@ -4,7 +4,9 @@ torch alone is enough; fbgemm is imported when an FbgemmLookup is built, torchre
 ManagedCollisionTable first gives out rows.
 """
 
+from recsys.tables.adaptive import AdaptiveTable, hot_rows
 from recsys.tables.base import DEFAULT_INIT_STD, Table
+from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.embedding import Embedding
@@ -21,9 +23,11 @@ from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.managed_collision import ManagedCollisionTable
 from recsys.tables.mixed_dim import MixedDimTable, power_law_dims, power_law_dims_for_budget
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.product_quantised import DPQTable, MGQETable
 from recsys.tables.pruned import PrunedTable
 from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
 from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
+from recsys.tables.serving import served
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
 from recsys.tables.unified import UnifiedTable
@@ -35,8 +39,11 @@ __all__ = [
     "SGD",
     "Adagrad",
     "Adam",
+    "AdaptiveTable",
     "Bag",
+    "CodebookTable",
     "Coprime",
+    "DPQTable",
     "DeepHashTable",
     "DenseGradient",
     "DistanceLFU",
@@ -50,6 +57,7 @@ __all__ = [
     "HashEmbeddingTable",
     "HashTable",
     "Lookup",
+    "MGQETable",
     "ManagedCollisionTable",
     "MixedDimTable",
     "MixedRadix",
@@ -69,6 +77,8 @@ __all__ = [
     "TorchLookup",
     "TorchrecLookup",
     "UnifiedTable",
+    "hot_rows",
     "power_law_dims",
     "power_law_dims_for_budget",
+    "served",
 ]
