@@ -35,8 +35,8 @@ class ProductQuantisedTable(Table):
     Args:
         name: feature or table name.
         num_embeddings: V, ids are in [0, V).
-        embedding_dim: D, a multiple of num_parts.
-        num_parts: pieces of a row, and codes per id.
+        embedding_dim: D.
+        num_parts: pieces of a row, and codes per id; None takes 4, or the largest number below that D is a multiple of.
         num_choices: centroids of each piece, at least 2 and at most 32768.
         penalty_weight: see DPQTable.
         commitment: see DPQTable.
@@ -54,13 +54,15 @@ class ProductQuantisedTable(Table):
         num_embeddings: int,
         embedding_dim: int,
         *,
-        num_parts: int,
+        num_parts: int | None,
         num_choices: int,
         penalty_weight: float,
         commitment: float,
         init_std: float,
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
+        if num_parts is None:
+            num_parts = next(parts for parts in (4, 3, 2, 1) if embedding_dim % parts == 0)
         require_parts(self, num_parts)
         self.require("num_choices", num_choices, 2, 1 << 15)
         for argument, value in {"penalty_weight": penalty_weight, "commitment": commitment}.items():
@@ -179,8 +181,8 @@ class DPQTable(ProductQuantisedTable):
     Args:
         name: feature or table name.
         num_embeddings: V, ids are in [0, V).
-        embedding_dim: D, a multiple of num_parts.
-        num_parts: pieces of a row, and codes per id.
+        embedding_dim: D.
+        num_parts: pieces of a row, and codes per id; None takes 4, or the largest number below that D is a multiple of.
         num_choices: centroids of each piece, at least 2 and at most 32768.
         penalty_weight: of the mean over a batch's ids of the squared distance of row and vector, as it moves centroids.
         commitment: share of penalty_weight with which the same distance moves rows.
@@ -196,7 +198,7 @@ class DPQTable(ProductQuantisedTable):
         num_embeddings: int,
         embedding_dim: int,
         *,
-        num_parts: int = 4,
+        num_parts: int | None = None,
         num_choices: int = 32,
         penalty_weight: float = 1.0,
         commitment: float = 0.25,
@@ -230,9 +232,9 @@ class MGQETable(ProductQuantisedTable):
     Args:
         name: feature or table name.
         num_embeddings: V, ids are in [0, V), the most frequent first.
-        embedding_dim: D, a multiple of num_parts.
+        embedding_dim: D.
         num_frequent: the first num_frequent ids choose among all centroids; None takes a tenth of V.
-        num_parts: pieces of a row, and codes per id.
+        num_parts: pieces of a row, and codes per id; None takes 4, or the largest number below that D is a multiple of.
         num_choices: centroids of each piece, at most 32768.
         num_rare_choices: the first of them, for all other ids; at least 2.
         penalty_weight: see DPQTable.
@@ -252,7 +254,7 @@ class MGQETable(ProductQuantisedTable):
         embedding_dim: int,
         *,
         num_frequent: int | None = None,
-        num_parts: int = 4,
+        num_parts: int | None = None,
         num_choices: int = 256,
         num_rare_choices: int = 64,
         penalty_weight: float = 1.0,

@@ -204,3 +204,18 @@ def test_served_codes_may_be_read_by_an_embedding():
     with torch.no_grad():
         again.weights[0].copy_(matrices["f"])
     assert_close(again(torch.arange(V)), embedding(torch.arange(V)))
+
+
+def test_the_summary_and_the_portrait_tell_served_bytes_from_trained_ones():
+    from recsys.description.portrait import portray
+    from recsys.tasks.summary import render, table_rows
+
+    tables = [DPQTable("d", V, D, num_choices=16), FullTable("full", V, D)]
+    collection = collection_of(*tables)
+    narrow, wide = table_rows(collection)
+    assert (narrow.stored_bytes, narrow.served_bytes) == (4 * D * (V + 16), 4 * V + 4 * D * 16)
+    assert wide.stored_bytes == wide.served_bytes
+    assert "when served" in render(collection).caption
+    assert "served" in [column.header for column in render(collection, full=True).columns]
+    assert "served" not in render(collection_of(tables[1]), full=True).caption
+    assert portray(collection, "d").serving_bytes == narrow.served_bytes
