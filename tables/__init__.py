@@ -5,6 +5,7 @@ ManagedCollisionTable first gives out rows.
 """
 
 from recsys.tables.adaptive import AdaptiveTable, hot_rows
+from recsys.tables.alpt import ALPTTable
 from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
@@ -22,12 +23,14 @@ from recsys.tables.lookups.optimizers import SGD, Adagrad, Adam, DenseGradient, 
 from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.managed_collision import ManagedCollisionTable
 from recsys.tables.mixed_dim import MixedDimTable, power_law_dims, power_law_dims_for_budget
+from recsys.tables.mlet import MLETTable
 from recsys.tables.physical import PhysicalTable
-from recsys.tables.product_quantised import DPQTable, MGQETable
+from recsys.tables.product_quantized import DPQTable, MGQETable
 from recsys.tables.pruned import PrunedTable
 from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
+from recsys.tables.quantized import QuantizedTable
 from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
-from recsys.tables.serving import served
+from recsys.tables.serving import quantized, served
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
 from recsys.tables.unified import UnifiedTable
@@ -37,6 +40,7 @@ __all__ = [
     "LFU",
     "LRU",
     "SGD",
+    "ALPTTable",
     "Adagrad",
     "Adam",
     "AdaptiveTable",
@@ -58,6 +62,7 @@ __all__ = [
     "HashTable",
     "Lookup",
     "MGQETable",
+    "MLETTable",
     "ManagedCollisionTable",
     "MixedDimTable",
     "MixedRadix",
@@ -68,6 +73,7 @@ __all__ = [
     "QRConcatTable",
     "QRSumTable",
     "QRTable",
+    "QuantizedTable",
     "RowWiseAdagrad",
     "Sharding",
     "Table",
@@ -80,5 +86,6 @@ __all__ = [
     "hot_rows",
     "power_law_dims",
     "power_law_dims_for_budget",
+    "quantized",
     "served",
 ]

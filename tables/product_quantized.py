@@ -26,7 +26,7 @@ _BLOCK = 1 << 16
 """Ids that are encoded at a time."""
 
 
-class ProductQuantisedTable(Table):
+class ProductQuantizedTable(Table):
     """An id's row is cut into num_parts pieces, and each is replaced by the nearest of num_choices centroids.
 
     The row learns as if it had not been replaced (straight-through), the centroids learn from what is made of them, and
@@ -167,7 +167,7 @@ class ProductQuantisedTable(Table):
         return code_bytes + 4 * self.num_choices * self.embedding_dim
 
 
-class DPQTable(ProductQuantisedTable):
+class DPQTable(ProductQuantizedTable):
     """Differentiable product quantisation: every id chooses among all centroids.
 
     Shape:
@@ -221,7 +221,7 @@ class DPQTable(ProductQuantisedTable):
         return None
 
 
-class MGQETable(ProductQuantisedTable):
+class MGQETable(ProductQuantizedTable):
     """Multi-granular quantised embeddings: a DPQTable whose rare ids choose among the first centroids alone.
 
     Shape:
