@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from recsys.tables.physical import PhysicalTable
 
 Precision = Literal["float32", "float16", "bfloat16", "int8", "int4"]
 """How a value of a row is stored."""
+Known = TypeVar("Known", bound=str)
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,8 @@ def _num_lookups(precision: str) -> int:
 
 
 def checked_precisions(
-    table: Table, precisions: Sequence[str], num_ids: Sequence[int], known: Sequence[str]
-) -> tuple[str, ...]:
+    table: Table, precisions: Sequence[Known], num_ids: Sequence[int], known: Sequence[str]
+) -> tuple[Known, ...]:
     """The precisions, if they and the numbers of ids fit together.
 
     Raises:

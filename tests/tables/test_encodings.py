@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables_in_use import collection_of, fit, loss_of_all_ids
 from torch.testing import assert_close
 
 from recsys.tables import (
@@ -12,44 +13,15 @@ from recsys.tables import (
     CodebookTable,
     DPQTable,
     Embedding,
-    Feature,
     FullTable,
     MGQETable,
     QRTable,
-    TableCollection,
     hot_rows,
     served,
 )
 from recsys.tables.routing.hashes import bucket, name_seed
 
 V, D = 400, 8
-
-
-def collection_of(*tables, **arguments):
-    named = {table.name: table for table in tables}
-    return TableCollection([Feature(name, name) for name in named], named, **arguments)
-
-
-def loss_of_all_ids(collection, wanted):
-    ids = torch.arange(wanted.shape[0]).expand(wanted.shape[1], -1)
-    loss = (collection(ids) - wanted).square().sum(-1).mean()
-    penalty = collection.regularizer()
-    return loss if penalty is None else loss + penalty
-
-
-def fit(table, steps=150, seed=0):
-    """How far the vectors of a table are from some that can be learnt, before and after training."""
-    generator = torch.Generator().manual_seed(seed)
-    wanted = torch.randn(table.num_embeddings, 1, table.embedding_dim, generator=generator) * 0.3
-    collection = collection_of(table)
-    dense = torch.optim.Adam(collection.param_groups(), lr=0.01)
-    first = loss_of_all_ids(collection.eval(), wanted).item()
-    collection.train()
-    for _ in range(steps):
-        dense.zero_grad()
-        loss_of_all_ids(collection, wanted).backward()
-        dense.step()
-    return collection.eval(), first, loss_of_all_ids(collection, wanted).item()
 
 
 def test_frequent_ids_have_rows_of_their_own_and_the_rest_share():
