@@ -58,8 +58,8 @@ class QuantizedTable(Table):
     """One row per id, of fewer bits: half-precision values, or codes of 8 or 4 bits and a scale per row.
 
     A value is (code - mean code) * scale: levels lie evenly on both sides of 0, all 256 or 16 are used, and none is 0;
-    two codes of 4 bits share a byte. Codes never change; scales and half-precision rows train as the collection does,
-    so freeze it to serve. Ids in order of falling count may be stored in steps of falling precision.
+    two codes of 4 bits share a byte. It is made to be served: nothing of it is trained (ALPTTable is). Ids in order of
+    falling count may be stored in steps of falling precision.
 
     Shape:
         ids [N] -> embeddings [N, D]; memory per id 4 D, 2 D, D + 4 or D / 2 + 4 bytes.
@@ -111,14 +111,17 @@ class QuantizedTable(Table):
             kind = FORMATS[precision]
             num_rows, row_dim = max(1, num_ids), kind.row_dim(self.embedding_dim)
             if not kind.num_levels:
-                found.append(PhysicalTable(name, num_rows, row_dim, self.init_std, dtype=kind.dtype))
+                found.append(
+                    PhysicalTable(name, num_rows, row_dim, self.init_std, optimizer=Frozen(), dtype=kind.dtype)
+                )
                 continue
             # Bytes are drawn evenly from all there are, and so is each code.
             middle = -0.5 if kind.dtype == torch.int8 else 127.5
             spread = math.sqrt((256**2 - 1) / 12)
             codes = PhysicalTable(name, num_rows, row_dim, spread, middle, optimizer=Frozen(), dtype=kind.dtype)
             scale = self.init_std / math.sqrt((kind.num_levels**2 - 1) / 12)
-            found += [codes, PhysicalTable(f"{name}/scale", num_rows, 1, 0.0, scale, dtype=torch.float32)]
+            scales = PhysicalTable(f"{name}/scale", num_rows, 1, 0.0, scale, optimizer=Frozen(), dtype=torch.float32)
+            found += [codes, scales]
         return tuple(found)
 
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
