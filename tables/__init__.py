@@ -7,6 +7,7 @@ ManagedCollisionTable first gives out rows.
 from recsys.tables.adaptive import AdaptiveTable, hot_rows
 from recsys.tables.alpt import ALPTTable
 from recsys.tables.base import DEFAULT_INIT_STD, Table
+from recsys.tables.cafe import CAFETable
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
 from recsys.tables.deep_hash import DeepHashTable
@@ -45,6 +46,7 @@ __all__ = [
     "Adam",
     "AdaptiveTable",
     "Bag",
+    "CAFETable",
     "CodebookTable",
     "Coprime",
     "DPQTable",

@@ -11,6 +11,7 @@ from recsys.tables import (
     AdaptiveTable,
     ALPTTable,
     Bag,
+    CAFETable,
     CodebookTable,
     Coprime,
     DeepHashTable,
@@ -67,6 +68,7 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "alpt": (ALPTTable, {}),
     "alpt-steps": (ALPTTable, {"precisions": ["int8", "int4"], "num_ids": [400]}),
     "mlet": (MLETTable, {"inner_dim": 40}),
+    "cafe": (CAFETable, {"num_rows": 701, "interval": 1}),
     "managed-lru": (ManagedCollisionTable, {"num_rows": 701, "policy": LRU(), "eviction_interval": 1}),
     "managed-lfu": (ManagedCollisionTable, {"num_rows": 701, "policy": LFU(), "eviction_interval": 1}),
     "managed-distance": (ManagedCollisionTable, {"num_rows": 701, "policy": DistanceLFU(1.5), "eviction_interval": 1}),
@@ -94,6 +96,9 @@ class Rows:
     """Rows that nobody looks at."""
 
     def reset_rows(self, table, rows, values):
+        pass
+
+    def copy_rows(self, table, sources, targets):
         pass
 
 
