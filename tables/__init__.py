@@ -10,6 +10,7 @@ from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.cafe import CAFETable
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
+from recsys.tables.dedup import DedupTable
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.embedding import Embedding
 from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
@@ -50,6 +51,7 @@ __all__ = [
     "CodebookTable",
     "Coprime",
     "DPQTable",
+    "DedupTable",
     "DeepHashTable",
     "DenseGradient",
     "DistanceLFU",

@@ -93,17 +93,24 @@ class Table(nn.Module, ABC):
             self.register_buffer(name, torch.tensor(values, dtype=torch.int64))
         self._constant_names = tuple(constants)
 
-    def register_per_id(self, **columns: Tensor) -> None:
-        """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId."""
+    def register_per_id(self, *, ids_per_value: int = 1, **columns: Tensor) -> None:
+        """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId.
+
+        Args:
+            ids_per_value: so many neighbouring ids have one value, read by id // ids_per_value.
+            columns: by name.
+        """
+        num_values = -(-self.num_embeddings // ids_per_value)
         for name, values in columns.items():
-            if values.shape[-1] != self.num_embeddings:
+            if values.shape[-1] != num_values:
+                every = "ids" if ids_per_value == 1 else f"ids, {ids_per_value} together"
                 raise ValueError(
                     f"{type(self).__name__} '{self.name}': {name} must have a value for each of "
-                    f"num_embeddings={self.num_embeddings} ids, got {values.shape[-1]}."
+                    f"num_embeddings={self.num_embeddings} {every}, got {values.shape[-1]}."
                 )
             self.register_buffer(name, values.contiguous())
-            num_columns = values.numel() // self.num_embeddings
-            self.register_buffer(f"_first_{name}", torch.arange(num_columns) * self.num_embeddings, persistent=False)
+            num_columns = values.numel() // num_values
+            self.register_buffer(f"_first_{name}", torch.arange(num_columns) * num_values, persistent=False)
         self._per_id_names = (*self._per_id_names, *columns)
 
     def constants(self) -> dict[str, Tensor]:

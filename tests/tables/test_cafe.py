@@ -22,13 +22,14 @@ class SlowSketch:
     def __init__(self, table):
         self.table = table
         self.cells = [[(-1, 0, -1) for _ in range(4)] for _ in range(len(table.cell_ids))]
+        every = torch.arange(V).unsqueeze(1)
+        self.buckets = bucket(every, table.seed, table.num_buckets).tolist()
 
     def score(self, cell):
         return cell[1] + (cell[1] // 4 if cell[2] >= 0 else 0)
 
     def bucket_of(self, identifier, which):
-        table = self.table
-        return int(bucket(torch.tensor([identifier]), table.seed[which], table.num_buckets[which]))
+        return self.buckets[identifier][which]
 
     def decide(self, ids):
         faded = round(self.table.decay * 65536)
