@@ -16,6 +16,7 @@ from statistics import median
 from time import perf_counter
 
 import generated
+import machine
 import torch
 
 from recsys.data import BatchLoader, CTRDataModule
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    print(machine.line())
     folder = arguments.data
     if folder is None:
         folder = Path(tempfile.gettempdir()) / f"recsys-loading-{arguments.rows}"
