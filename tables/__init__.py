@@ -13,6 +13,7 @@ from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.full import FullTable
 from recsys.tables.hash_embedding import HashEmbeddingTable
 from recsys.tables.hashing import HashTable
+from recsys.tables.head_tail import HeadTailTable
 from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.fbgemm import FbgemmLookup
 from recsys.tables.lookups.numba import NumbaLookup
@@ -49,6 +50,7 @@ __all__ = [
     "FullTable",
     "HashEmbeddingTable",
     "HashTable",
+    "HeadTailTable",
     "Lookup",
     "ManagedCollisionTable",
     "MixedDimTable",

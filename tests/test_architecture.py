@@ -16,7 +16,7 @@ MOST_MODULES, MOST_SCRIPTS = 10, 8
 FLOORS = (
     {"tables", "models", "prepare", "human", "environment", "hardware"},
     {"data", "evaluation", "losses", "checkpoints"},
-    {"sharding", "description"},
+    {"sharding", "description", "planning"},
     {"metrics"},
     {"baselines"},
     {"tasks"},
