@@ -30,6 +30,7 @@ from recsys.tables.robe import RobeTable
 from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
+from recsys.tables.tensor_train import TTTable
 from recsys.tables.unified import UnifiedTable
 
 __all__ = [
@@ -70,6 +71,7 @@ __all__ = [
     "RobeTable",
     "RowWiseAdagrad",
     "Sharding",
+    "TTTable",
     "Table",
     "TableCollection",
     "TableOptimizer",

@@ -48,6 +48,11 @@ class Table(nn.Module, ABC):
     leaves_out: ClassVar[bool] = False
     """Whether `route` may give -1, no row."""
 
+    repeats_cost: ClassVar[bool] = False
+    """Whether a vector costs so much that ids which repeat in a batch are better found out, and computed once.
+
+    A collection does so on a CPU, for tables without parameters."""
+
     moves_rows: ClassVar[bool] = False
     """Whether rows pass from id to id while training, so that no other table may read them."""
 

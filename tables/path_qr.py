@@ -24,7 +24,8 @@ class PathQRTable(Table):
     """Id x reads row x mod m of a matrix, and passes it through network x // m of a bank: D, hidden_dim (ReLU), D.
 
     Every id keeps a pair of row and network of its own. The bank's weights are rows like any other, read and trained
-    for the networks that a batch uses; each id reads its network whole, 2 D hidden_dim values and biases.
+    for the networks that a batch uses; each id reads its network whole, 2 D hidden_dim values and biases, and where ids
+    are on a CPU, a collection does so once for those that repeat in a batch.
 
     Shape:
         ids [N] -> embeddings [N, D]; memory m rows of D and ceil(V / m) networks.
@@ -47,6 +48,7 @@ class PathQRTable(Table):
     """
 
     linear = False
+    repeats_cost = True
     sizes = Table.sizes | {"num_remainders"}
 
     def __init__(

@@ -29,6 +29,7 @@ from recsys.tables import (
     RobeTable,
     Table,
     TableCollection,
+    TTTable,
     UnifiedTable,
 )
 from recsys.tables.physical import named_generator
@@ -63,6 +64,8 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "robe-signed": (RobeTable, {"budget_fraction": 0.15, "num_chunks": 2, "signed": True}),
     "robe-aligned-signed": (RobeTable, {"num_rows": 997, "num_chunks": 1, "aligned": True, "signed": True}),
     "path-qr": (PathQRTable, {"budget_fraction": 0.4, "hidden_dim": 8}),
+    "tensor-train": (TTTable, {"rank": 8}),
+    "tensor-train-budget": (TTTable, {"budget_fraction": 0.2}),
     "pruned": (PrunedTable, {"num_rows": 900}),
     "managed-lru": (ManagedCollisionTable, {"num_rows": 701, "policy": LRU(), "eviction_interval": 1}),
     "managed-lfu": (ManagedCollisionTable, {"num_rows": 701, "policy": LFU(), "eviction_interval": 1}),
@@ -123,12 +126,16 @@ class Oracle:
             }
             for feature in collection.features
         }
+        self.read: dict[str, set[int]] = {name: set() for name in self.matrices}
+        """Rows of each matrix that were asked for."""
 
     def vector(self, feature: Feature, identifier: int) -> Tensor:
         """[D] of one id."""
         table = self.collection.table(feature.table)
         physical, one = table.physical_tables(), torch.tensor([identifier])
         codes = table.rows_of(one)[:, 0].tolist() if physical else []
+        for p, code in zip(physical, codes, strict=True):
+            self.read[p.name] |= {code} - {-1}
         rows = [
             self.matrices[p.name][code] if code >= 0 else torch.zeros(p.row_dim, dtype=torch.float64)
             for p, code in zip(physical, codes, strict=True)

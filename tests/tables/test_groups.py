@@ -43,6 +43,7 @@ OTHER_SETTINGS = {
     "robe": {"num_rows": 50, "num_chunks": 3, "storage": "other"},
     "robe-signed": {"num_rows": 50, "num_chunks": 2, "signed": True, "storage": "other"},
     "robe-aligned": {"num_rows": 50, "num_chunks": 4, "storage": "other"},
+    "tensor-train": {"rank": 3},
     "path-qr": {"num_remainders": 99},
 }
 """A sibling of the same class, set otherwise."""
