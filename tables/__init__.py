@@ -7,6 +7,7 @@ ManagedCollisionTable first gives out rows.
 from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.collection import TableCollection
 from recsys.tables.deep_hash import DeepHashTable
+from recsys.tables.double_hash import DoubleHashTable
 from recsys.tables.embedding import Embedding
 from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
 from recsys.tables.features import Bag, Embedded, Feature
@@ -21,12 +22,16 @@ from recsys.tables.lookups.optimizers import SGD, Adagrad, Adam, DenseGradient, 
 from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.managed_collision import ManagedCollisionTable
 from recsys.tables.mixed_dim import MixedDimTable, power_law_dims, power_law_dims_for_budget
+from recsys.tables.murmur import MurmurTable
+from recsys.tables.path_qr import PathQRTable
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.pruned import PrunedTable
 from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
+from recsys.tables.robe import RobeTable
 from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
+from recsys.tables.tensor_train import TTTable
 from recsys.tables.unified import UnifiedTable
 
 __all__ = [
@@ -41,6 +46,7 @@ __all__ = [
     "DeepHashTable",
     "DenseGradient",
     "DistanceLFU",
+    "DoubleHashTable",
     "Embedded",
     "Embedding",
     "EvictionPolicy",
@@ -55,15 +61,19 @@ __all__ = [
     "ManagedCollisionTable",
     "MixedDimTable",
     "MixedRadix",
+    "MurmurTable",
     "NumbaLookup",
     "Partition",
+    "PathQRTable",
     "PhysicalTable",
     "PrunedTable",
     "QRConcatTable",
     "QRSumTable",
     "QRTable",
+    "RobeTable",
     "RowWiseAdagrad",
     "Sharding",
+    "TTTable",
     "Table",
     "TableCollection",
     "TableOptimizer",

@@ -48,6 +48,11 @@ class Table(nn.Module, ABC):
     leaves_out: ClassVar[bool] = False
     """Whether `route` may give -1, no row."""
 
+    repeats_cost: ClassVar[bool] = False
+    """Whether a vector costs so much that ids which repeat in a batch are better found out, and computed once.
+
+    A collection does so on a CPU, for tables without parameters."""
+
     moves_rows: ClassVar[bool] = False
     """Whether rows pass from id to id while training, so that no other table may read them."""
 
@@ -191,13 +196,14 @@ class Table(nn.Module, ABC):
     def signature(self) -> tuple[object, ...]:
         """Tables with equal signatures are stacked into one group: all they differ in is `sizes`.
 
-        One that takes note of ids routes by its own state, and so alone.
+        One that takes note of ids routes by its own state, and so alone. Parameters stack if their shapes agree.
         """
         settings = inspect.signature(type(self)).parameters
         values = {key: parameter.default for key, parameter in settings.items()} | self.arguments
         shared = tuple((key, _hashable(value)) for key, value in values.items() if key not in self.sizes)
         alone = self.name if self.observes else None
-        return (type(self), self.row_dims, shared, alone)
+        shapes = tuple((key, tuple(parameter.shape)) for key, parameter in self.named_parameters())
+        return (type(self), self.row_dims, shapes, shared, alone)
 
     def expected_collisions(self) -> float:
         """Expected number of ids that share their vector with an id before them; 0 where all ids are kept apart."""

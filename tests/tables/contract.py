@@ -12,6 +12,7 @@ from recsys.tables import (
     Coprime,
     DeepHashTable,
     DistanceLFU,
+    DoubleHashTable,
     Feature,
     FullTable,
     HashEmbeddingTable,
@@ -20,12 +21,16 @@ from recsys.tables import (
     ManagedCollisionTable,
     MixedDimTable,
     MixedRadix,
+    MurmurTable,
+    PathQRTable,
     PrunedTable,
     QRConcatTable,
     QRSumTable,
     QRTable,
+    RobeTable,
     Table,
     TableCollection,
+    TTTable,
     UnifiedTable,
 )
 from recsys.tables.physical import named_generator
@@ -51,6 +56,17 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "hash-embedding": (HashEmbeddingTable, {"num_rows": 701}),
     "hash-embedding-shared": (HashEmbeddingTable, {"num_rows": 701, "num_lookups": 3, "num_weights": 1_100}),
     "deep-hash": (DeepHashTable, {"hidden_dim": 16, "num_hashes": 32}),
+    "double-hash": (DoubleHashTable, {"num_rows": 1_400}),
+    "double-hash-owned": (DoubleHashTable, {"num_rows": 3_000}),
+    "murmur": (MurmurTable, {"num_rows": 701}),
+    "murmur-seed": (MurmurTable, {"num_rows": 701, "seed": 5}),
+    "robe": (RobeTable, {"num_rows": 997, "num_chunks": 3}),
+    "robe-aligned": (RobeTable, {"num_rows": 997, "num_chunks": 4, "aligned": True}),
+    "robe-signed": (RobeTable, {"budget_fraction": 0.15, "num_chunks": 2, "signed": True}),
+    "robe-aligned-signed": (RobeTable, {"num_rows": 997, "num_chunks": 1, "aligned": True, "signed": True}),
+    "path-qr": (PathQRTable, {"budget_fraction": 0.4, "hidden_dim": 8}),
+    "tensor-train": (TTTable, {"rank": 8}),
+    "tensor-train-budget": (TTTable, {"budget_fraction": 0.2}),
     "pruned": (PrunedTable, {"num_rows": 900}),
     "head-tail": (HeadTailTable, {"num_head": 500, "num_rows": 997}),
     "head-tail-3": (HeadTailTable, {"num_head": 900, "num_rows": 701, "num_lookups": 3}),
@@ -113,12 +129,16 @@ class Oracle:
             }
             for feature in collection.features
         }
+        self.read: dict[str, set[int]] = {name: set() for name in self.matrices}
+        """Rows of each matrix that were asked for."""
 
     def vector(self, feature: Feature, identifier: int) -> Tensor:
         """[D] of one id."""
         table = self.collection.table(feature.table)
         physical, one = table.physical_tables(), torch.tensor([identifier])
         codes = table.rows_of(one)[:, 0].tolist() if physical else []
+        for p, code in zip(physical, codes, strict=True):
+            self.read[p.name] |= {code} - {-1}
         rows = [
             self.matrices[p.name][code] if code >= 0 else torch.zeros(p.row_dim, dtype=torch.float64)
             for p, code in zip(physical, codes, strict=True)

@@ -38,6 +38,13 @@ OTHER_SETTINGS = {
     "hash-embedding": {"num_rows": 50, "num_weights": 30},
     "deep-hash": {"hidden_dim": 9, "num_hashes": 5, "num_hidden": 1},
     "pruned": {"num_rows": 5},
+    "double-hash": {"num_rows": 90, "num_frequent": 7},
+    "murmur": {"num_rows": 50, "seed": 3},
+    "robe": {"num_rows": 50, "num_chunks": 3, "storage": "other"},
+    "robe-signed": {"num_rows": 50, "num_chunks": 2, "signed": True, "storage": "other"},
+    "robe-aligned": {"num_rows": 50, "num_chunks": 4, "storage": "other"},
+    "tensor-train": {"rank": 3},
+    "path-qr": {"num_remainders": 99},
 }
 """A sibling of the same class, set otherwise."""
 
