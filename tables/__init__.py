@@ -8,6 +8,7 @@ from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.collection import TableCollection
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.embedding import Embedding
+from recsys.tables.embedding_bag import EmbeddingBag
 from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
 from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.full import FullTable
@@ -42,6 +43,7 @@ __all__ = [
     "DistanceLFU",
     "Embedded",
     "Embedding",
+    "EmbeddingBag",
     "EvictionPolicy",
     "FbgemmLookup",
     "Feature",
