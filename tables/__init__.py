@@ -12,6 +12,7 @@ from recsys.tables.collection import TableCollection
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.double_hash import DoubleHashTable
 from recsys.tables.embedding import Embedding
+from recsys.tables.embedding_bag import EmbeddingBag
 from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
 from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.full import FullTable
@@ -60,6 +61,7 @@ __all__ = [
     "DoubleHashTable",
     "Embedded",
     "Embedding",
+    "EmbeddingBag",
     "EvictionPolicy",
     "FbgemmLookup",
     "Feature",

@@ -57,7 +57,7 @@ class PhysicalTable:
             dtype: of the collection.
             seed: None takes torch's global seed.
         """
-        rows = torch.empty(self.num_rows, self.row_dim, dtype=self.dtype or dtype)
+        rows = torch.empty(self.num_rows, self.row_dim, dtype=self.dtype or dtype, device="cpu")
         for start, block in self.initial_blocks(0, self.num_rows, dtype, seed=seed):
             rows[start : start + len(block)] = block
         return rows
@@ -87,7 +87,7 @@ class PhysicalTable:
         dtype = self.dtype or dtype
         generator = named_generator(self.name, seed)
         low, high = (self.init_mean + sign * math.sqrt(3) * self.init_std for sign in (-1, 1))
-        block = torch.empty(max(1, min(last, block_values // self.row_dim)), self.row_dim, dtype=dtype)
+        block = torch.empty(max(1, min(last, block_values // self.row_dim)), self.row_dim, dtype=dtype, device="cpu")
         for start in range(0, last if first < last else 0, len(block)):
             rows = block[: last - start]
             if dtype.is_floating_point:
