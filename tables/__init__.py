@@ -6,6 +6,7 @@ ManagedCollisionTable first gives out rows.
 
 from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.collection import TableCollection
+from recsys.tables.compact import CompactTable
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.embedding import Embedding
 from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
@@ -26,6 +27,7 @@ from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
 from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
+from recsys.tables.sparse import SparseTable
 from recsys.tables.unified import UnifiedTable
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "Bag",
+    "CompactTable",
     "Coprime",
     "DeepHashTable",
     "DenseGradient",
@@ -62,6 +65,7 @@ __all__ = [
     "QRTable",
     "RowWiseAdagrad",
     "Sharding",
+    "SparseTable",
     "Table",
     "TableCollection",
     "TableOptimizer",
