@@ -21,10 +21,13 @@ from recsys.tables.lookups.optimizers import SGD, Adagrad, Adam, DenseGradient, 
 from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.managed_collision import ManagedCollisionTable
 from recsys.tables.mixed_dim import MixedDimTable, power_law_dims, power_law_dims_for_budget
+from recsys.tables.optembed import OptEmbedTable
+from recsys.tables.pep import PEPTable
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.pruned import PrunedTable
 from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
 from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
+from recsys.tables.searched import SearchedTable
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
 from recsys.tables.sparse import SparseTable
@@ -57,6 +60,8 @@ __all__ = [
     "MixedDimTable",
     "MixedRadix",
     "NumbaLookup",
+    "OptEmbedTable",
+    "PEPTable",
     "Partition",
     "PhysicalTable",
     "PrunedTable",
@@ -64,6 +69,7 @@ __all__ = [
     "QRSumTable",
     "QRTable",
     "RowWiseAdagrad",
+    "SearchedTable",
     "Sharding",
     "SparseTable",
     "Table",

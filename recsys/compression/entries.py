@@ -109,15 +109,16 @@ def sparse(table: TrainedTable, kept: Tensor, common: Tensor) -> Compressed:
 
 def _is_whole(kept: Tensor) -> bool:
     """Whether a plain matrix is smaller than the bits that say what is kept."""
-    return 4 * kept.numel() <= _sparse_bytes(kept)
+    return 4 * kept.numel() <= sparse_bytes(kept)
 
 
 def _num_bytes(kept: Tensor) -> int:
     """Bytes of a table with these values."""
-    return min(4 * kept.numel(), _sparse_bytes(kept))
+    return min(4 * kept.numel(), sparse_bytes(kept))
 
 
-def _sparse_bytes(kept: Tensor) -> int:
+def sparse_bytes(kept: Tensor) -> int:
+    """Bytes of a SparseTable with these values [V, D]."""
     num_ids, embedding_dim = kept.shape
     words = -(-num_ids // WORD_BITS) + -(-int(kept.any(1).sum()) * embedding_dim // WORD_BITS)
     return 4 * (int(kept.sum()) + embedding_dim) + 12 * words
