@@ -9,6 +9,7 @@ from recsys.tables.alpt import ALPTTable
 from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
+from recsys.tables.compact import CompactTable
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.double_hash import DoubleHashTable
 from recsys.tables.embedding import Embedding
@@ -28,7 +29,9 @@ from recsys.tables.managed_collision import ManagedCollisionTable
 from recsys.tables.mixed_dim import MixedDimTable, power_law_dims, power_law_dims_for_budget
 from recsys.tables.mlet import MLETTable
 from recsys.tables.murmur import MurmurTable
+from recsys.tables.optembed import OptEmbedTable
 from recsys.tables.path_qr import PathQRTable
+from recsys.tables.pep import PEPTable
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.product_quantized import DPQTable, MGQETable
 from recsys.tables.pruned import PrunedTable
@@ -36,9 +39,11 @@ from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
 from recsys.tables.quantized import QuantizedTable
 from recsys.tables.robe import RobeTable
 from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
+from recsys.tables.searched import SearchedTable
 from recsys.tables.serving import quantized, served
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
+from recsys.tables.sparse import SparseTable
 from recsys.tables.tensor_train import TTTable
 from recsys.tables.unified import UnifiedTable
 
@@ -53,6 +58,7 @@ __all__ = [
     "AdaptiveTable",
     "Bag",
     "CodebookTable",
+    "CompactTable",
     "Coprime",
     "DPQTable",
     "DeepHashTable",
@@ -78,6 +84,8 @@ __all__ = [
     "MixedRadix",
     "MurmurTable",
     "NumbaLookup",
+    "OptEmbedTable",
+    "PEPTable",
     "Partition",
     "PathQRTable",
     "PhysicalTable",
@@ -88,7 +96,9 @@ __all__ = [
     "QuantizedTable",
     "RobeTable",
     "RowWiseAdagrad",
+    "SearchedTable",
     "Sharding",
+    "SparseTable",
     "TTTable",
     "Table",
     "TableCollection",

@@ -18,6 +18,7 @@ from torch import Tensor
 from recsys.tables.derived import Derived
 from recsys.tables.per_id import PerId, PerIdColumns
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.routing.ranks import WORD_BITS, count_before, count_bits
 from recsys.tables.upkeep import Rows
 
 DEFAULT_INIT_STD = 0.05 / math.sqrt(3)
@@ -97,10 +98,34 @@ class Table(Derived, ABC):
                     f"{type(self).__name__} '{self.name}': {name} must have a value for each of "
                     f"num_embeddings={self.num_embeddings} ids, got {values.shape[-1]}."
                 )
+        self.register_listed(**columns)
+
+    def register_listed(self, **columns: Tensor) -> None:
+        """Keep columns [N] or [C, N] of any length, such as a word for 64 ids; `constants` gives them as a PerId."""
+        for name, values in columns.items():
             self.register_buffer(name, values.contiguous())
-            num_columns = values.numel() // self.num_embeddings
-            self.register_buffer(f"_first_{name}", torch.arange(num_columns) * self.num_embeddings, persistent=False)
+            starts = torch.arange(values.numel() // max(1, values.shape[-1])) * values.shape[-1]
+            self.register_buffer(f"_first_{name}", starts, persistent=False)
         self._per_id_names = (*self._per_id_names, *columns)
+
+    def register_kept(self, name: str, words: Tensor, num_places: int) -> int:
+        """Keep bits that say which of some places are kept, for `routing.ranks.rank`; returns how many are.
+
+        Raises:
+            ValueError: unless there are as many words as the places need, and no bit beyond them.
+        """
+        needed = -(-num_places // WORD_BITS)
+        owner = f"{type(self).__name__} '{self.name}': {name}"
+        if words.dtype != torch.int64 or tuple(words.shape) != (needed,):
+            raise ValueError(
+                f"{owner} must be {needed} words of 64 bits, int64, for {num_places} places, got "
+                f"{list(words.shape)} of {words.dtype}."
+            )
+        if num_places % WORD_BITS and int(words[-1]) >> (num_places % WORD_BITS):
+            raise ValueError(f"{owner} has a bit beyond its {num_places} places; make it with pack_bits.")
+        before = count_before(words)
+        self.register_listed(**{name: words, f"before_{name}": before})
+        return int(before[-1]) + int(count_bits(words[-1]))
 
     def constants(self) -> dict[str, Tensor]:
         """The registered integers, by name: int64 [K] each."""

@@ -69,9 +69,7 @@ class EmbeddingBag(Embedding):
     def _full_kind(cls) -> type[Self]:
         return FullEmbeddingBag if cls is EmbeddingBag else cls  # type: ignore[return-value]
 
-    def forward(
-        self, ids: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, ids: Tensor, offsets: Tensor | None = None, per_sample_weights: Tensor | None = None) -> Tensor:
         """Pooled vectors of bags; see the class for shapes.
 
         Raises:

@@ -21,7 +21,7 @@ FLOORS = (
     {"baselines"},
     {"tasks"},
     {"configuration"},
-    {"comparison"},
+    {"comparison", "compression"},
     {"commands"},
     {"cli"},
     {"__main__"},

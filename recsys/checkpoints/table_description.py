@@ -61,7 +61,7 @@ def build_collection(
     if version != FORMAT_VERSION:
         raise ValueError(f"description: format_version must be {FORMAT_VERSION}, got {version!r}.")
     try:
-        tables = {name: _build_table(name, entry, state or {}) for name, entry in description["tables"].items()}
+        tables = {name: build_table(name, entry, state or {}) for name, entry in description["tables"].items()}
         features = [Feature(**entry) for entry in description["features"]]
         dtype = description["dtype"]
     except (KeyError, TypeError, AttributeError) as error:
@@ -101,7 +101,17 @@ def _sha256(values: Tensor) -> str:
     return hashlib.sha256(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
-def _build_table(name: str, entry: Mapping[str, Any], state: Mapping[str, Tensor]) -> Table:
+def build_table(name: str, entry: Mapping[str, Any], state: Mapping[str, Tensor]) -> Table:
+    """A table as described, its parameters and buffers not yet those trained.
+
+    Args:
+        name: of the table.
+        entry: of `tables` in a description.
+        state: see `build_collection`.
+
+    Raises:
+        ValueError: if the class is not imported, or makes other constants.
+    """
     arguments = {key: _argument(name, value, state) for key, value in entry["arguments"].items()}
     table: Table = _subclass((Table,), entry["class"])(**arguments)
     mine = {name: values.tolist() for name, values in table.constants().items()}
