@@ -4,6 +4,7 @@ torch alone is enough; fbgemm is imported when an FbgemmLookup is built, torchre
 ManagedCollisionTable first gives out rows.
 """
 
+from recsys.tables.adaptations import Adaptation, AllBigrams, NGrams, Pieces, Prefixes
 from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.collection import TableCollection
 from recsys.tables.deep_hash import DeepHashTable
@@ -13,6 +14,7 @@ from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.full import FullTable
 from recsys.tables.hash_embedding import HashEmbeddingTable
 from recsys.tables.hashing import HashTable
+from recsys.tables.item_codes import CodeFile, CodeSource, RandomCodes, StoredCodes
 from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.fbgemm import FbgemmLookup
 from recsys.tables.lookups.numba import NumbaLookup
@@ -24,6 +26,7 @@ from recsys.tables.physical import PhysicalTable
 from recsys.tables.pruned import PrunedTable
 from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
 from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
+from recsys.tables.semantic_id import SemanticIdTable
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
 from recsys.tables.unified import UnifiedTable
@@ -35,7 +38,11 @@ __all__ = [
     "SGD",
     "Adagrad",
     "Adam",
+    "Adaptation",
+    "AllBigrams",
     "Bag",
+    "CodeFile",
+    "CodeSource",
     "Coprime",
     "DeepHashTable",
     "DenseGradient",
@@ -53,15 +60,21 @@ __all__ = [
     "ManagedCollisionTable",
     "MixedDimTable",
     "MixedRadix",
+    "NGrams",
     "NumbaLookup",
     "Partition",
     "PhysicalTable",
+    "Pieces",
+    "Prefixes",
     "PrunedTable",
     "QRConcatTable",
     "QRSumTable",
     "QRTable",
+    "RandomCodes",
     "RowWiseAdagrad",
+    "SemanticIdTable",
     "Sharding",
+    "StoredCodes",
     "Table",
     "TableCollection",
     "TableOptimizer",

@@ -23,6 +23,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from recsys.prepare.files.preparation_arguments import fail
 from recsys.prepare.files.prepared_folder import PreparedFolder
@@ -86,8 +87,10 @@ def _content(parsed: argparse.Namespace) -> ContentColumns:
 
 def _same_content(old: Published, vectors: str | None) -> ContentColumns:
     """The columns that published codes were made of; a file of vectors may be another."""
-    stored = {key: tuple(value) if isinstance(value, list) else value for key, value in old.settings["content"].items()}
-    content = ContentColumns(**stored)
+    stored: dict[str, Any] = dict(old.settings["content"])
+    content = ContentColumns(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+    )
     if vectors is not None and content.vectors is None:
         raise ValueError("--vectors: the codes to extend were not made of vectors that were given; leave it out.")
     return content if vectors is None else replace(content, vectors=vectors)

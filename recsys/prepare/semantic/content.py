@@ -33,10 +33,10 @@ def read_items(path: Path, item: str, columns: list[str]) -> pl.DataFrame:
     """
     if not path.is_file():
         raise ValueError(f"--items: file '{path}' does not exist.")
-    readers = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".tsv": lambda p: pl.read_csv(p, separator="\t")}
-    if path.suffix not in readers:
+    if path.suffix not in (".parquet", ".csv", ".tsv"):
         raise ValueError(f"--items: '{path}' must be a .parquet, .csv or .tsv file.")
-    frame = readers[path.suffix](path)
+    separator = "\t" if path.suffix == ".tsv" else ","
+    frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, separator=separator)
     for name in [item, *columns]:
         if name not in frame.columns:
             raise ValueError(f"--items: '{path}' has no column '{name}' (it has: {', '.join(frame.columns)}).")

@@ -5,7 +5,9 @@ It needs no training loop and cannot collapse, and matches RQ-VAE within a few p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +54,7 @@ class Codebooks:
         return {"centres": self.centres, "mean": self.mean}
 
     @staticmethod
-    def of_arrays(arrays: dict[str, NDArray[np.generic]]) -> Codebooks:
+    def of_arrays(arrays: Mapping[str, NDArray[Any]]) -> Codebooks:
         """What gave these."""
         return Codebooks(arrays["centres"], arrays["mean"])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -48,7 +50,7 @@ class TextEncoder:
         return {"text_words": self.words, "text_rarity": self.rarity, "text_directions": self.directions}
 
     @staticmethod
-    def of_arrays(arrays: dict[str, NDArray[np.generic]]) -> TextEncoder:
+    def of_arrays(arrays: Mapping[str, NDArray[Any]]) -> TextEncoder:
         """The encoder that gave these."""
         return TextEncoder(arrays["text_words"], arrays["text_rarity"], arrays["text_directions"])
 
