@@ -7,6 +7,7 @@ ManagedCollisionTable first gives out rows.
 from recsys.tables.adaptations import Adaptation, AllBigrams, NGrams, Pieces, Prefixes
 from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.collection import TableCollection
+from recsys.tables.content import ContentTable
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.embedding import Embedding
 from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
@@ -15,6 +16,7 @@ from recsys.tables.full import FullTable
 from recsys.tables.hash_embedding import HashEmbeddingTable
 from recsys.tables.hashing import HashTable
 from recsys.tables.item_codes import CodeFile, CodeSource, RandomCodes, StoredCodes
+from recsys.tables.item_vectors import RandomVectors, StoredVectors, VectorFile, VectorSource
 from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.fbgemm import FbgemmLookup
 from recsys.tables.lookups.numba import NumbaLookup
@@ -43,6 +45,7 @@ __all__ = [
     "Bag",
     "CodeFile",
     "CodeSource",
+    "ContentTable",
     "Coprime",
     "DeepHashTable",
     "DenseGradient",
@@ -71,10 +74,12 @@ __all__ = [
     "QRSumTable",
     "QRTable",
     "RandomCodes",
+    "RandomVectors",
     "RowWiseAdagrad",
     "SemanticIdTable",
     "Sharding",
     "StoredCodes",
+    "StoredVectors",
     "Table",
     "TableCollection",
     "TableOptimizer",
@@ -82,6 +87,8 @@ __all__ = [
     "TorchLookup",
     "TorchrecLookup",
     "UnifiedTable",
+    "VectorFile",
+    "VectorSource",
     "power_law_dims",
     "power_law_dims_for_budget",
 ]

@@ -65,44 +65,20 @@ class CodeFile(CodeSource):
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        table = _read(owner, self.path)
+        table = read_parquet(owner, self.path)
         names = sorted((n for n in table.column_names if re.fullmatch(r"code\d+", n)), key=lambda n: int(n[4:]))
         if "item" not in table.column_names or names != [f"code{level}" for level in range(len(names))] or not names:
             raise ValueError(f"{owner}: '{self.path}' must have columns item, code0, code1, ...")
         columns = [torch.from_numpy(pc.fill_null(table[name], -1).to_numpy().copy()).long() for name in names]
         said = (pq.read_schema(self.path).metadata or {}).get(b"num_codes")
         num_codes = self.num_codes or (None if said is None else int(said))
-        ids = self._ids(owner, table["item"], num_embeddings)
+        ids = ids_of(owner, self.path, table["item"], self.vocabulary, num_embeddings)
         codes = torch.full((len(names), num_embeddings), -1, dtype=torch.int64)
         known = ids >= 0
         if not bool(known.any()):
             raise ValueError(f"{owner}: no item of '{self.path}' is an id of the table; give the vocabulary it is of.")
         codes[:, ids[known]] = torch.stack(columns)[:, known]
         return packed(owner, codes, None, num_codes)
-
-    def _ids(self, owner: str, items: Any, num_embeddings: int) -> Tensor:
-        """The id of every item of the file, or -1."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        if self.vocabulary is None:
-            if not pa.types.is_integer(items.type):
-                raise ValueError(f"{owner}: items of '{self.path}' are {items.type}, no ids; give their vocabulary.")
-            ids = torch.from_numpy(pc.cast(items, pa.int64()).to_numpy().copy())
-            return torch.where((ids >= 0) & (ids < num_embeddings), ids, -1)
-        vocabulary = _read(owner, self.vocabulary)
-        if not {"id", "value"} <= set(vocabulary.column_names):
-            raise ValueError(f"{owner}: '{self.vocabulary}' must have columns id and value.")
-        numbers = torch.from_numpy(pc.cast(vocabulary["id"], pa.int64()).to_numpy().copy())
-        if len(numbers) and int(numbers.max()) >= num_embeddings:
-            raise ValueError(
-                f"{owner}: '{self.vocabulary}' has ids up to {int(numbers.max())}, the table has {num_embeddings}; it "
-                "is of other data."
-            )
-        values = pc.cast(vocabulary["value"], pa.string()).combine_chunks()
-        places = pc.index_in(pc.cast(items, pa.string()), value_set=values)
-        found = torch.from_numpy(pc.fill_null(places, -1).to_numpy().copy()).long()
-        return torch.where(found >= 0, numbers[found.clamp(min=0)], -1)
 
 
 @dataclass(frozen=True)
@@ -184,7 +160,48 @@ def smallest_dtype(num_codes: int) -> torch.dtype:
     return torch.uint8 if num_codes <= 1 << 8 else torch.int16 if num_codes <= 1 << 15 else torch.int32
 
 
-def _read(owner: str, path: str) -> Any:
+def ids_of(owner: str, path: str, items: Any, vocabulary: str | None, num_embeddings: int) -> Tensor:
+    """The id [M] of every item of a file, or -1.
+
+    Args:
+        owner: for messages.
+        path: of the file, for messages.
+        items: its column.
+        vocabulary: the Parquet file (id, value) that items are looked up in; None where they are ids.
+        num_embeddings: V.
+
+    Raises:
+        ValueError: if items are no ids, or the vocabulary is of other data.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if vocabulary is None:
+        if not pa.types.is_integer(items.type):
+            raise ValueError(f"{owner}: items of '{path}' are {items.type}, no ids; give their vocabulary.")
+        ids = torch.from_numpy(pc.cast(items, pa.int64()).to_numpy().copy())
+        return torch.where((ids >= 0) & (ids < num_embeddings), ids, -1)
+    known = read_parquet(owner, vocabulary)
+    if not {"id", "value"} <= set(known.column_names):
+        raise ValueError(f"{owner}: '{vocabulary}' must have columns id and value.")
+    numbers = torch.from_numpy(pc.cast(known["id"], pa.int64()).to_numpy().copy())
+    if len(numbers) and int(numbers.max()) >= num_embeddings:
+        raise ValueError(
+            f"{owner}: '{vocabulary}' has ids up to {int(numbers.max())}, the table has {num_embeddings}; it is of "
+            "other data."
+        )
+    values = pc.cast(known["value"], pa.string()).combine_chunks()
+    places = pc.index_in(pc.cast(items, pa.string()), value_set=values)
+    found = torch.from_numpy(pc.fill_null(places, -1).to_numpy().copy()).long()
+    return torch.where(found >= 0, numbers[found.clamp(min=0)], -1)
+
+
+def read_parquet(owner: str, path: str) -> Any:
+    """The table of a file.
+
+    Raises:
+        ValueError: if there is none.
+    """
     import pyarrow.parquet as pq
 
     if not Path(path).is_file():

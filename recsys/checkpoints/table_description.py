@@ -20,6 +20,7 @@ from recsys.tables import (
     Table,
     TableCollection,
     TorchLookup,
+    VectorSource,
 )
 
 FORMAT_VERSION = 2
@@ -127,7 +128,7 @@ def _argument(table: str, value: Any, state: Mapping[str, Tensor]) -> Any:
     if not isinstance(value, dict):
         return value
     if "buffer" not in value:
-        return _subclass((Partition, EvictionPolicy, Adaptation), value["class"])(**value["arguments"])
+        return _subclass((Partition, EvictionPolicy, Adaptation, VectorSource), value["class"])(**value["arguments"])
     key = f"{table}.{value['buffer']}"
     if key not in state:
         raise ValueError(f"description: table '{table}' is made of a tensor '{value['buffer']}', which is not there.")
