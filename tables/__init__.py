@@ -4,12 +4,14 @@ torch alone is enough; fbgemm is imported when an FbgemmLookup is built, torchre
 ManagedCollisionTable first gives out rows.
 """
 
+from recsys.tables.adaptations import Adaptation, AllBigrams, NGrams, Pieces, Prefixes
 from recsys.tables.adaptive import AdaptiveTable, hot_rows
 from recsys.tables.alpt import ALPTTable
 from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
 from recsys.tables.compact import CompactTable
+from recsys.tables.content import ContentTable
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.double_hash import DoubleHashTable
 from recsys.tables.embedding import Embedding
@@ -20,6 +22,8 @@ from recsys.tables.full import FullTable
 from recsys.tables.hash_embedding import HashEmbeddingTable
 from recsys.tables.hashing import HashTable
 from recsys.tables.head_tail import HeadTailTable
+from recsys.tables.item_codes import CodeFile, CodeSource, RandomCodes, StoredCodes
+from recsys.tables.item_vectors import RandomVectors, StoredVectors, VectorFile, VectorSource
 from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.fbgemm import FbgemmLookup
 from recsys.tables.lookups.numba import NumbaLookup
@@ -40,6 +44,7 @@ from recsys.tables.quantized import QuantizedTable
 from recsys.tables.robe import RobeTable
 from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
 from recsys.tables.searched import SearchedTable
+from recsys.tables.semantic_id import SemanticIdTable
 from recsys.tables.serving import quantized, served
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
@@ -55,10 +60,15 @@ __all__ = [
     "ALPTTable",
     "Adagrad",
     "Adam",
+    "Adaptation",
     "AdaptiveTable",
+    "AllBigrams",
     "Bag",
+    "CodeFile",
+    "CodeSource",
     "CodebookTable",
     "CompactTable",
+    "ContentTable",
     "Coprime",
     "DPQTable",
     "DeepHashTable",
@@ -83,22 +93,30 @@ __all__ = [
     "MixedDimTable",
     "MixedRadix",
     "MurmurTable",
+    "NGrams",
     "NumbaLookup",
     "OptEmbedTable",
     "PEPTable",
     "Partition",
     "PathQRTable",
     "PhysicalTable",
+    "Pieces",
+    "Prefixes",
     "PrunedTable",
     "QRConcatTable",
     "QRSumTable",
     "QRTable",
     "QuantizedTable",
+    "RandomCodes",
+    "RandomVectors",
     "RobeTable",
     "RowWiseAdagrad",
     "SearchedTable",
+    "SemanticIdTable",
     "Sharding",
     "SparseTable",
+    "StoredCodes",
+    "StoredVectors",
     "TTTable",
     "Table",
     "TableCollection",
@@ -107,6 +125,8 @@ __all__ = [
     "TorchLookup",
     "TorchrecLookup",
     "UnifiedTable",
+    "VectorFile",
+    "VectorSource",
     "hot_rows",
     "power_law_dims",
     "power_law_dims_for_budget",
