@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from recsys.commands.describe import load_collection, read_checkpoint, read_counts
+from recsys.commands.describe import load_collection, read_checkpoint
 from recsys.compression.config_file import write_config
 from recsys.compression.methods import METHODS
 from recsys.compression.model import TrainedModel, checkpoint_of, save
@@ -21,6 +21,7 @@ from recsys.compression.report import CompressionReport
 from recsys.compression.trials import METRICS, Trial, Trials, best
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.configuration.suggestions import explain
+from recsys.data.counts import read_counts
 from recsys.tables.budget import parse_bytes, parse_fraction
 from recsys.tables.sizing import stored_bytes
 

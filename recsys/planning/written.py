@@ -22,8 +22,8 @@ def as_config(allocation: Allocation, columns: Sequence[Column]) -> dict[str, An
             tables[EXACT] = "FullTable"
             assign.setdefault(EXACT, []).append(column.name)
             continue
-        arguments = {"num_head": head, "num_rows": allocation.num_rows, "num_lookups": allocation.num_lookups}
-        tables[column.name] = {"class_path": "HeadTailTable", "init_args": arguments}
+        sizes = {"num_head": head, "num_rows": allocation.num_rows, "num_lookups": allocation.num_lookups}
+        tables[column.name] = {"class_path": "HeadTailTable", "init_args": sizes}
         assign[column.name] = [column.name]
     arguments = {"embedding_dim": allocation.embedding_dim, "tables": tables, "assign": assign, "exact_up_to": 0}
     return {"model": {"init_args": arguments}}

@@ -88,9 +88,8 @@ def _content(parsed: argparse.Namespace) -> ContentColumns:
 def _same_content(old: Published, vectors: str | None) -> ContentColumns:
     """The columns that published codes were made of; a file of vectors may be another."""
     stored: dict[str, Any] = dict(old.settings["content"])
-    content = ContentColumns(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-    )
+    lists: dict[str, Any] = {key: tuple(value) for key, value in stored.items() if isinstance(value, list)}
+    content = ContentColumns(**(stored | lists))
     if vectors is not None and content.vectors is None:
         raise ValueError("--vectors: the codes to extend were not made of vectors that were given; leave it out.")
     return content if vectors is None else replace(content, vectors=vectors)
