@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from recsys.checkpoints.data_differences import DATA, changed_ids
+from recsys.checkpoints.data_differences import DATA, changed_ids, dense_difference
 from recsys.checkpoints.reading import Checkpoint
 from recsys.checkpoints.table_description import describe_collection
 from recsys.checkpoints.table_differences import differences

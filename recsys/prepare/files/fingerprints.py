@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ LENGTH = 32
 _PIECE_BYTES = 1 << 16
 _MOST_PIECES = 256
 _FOOTER_BYTES = 1 << 16
+_SPLITS = ("train/*.parquet", "val/*.parquet", "test/*.parquet")
+_READ = ("schema.json", "items.parquet", *_SPLITS, "counts/*.parquet", "vectors/*.npy")
 
 
 def prepared_marks(folder: Path) -> dict[str, dict[str, str]]:
@@ -78,10 +81,16 @@ def of_split(folder: Path) -> str:
 
 
 def of_folder(folder: Path) -> str:
-    """Fingerprint of all that a run on a prepared folder can read: schema.json, splits, items, vectors and counts."""
+    """Fingerprint of all that a run on a prepared folder can read; files that have not changed are not read again."""
+    paths = sorted(path for pattern in _READ for path in folder.glob(pattern))
+    return _of_files(folder, tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths))
+
+
+@lru_cache(maxsize=16)
+def _of_files(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".parquet", ".npy")):
-        digest.update(f"{path.relative_to(folder)} {path.stat().st_size}\n".encode())
+    for path, num_bytes, _ in files:
+        digest.update(f"{path.relative_to(folder)} {num_bytes}\n".encode())
         _add_pieces(digest, path)
     return digest.hexdigest()[:LENGTH]
 
