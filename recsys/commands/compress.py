@@ -91,7 +91,7 @@ class OneShot:
         self._content = read_checkpoint(chosen.checkpoint)
         self._cli = RecsysCLI.launch(command, run=False)
         task, data = self._cli.model, self._cli.datamodule
-        collection = load_collection(task, self._content["state_dict"], chosen.checkpoint)
+        collection = load_collection(task, self._content, chosen.checkpoint)
         counts_folder = chosen.counts or Path(data.schema.path) / "counts"
         names = dict.fromkeys(feature.table for feature in collection.features)
         counts = {name: read_counts(counts_folder, name, collection.table(name).num_embeddings) for name in names}
