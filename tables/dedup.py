@@ -88,7 +88,13 @@ class DedupTable(Table):
 
     def _keep(self, blocks: Tensor) -> int:
         """Keep the block of rows of each block of ids; how many rows there are."""
-        self.register_per_id(ids_per_value=self.block_size, blocks=blocks.to(torch.int32))
+        num_blocks = -(-self.num_embeddings // self.block_size)
+        if blocks.shape != (num_blocks,):
+            raise ValueError(
+                f"DedupTable '{self.name}': blocks must be {num_blocks} numbers, one for each {self.block_size} of "
+                f"num_embeddings={self.num_embeddings} ids, got {list(blocks.shape)}."
+            )
+        self.register_listed(blocks=blocks.to(torch.int32))
         kept = blocks.unique().long()
         if not torch.equal(kept, torch.arange(len(kept), device=kept.device)):
             raise ValueError(

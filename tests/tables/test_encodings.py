@@ -116,7 +116,10 @@ def test_nearly_equal_blocks_are_found_among_many():
         (lambda: AdaptiveTable("f", 3, 4, num_rows=2, rows=torch.tensor([0, 1, -1])), "num_rows must be in"),
         (lambda: hot_rows(torch.ones(3), 4), r"num_hot must be in \[1, len\(counts\)=3\], got 4"),
         (lambda: DedupTable("f", 9, 4, blocks=torch.tensor([0, 2]), block_size=5), "from 0 without gaps"),
-        (lambda: DedupTable("f", 9, 4, blocks=torch.zeros(3), block_size=5), "9 ids, 5 together, got 3"),
+        (
+            lambda: DedupTable("f", 9, 4, blocks=torch.zeros(3), block_size=5),
+            r"must be 2 numbers, one for each 5 of num_embeddings=9 ids, got \[3\]",
+        ),
         (lambda: DedupTable("f", 9, 4, num_rows=4, block_size=5), r"num_rows must be in \[5"),
         (lambda: DedupTable("f", 99, 4, budget_bytes=99, block_size=8), "budget that can is 128 bytes"),
         (lambda: DedupTable.of_vectors("f", torch.ones(9, 4), tolerance=-1.0), "tolerance must be at least 0"),
