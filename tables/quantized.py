@@ -21,8 +21,8 @@ from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.lookups.optimizers import Frozen
 from recsys.tables.physical import PhysicalTable
 
-Precision = Literal["float32", "float16", "bfloat16", "int8", "int4"]
-"""How a value of a row is stored."""
+Precision = Literal["full", "float16", "bfloat16", "int8", "int4"]
+"""How a value of a row is stored; "full" is the dtype of the collection."""
 Known = TypeVar("Known", bound=str)
 
 
@@ -36,7 +36,7 @@ class _Format:
         codes_per_value: that a value of the matrix holds.
     """
 
-    dtype: torch.dtype
+    dtype: torch.dtype | None
     num_levels: int = 0
     codes_per_value: int = 1
 
@@ -46,7 +46,7 @@ class _Format:
 
 
 FORMATS = {
-    "float32": _Format(torch.float32),
+    "full": _Format(None),
     "float16": _Format(torch.float16),
     "bfloat16": _Format(torch.bfloat16),
     "int8": _Format(torch.int8, 256),
@@ -70,7 +70,7 @@ class QuantizedTable(Table):
         name: feature or table name.
         num_embeddings: V, ids are in [0, V).
         embedding_dim: D.
-        precisions: of rows, one or several: "float32", "float16", "bfloat16", "int8" or "int4".
+        precisions: of rows, one or several: "full", "float16", "bfloat16", "int8" or "int4".
         num_ids: how many ids have each precision but the last, the most frequent first; the last has the rest.
         init_std: standard deviation of the initial vectors.
 
@@ -120,7 +120,7 @@ class QuantizedTable(Table):
             spread = math.sqrt((256**2 - 1) / 12)
             codes = PhysicalTable(name, num_rows, row_dim, spread, middle, optimizer=Frozen(), dtype=kind.dtype)
             scale = self.init_std / math.sqrt((kind.num_levels**2 - 1) / 12)
-            scales = PhysicalTable(f"{name}/scale", num_rows, 1, 0.0, scale, optimizer=Frozen(), dtype=torch.float32)
+            scales = PhysicalTable(f"{name}/scale", num_rows, 1, 0.0, scale, optimizer=Frozen())
             found += [codes, scales]
         return tuple(found)
 
@@ -161,7 +161,7 @@ class QuantizedTable(Table):
                 found[matrix.name] = encoded(part, scale, precision)
                 found[next(matrices).name] = scale
             else:
-                found[matrix.name] = part.to(kind.dtype)
+                found[matrix.name] = part.to(kind.dtype or part.dtype)
             if not bool(found[matrix.name].isfinite().all()) or not bool(part.isfinite().all()):
                 raise ValueError(f"QuantizedTable '{self.name}': vectors must be finite in {precision}, and are not.")
         return found
@@ -214,7 +214,7 @@ def packed(codes: Tensor, precision: str) -> Tensor:
     if kind.dtype == torch.int8:
         return (codes - 128).to(torch.int8)
     codes = F.pad(codes, (0, codes.shape[1] % 2))
-    return (codes[:, 0::2] * 16 + codes[:, 1::2]).to(kind.dtype)
+    return (codes[:, 0::2] * 16 + codes[:, 1::2]).to(torch.uint8)
 
 
 def decoded(values: Tensor, precision: str) -> Tensor:

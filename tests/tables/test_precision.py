@@ -35,8 +35,8 @@ def stored(table, values):
     """An Embedding with these matrices."""
     embedding = Embedding(table)
     with torch.no_grad():
-        for name, weight in zip(embedding._names, embedding.weights, strict=True):
-            weight.copy_(values[name])
+        for matrix in embedding.matrices:
+            matrix.rows.copy_(values[matrix.physical.name])
     return embedding
 
 
@@ -62,17 +62,17 @@ def test_codes_are_the_nearest_levels_of_a_scale_that_reaches_the_largest_value(
     assert levels.abs().amax(1)[:3].tolist() == pytest.approx([half] * 3)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float16", 1e-3), ("bfloat16", 8e-3), ("float32", 0)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float16", 1e-3), ("bfloat16", 8e-3), ("full", 0)])
 def test_narrow_floats_hold_vectors_to_rounding(precision, tolerance):
     vectors = torch.randn(V, D)
     table = QuantizedTable("f", V, D, precisions=[precision])
     found = stored(table, table.values_of(vectors))(torch.arange(V))
-    assert_close(found.detach().float(), vectors, rtol=tolerance, atol=1e-7)
+    assert_close(found.detach(), vectors, rtol=tolerance, atol=1e-7)
 
 
 @pytest.mark.parametrize(
     ("precision", "dim", "expected"),
-    [("float32", 6, 24), ("float16", 6, 12), ("bfloat16", 5, 10), ("int8", 6, 10), ("int4", 6, 7), ("int4", 7, 8)],
+    [("full", 6, 24), ("float16", 6, 12), ("bfloat16", 5, 10), ("int8", 6, 10), ("int4", 6, 7), ("int4", 7, 8)],
 )
 def test_bytes_of_an_id(precision, dim, expected):
     assert stored_bytes({"f": QuantizedTable("f", 100, dim, precisions=[precision])}) == 100 * expected
@@ -80,13 +80,13 @@ def test_bytes_of_an_id(precision, dim, expected):
 
 def test_frequent_ids_are_stored_more_exactly():
     vectors = torch.randn(V, D)
-    table = QuantizedTable("f", V, D, precisions=["float32", "int8", "int4"], num_ids=[50, 100])
+    table = QuantizedTable("f", V, D, precisions=["full", "int8", "int4"], num_ids=[50, 100])
     assert stored_bytes({"f": table}) == 50 * 4 * D + 100 * (D + 4) + 250 * (D // 2 + 4)
     values = table.values_of(vectors)
     error = (stored(table, values)(torch.arange(V)).detach() - vectors).abs().amax(1) / vectors.abs().amax(1)
     assert torch.equal(error[:50], torch.zeros(50))
     assert 0 < error[50:150].max() <= 0.5 / 127.4 < error[150:].max() <= 0.5 / 7.4
-    small = QuantizedTable("s", 60, D, precisions=["float32", "int8", "int4"], num_ids=[50, 100])
+    small = QuantizedTable("s", 60, D, precisions=["full", "int8", "int4"], num_ids=[50, 100])
     assert_close(
         stored(small, small.values_of(vectors[:60]))(torch.arange(60)).detach(), vectors[:60], atol=0.02, rtol=0
     )
@@ -176,7 +176,7 @@ def test_it_trains(table):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: QuantizedTable("f", 9, 4, precisions=["int3"]), r"precisions must be some of float32, .*\['int3'\]"),
+        (lambda: QuantizedTable("f", 9, 4, precisions=["int3"]), r"precisions must be some of full, .*\['int3'\]"),
         (lambda: QuantizedTable("f", 9, 4, precisions="int8"), "precisions must be some of"),
         (lambda: QuantizedTable("f", 9, 4, precisions=["int8"], num_ids=[3]), "for each of 1 precisions but the last"),
         (lambda: QuantizedTable("f", 9, 4, precisions=["int8", "int8"], num_ids=[3]), "each once"),
