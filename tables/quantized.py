@@ -21,8 +21,8 @@ from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.lookups.optimizers import Frozen
 from recsys.tables.physical import PhysicalTable
 
-Precision = Literal["full", "float16", "bfloat16", "int8", "int4"]
-"""How a value of a row is stored; "full" is the dtype of the collection."""
+Precision = Literal["float32", "float16", "bfloat16", "int8", "int4"]
+"""How a value of a row is stored; "float32" is as in other tables: in the dtype of the collection."""
 Known = TypeVar("Known", bound=str)
 
 
@@ -46,7 +46,7 @@ class _Format:
 
 
 FORMATS = {
-    "full": _Format(None),
+    "float32": _Format(None),
     "float16": _Format(torch.float16),
     "bfloat16": _Format(torch.bfloat16),
     "int8": _Format(torch.int8, 256),
@@ -70,7 +70,7 @@ class QuantizedTable(Table):
         name: feature or table name.
         num_embeddings: V, ids are in [0, V).
         embedding_dim: D.
-        precisions: of rows, one or several: "full", "float16", "bfloat16", "int8" or "int4".
+        precisions: of rows, one or several: "float32", "float16", "bfloat16", "int8" or "int4".
         num_ids: how many ids have each precision but the last, the most frequent first; the last has the rest.
         init_std: standard deviation of the initial vectors.
 

@@ -97,7 +97,7 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "mgqe": (MGQETable, {"num_parts": 3, "num_choices": 40, "num_rare_choices": 10}),
     "dedup": (DedupTable, {"num_rows": 704}),
     "quantized": (QuantizedTable, {}),
-    "quantized-steps": (QuantizedTable, {"precisions": ["full", "int8", "int4"], "num_ids": [200, 900]}),
+    "quantized-steps": (QuantizedTable, {"precisions": ["float32", "int8", "int4"], "num_ids": [200, 900]}),
     "alpt": (ALPTTable, {}),
     "alpt-steps": (ALPTTable, {"precisions": ["int8", "int4"], "num_ids": [400]}),
     "mlet": (MLETTable, {"inner_dim": 40}),

@@ -47,7 +47,7 @@ OTHER_SETTINGS = {
     "tensor-train": {"rank": 3},
     "path-qr": {"num_remainders": 99},
     "quantized": {"precisions": ["int4"]},
-    "quantized-steps": {"precisions": ["full", "int8", "int4"], "num_ids": [30, 2_500]},
+    "quantized-steps": {"precisions": ["float32", "int8", "int4"], "num_ids": [30, 2_500]},
     "alpt": {"init_std": 0.5},
     "alpt-steps": {"precisions": ["int8", "int4"], "num_ids": [1_000]},
     "mlet": {"inner_dim": 24},

@@ -1,5 +1,6 @@
 """Rows of fewer bits and wider rows: what they promise, trained and served."""
 
+import json
 import math
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from tables_in_use import collection_of, fit, loss_of_all_ids
 from torch.testing import assert_close
 
+from recsys.checkpoints.table_description import build_collection, describe_collection
 from recsys.tables import (
     SGD,
     Adagrad,
@@ -62,7 +64,7 @@ def test_codes_are_the_nearest_levels_of_a_scale_that_reaches_the_largest_value(
     assert levels.abs().amax(1)[:3].tolist() == pytest.approx([half] * 3)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float16", 1e-3), ("bfloat16", 8e-3), ("full", 0)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("float16", 1e-3), ("bfloat16", 8e-3), ("float32", 0)])
 def test_narrow_floats_hold_vectors_to_rounding(precision, tolerance):
     vectors = torch.randn(V, D)
     table = QuantizedTable("f", V, D, precisions=[precision])
@@ -72,7 +74,7 @@ def test_narrow_floats_hold_vectors_to_rounding(precision, tolerance):
 
 @pytest.mark.parametrize(
     ("precision", "dim", "expected"),
-    [("full", 6, 24), ("float16", 6, 12), ("bfloat16", 5, 10), ("int8", 6, 10), ("int4", 6, 7), ("int4", 7, 8)],
+    [("float32", 6, 24), ("float16", 6, 12), ("bfloat16", 5, 10), ("int8", 6, 10), ("int4", 6, 7), ("int4", 7, 8)],
 )
 def test_bytes_of_an_id(precision, dim, expected):
     assert stored_bytes({"f": QuantizedTable("f", 100, dim, precisions=[precision])}) == 100 * expected
@@ -80,13 +82,13 @@ def test_bytes_of_an_id(precision, dim, expected):
 
 def test_frequent_ids_are_stored_more_exactly():
     vectors = torch.randn(V, D)
-    table = QuantizedTable("f", V, D, precisions=["full", "int8", "int4"], num_ids=[50, 100])
+    table = QuantizedTable("f", V, D, precisions=["float32", "int8", "int4"], num_ids=[50, 100])
     assert stored_bytes({"f": table}) == 50 * 4 * D + 100 * (D + 4) + 250 * (D // 2 + 4)
     values = table.values_of(vectors)
     error = (stored(table, values)(torch.arange(V)).detach() - vectors).abs().amax(1) / vectors.abs().amax(1)
     assert torch.equal(error[:50], torch.zeros(50))
     assert 0 < error[50:150].max() <= 0.5 / 127.4 < error[150:].max() <= 0.5 / 7.4
-    small = QuantizedTable("s", 60, D, precisions=["full", "int8", "int4"], num_ids=[50, 100])
+    small = QuantizedTable("s", 60, D, precisions=["float32", "int8", "int4"], num_ids=[50, 100])
     assert_close(
         stored(small, small.values_of(vectors[:60]))(torch.arange(60)).detach(), vectors[:60], atol=0.02, rtol=0
     )
@@ -176,7 +178,7 @@ def test_it_trains(table):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: QuantizedTable("f", 9, 4, precisions=["int3"]), r"precisions must be some of full, .*\['int3'\]"),
+        (lambda: QuantizedTable("f", 9, 4, precisions=["int3"]), r"precisions must be some of float32, .*\['int3'\]"),
         (lambda: QuantizedTable("f", 9, 4, precisions="int8"), "precisions must be some of"),
         (lambda: QuantizedTable("f", 9, 4, precisions=["int8"], num_ids=[3]), "for each of 1 precisions but the last"),
         (lambda: QuantizedTable("f", 9, 4, precisions=["int8", "int8"], num_ids=[3]), "each once"),
@@ -202,3 +204,13 @@ def test_rows_step_in_float32_beside_scales():
     collection.step()
     assert collection.lookup.dtype_of("f") == torch.float32
     assert (collection.lookup.weight("f") > before).all()
+
+
+def test_what_is_served_is_described_and_built_again():
+    tables = [ALPTTable("alpt", V, D, precisions=["int8", "int4"], num_ids=[50]), DPQTable("dpq", V, D)]
+    narrow = quantized(collection_of(*tables, MLETTable("mlet", V, D)), ["float16", "int4"], [9])
+    state = {key.removeprefix("tables."): value for key, value in narrow.state_dict().items() if "tables." in key}
+    again = build_collection(json.loads(json.dumps(describe_collection(narrow))), state=state)
+    again.load_state_dict(narrow.state_dict())
+    ids = torch.arange(V).expand(3, -1)
+    assert torch.equal(again(ids), narrow(ids))
