@@ -5,6 +5,7 @@ ManagedCollisionTable first gives out rows.
 """
 
 from recsys.tables.base import DEFAULT_INIT_STD, Table
+from recsys.tables.cce import CCETable
 from recsys.tables.collection import TableCollection
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.double_hash import DoubleHashTable
@@ -41,6 +42,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "Bag",
+    "CCETable",
     "Coprime",
     "DeepHashTable",
     "DenseGradient",

@@ -98,17 +98,21 @@ class Table(nn.Module, ABC):
             self.register_buffer(name, torch.tensor(values, dtype=torch.int64))
         self._constant_names = tuple(constants)
 
-    def register_per_id(self, **columns: Tensor) -> None:
-        """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId."""
+    def register_per_id(self, num_values: int | None = None, **columns: Tensor) -> None:
+        """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId.
+
+        Unlike constants they may change while training. With `num_values` columns are of that length, and `route` and
+        `combine` ask for numbers below it instead of ids.
+        """
         for name, values in columns.items():
-            if values.shape[-1] != self.num_embeddings:
+            if values.shape[-1] != (num_values or self.num_embeddings):
                 raise ValueError(
                     f"{type(self).__name__} '{self.name}': {name} must have a value for each of "
                     f"num_embeddings={self.num_embeddings} ids, got {values.shape[-1]}."
                 )
             self.register_buffer(name, values.contiguous())
-            num_columns = values.numel() // self.num_embeddings
-            self.register_buffer(f"_first_{name}", torch.arange(num_columns) * self.num_embeddings, persistent=False)
+            first = torch.arange(values.numel() // values.shape[-1]) * values.shape[-1]
+            self.register_buffer(f"_first_{name}", first, persistent=False)
         self._per_id_names = (*self._per_id_names, *columns)
 
     def constants(self) -> dict[str, Tensor]:
@@ -182,6 +186,11 @@ class Table(nn.Module, ABC):
             for name in self._per_id_names
         }
         return {**integers, **per_id}
+
+    @property
+    def min_epochs(self) -> int:
+        """Epochs of training that the method takes at least."""
+        return 1
 
     @property
     def observes(self) -> bool:

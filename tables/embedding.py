@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -110,6 +112,9 @@ class Embedding(nn.Module):
     def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
         """See recsys.tables.upkeep.Rows; the optimizer's state is out of reach here."""
         self.write_rows(table, rows, values)
+
+    def agree_on(self, tensors: Sequence[Tensor]) -> None:
+        """See recsys.tables.upkeep.Rows; here there is one process."""
 
 
 def _parameter(matrix: PhysicalTable) -> nn.Parameter:

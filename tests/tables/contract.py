@@ -9,6 +9,7 @@ from recsys.tables import (
     LFU,
     LRU,
     Bag,
+    CCETable,
     Coprime,
     DeepHashTable,
     DistanceLFU,
@@ -66,6 +67,8 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "path-qr": (PathQRTable, {"budget_fraction": 0.4, "hidden_dim": 8}),
     "tensor-train": (TTTable, {"rank": 8}),
     "tensor-train-budget": (TTTable, {"budget_fraction": 0.2}),
+    "cce": (CCETable, {"num_clusters": 701, "num_chunks": 2}),
+    "cce-pointers": (CCETable, {"num_clusters": 500, "num_pointers": 900}),
     "pruned": (PrunedTable, {"num_rows": 900}),
     "managed-lru": (ManagedCollisionTable, {"num_rows": 701, "policy": LRU(), "eviction_interval": 1}),
     "managed-lfu": (ManagedCollisionTable, {"num_rows": 701, "policy": LFU(), "eviction_interval": 1}),
@@ -94,6 +97,9 @@ class Rows:
     """Rows that nobody looks at."""
 
     def reset_rows(self, table, rows, values):
+        pass
+
+    def agree_on(self, tensors):
         pass
 
 

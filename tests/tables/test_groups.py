@@ -44,6 +44,8 @@ OTHER_SETTINGS = {
     "robe-signed": {"num_rows": 50, "num_chunks": 2, "signed": True, "storage": "other"},
     "robe-aligned": {"num_rows": 50, "num_chunks": 4, "storage": "other"},
     "tensor-train": {"rank": 3},
+    "cce": {"num_clusters": 40_000, "num_chunks": 2, "num_pointers": 7},
+    "cce-pointers": {"num_clusters": 30},
     "path-qr": {"num_remainders": 99},
 }
 """A sibling of the same class, set otherwise."""
