@@ -131,6 +131,21 @@ class TableTask(LightningModule):
             check_tables(checkpoint, self.collection)
         self._random_states = checkpoint.get(RANDOM_STATES)
 
+    def on_fit_start(self) -> None:
+        """Refuse a run that is too short for what its tables do between epochs.
+
+        Raises:
+            ValueError: naming the table.
+        """
+        max_epochs = self.trainer.max_epochs
+        for feature in self.collection.features:
+            needed = self.collection.table(feature.table).min_epochs
+            if max_epochs is not None and 0 <= max_epochs < needed:
+                raise ValueError(
+                    f"table '{feature.table}' needs at least {needed} epochs of training, got "
+                    f"trainer.max_epochs={max_epochs}."
+                )
+
     def on_train_start(self) -> None:
         """Fix the length of the decay; a resumed run draws the numbers that it would have drawn."""
         set_random_state(self._random_states, self.device)

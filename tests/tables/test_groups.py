@@ -46,7 +46,7 @@ OTHER_SETTINGS = {
     "tensor-train": {"rank": 3},
     "cce": {"num_clusters": 40_000, "num_chunks": 2, "num_pointers": 7},
     "cce-pointers": {"num_clusters": 30},
-    "path-qr": {"num_remainders": 99},
+    "path-qr": {"num_rows": 99},
 }
 """A sibling of the same class, set otherwise."""
 
