@@ -103,8 +103,7 @@ class CCETable(Table):
             num_slots=[self.num_pointers],
             slot_seed=[name_seed(name, 2 * num_chunks)],
         )
-        self.register_per_id(num_values=self.num_pointers, pointers=self._hashed_pointers())
-        self.register_per_id(num_values=1, num_clusterings=torch.zeros(1, 1, dtype=torch.int64))
+        self.register_listed(pointers=self._hashed_pointers(), num_clusterings=torch.zeros(1, 1, dtype=torch.int64))
         self.register_buffer("num_epochs", torch.zeros(1, dtype=torch.int64))
 
     def _bytes_of(self, num_clusters: int, num_pointers: int) -> int:
@@ -114,17 +113,14 @@ class CCETable(Table):
     def _within(self, budget: Budget, num_pointers: int | None) -> tuple[int, int]:
         """Clusters and pointers that a budget buys; where they are free, pointers take at most half of it."""
         budget.require(self._bytes_of(1, num_pointers or 1))
-        best: tuple[int, int] | None = None
+        found = []
         for pointer_bytes in (2, 4):
             half, rest = budget.num_bytes // 2, budget.num_bytes - self._bytes_of(1, 0)
             affordable = max(1, min(half, rest) // (pointer_bytes * self.num_chunks))
             pointers = num_pointers or min(self.num_embeddings, affordable)
             count_bytes = partial(self._bytes_of, num_pointers=pointers)
-            clusters = budget.largest(count_bytes, 1, self.num_embeddings)
-            if best is None or clusters > best[0]:
-                best = clusters, pointers
-        assert best is not None
-        return best
+            found.append((budget.largest(count_bytes, 1, self.num_embeddings), pointers))
+        return max(found, key=lambda sizes: self._bytes_of(*sizes))
 
     def _hashed_pointers(self) -> Tensor:
         """[num_chunks, num_pointers] of the hash that a table starts with."""

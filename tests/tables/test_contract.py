@@ -18,6 +18,7 @@ from recsys.tables import (
     Embedding,
     FbgemmLookup,
     Feature,
+    Frozen,
     NumbaLookup,
     RowWiseAdagrad,
     Table,
@@ -84,13 +85,19 @@ def test_two_optimizer_steps_equal_the_oracle(example, lookup, optimizer):
         collection.step()
         for name, before in oracle.matrices.items():
             grad = torch.zeros_like(before) if before.grad is None else before.grad
+            if isinstance(collection.lookup.optimizer_of(name), Frozen):
+                assert torch.equal(collection.lookup.weight(name), before.to(collection.lookup.dtype_of(name)))
+                continue
             touched = torch.zeros(len(before), 1).index_fill_(0, torch.tensor(sorted(oracle.read[name])).long(), 1)
             grad = grad + optimizer.weight_decay * before.detach() * touched
             expected = dense_step(optimizer, before.detach(), grad, touched, state.setdefault(name, {}), step)
             # What is left of terms that cancel has no certain sign in float32, and some optimizers keep but the sign.
             certain = (grad.abs() > 1e-4) | (grad == 0)
             assert certain.float().mean() > 0.8
-            assert_close(collection.lookup.weight(name)[certain], expected.float()[certain], rtol=2e-4, atol=2e-6)
+            # What rounds a row off, summed over it, is a small difference of large numbers in float32.
+            looser = 20 if name.endswith("log_scale") else 1
+            weight = collection.lookup.weight(name)
+            assert_close(weight[certain], expected.float()[certain], rtol=2e-4, atol=looser * 2e-6)
         for table, parameters in oracle.parameters.items():
             for name, value in parameters.items():
                 assert_close(collection.table(table).get_parameter(name).grad, value.grad.float(), rtol=1e-4, atol=1e-6)
@@ -281,8 +288,8 @@ def test_counted_bytes_are_the_bytes_of_the_tensors(example):
     table = make(example)
     embedding = Embedding(table)
     constants = sum(c.numel() * c.element_size() for c in table.constants().values())
-    # Where columns kept of every id begin follows from their number, as constants do from the settings.
-    buffers = [buffer for name, buffer in embedding.named_buffers() if not name.startswith("table._first_")]
+    # Where the columns of what is kept of every id begin follows from their sizes.
+    buffers = [value for name, value in embedding.named_buffers() if "_first_" not in name]
     tensors = [*embedding.parameters(), *buffers]
     unique = {physical.name: physical for physical in table.physical_tables()}
     counted = sum(physical.num_bytes() for physical in unique.values()) + table.own_bytes()
