@@ -185,7 +185,7 @@ class TableTask(LightningModule):
             if max_epochs is not None and 0 <= max_epochs < needed:
                 raise ValueError(
                     f"table '{feature.table}' needs at least {needed} epochs of training, got "
-                    f"trainer.max_epochs={max_epochs}."
+                    f"trainer.max_epochs={max_epochs}; raise it, or let the table do less between epochs."
                 )
 
     def on_train_start(self) -> None:
