@@ -50,7 +50,7 @@ IMPOSSIBLE = {(kind, "row_wise_adagrad") for kind in ("column_wise", "grid_shard
 LEFT_OUT = {(kind, "adam") for kind in ("table_wise", "table_row_wise", "planner", "planner_columns", "mixed")}
 CASES = [case for case in product(SHARDINGS, OPTIMIZERS) if case not in IMPOSSIBLE | LEFT_OUT]
 
-NUM_IDS, DIM, BATCH = (50, 400, 300, 300, 200, 90, 80, 60, 70, 80), 8, 12
+NUM_IDS, DIM, BATCH = (50, 400, 300, 300, 200, 90, 80, 60, 70, 500), 8, 12
 SHARES = {1: (0, 12), 2: (0, 12, 12), 4: (0, 5, 7, 7, 12)}
 """Where the samples of each process begin and end: unequal, and none for one of them."""
 
