@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import recsys.tables
 import recsys.tasks
 from recsys.checkpoints.io import FolderCheckpointIO
 from recsys.configuration.config_files import ConfigFile, explicit_checkpoint
+from recsys.configuration.quiet import keep_quiet
 from recsys.configuration.suggestions import explain
 from recsys.hardware import has_bf16_hardware
 
@@ -33,8 +33,7 @@ class RecsysCLI(LightningCLI):
     @classmethod
     def launch(cls, arguments: Sequence[str] | None, run: bool = True) -> RecsysCLI:
         """Parse the arguments, build everything and run the command; without `run`, the arguments have no command."""
-        # Arguments given from Python are meant, whatever the process was started with.
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+        keep_quiet()
         return cls(
             recsys.tasks.TableTask,
             LightningDataModule,
