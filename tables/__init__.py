@@ -8,11 +8,13 @@ from recsys.tables.adaptations import Adaptation, AllBigrams, NGrams, Pieces, Pr
 from recsys.tables.adaptive import AdaptiveTable, hot_rows
 from recsys.tables.alpt import ALPTTable
 from recsys.tables.base import DEFAULT_INIT_STD, Table
+from recsys.tables.cafe import CAFETable
 from recsys.tables.cce import CCETable
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
 from recsys.tables.compact import CompactTable
 from recsys.tables.content import ContentTable
+from recsys.tables.dedup import DedupTable
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.double_hash import DoubleHashTable
 from recsys.tables.embedding import Embedding
@@ -65,6 +67,7 @@ __all__ = [
     "AdaptiveTable",
     "AllBigrams",
     "Bag",
+    "CAFETable",
     "CCETable",
     "CodeFile",
     "CodeSource",
@@ -73,6 +76,7 @@ __all__ = [
     "ContentTable",
     "Coprime",
     "DPQTable",
+    "DedupTable",
     "DeepHashTable",
     "DenseGradient",
     "DistanceLFU",

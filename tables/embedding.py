@@ -95,6 +95,7 @@ class Embedding(nn.Module):
         physical = unique_physical_tables([self.table])
         made = [matrix_of(self.table, each, dtype, device, sparse=self.sparse) for each in physical.values()]
         self.matrices = nn.ModuleList(made)
+        self._has_own_dtypes = any(each.dtype is not None for each in physical.values())
         names = list(physical)
         slots = enumerate(names.index(each.name) for each in self.table.physical_tables())
         # Neighbouring lookups of one matrix are one read.
@@ -127,8 +128,8 @@ class Embedding(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Of the vectors."""
-        values = (*self.weights, *self.table.parameters())
-        return next((each.dtype for each in values if each.is_floating_point()), torch.get_default_dtype())
+        rows = (matrix.rows for matrix in self._own_matrices() if matrix.physical.dtype is None)
+        return next((each.dtype for each in (*rows, *self.table.parameters())), torch.get_default_dtype())
 
     def __getattr__(self, name: str) -> Any:
         """Compute the weight: every time it is asked for costs a forward pass of all ids."""
@@ -187,6 +188,8 @@ class Embedding(nn.Module):
         rows = self.table.rows_of(ids)
         weights = self.weights
         pieces = [self._read(weights[matrix], rows[slots[0] : slots[-1] + 1].t()) for matrix, slots in self._reads]
+        if self._has_own_dtypes:
+            pieces = [piece.to(self.dtype) for piece in pieces]
         return self.table.vectors_of(pieces, ids)
 
     def _read(self, weight: Tensor, rows: Tensor) -> Tensor:

@@ -12,11 +12,13 @@ from recsys.tables import (
     AllBigrams,
     ALPTTable,
     Bag,
+    CAFETable,
     CCETable,
     CodebookTable,
     CompactTable,
     ContentTable,
     Coprime,
+    DedupTable,
     DeepHashTable,
     DistanceLFU,
     DoubleHashTable,
@@ -96,11 +98,13 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "codebook": (CodebookTable, {"num_parts": 6, "num_choices": 200}),
     "dpq": (DPQTable, {"num_choices": 16}),
     "mgqe": (MGQETable, {"num_parts": 3, "num_choices": 40, "num_rare_choices": 10}),
+    "dedup": (DedupTable, {"num_rows": 704}),
     "quantized": (QuantizedTable, {}),
     "quantized-steps": (QuantizedTable, {"precisions": ["float32", "int8", "int4"], "num_ids": [200, 900]}),
     "alpt": (ALPTTable, {}),
     "alpt-steps": (ALPTTable, {"precisions": ["int8", "int4"], "num_ids": [400]}),
     "mlet": (MLETTable, {"inner_dim": 40}),
+    "cafe": (CAFETable, {"num_rows": 701, "interval": 1}),
     "compact": (CompactTable, {"num_rows": 900}),
     "compact-narrow": (CompactTable, {"budget_fraction": 0.1, "columns": [0, 3, 7, 8, 9, 20]}),
     "sparse": (SparseTable, {"num_values": 900 * 24}),
@@ -151,6 +155,9 @@ class Rows:
         pass
 
     def agree_on(self, tensors):
+        pass
+
+    def copy_rows(self, table, sources, targets):
         pass
 
 
