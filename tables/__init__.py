@@ -7,6 +7,7 @@ ManagedCollisionTable first gives out rows.
 from recsys.tables.adaptations import Adaptation, AllBigrams, NGrams, Pieces, Prefixes
 from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.collection import TableCollection
+from recsys.tables.combined import CombinedTable, ConcatTable, GateTable, SumTable
 from recsys.tables.content import ContentTable
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.embedding import Embedding
@@ -45,6 +46,8 @@ __all__ = [
     "Bag",
     "CodeFile",
     "CodeSource",
+    "CombinedTable",
+    "ConcatTable",
     "ContentTable",
     "Coprime",
     "DeepHashTable",
@@ -57,6 +60,7 @@ __all__ = [
     "Feature",
     "Frozen",
     "FullTable",
+    "GateTable",
     "HashEmbeddingTable",
     "HashTable",
     "Lookup",
@@ -80,6 +84,7 @@ __all__ = [
     "Sharding",
     "StoredCodes",
     "StoredVectors",
+    "SumTable",
     "Table",
     "TableCollection",
     "TableOptimizer",

@@ -12,6 +12,7 @@ from recsys.tables.budget import Budget, Bytes, Fraction, budget_of, exactly_one
 from recsys.tables.item_vectors import RandomVectors, StoredVectors, VectorSource
 from recsys.tables.lookups.optimizers import Frozen
 from recsys.tables.physical import PhysicalTable, named_generator
+from recsys.tables.routing.hashes import mix64
 
 _ALIGNMENT = 4
 _BLOCK_ROWS = 1 << 16
@@ -60,18 +61,17 @@ class ContentTable(Table):
         is_drawn = isinstance(vectors, RandomVectors | StoredVectors)
         given = vectors if isinstance(vectors, Tensor) else vectors.load(f"ContentTable '{name}'", num_embeddings)
         self._check(given, None if is_drawn else num_embeddings)
-        width = given.shape[1]
-        if not isinstance(vectors, StoredVectors):
-            width = self._width(width, row_dim, budget_bytes, budget_fraction)
+        is_stored = isinstance(vectors, StoredVectors)
+        width = self._width(given.shape[1], is_stored, row_dim, budget_bytes, budget_fraction)
         self.row_dim = _aligned(width) if is_drawn else _aligned(width + 1)
         self._rows = None if is_drawn else _rows_of(given.float(), width, self.row_dim)
         self._is_drawn = isinstance(vectors, RandomVectors)
         width = self.row_dim if is_drawn else width
         self.projection = nn.Parameter(self._initial_projection(width))
-        if not self._is_drawn:
+        if not is_drawn:
             # What a checkpoint says of this table; the rows are among those of its matrices.
-            settings = {"vectors": StoredVectors(self.row_dim), "row_dim": None}
-            self.arguments |= {**settings, "budget_bytes": None, "budget_fraction": None}
+            self.arguments |= {"vectors": StoredVectors(self.row_dim, f"{checksum(given)} in {width}")}
+            self.arguments |= {"row_dim": None, "budget_bytes": None, "budget_fraction": None}
 
     def _check(self, given: Tensor, num_rows: int | None) -> None:
         if given.dim() != 2 or given.shape[1] < 1 or (num_rows is not None and len(given) != num_rows):
@@ -81,9 +81,16 @@ class ContentTable(Table):
             )
 
     def _width(
-        self, most: int, row_dim: int | None, budget_bytes: Bytes | None, budget_fraction: Fraction | None
+        self,
+        most: int,
+        is_stored: bool,
+        row_dim: int | None,
+        budget_bytes: Bytes | None,
+        budget_fraction: Fraction | None,
     ) -> int:
         """Columns that are kept."""
+        if is_stored and not (row_dim is None and budget_bytes is None and budget_fraction is None):
+            raise ValueError(f"ContentTable '{self.name}': StoredVectors have their width; leave sizes out.")
         given = {"row_dim": row_dim, "budget_bytes": budget_bytes, "budget_fraction": budget_fraction}
         if any(value is not None for value in given.values()):
             exactly_one(f"ContentTable '{self.name}'", **given)
@@ -133,6 +140,13 @@ class ContentTable(Table):
     def signature(self) -> tuple[object, ...]:
         """Tables of one width are projected together, whichever vectors they have."""
         return (type(self), self.row_dims, self.embedding_dim)
+
+
+def checksum(vectors: Tensor) -> str:
+    """Of all values and their places."""
+    bits = vectors.float().contiguous().view(torch.int32).long()
+    keys = mix64(bits.flatten(), torch.arange(bits.numel()))
+    return f"{int(keys.sum()) & ((1 << 64) - 1):016x}"
 
 
 def _aligned(width: int) -> int:
