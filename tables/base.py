@@ -206,6 +206,14 @@ class Table(nn.Module, ABC):
         """Expected number of ids that share their vector with an id before them; 0 where all ids are kept apart."""
         return 0.0
 
+    def likeness(self) -> Tensor | None:
+        """[V] a number that ids have in common whose vectors are the same whatever is trained; None if it knows none.
+
+        Needed where vectors are made by matrix products, which may give two equal inputs results that differ in the
+        last bit.
+        """
+        return None
+
     def logical_bytes(self, dtype: torch.dtype = torch.float32) -> int:
         """Bytes of the V x D matrix that this table stands for."""
         return self.num_embeddings * self.embedding_dim * dtype.itemsize

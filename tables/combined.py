@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.item_codes import ids_of, read_parquet
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.routing.hashes import mix64
 
 PartFactory = Callable[[str, int, int], Table]
 """Called with (name, num_embeddings, embedding_dim), and init_std."""
@@ -145,6 +146,16 @@ class CombinedTable(Table):
     def expected_collisions(self) -> float:
         """Ids that are alike in the part that tells most of them apart."""
         return min(part.expected_collisions() for part in self._parts)
+
+    def likeness(self) -> Tensor | None:
+        """Ids are alike that are so in every part."""
+        found = torch.zeros(self.num_embeddings, dtype=torch.int64)
+        for part in self._parts:
+            own = part.likeness()
+            if own is None:
+                return None
+            found = mix64(found, 0) + own.cpu()
+        return found
 
     def extra_repr(self) -> str:
         """The parts."""
@@ -279,6 +290,11 @@ class GateTable(CombinedTable):
         self.register_per_id(groups=groups.to(torch.uint8))
         self.arguments |= {"counts": None, "groups": self.get_buffer("groups")}
         self.gate = nn.Parameter(torch.zeros(64, number))
+
+    def likeness(self) -> Tensor | None:
+        """Ids are alike that are so in every part and in one group."""
+        found = super().likeness()
+        return None if found is None else mix64(found, 1) + self.get_buffer("groups").cpu().long()
 
     def _check_unseen(self, counts: str | Tensor | None, unseen: int | None, groups: Tensor | None) -> None:
         if unseen is None:

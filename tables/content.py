@@ -137,6 +137,10 @@ class ContentTable(Table):
         projected = torch.bmm(rows.transpose(0, 1), parameters["projection"].to(rows.dtype))
         return projected.transpose(0, 1)
 
+    def likeness(self) -> Tensor | None:
+        """A number of the vector that is given for an id."""
+        return None if self._rows is None else _keys(self._rows).sum(1)
+
     def signature(self) -> tuple[object, ...]:
         """Tables of one width are projected together, whichever vectors they have."""
         return (type(self), self.row_dims, self.embedding_dim)
@@ -144,9 +148,15 @@ class ContentTable(Table):
 
 def checksum(vectors: Tensor) -> str:
     """Of all values and their places."""
-    bits = vectors.float().contiguous().view(torch.int32).long()
-    keys = mix64(bits.flatten(), torch.arange(bits.numel()))
-    return f"{int(keys.sum()) & ((1 << 64) - 1):016x}"
+    rows = _keys(vectors.float()).sum(1)
+    total = int(mix64(rows, torch.arange(len(rows))).sum())
+    return f"{total & ((1 << 64) - 1):016x}"
+
+
+def _keys(values: Tensor) -> Tensor:
+    """Numbers of values [N, T] that depend on their column; zero has two signs and one number."""
+    bits = (values + 0.0).contiguous().view(torch.int32).long()
+    return mix64(bits, torch.arange(values.shape[1]))
 
 
 def _aligned(width: int) -> int:

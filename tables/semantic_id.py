@@ -158,13 +158,14 @@ class SemanticIdTable(Table):
 
     def expected_collisions(self) -> float:
         """Ids that read the same rows as one before them: counted, since which they are is known."""
-        if not self.num_embeddings:
-            return 0.0
-        keys = [
-            mix64(self.rows_of(ids).sort(0).values + 1, torch.arange(len(self._needs())).unsqueeze(1)).sum(0)
-            for ids in torch.arange(self.num_embeddings, device=self.get_buffer("codes").device).split(_BLOCK_IDS)
-        ]
-        return float(self.num_embeddings - len(torch.cat(keys).unique()))
+        return float(self.num_embeddings - len(self.likeness().unique()))
+
+    def likeness(self) -> Tensor:
+        """A number of the rows that an id reads, in any order."""
+        device = self.get_buffer("codes").device
+        places = torch.arange(len(self._needs()), device=device).unsqueeze(1)
+        blocks = torch.arange(self.num_embeddings, device=device).split(_BLOCK_IDS)
+        return torch.cat([mix64(self.rows_of(ids).sort(0).values + 1, places).sum(0) for ids in blocks])
 
     def num_without_codes(self) -> int:
         """Ids that have none, id 0 among them if so."""
