@@ -267,6 +267,7 @@ class GateTable(CombinedTable):
     """
 
     linear = False
+    sizes = CombinedTable.sizes | {"counts", "groups"}
 
     def __init__(
         self,

@@ -43,7 +43,7 @@ from recsys.tables.physical import named_generator
 
 Factory = Callable[[str, int, int], Table]
 
-SEMANTIC = partial(SemanticIdTable, codes=RandomCodes(4, 256), num_rows=997)
+SEMANTIC = partial(SemanticIdTable, codes=RandomCodes(2, 256), num_rows=997)
 CONTENT = partial(ContentTable, vectors=RandomVectors(9))
 
 EXAMPLES: dict[str, tuple[type[Table], dict]] = {
