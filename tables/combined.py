@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -86,12 +86,18 @@ class CombinedTable(Table):
         constants: dict[str, list[int]] = {}
         for place, part in enumerate(self._parts):
             constants |= {self._constants[place][own]: value.tolist() for own, value in part.constants().items()}
-            self.register_per_id(**{new: part.get_buffer(own) for own, new in self._per_ids[place].items()})
+            self.register_listed(**{new: part.get_buffer(own) for own, new in self._per_ids[place].items()})
             names = {own: f"part{place}_{own.replace('.', '_')}" for own, _ in part.named_parameters()}
             for own, new in names.items():
                 self.register_parameter(new, part.get_parameter(own))
             self._parameters_of.append(names)
         self.register_constants(**constants)
+
+    def built_again(self) -> Self:
+        """Of parts that are built again, since this table trains what is theirs."""
+        arguments: dict[str, Any] = {**self.arguments, "tables": tuple(part.built_again() for part in self._parts)}
+        with torch.device("cpu"):
+            return type(self)(**arguments)
 
     def signature(self) -> tuple[object, ...]:
         """Tables of one kind whose parts are of one kind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -68,10 +69,17 @@ class ContentTable(Table):
         self._is_drawn = isinstance(vectors, RandomVectors)
         width = self.row_dim if is_drawn else width
         self.projection = nn.Parameter(self._initial_projection(width))
+        self._made_of = dict(self.arguments)
         if not is_drawn:
             # What a checkpoint says of this table; the rows are among those of its matrices.
             self.arguments |= {"vectors": StoredVectors(self.row_dim, f"{checksum(given)} in {width}")}
             self.arguments |= {"row_dim": None, "budget_bytes": None, "budget_fraction": None}
+
+    def built_again(self) -> Self:
+        """Of the vectors that this one was made of."""
+        made_of: dict[str, Any] = dict(self._made_of)
+        with torch.device("cpu"):
+            return type(self)(**made_of)
 
     def _check(self, given: Tensor, num_rows: int | None) -> None:
         if given.dim() != 2 or given.shape[1] < 1 or (num_rows is not None and len(given) != num_rows):

@@ -22,7 +22,8 @@ class PhysicalTable:
         name: identity of the storage.
         num_rows: R, rows.
         row_dim: width of a row in values.
-        init_std: rows start uniform in init_mean +- sqrt(3) * init_std, from a seed made of the name.
+        init_std: rows start uniform in init_mean +- sqrt(3) * init_std, from a seed made of the name; integers among
+            those that lie there.
         init_mean: what they start around.
         optimizer: of the rows, whatever those who use the table choose; None leaves the choice to them.
         dtype: of the rows; None takes that of the collection. Integers must be Frozen, and are read as numbers.
@@ -63,7 +64,7 @@ class PhysicalTable:
             dtype: of the collection.
             seed: None takes torch's global seed.
         """
-        rows = torch.empty(self.num_rows, self.row_dim, dtype=self.dtype or dtype)
+        rows = torch.empty(self.num_rows, self.row_dim, dtype=self.dtype or dtype, device="cpu")
         for start, block in self.initial_blocks(0, self.num_rows, dtype, seed=seed):
             rows[start : start + len(block)] = block
         return rows
@@ -98,11 +99,13 @@ class PhysicalTable:
             return
         generator = named_generator(self.name, seed)
         low, high = (self.init_mean + sign * math.sqrt(3) * self.init_std for sign in (-1, 1))
-        block = torch.empty(max(1, min(last, block_values // self.row_dim)), self.row_dim, dtype=dtype)
+        block = torch.empty(max(1, min(last, block_values // self.row_dim)), self.row_dim, dtype=dtype, device="cpu")
         for start in range(0, last if first < last else 0, len(block)):
             rows = block[: last - start]
             if dtype.is_floating_point:
                 rows.uniform_(low, high, generator=generator)
+            elif self.init_std:
+                rows.random_(math.ceil(low), math.floor(high) + 1, generator=generator)
             else:
                 rows.fill_(round(self.init_mean))
             if start + len(rows) > first:

@@ -72,7 +72,7 @@ def build_collection(
     if version != FORMAT_VERSION:
         raise ValueError(f"description: format_version must be {FORMAT_VERSION}, got {version!r}.")
     try:
-        tables = {name: _build_table(f"{name}.", entry, state or {}) for name, entry in description["tables"].items()}
+        tables = {name: build_table(f"{name}.", entry, state or {}) for name, entry in description["tables"].items()}
         features = [Feature(**entry) for entry in description["features"]]
         dtype = description["dtype"]
     except (KeyError, TypeError, AttributeError) as error:
@@ -118,7 +118,17 @@ def _sha256(values: Tensor) -> str:
     return hashlib.sha256(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
-def _build_table(prefix: str, entry: Mapping[str, Any], state: Mapping[str, Tensor]) -> Table:
+def build_table(prefix: str, entry: Mapping[str, Any], state: Mapping[str, Tensor]) -> Table:
+    """A table as described, its parameters and buffers not yet those trained.
+
+    Args:
+        prefix: of the table's buffers in the state, "<table>.".
+        entry: of `tables` in a description.
+        state: see `build_collection`.
+
+    Raises:
+        ValueError: if the class is not imported, or makes other constants.
+    """
     arguments = {key: _argument(prefix, value, state) for key, value in entry["arguments"].items()}
     table: Table = _subclass((Table,), entry["class"])(**arguments)
     mine = {name: values.tolist() for name, values in table.constants().items()}
@@ -137,7 +147,7 @@ def _argument(prefix: str, value: Any, state: Mapping[str, Tensor]) -> Any:
     if not isinstance(value, dict):
         return value
     if "part" in value:
-        return _build_table(prefix, value["part"], state)
+        return build_table(prefix, value["part"], state)
     if "buffer" not in value:
         return _subclass((Partition, EvictionPolicy, Adaptation, VectorSource), value["class"])(**value["arguments"])
     key = prefix + value["buffer"]
