@@ -12,6 +12,7 @@ from recsys.tables.cafe import CAFETable
 from recsys.tables.cce import CCETable
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
+from recsys.tables.combined import CombinedTable, ConcatTable, GateTable, SumTable
 from recsys.tables.compact import CompactTable
 from recsys.tables.content import ContentTable
 from recsys.tables.dedup import DedupTable
@@ -72,7 +73,9 @@ __all__ = [
     "CodeFile",
     "CodeSource",
     "CodebookTable",
+    "CombinedTable",
     "CompactTable",
+    "ConcatTable",
     "ContentTable",
     "Coprime",
     "DPQTable",
@@ -89,6 +92,7 @@ __all__ = [
     "Feature",
     "Frozen",
     "FullTable",
+    "GateTable",
     "HashEmbeddingTable",
     "HashTable",
     "HeadTailTable",
@@ -123,6 +127,7 @@ __all__ = [
     "SparseTable",
     "StoredCodes",
     "StoredVectors",
+    "SumTable",
     "TTTable",
     "Table",
     "TableCollection",

@@ -1,6 +1,7 @@
 """What every Table must satisfy: the examples, and a slow float64 oracle that knows nothing of lookups or groups."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from recsys.tables import (
     CCETable,
     CodebookTable,
     CompactTable,
+    ConcatTable,
     ContentTable,
     Coprime,
     DedupTable,
@@ -25,6 +27,7 @@ from recsys.tables import (
     DPQTable,
     Feature,
     FullTable,
+    GateTable,
     HashEmbeddingTable,
     HashTable,
     HeadTailTable,
@@ -50,6 +53,7 @@ from recsys.tables import (
     RobeTable,
     SemanticIdTable,
     SparseTable,
+    SumTable,
     Table,
     TableCollection,
     TTTable,
@@ -58,6 +62,9 @@ from recsys.tables import (
 from recsys.tables.physical import named_generator
 
 Factory = Callable[[str, int, int], Table]
+
+SEMANTIC = partial(SemanticIdTable, codes=RandomCodes(2, 256), num_rows=997)
+CONTENT = partial(ContentTable, vectors=RandomVectors(9))
 
 EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "full": (FullTable, {}),
@@ -125,6 +132,10 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "semantic-pieces": (SemanticIdTable, {"codes": RandomCodes(3, 900), "adaptation": Pieces()}),
     "content": (ContentTable, {"vectors": RandomVectors(9)}),
     "content-wide": (ContentTable, {"vectors": RandomVectors(40)}),
+    "sum": (SumTable, {"tables": [FullTable, SEMANTIC, CONTENT]}),
+    "concat": (ConcatTable, {"tables": [partial(HashTable, num_rows=701), SEMANTIC], "dims": [8, 16]}),
+    "gate": (GateTable, {"tables": [FullTable, SEMANTIC]}),
+    "gate-of-networks": (GateTable, {"tables": [partial(DeepHashTable, hidden_dim=8, num_hashes=16), FullTable]}),
     "managed-lru": (ManagedCollisionTable, {"num_rows": 701, "policy": LRU(), "eviction_interval": 1}),
     "managed-lfu": (ManagedCollisionTable, {"num_rows": 701, "policy": LFU(), "eviction_interval": 1}),
     "managed-distance": (ManagedCollisionTable, {"num_rows": 701, "policy": DistanceLFU(1.5), "eviction_interval": 1}),

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import is_dataclass
+from functools import partial
 
 import pytest
 import torch
@@ -238,15 +239,24 @@ def test_loading_refuses_other_routing(example):
             collect(example, ["g"]).load_state_dict(renamed)
 
 
+def written(value):
+    """An argument as YAML has it."""
+    if isinstance(value, list):
+        return [written(each) for each in value]
+    if isinstance(value, partial):
+        keywords = {name: written(each) for name, each in value.keywords.items()}
+        return {"class_path": f"recsys.tables.{value.func.__name__}", "init_args": keywords}
+    if isinstance(value, type):
+        return {"class_path": f"recsys.tables.{value.__name__}"}
+    if is_dataclass(value):
+        return {"class_path": f"recsys.tables.{type(value).__name__}", "init_args": vars(value)}
+    return value
+
+
 @every_example
 def test_configuration_round_trip(example):
     table_type, _ = EXAMPLES[example]
-    arguments = {
-        name: {"class_path": f"recsys.tables.{type(value).__name__}", "init_args": vars(value)}
-        if is_dataclass(value)
-        else value
-        for name, value in EXAMPLES[example][1].items()
-    }
+    arguments = {name: written(value) for name, value in EXAMPLES[example][1].items()}
     parser = ArgumentParser()
     parser.add_argument("--table", type=Table)
     init_args = {"name": "f", "num_embeddings": 3_000, "embedding_dim": EMBEDDING_DIM, **arguments}

@@ -55,6 +55,9 @@ def prepare(dataset: RawDataset, rule: PreparationRule, folder: Path) -> list[st
     Raises:
         ValueError: A raw file is missing or empty, has a bad line under the policy ``fail``, or no line is usable.
     """
+    known = [feature.name for feature in dataset.features if feature.kind != "dense"]
+    for name in sorted(rule.encoding.number_unseen - set(known)):
+        raise ValueError(f"--number-unseen: there is no feature '{name}' with ids (there are: {', '.join(known)}).")
     store = RowStore(folder / "scratch", dataset.features)
     with _progress_bar() as bar, LineReport(rule.on_bad_line, folder / "bad_lines.tsv") as report:
         _read(dataset, rule, store, report, bar)
@@ -130,6 +133,7 @@ def _schema(
         "split": rule.split.as_json(),
         "min_count": rule.encoding.min_count,
         "hash_bits": rule.encoding.hash_bits,
+        "number_unseen": sorted(rule.encoding.number_unseen),
         "source": {
             "files": {file.path.name: _origin(file) for file in [dataset.main_file, *dataset.side_files]},
             "lines": {file: counts.as_json() for file, counts in report.files.items()},
