@@ -11,6 +11,7 @@ from recsys.tables.embedding import Embedding
 from recsys.tables.embedding_bag import EmbeddingBag
 from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
 from recsys.tables.features import Bag, Embedded, Feature
+from recsys.tables.fitting import Fitted
 from recsys.tables.full import FullTable
 from recsys.tables.hash_embedding import HashEmbeddingTable
 from recsys.tables.hashing import HashTable
@@ -27,6 +28,9 @@ from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
 from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
+from recsys.tables.swap_rules import Swapped, SwapReport, SwapRule
+from recsys.tables.swapping import swap_
+from recsys.tables.tied_head import TiedHead
 from recsys.tables.unified import UnifiedTable
 
 __all__ = [
@@ -47,6 +51,7 @@ __all__ = [
     "EvictionPolicy",
     "FbgemmLookup",
     "Feature",
+    "Fitted",
     "Frozen",
     "FullTable",
     "HashEmbeddingTable",
@@ -64,13 +69,18 @@ __all__ = [
     "QRTable",
     "RowWiseAdagrad",
     "Sharding",
+    "SwapReport",
+    "SwapRule",
+    "Swapped",
     "Table",
     "TableCollection",
     "TableOptimizer",
     "TableSharding",
+    "TiedHead",
     "TorchLookup",
     "TorchrecLookup",
     "UnifiedTable",
     "power_law_dims",
     "power_law_dims_for_budget",
+    "swap_",
 ]

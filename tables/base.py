@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from recsys.tables.derived import Derived
-from recsys.tables.per_id import PerId, PerIdColumns
+from recsys.tables.least_squares import fit_linear
+from recsys.tables.per_id import PerId
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.upkeep import Rows
 
@@ -155,6 +156,36 @@ class Table(Derived, ABC):
         """
         return None
 
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Overwrite rows and parameters so that these ids have vectors closest, in squares, to given ones.
+
+        By default a least-squares solution where `combine` is linear.
+
+        Shape:
+            vectors [N, D], ids [N] distinct, rows [R, row_dim] of each matrix by name
+
+        Raises:
+            ValueError: if there is no way to do so.
+        """
+        fit_linear(self, vectors, ids, rows)
+
+    def grown(self, num_embeddings: int) -> Table:
+        """A table of more ids whose rows begin with those of this one, and whose old ids read the same.
+
+        Raises:
+            ValueError: if the method has no such table, or there would be fewer ids.
+        """
+        self.require("num_embeddings", num_embeddings, self.num_embeddings)
+        arguments: dict[str, Any] = {**self.arguments, **self.grown_arguments(num_embeddings)}
+        return type(self)(**arguments)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """What the constructor is given for more ids, where it differs."""
+        raise ValueError(
+            f"{type(self).__name__} '{self.name}' cannot grow to num_embeddings={num_embeddings}: its old ids would "
+            "read other rows; make a new table and train it."
+        )
+
     def observe(self, ids: Tensor, rows: Rows) -> None:
         """Take note of the ids [N] of a training batch, before they are routed; may read, write and move rows.
 
@@ -282,9 +313,3 @@ def _hashable(value: object) -> object:
     if isinstance(value, dict):
         return tuple((key, _hashable(each)) for key, each in value.items())
     return id(value) if isinstance(value, Tensor) else value
-
-
-def routing_constants(tables: Sequence[Table]) -> tuple[dict[str, Tensor], dict[str, PerIdColumns]]:
-    """The integers [G, K] of some tables of one kind, and what they keep of every id."""
-    stacked = {name: torch.stack([table.constants()[name] for table in tables]) for name in tables[0].constants()}
-    return stacked, {name: PerIdColumns(tables, name) for name in tables[0].per_id_names}

@@ -162,6 +162,15 @@ class ManagedCollisionTable(Table):
         rows: Tensor = module.evict()
         return rows
 
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows and the same mapping."""
+        return {
+            "num_embeddings": num_embeddings,
+            "num_rows": self.num_rows,
+            "budget_bytes": None,
+            "budget_fraction": None,
+        }
+
     def expected_collisions(self) -> float:
         """Ids that can have no row of their own at a time."""
         return float(max(0, self.num_embeddings - (self.num_rows - 1)))

@@ -105,6 +105,15 @@ class UnifiedTable(Table):
         """One hash per lookup, seeded by the feature."""
         return bucket(ids, constants["seed"], constants["num_buckets"])
 
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows: hashes do not depend on the number of ids."""
+        return {
+            "num_embeddings": num_embeddings,
+            "num_rows": self.num_rows,
+            "budget_bytes": None,
+            "budget_fraction": None,
+        }
+
     def expected_collisions(self) -> float:
         """Ids of this feature expected to share all their rows with an earlier id of it."""
         return expected_collisions(self.num_embeddings, [self.num_rows] * self.num_lookups)
