@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,16 @@ class FullRows(nn.Module):
     def _zero_padding(self) -> None:
         if self.padding_idx is not None:
             self.weight[self.padding_idx].fill_(0)
+
+    @property
+    def num_embeddings(self) -> int:
+        """V, number of ids; who sets it has put in another weight, as transformers' resize_token_embeddings does."""
+        return self.table.num_embeddings
+
+    @num_embeddings.setter
+    def num_embeddings(self, value: int) -> None:
+        arguments: dict[str, Any] = {**self.table.arguments, **self.table.grown_arguments(value)}
+        self.table = type(self.table)(**arguments)
 
     def reset_parameters(self) -> None:
         """Start afresh, as when built with torch's present seed."""

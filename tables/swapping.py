@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer, SparseAdam
 
 from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.declared_ties import declared_ties, forget_ties
 from recsys.tables.embedding import Embedding
 from recsys.tables.embedding_bag import EmbeddingBag
 from recsys.tables.holders import check_others, lists_in, rewire_optimizer
@@ -58,6 +59,8 @@ def swap_(
         optimizers: those made before.
         dry_run: say what would be done, and do nothing; fit errors are not known then.
 
+    A FullTable goes on with the parameter that was there, so that nothing has to be rewired.
+
     Returns: what was replaced, bytes before and after, fit errors, and what was rewired.
 
     Raises:
@@ -65,12 +68,14 @@ def swap_(
             share were to be fitted, or something that cannot be rewired holds an old parameter.
     """
     plans = _plans(model, rules)
-    old = {id(plan.module.weight): plan.path for plan in plans}
-    heads = _heads(model, plans)
+    # A table that keeps all vectors goes on with the old parameter, and whoever holds it may go on.
+    moved = [plan for plan in plans if not plan.table.keeps_vectors]
+    old = {id(plan.module.weight): plan.path for plan in moved}
+    heads = _heads(model, moved)
     lists = lists_in(model, old)
-    check_others(model, {plan.path: plan.module for plan in plans}, optimizers, lists)
+    check_others(model, {plan.path: plan.module for plan in moved}, optimizers, lists)
     for optimizer in optimizers:
-        _check_optimizer(optimizer, plans)
+        _check_optimizer(optimizer, moved)
     rewired = [f"{path}, tied to {plan.path}, is a TiedHead" for path, _, plan in heads]
     rewired += [f"the list {each.path}" for each in lists]
     held = [sum(id(p) in old for group in each.param_groups for p in group["params"]) for each in optimizers]
@@ -82,7 +87,9 @@ def swap_(
     if dry_run:
         return SwapReport(_reported(plans, [None] * len(plans)), rewired, dry_run=True)
     made, errors = _make(plans)
-    new = {id(plan.module.weight): list(each.parameters()) for plan, each in zip(plans, made, strict=True)}
+    new = {
+        id(plan.module.weight): list(each.parameters()) for plan, each in zip(plans, made, strict=True) if plan in moved
+    }
     for plan, each in zip(plans, made, strict=True):
         for path in plan.paths:
             model.set_submodule(path, each)
@@ -90,6 +97,7 @@ def swap_(
     for path, head, plan in heads:
         tied = TiedHead(by_module[id(plan.module)], bias=head.bias).train(head.training)
         model.set_submodule(path, tied)
+    forget_ties(model, {f"{path}.weight" for path in (*old.values(), *(path for path, _, _ in heads))})
     for holder in lists:
         holder.rewire(new)
     for optimizer in optimizers:
@@ -188,15 +196,19 @@ def _check_shared(plans: Sequence[_Plan]) -> None:
 
 
 def _heads(model: nn.Module, plans: Sequence[_Plan]) -> list[tuple[str, nn.Linear, _Plan]]:
-    """Output layers that share a weight that is replaced."""
+    """Output layers that share a weight that is replaced, or are declared to."""
     of_weight = {id(plan.module.weight): plan for plan in plans}
+    by_name = {f"{path}.weight": plan for plan in plans for path in plan.paths}
+    ties = declared_ties(model)
+    declared = {one: by_name[other] for one, other in ties.items() if other in by_name}
+    declared |= {other: by_name[one] for one, other in ties.items() if one in by_name}
     replaced = {id(plan.module) for plan in plans}
     heads = []
     for path, module in model.named_modules():
         if id(module) in replaced:
             continue
         for name, parameter in module.named_parameters(recurse=False):
-            plan = of_weight.get(id(parameter))
+            plan = of_weight.get(id(parameter)) or declared.get(f"{path}.{name}")
             if plan is None:
                 continue
             if type(module) is not nn.Linear:
@@ -239,6 +251,11 @@ def _make(plans: Sequence[_Plan]) -> tuple[list[Embedding], list[float | None]]:
             embedding: Embedding = EmbeddingBag(plan.table, **bag, **options)
         else:
             embedding = Embedding(plan.table, **options)
+        if plan.table.keeps_vectors:
+            embedding.weight = weight
+            errors.append(0.0)
+            made.append(embedding.train(module.training))
+            continue
         errors.append(embedding.fit_(weight) if plan.rule.fit and not weight.is_meta else None)
         made.append(embedding.train(module.training))
     for plan, embedding in zip(plans, made, strict=True):
