@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from recsys.tables.derived import Derived
-from recsys.tables.least_squares import fit_linear
+from recsys.tables.derived import Unchanging
 from recsys.tables.per_id import PerId
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.routing.ranks import WORD_BITS, count_before, count_bits
+from recsys.tables.startable import Startable
 from recsys.tables.upkeep import Rows
 
 DEFAULT_INIT_STD = 0.05 / math.sqrt(3)
@@ -27,7 +28,7 @@ Constants = Mapping[str, Any]
 """Integers by name, each a Tensor, and what a table keeps of every id, each a PerId."""
 
 
-class Table(Derived, ABC):
+class Table(Startable, ABC):
     """A logical embedding table, V x D, that owns no rows: a method from a paper.
 
     A subclass says which matrices it needs (`physical_tables`), which row of each an id reads (`route`) and how the
@@ -50,6 +51,11 @@ class Table(Derived, ABC):
     leaves_out: ClassVar[bool] = False
     """Whether `route` may give -1, no row."""
 
+    repeats_cost: ClassVar[bool] = False
+    """Whether a vector costs so much that ids which repeat in a batch are better found out, and computed once.
+
+    A collection does so on a CPU, for tables without parameters."""
+
     moves_rows: ClassVar[bool] = False
     """Whether rows pass from id to id while training, so that no other table may read them."""
 
@@ -68,6 +74,7 @@ class Table(Derived, ABC):
         self.require("num_embeddings", num_embeddings, 1)
         self.require("embedding_dim", embedding_dim, 1)
         self._constant_names: tuple[str, ...] = ()
+        self._unchanging = Unchanging(name, {})
         self._per_id_names: tuple[str, ...] = ()
 
     def require(self, argument: str, value: int, low: int, high: int | None = None, high_name: str = "") -> None:
@@ -84,6 +91,9 @@ class Table(Derived, ABC):
         for name, values in constants.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.int64))
         self._constant_names = tuple(constants)
+        self._unchanging = Unchanging(
+            f"{type(self).__name__} '{self.name}'", {name: list(values) for name, values in constants.items()}
+        )
 
     def register_per_id(self, **columns: Tensor) -> None:
         """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId."""
@@ -93,10 +103,34 @@ class Table(Derived, ABC):
                     f"{type(self).__name__} '{self.name}': {name} must have a value for each of "
                     f"num_embeddings={self.num_embeddings} ids, got {values.shape[-1]}."
                 )
+        self.register_listed(**columns)
+
+    def register_listed(self, **columns: Tensor) -> None:
+        """Keep columns [N] or [C, N] of any length, such as a word for 64 ids; `constants` gives them as a PerId."""
+        for name, values in columns.items():
             self.register_buffer(name, values.contiguous())
-            num_columns = values.numel() // self.num_embeddings
-            self.register_buffer(f"_first_{name}", torch.arange(num_columns) * self.num_embeddings, persistent=False)
+            starts = torch.arange(values.numel() // max(1, values.shape[-1])) * values.shape[-1]
+            self.register_buffer(f"_first_{name}", starts, persistent=False)
         self._per_id_names = (*self._per_id_names, *columns)
+
+    def register_kept(self, name: str, words: Tensor, num_places: int) -> int:
+        """Keep bits that say which of some places are kept, for `routing.ranks.rank`; returns how many are.
+
+        Raises:
+            ValueError: unless there are as many words as the places need, and no bit beyond them.
+        """
+        needed = -(-num_places // WORD_BITS)
+        owner = f"{type(self).__name__} '{self.name}': {name}"
+        if words.dtype != torch.int64 or tuple(words.shape) != (needed,):
+            raise ValueError(
+                f"{owner} must be {needed} words of 64 bits, int64, for {num_places} places, got "
+                f"{list(words.shape)} of {words.dtype}."
+            )
+        if num_places % WORD_BITS and int(words[-1]) >> (num_places % WORD_BITS):
+            raise ValueError(f"{owner} has a bit beyond its {num_places} places; make it with pack_bits.")
+        before = count_before(words)
+        self.register_listed(**{name: words, f"before_{name}": before})
+        return int(before[-1]) + int(count_bits(words[-1]))
 
     def constants(self) -> dict[str, Tensor]:
         """The registered integers, by name: int64 [K] each."""
@@ -156,36 +190,6 @@ class Table(Derived, ABC):
         """
         return None
 
-    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
-        """Overwrite rows and parameters so that these ids have vectors closest, in squares, to given ones.
-
-        By default a least-squares solution where `combine` is linear.
-
-        Shape:
-            vectors [N, D], ids [N] distinct, rows [R, row_dim] of each matrix by name
-
-        Raises:
-            ValueError: if there is no way to do so.
-        """
-        fit_linear(self, vectors, ids, rows)
-
-    def grown(self, num_embeddings: int) -> Table:
-        """A table of more ids whose rows begin with those of this one, and whose old ids read the same.
-
-        Raises:
-            ValueError: if the method has no such table, or there would be fewer ids.
-        """
-        self.require("num_embeddings", num_embeddings, self.num_embeddings)
-        arguments: dict[str, Any] = {**self.arguments, **self.grown_arguments(num_embeddings)}
-        return type(self)(**arguments)
-
-    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
-        """What the constructor is given for more ids, where it differs."""
-        raise ValueError(
-            f"{type(self).__name__} '{self.name}' cannot grow to num_embeddings={num_embeddings}: its old ids would "
-            "read other rows; make a new table and train it."
-        )
-
     def observe(self, ids: Tensor, rows: Rows) -> None:
         """Take note of the ids [N] of a training batch, before they are routed; may read, write and move rows.
 
@@ -194,6 +198,20 @@ class Table(Derived, ABC):
 
     def on_epoch_end(self, rows: Rows) -> None:
         """After an epoch of training; may read, write and move rows, alike in all processes."""
+
+    def served(self, rows: Rows) -> tuple[Table, dict[str, Tensor]] | None:
+        """What stands for this table once training is over: another table, and the values of its matrices by name.
+
+        Its vectors are those of this table as it is now. None: the table is served as it was trained.
+
+        Args:
+            rows: where this table's rows are; several processes must make the call together.
+        """
+        return None
+
+    def served_bytes(self) -> int | None:
+        """Bytes of what `served` gives, matrices in float32; None where the table is served as it was trained."""
+        return None
 
     def rows_of(self, ids: Tensor) -> Tensor:
         """The rows that ids of this table alone read: [N] -> [K, N]."""
@@ -207,6 +225,7 @@ class Table(Derived, ABC):
 
     def _own_constants(self, dim: int) -> dict[str, Any]:
         """What `route` is given, with dim -1: [K, 1]; what `combine` is given, with dim 0: [1, K]."""
+        self._unchanging.check(self)
         integers = {name: self.get_buffer(name).unsqueeze(dim) for name in self._constant_names}
         per_id = {
             name: PerId(self.get_buffer(name).reshape(-1), self.get_buffer(f"_first_{name}").unsqueeze(dim))
@@ -232,13 +251,14 @@ class Table(Derived, ABC):
     def signature(self) -> tuple[object, ...]:
         """Tables with equal signatures are stacked into one group: all they differ in is `sizes`.
 
-        One that takes note of ids routes by its own state, and so alone.
+        One that takes note of ids routes by its own state, and so alone. Parameters stack if their shapes agree.
         """
         settings = inspect.signature(type(self)).parameters
         values = {key: parameter.default for key, parameter in settings.items()} | self.arguments
         shared = tuple((key, _hashable(value)) for key, value in values.items() if key not in self.sizes)
         alone = self.name if self.observes else None
-        return (type(self), self.row_dims, shared, alone)
+        shapes = tuple((key, tuple(parameter.shape)) for key, parameter in self.named_parameters())
+        return (type(self), self.row_dims, shapes, shared, alone)
 
     def expected_collisions(self) -> float:
         """Expected number of ids that share their vector with an id before them; 0 where all ids are kept apart."""
