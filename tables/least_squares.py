@@ -147,12 +147,7 @@ def read_present(matrix: Tensor, rows: Tensor) -> Tensor:
 
 
 def fit_linear(table: Table, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
-    """Overwrite the rows of a table that combines them linearly, without parameters; see Table.fit."""
-    if not table.linear or not rows or any(True for _ in table.parameters()):
-        raise ValueError(
-            f"{type(table).__name__} '{table.name}': there is no way to start it from given vectors; use a table "
-            "whose vectors are rows put together, or train it to reproduce them."
-        )
+    """Overwrite the rows of a table that combines them linearly; see Table.fit."""
     names = list(rows)
     slots = [names.index(physical.name) for physical in table.physical_tables()]
     codes = table.rows_of(ids)

@@ -28,7 +28,13 @@ class Startable(Derived):
         Raises:
             ValueError: if there is no way to do so.
         """
-        fit_linear(cast(Any, self), vectors, ids, rows)
+        table = cast(Any, self)
+        if not table.linear or not rows or any(True for _ in self.parameters()):
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}': there is no way to start it from given vectors; use a table "
+                "whose vectors are rows put together, or train it to reproduce them."
+            )
+        fit_linear(table, vectors, ids, rows)
 
     def grown(self, num_embeddings: int) -> Self:
         """A table of more ids whose rows begin with those of this one, and whose old ids read the same.
@@ -47,6 +53,6 @@ class Startable(Derived):
     def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
         """What the constructor is given for more ids, where it differs."""
         raise ValueError(
-            f"{type(self).__name__} '{self.name}' cannot grow to num_embeddings={num_embeddings}: its old ids would "
-            "read other rows; make a new table and train it."
+            f"{type(self).__name__} '{self.name}' cannot grow to num_embeddings={num_embeddings}: there is no way "
+            "to give rows to more ids and leave the old ones as they are; make a new table and train it."
         )
