@@ -1,13 +1,16 @@
 """Tables in models of other packages, where these are installed: trained, saved and loaded."""
 
+import re
 import warnings
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 from recsys.tables import Embedding, FullTable, HashTable, QRTable, SwapRule, TiedHead, swap_
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "existing_models.md"
 V = 500
 QUARTER = partial(HashTable, budget_fraction=0.25)
 
@@ -114,3 +117,15 @@ def test_deepctr_trains_on_tables():
     assert history[-1] < 0.95 * history[0]
     assert all(isinstance(each, Embedding) for each in model.embedding_dict.values())
     assert model.get_regularization_loss().item() > 0
+
+
+@pytest.mark.parametrize(("name", "module"), [("transformers", "transformers"), ("deepctr-torch", "deepctr_torch")])
+def test_what_the_page_shows_runs(name, module):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip(module)
+    found = re.search(rf"```python {name}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    names: dict = {}
+    exec(compile(found.group(1), PAGE.name, "exec"), names)
+    assert names["losses"][-1] < names["losses"][0]
+    assert names["report"].bytes_after < names["report"].bytes_before
