@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from recsys.tables.derived import Derived
-from recsys.tables.per_id import PerId, PerIdColumns
+from recsys.tables.derived import Unchanging
+from recsys.tables.per_id import PerId
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.ranks import WORD_BITS, count_before, count_bits
+from recsys.tables.startable import Startable
 from recsys.tables.upkeep import Rows
 
 DEFAULT_INIT_STD = 0.05 / math.sqrt(3)
@@ -27,7 +28,7 @@ Constants = Mapping[str, Any]
 """Integers by name, each a Tensor, and what a table keeps of every id, each a PerId."""
 
 
-class Table(Derived, ABC):
+class Table(Startable, ABC):
     """A logical embedding table, V x D, that owns no rows: a method from a paper.
 
     A subclass says which matrices it needs (`physical_tables`), which row of each an id reads (`route`) and how the
@@ -76,6 +77,7 @@ class Table(Derived, ABC):
         self.require("num_embeddings", num_embeddings, 1)
         self.require("embedding_dim", embedding_dim, 1)
         self._constant_names: tuple[str, ...] = ()
+        self._unchanging = Unchanging(name, {})
         self._per_id_names: tuple[str, ...] = ()
 
     def require(self, argument: str, value: int, low: int, high: int | None = None, high_name: str = "") -> None:
@@ -92,6 +94,9 @@ class Table(Derived, ABC):
         for name, values in constants.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.int64))
         self._constant_names = tuple(constants)
+        self._unchanging = Unchanging(
+            f"{type(self).__name__} '{self.name}'", {name: list(values) for name, values in constants.items()}
+        )
 
     def register_per_id(self, **columns: Tensor) -> None:
         """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId."""
@@ -226,6 +231,7 @@ class Table(Derived, ABC):
 
     def _own_constants(self, dim: int) -> dict[str, Any]:
         """What `route` is given, with dim -1: [K, 1]; what `combine` is given, with dim 0: [1, K]."""
+        self._unchanging.check(self)
         integers = {name: self.get_buffer(name).unsqueeze(dim) for name in self._constant_names}
         per_id = {
             name: PerId(self.get_buffer(name).reshape(-1), self.get_buffer(f"_first_{name}").unsqueeze(dim))
@@ -353,9 +359,3 @@ def _hashable(value: object) -> object:
     if isinstance(value, dict):
         return tuple((key, _hashable(each)) for key, each in value.items())
     return id(value) if isinstance(value, Tensor) else value
-
-
-def routing_constants(tables: Sequence[Table]) -> tuple[dict[str, Tensor], dict[str, PerIdColumns]]:
-    """The integers [G, K] of some tables of one kind, and what they keep of every id."""
-    stacked = {name: torch.stack([table.constants()[name] for table in tables]) for name in tables[0].constants()}
-    return stacked, {name: PerIdColumns(tables, name) for name in tables[0].per_id_names}
