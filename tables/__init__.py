@@ -4,7 +4,10 @@ torch alone is enough; fbgemm is imported when an FbgemmLookup is built, torchre
 ManagedCollisionTable first gives out rows.
 """
 
+from recsys.tables.adaptive import AdaptiveTable, hot_rows
+from recsys.tables.alpt import ALPTTable
 from recsys.tables.base import DEFAULT_INIT_STD, Table
+from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
 from recsys.tables.compact import CompactTable
 from recsys.tables.deep_hash import DeepHashTable
@@ -21,13 +24,17 @@ from recsys.tables.lookups.optimizers import SGD, Adagrad, Adam, DenseGradient, 
 from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.managed_collision import ManagedCollisionTable
 from recsys.tables.mixed_dim import MixedDimTable, power_law_dims, power_law_dims_for_budget
+from recsys.tables.mlet import MLETTable
 from recsys.tables.optembed import OptEmbedTable
 from recsys.tables.pep import PEPTable
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.product_quantized import DPQTable, MGQETable
 from recsys.tables.pruned import PrunedTable
 from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
+from recsys.tables.quantized import QuantizedTable
 from recsys.tables.routing.partitions import Coprime, MixedRadix, Partition
 from recsys.tables.searched import SearchedTable
+from recsys.tables.serving import quantized, served
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
 from recsys.tables.sparse import SparseTable
@@ -38,11 +45,15 @@ __all__ = [
     "LFU",
     "LRU",
     "SGD",
+    "ALPTTable",
     "Adagrad",
     "Adam",
+    "AdaptiveTable",
     "Bag",
+    "CodebookTable",
     "CompactTable",
     "Coprime",
+    "DPQTable",
     "DeepHashTable",
     "DenseGradient",
     "DistanceLFU",
@@ -56,6 +67,8 @@ __all__ = [
     "HashEmbeddingTable",
     "HashTable",
     "Lookup",
+    "MGQETable",
+    "MLETTable",
     "ManagedCollisionTable",
     "MixedDimTable",
     "MixedRadix",
@@ -68,6 +81,7 @@ __all__ = [
     "QRConcatTable",
     "QRSumTable",
     "QRTable",
+    "QuantizedTable",
     "RowWiseAdagrad",
     "SearchedTable",
     "Sharding",
@@ -79,6 +93,9 @@ __all__ = [
     "TorchLookup",
     "TorchrecLookup",
     "UnifiedTable",
+    "hot_rows",
     "power_law_dims",
     "power_law_dims_for_budget",
+    "quantized",
+    "served",
 ]

@@ -185,6 +185,20 @@ class Table(nn.Module, ABC):
     def on_epoch_end(self, rows: Rows) -> None:
         """After an epoch of training; may read, write and move rows, alike in all processes."""
 
+    def served(self, rows: Rows) -> tuple[Table, dict[str, Tensor]] | None:
+        """What stands for this table once training is over: another table, and the values of its matrices by name.
+
+        Its vectors are those of this table as it is now. None: the table is served as it was trained.
+
+        Args:
+            rows: where this table's rows are; several processes must make the call together.
+        """
+        return None
+
+    def served_bytes(self) -> int | None:
+        """Bytes of what `served` gives, matrices in float32; None where the table is served as it was trained."""
+        return None
+
     def rows_of(self, ids: Tensor) -> Tensor:
         """The rows that ids of this table alone read: [N] -> [K, N]."""
         return self.route(ids.unsqueeze(0), self._own_constants(-1))

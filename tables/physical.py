@@ -22,7 +22,8 @@ class PhysicalTable:
         name: identity of the storage.
         num_rows: R, rows.
         row_dim: width of a row in values.
-        init_std: rows start uniform in init_mean +- sqrt(3) * init_std, from a seed made of the name.
+        init_std: rows start uniform in init_mean +- sqrt(3) * init_std, from a seed made of the name; integers among
+            those that lie there.
         init_mean: what they start around.
         optimizer: of the rows, whatever those who use the table choose; None leaves the choice to them.
         dtype: of the rows; None takes that of the collection. Integers must be Frozen, and are read as numbers.
@@ -91,6 +92,8 @@ class PhysicalTable:
             rows = block[: last - start]
             if dtype.is_floating_point:
                 rows.uniform_(low, high, generator=generator)
+            elif self.init_std:
+                rows.random_(math.ceil(low), math.floor(high) + 1, generator=generator)
             else:
                 rows.fill_(round(self.init_mean))
             if start + len(rows) > first:
