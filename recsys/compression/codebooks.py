@@ -89,8 +89,8 @@ def weighted_means(
 ) -> Tensor:
     """Centres of clusters [num_means, W] of vectors [N, W] that weigh something [N]: k-means.
 
-    Source: Arthur and Vassilvitskii, "k-means++" (SODA 2007), then Lloyd's rounds; a centre that is nearest to none moves
-    to the vector that costs most.
+    Source: Arthur and Vassilvitskii, "k-means++" (SODA 2007), then Lloyd's rounds; a centre that is nearest to none
+    moves to the vector that costs most.
 
     Args:
         vectors: to cluster, at least num_means.
