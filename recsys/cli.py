@@ -13,9 +13,8 @@ from traceback import extract_tb
 from recsys.configuration.suggestions import explain
 
 # Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
-_TOOLS = {
-    name: f"recsys.commands.{name}" for name in ("compare", "compress", "consolidate", "describe", "doctor", "evaluate")
-}
+_NAMES = ("compare", "compress", "consolidate", "describe", "doctor", "evaluate", "methods", "plan")
+_TOOLS = {name: f"recsys.commands.{name}" for name in _NAMES}
 COMMANDS = ("fit", "validate", "test", "predict", *_TOOLS)
 _USAGE = f"usage: recsys {{{','.join(COMMANDS)}}} -c CONFIG [-c OVERRIDE ...] [--data.path FOLDER ...]"
 

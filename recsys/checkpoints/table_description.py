@@ -10,7 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recsys.tables import EvictionPolicy, Feature, Frozen, Lookup, Partition, Table, TableCollection, TorchLookup
+from recsys.tables import (
+    Adaptation,
+    EvictionPolicy,
+    Feature,
+    Frozen,
+    Lookup,
+    Partition,
+    Table,
+    TableCollection,
+    TorchLookup,
+    VectorSource,
+)
 
 FORMAT_VERSION = 2
 
@@ -127,7 +138,7 @@ def _argument(table: str, value: Any, state: Mapping[str, Tensor]) -> Any:
     if not isinstance(value, dict):
         return value
     if "buffer" not in value:
-        return _subclass((Partition, EvictionPolicy), value["class"])(**value["arguments"])
+        return _subclass((Partition, EvictionPolicy, Adaptation, VectorSource), value["class"])(**value["arguments"])
     key = f"{table}.{value['buffer']}"
     if key not in state:
         raise ValueError(f"description: table '{table}' is made of a tensor '{value['buffer']}', which is not there.")

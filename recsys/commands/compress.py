@@ -113,7 +113,7 @@ def _at_once(chosen: argparse.Namespace, command: Sequence[str]) -> None:
     checkpoint, out = chosen.paths
     content = read_checkpoint(checkpoint)
     cli = RecsysCLI.launch(command, run=False)
-    load_collection(cli.model, content["state_dict"], checkpoint)
+    load_collection(cli.model, content, checkpoint)
     work = OneShot(f"{checkpoint}, compressed", cli, content, chosen.counts, chosen.seed)
     budget_bytes = None
     if chosen.budget_bytes is not None:

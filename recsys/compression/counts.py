@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recsys.data import CTRDataModule
-from recsys.description.counts import read_counts
+from recsys.data.counts import read_counts
 from recsys.tables import TableCollection
 
 

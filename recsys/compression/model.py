@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -177,11 +176,3 @@ def checkpoint_of(task: CTRTask, content: Mapping[str, Any]) -> dict[str, Any]:
     found["state_dict"] = {name: value.detach().cpu().clone() for name, value in task.state_dict().items()}
     task.on_save_checkpoint(found)
     return found
-
-
-def save(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write a checkpoint beside its place, then put it there."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        torch.save(dict(checkpoint), file)
-    partial.replace(path)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recsys.checkpoints.file import write
 from recsys.compression.config_file import write_config
 from recsys.compression.counts import counts_of
 from recsys.compression.method import Method
-from recsys.compression.model import TrainedModel, checkpoint_of, save
+from recsys.compression.model import TrainedModel, checkpoint_of
 from recsys.compression.pictures import kept_figures
 from recsys.compression.report import CompressionReport
 from recsys.compression.trials import Trial, Trials, best
@@ -112,7 +113,7 @@ class OneShot:
 
     def _write(self, winner: Trial, out: Path) -> None:
         self._model.use(winner.compressed)
-        save(out / CHECKPOINT, checkpoint_of(self._model.task, self._content))
+        write(out / CHECKPOINT, checkpoint_of(self._model.task, self._content))
         write_config(self._cli, out / CHECKPOINT, out / CONFIG)
         print(
             f"{winner.method}: {winner.num_bytes:,} bytes of tables; lightning test -c {out / CONFIG} "

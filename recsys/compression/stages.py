@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from recsys.checkpoints.file import write
 from recsys.checkpoints.reading import read
 from recsys.compression.config_file import write_config
 from recsys.compression.evolution import Candidate, Evolution, Population, evolve
 from recsys.compression.fitness import Fitness
-from recsys.compression.model import checkpoint_of, collection_of, save
+from recsys.compression.model import checkpoint_of, collection_of
 from recsys.compression.probe import first_batches
 from recsys.compression.selection import Searched, selected_entries, selected_rows, widths_of
 from recsys.compression.stage_run import MODEL, fit, write_json
@@ -107,7 +108,7 @@ class Stages:
         kept = {name: int((own > offset).sum()) for name, own in [*searched.rows.items(), *searched.entries.items()]}
         write_json(folder / "selected.json", {"widths": widths, "kept": kept, "offset": offset, "bytes": budget_bytes})
         write_config(initial, folder / MODEL, folder / CONFIG)
-        save(folder / MODEL, checkpoint_of(initial.model, {}))
+        write(folder / MODEL, checkpoint_of(initial.model, {}))
 
     def retrain(self) -> None:
         """Train what was selected from its initial values, and publish it."""
@@ -135,7 +136,9 @@ class Stages:
         cli = RecsysCLI.launch(self._seeded, run=False)
         task, data = cli.model, cli.datamodule
         task.configure_model()
-        task.load_state_dict(read(self.out / "search" / MODEL)["state_dict"])
+        content = read(self.out / "search" / MODEL)
+        task.check_fits(content)
+        task.load_state_dict(content["state_dict"])
         tables = [task.collection.table(feature.table) for feature in task.collection.features]
         for table in {table.name: table for table in tables if isinstance(table, SearchedTable)}.values():
             table.on_epoch_end(task.collection.lookup)

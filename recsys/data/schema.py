@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, cast, get_args
+
+from recsys.prepare.files.fingerprints import Marks, prepared_marks
 
 Kind = Literal["dense", "categorical", "multi_valued"]
 Pooling = Literal["sum", "mean"]
@@ -49,13 +52,20 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns and splits of a prepared data folder."""
+    """The columns and splits of a prepared data folder.
+
+    Attributes:
+        marks: fingerprints that the preparation has written; they are computed where it has not.
+        hash_bits: of ids that are hashes of their values; None where there are vocabularies.
+    """
 
     path: Path
     dataset: str
     label: str
     columns: tuple[Column, ...]
     splits: Mapping[str, SplitInfo]
+    marks: Marks = field(default_factory=dict)
+    hash_bits: int | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Schema:
@@ -71,6 +81,11 @@ class Schema:
             problem = "has no schema.json" if folder.is_dir() else "does not exist"
             raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {prepare_command(folder)}")
         return _Parser(file).schema(folder)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data: what every id stands for, and the order of the dense columns."""
+        return identity_of(self.path, self.marks, self.columns, self.dense, self.hash_bits)
 
     @property
     def dense(self) -> tuple[str, ...]:
@@ -95,6 +110,42 @@ class Schema:
     def counts_path(self, name: str) -> Path:
         """The file that says how often each id of a column occurs in the train split."""
         return self.path / "counts" / f"{name}.parquet"
+
+
+def identity_of(
+    path: Path, marks: Marks, columns: Sequence[Column], dense: Sequence[str] = (), hash_bits: int | None = None
+) -> dict[str, Any]:
+    """A folder's fingerprints by kind and name, and its path, as plain values; None marks what nobody knows.
+
+    Args:
+        path: of the folder.
+        marks: that its schema.json has; computed where it has none.
+        columns: of features; those with ids are marked.
+        dense: names of the numbers that a model reads by position.
+        hash_bits: of ids that are hashes of their values.
+    """
+    known = marks or prepared_marks(path)
+    hashed = None if hash_bits is None else f"hashes of {hash_bits} bits"
+    return {
+        "path": str(path.resolve()),
+        "ids": {each.name: known["ids"].get(each.name, hashed) for each in columns if each.kind != "dense"},
+        "values": dict(known["values"]),
+        "vectors": dict(known["vectors"]),
+        "dense": list(dense),
+    }
+
+
+def read_marks(content: Mapping[str, Any], file: Path) -> Marks:
+    """The fingerprints of a schema.json, empty where it has none.
+
+    Raises:
+        ValueError: if they are not names and words by kind.
+    """
+    found = content.get("fingerprints", {})
+    kinds = ("ids", "values", "vectors")
+    if found and not (isinstance(found, dict) and all(isinstance(found.get(kind), dict) for kind in kinds)):
+        raise ValueError(f"{file}: fingerprints must have {', '.join(kinds)}, got {found!r}; prepare the folder again.")
+    return cast(Marks, found)
 
 
 def prepare_command(folder: Path) -> str:
@@ -123,6 +174,8 @@ class _Parser:
             label=label,
             columns=columns,
             splits={name: self._split(name, entry) for name, entry in splits.items()},
+            marks=read_marks(content, self.file),
+            hash_bits=content.get("hash_bits"),
         )
 
     def _content(self) -> dict[str, Any]:

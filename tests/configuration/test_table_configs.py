@@ -41,7 +41,7 @@ AVAZU = [2, 2, 2, 7, 5, 356, 295, 15, 282, 31, 14, 881, 6058, 1067, 5, 5, 260, 5
 CLICKS = {
     "demo": SAMPLE,
     "criteo": CRITEO,
-    "criteo_full": CRITEO,
+    "criteo_80k": CRITEO,
     "avazu": AVAZU,
     "movielens": [6041, 3651, 3, 8, 22, 3440],
 }

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from recsys.prepare.clicks.feature_encoding import EncodedFeature
 from recsys.prepare.clicks.raw_dataset import Feature
 from recsys.prepare.clicks.raw_keys import LongValues, unpack
+from recsys.prepare.files.fingerprints import prepared_marks
 
 FORMAT_VERSION = 1
 
@@ -45,6 +46,7 @@ def feature_entry(feature: Feature, num_embeddings: int | None) -> dict[str, obj
 
 
 def write_schema(folder: Path, content: dict[str, object]) -> None:
-    """Write schema.json, the last file of a prepared folder."""
-    text = json.dumps({"format_version": FORMAT_VERSION, **content}, indent=1)
+    """Write schema.json, the last file of a prepared folder, with the fingerprints of the files beside it."""
+    marks = {"fingerprints": prepared_marks(folder)}
+    text = json.dumps({"format_version": FORMAT_VERSION, **content, **marks}, indent=1)
     (folder / "schema.json").write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How often ids occur in training, as data preparation has counted them."""
+"""How often each id occurs in training, as preparation has counted."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from recsys.description.portrait import Counts
 
-
-def read_counts(folder: Path, name: str, num_embeddings: int) -> Counts | None:
+def read_counts(folder: Path, name: str, num_embeddings: int) -> NDArray[np.int64] | None:
     """How often each id occurs in training, [V]; None where there is no file for the table.
 
     Raises:
