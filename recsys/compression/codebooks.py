@@ -14,8 +14,8 @@ from recsys.tables import CodebookTable
 from recsys.tables.physical import named_generator
 
 _MOST_CHOICES = 256
-_SAMPLE_IDS = 1 << 16
-_ROUNDS = 12
+_SAMPLE_IDS = 1 << 14
+_ROUNDS = 8
 _PIECE_IDS = 1 << 16
 
 
@@ -23,65 +23,126 @@ class ProductQuantization(Method):
     """A byte for each part of an id's vector; how many parts each table has is what all together lose least with.
 
     Source: Jegou, Douze and Schmid, "Product quantization for nearest neighbor search" (TPAMI 2011), with k-means that
-    weighs ids by frequency and columns by sensitivity. A table that gets no parts becomes its mean.
+    weighs ids by frequency and columns by sensitivity. Codebooks and what they lose are of a sample of the ids, among
+    them the most frequent ones. A table that gets no parts becomes its mean.
     """
 
     name = "pq"
 
     def compress(self, tables: Sequence[TrainedTable], budget_bytes: int) -> dict[str, Compressed]:
         """See Method."""
-        made = {table.name: [constant(table), *_codebooks(table, budget_bytes), whole(table)] for table in tables}
+        samples = {table.name: _Sample(table) for table in tables}
+        books = {table.name: _all_books(table, samples[table.name], budget_bytes) for table in tables}
         choices = {
-            table.name: [Choice(bytes_of({table.name: each}), _loss(table, each)) for each in made[table.name]]
+            table.name: [
+                Choice(4 * table.embedding_dim, samples[table.name].spread()),
+                *(each.choice for each in books[table.name]),
+                Choice(table.full_bytes, 0.0),
+            ]
             for table in tables
         }
         chosen = allocate(choices, budget_bytes)
         if chosen is None:
             raise self.refuse(budget_bytes, sum(own[0].num_bytes for own in choices.values()))
-        found = {name: made[name][place] for name, place in chosen.items()}
+        found = {}
+        for table in tables:
+            place, own = chosen[table.name], books[table.name]
+            if place == 0:
+                found[table.name] = constant(table)
+            else:
+                found[table.name] = whole(table) if place > len(own) else own[place - 1].encode(table)
         assert bytes_of(found) <= budget_bytes
         return found
 
 
-def _codebooks(table: TrainedTable, budget_bytes: int) -> list[Compressed]:
-    """The table with each number of parts that may fit."""
-    dim, num_choices = table.embedding_dim, min(_MOST_CHOICES, table.num_embeddings)
-    found = []
-    for num_parts in (parts for parts in range(1, dim + 1) if dim % parts == 0):
-        num_bytes = num_parts * table.num_embeddings + 4 * num_choices * dim
-        if num_bytes < min(table.full_bytes, budget_bytes):
-            found.append(product_quantized(table, num_parts, num_choices))
-    return found
+class _Sample:
+    """Ids of a table that codebooks are made of: all, or half of them the most frequent and half drawn from the others.
+
+    Args:
+        table: the table.
+    """
+
+    def __init__(self, table: TrainedTable) -> None:
+        self._table = table
+        self.generator = named_generator(f"{table.name}/pq", seed=0)
+        scale = table.sensitivity.clamp(min=float(table.sensitivity.max()) * 1e-6 + 1e-30).sqrt()
+        self.scale = scale
+        if table.num_embeddings <= _SAMPLE_IDS:
+            self.vectors, self.weights = table.vectors * scale, table.weights
+            return
+        half = _SAMPLE_IDS // 2
+        frequent = table.counts.topk(half).indices
+        others = torch.randint(table.num_embeddings, (half,), generator=self.generator)
+        others = others[~torch.isin(others, frequent)].unique()
+        # Those drawn stand for all that are not frequent.
+        of_others = (1 - float(table.weights[frequent].sum())) / max(1e-12, float(table.weights[others].sum()))
+        self.vectors = table.vectors[torch.cat([frequent, others])] * scale
+        self.weights = torch.cat([table.weights[frequent], table.weights[others] * of_others])
+
+    def spread(self) -> float:
+        """What the mean alone costs."""
+        mean = self.weights @ self.vectors / self.weights.sum()
+        return float(self.weights @ (self.vectors - mean).square().sum(1))
 
 
-@torch.no_grad()
+class Books:
+    """Codebooks of a table for a number of parts.
+
+    Args:
+        table: the table.
+        sample: of its ids.
+        num_parts: of a vector, which divide D.
+        num_choices: rows of each codebook.
+    """
+
+    def __init__(self, table: TrainedTable, sample: _Sample, num_parts: int, num_choices: int) -> None:
+        self._scale, self._num_choices = sample.scale, num_choices
+        parts = sample.vectors.split(table.embedding_dim // num_parts, 1)
+        self._books = []
+        loss = 0.0
+        for part in parts:
+            book = weighted_means(part, sample.weights, num_choices, _ROUNDS, sample.generator)
+            self._books.append(book)
+            loss += float(sample.weights @ (part - book[nearest(part, book)]).square().sum(1))
+        self.choice = Choice(num_parts * table.num_embeddings + 4 * num_choices * table.embedding_dim, loss)
+        """What it takes and loses."""
+
+    def encode(self, table: TrainedTable) -> Compressed:
+        """The table with the codes of all ids."""
+        num_parts, dim = len(self._books), table.embedding_dim
+        width = dim // num_parts
+        codes = torch.empty(num_parts, table.num_embeddings, dtype=torch.uint8)
+        scales = self._scale.split(width)
+        for start in range(0, table.num_embeddings, _PIECE_IDS):
+            parts = table.vectors[start : start + _PIECE_IDS].split(width, 1)
+            for number, (part, book, scale) in enumerate(zip(parts, self._books, scales, strict=True)):
+                codes[number, start : start + len(part)] = nearest(part * scale, book).to(torch.uint8)
+        found = CodebookTable(
+            table.name, table.num_embeddings, dim, num_parts=num_parts, num_choices=self._num_choices, codes=codes
+        )
+        return found, {table.name: torch.cat([book / scale for book, scale in zip(self._books, scales, strict=True)])}
+
+
 def product_quantized(table: TrainedTable, num_parts: int, num_choices: int) -> Compressed:
     """A table as codes and codebooks.
 
     Args:
         table: the table.
         num_parts: of a vector, which divide D.
-        num_choices: rows of each codebook.
+        num_choices: rows of each codebook, at most 256.
     """
-    width = table.embedding_dim // num_parts
-    codes = torch.empty(num_parts, table.num_embeddings, dtype=torch.uint8)
-    books = []
-    for part in range(num_parts):
-        columns = slice(part * width, (part + 1) * width)
-        scale = table.sensitivity[columns].clamp(min=float(table.sensitivity.max()) * 1e-6 + 1e-30).sqrt()
-        generator = named_generator(f"{table.name}/pq", seed=part)
-        sample = _sample(table, generator)
-        book = weighted_means(
-            table.vectors[sample, columns] * scale, table.weights[sample], num_choices, _ROUNDS, generator
-        )
-        for start in range(0, table.num_embeddings, _PIECE_IDS):
-            piece = slice(start, start + _PIECE_IDS)
-            codes[part, piece] = nearest(table.vectors[piece, columns] * scale, book).to(torch.uint8)
-        books.append(book / scale)
-    found = CodebookTable(
-        table.name, table.num_embeddings, table.embedding_dim, num_parts=num_parts, num_choices=num_choices, codes=codes
-    )
-    return found, {table.name: torch.cat(books)}
+    return Books(table, _Sample(table), num_parts, num_choices).encode(table)
+
+
+def _all_books(table: TrainedTable, sample: _Sample, budget_bytes: int) -> list[Books]:
+    """Codebooks for each number of parts with which the table may fit, and is smaller than it was."""
+    dim, num_choices = table.embedding_dim, min(_MOST_CHOICES, table.num_embeddings)
+    found = []
+    for num_parts in (parts for parts in range(1, dim + 1) if dim % parts == 0):
+        num_bytes = num_parts * table.num_embeddings + 4 * num_choices * dim
+        if num_bytes < min(table.full_bytes, budget_bytes):
+            found.append(Books(table, sample, num_parts, num_choices))
+    return found
 
 
 def weighted_means(
@@ -131,32 +192,3 @@ def _spread_out(vectors: Tensor, weights: Tensor, num_means: int, generator: tor
 def nearest(vectors: Tensor, centres: Tensor) -> Tensor:
     """The nearest centre of each vector, [N, W] and [C, W] -> [N]."""
     return (centres.square().sum(1) - 2 * vectors @ centres.T).argmin(1)
-
-
-def _sample(table: TrainedTable, generator: torch.Generator) -> Tensor:
-    """Ids that codebooks are made of: all, or the most frequent and as many others."""
-    if table.num_embeddings <= _SAMPLE_IDS:
-        return torch.arange(table.num_embeddings)
-    frequent = table.counts.topk(_SAMPLE_IDS // 2).indices
-    others = torch.randint(table.num_embeddings, (_SAMPLE_IDS // 2,), generator=generator)
-    return torch.cat([frequent, others]).unique()
-
-
-@torch.no_grad()
-def _loss(table: TrainedTable, compressed: Compressed) -> float:
-    """What a table costs by second order."""
-    made, matrices = compressed
-    total = 0.0
-    for piece in table.pieces():
-        ids = torch.arange(piece.start, piece.stop)
-        rows = (
-            [
-                matrices[physical.name][numbers]
-                for physical, numbers in zip(made.physical_tables(), made.rows_of(ids), strict=True)
-            ]
-            if made.physical_tables()
-            else [torch.zeros(len(ids), 0)]
-        )
-        errors = made.vectors_of(torch.cat(rows, 1), ids) - table.vectors[piece]
-        total += float(table.weights[piece] @ (errors.square() @ table.sensitivity))
-    return total
