@@ -13,7 +13,6 @@ from jsonargparse import ArgumentError
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.strategies import StrategyRegistry
 
@@ -23,6 +22,7 @@ import recsys.tables
 import recsys.tasks
 from recsys.checkpoints.io import FolderCheckpointIO
 from recsys.configuration.config_files import ConfigFile, explicit_checkpoint
+from recsys.configuration.run_folder import ClaimedTensorBoardLogger, CSVLoggerBeside
 from recsys.configuration.suggestions import explain
 from recsys.hardware import has_bf16_hardware
 
@@ -141,8 +141,8 @@ class RecsysCLI(LightningCLI):
             plugins.append(FolderCheckpointIO())
         root = settings.get("default_root_dir") or "."
         if settings.get("logger") in (None, True):
-            tensorboard = TensorBoardLogger(root, default_hp_metric=False)
-            kwargs["logger"] = [tensorboard, CSVLogger(root, version=f"version_{tensorboard.version}/csv")]
+            tensorboard = ClaimedTensorBoardLogger(root, default_hp_metric=False)
+            kwargs["logger"] = [tensorboard, CSVLoggerBeside(tensorboard)]
         return super().instantiate_trainer(
             **{
                 **kwargs,
