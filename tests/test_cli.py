@@ -68,7 +68,7 @@ def test_bf16_falls_back_where_it_is_slow_unless_insisted_on(prepared, tmp_path,
         return dense[:, 0]
 
     monkeypatch.setattr(DeepFM, "forward", forward)
-    command = ["predict", *arguments(prepared, tmp_path, "criteo.yaml"), f"--precision_fallback={fallback}"]
+    command = ["predict", *arguments(prepared, tmp_path, "criteo_80k.yaml"), f"--precision_fallback={fallback}"]
     command += ["--untrained=true"]
     RecsysCLI.launch([*command, "--trainer.limit_predict_batches=1"])
     assert seen == [dtype]

@@ -93,7 +93,7 @@ def _of_tensor(tensor: Tensor) -> int:
     flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8) if tensor.numel() else tensor.new_empty(0)
     crc = zlib.crc32(f"{tensor.dtype} {list(tensor.shape)}".encode())
     for start in range(0, flat.numel(), _PIECE_BYTES):
-        crc = zlib.crc32(memoryview(flat[start : start + _PIECE_BYTES].cpu().numpy()), crc)
+        crc = zlib.crc32(flat[start : start + _PIECE_BYTES].cpu().numpy().data, crc)
     return crc
 
 

@@ -42,34 +42,46 @@ class Rows:
     dense: Tensor
     labels: Tensor
     lists: dict[str, Ragged]
+    is_pinned: bool = False
 
     def __len__(self) -> int:
         return self.labels.numel()
 
     def batch(self, start: int, stop: int) -> Batch:
         """Rows [start, stop); only the ids are copied, to be contiguous."""
+        ids = self.ids[:, start:stop]
         return Batch(
-            ids=self.ids[:, start:stop].contiguous(),
+            ids=torch.empty_like(ids, memory_format=torch.contiguous_format, pin_memory=self.is_pinned).copy_(ids),
             bags={name: lists.bag(start, stop) for name, lists in self.lists.items()},
             dense=self.dense[start:stop],
             labels=self.labels[start:stop],
         )
 
 
-def pick(schema: Schema, groups: Sequence[RowGroup], picked: Picked) -> Rows:
+def pick(schema: Schema, groups: Sequence[RowGroup], picked: Picked, pin_memory: bool = False) -> Rows:
     """The picked rows of the row groups laid end to end, column by column; ids are int32 if all of them fit."""
     id_type = np.int64 if schema.wide_ids else np.int32
-    labels = _join([group.labels for group in groups], np.float32)[picked]
-    ids = np.empty((len(schema.categorical), labels.size), id_type)
-    for feature in range(len(ids)):
-        _pick(_join([group.ids[feature] for group in groups], id_type), picked, ids[feature])
+    num_stored = sum(group.labels.size for group in groups)
+    num_rows = len(range(num_stored)[picked]) if isinstance(picked, slice) else len(picked)
+    ids, id_arrays = _empty((len(schema.categorical), num_rows), id_type, pin_memory)
+    for feature, array in enumerate(id_arrays):
+        _pick(_join([group.ids[feature] for group in groups], id_type), picked, array)
+    dense, dense_array = _empty((num_rows, len(schema.dense)), np.float32, pin_memory)
+    _pick(_join_dense(groups, len(schema.dense)), picked, dense_array)
+    labels, label_array = _empty((num_rows,), np.float32, pin_memory)
+    _pick(_join([group.labels for group in groups], np.float32), picked, label_array)
     lists = {
-        column.name: _pick_lists([group.lists[column.name] for group in groups], picked, id_type)
+        column.name: _pick_lists([group.lists[column.name] for group in groups], picked, id_type, pin_memory)
         for column in schema.multi_valued
     }
-    dense = np.empty((labels.size, len(schema.dense)), np.float32)
-    _pick(_join_dense(groups, len(schema.dense)), picked, dense)
-    return Rows(torch.from_numpy(ids), torch.from_numpy(dense), torch.tensor(labels), lists)
+    return Rows(ids, dense, labels, lists, pin_memory)
+
+
+def _empty(shape: tuple[int, ...], dtype: type, pin_memory: bool) -> tuple[Tensor, Array]:
+    """A tensor to fill in, and the same memory as an array."""
+    kind = torch.from_numpy(np.empty(0, dtype)).dtype
+    tensor = torch.empty(shape, dtype=kind, pin_memory=pin_memory)
+    return tensor, tensor.numpy()
 
 
 def _pick(values: Array, picked: Picked, out: Array) -> None:
@@ -86,14 +98,16 @@ def _join_dense(groups: Sequence[RowGroup], num_dense: int) -> Array:
     return dense
 
 
-def _pick_lists(lists: Sequence[tuple[Array, Array]], picked: Picked, id_type: type) -> Ragged:
+def _pick_lists(lists: Sequence[tuple[Array, Array]], picked: Picked, id_type: type, pin_memory: bool) -> Ragged:
     values = _join([values for values, _ in lists], id_type)
     lengths = _join([lengths for _, lengths in lists], np.int64)
     starts = (np.cumsum(lengths) - lengths)[picked]
     lengths = lengths[picked]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Ragged(torch.from_numpy(values[places]), torch.from_numpy(offsets))
+    found, found_array = _empty((len(places),), id_type, pin_memory)
+    _pick(values, places, found_array)
+    return Ragged(found, torch.from_numpy(offsets))
 
 
 def _join(parts: Sequence[Array], dtype: type) -> Array:
@@ -114,10 +128,16 @@ def batches(pieces: Iterable[Rows], batch_size: int) -> Iterator[Batch]:
             missing -= stop - start
             start = stop
             if missing == 0:
-                yield concatenate(parts)
+                yield _joined(parts, rows.is_pinned)
                 parts, missing = [], batch_size
     if parts:
-        yield concatenate(parts)
+        yield _joined(parts, rows.is_pinned)
+
+
+def _joined(parts: Sequence[Batch], pin_memory: bool) -> Batch:
+    """One batch; what was put together anew is pinned once more."""
+    batch = concatenate(parts)
+    return batch.pin_memory() if pin_memory else batch
 
 
 def empty_batch(schema: Schema) -> Batch:

@@ -105,6 +105,11 @@ class TableTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse several processes that do not share their rows, and clipping that rows would not obey."""
+        if stage == "fit" and self._final_fraction < 1 and self.trainer.max_epochs == self.trainer.max_steps == -1:
+            raise ValueError(
+                f"{type(self).__name__}: final_learning_rate_fraction={self._final_fraction} is reached at the last "
+                "step of a run, and this one has none; give trainer.max_epochs or trainer.max_steps, or set it to 1."
+            )
         if getattr(self.trainer, "gradient_clip_algorithm", None) == "value" and self.table_settings.updates_rows:
             raise ValueError(
                 "trainer.gradient_clip_algorithm: value does not reach table rows; use norm, or table_optimizer: "
@@ -140,7 +145,7 @@ class TableTask(LightningModule):
         """
         checkpoint[KEY] = {**describe_collection(self.collection), DATA: self.data_identity}
         checkpoint[RANDOM_STATES] = random_states(self.device)
-        checkpoint[OWED] = owes_validation(self.trainer, self._last_validated_step)
+        checkpoint[OWED] = self._trainer is not None and owes_validation(self._trainer, self._last_validated_step)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name all data and tables that differ from those the checkpoint was written with; note the random numbers.
@@ -181,8 +186,8 @@ class TableTask(LightningModule):
         """
         set_random_state(self._random_states, self.device)
         self._random_states = None
-        total_steps = int(self.trainer.estimated_stepping_batches) if self._final_fraction < 1 else 0
-        self._schedule = Schedule(self._warmup_steps, self._final_fraction, total_steps)
+        total_steps = self.trainer.estimated_stepping_batches if self._final_fraction < 1 else 0
+        self._schedule = Schedule(self._warmup_steps, self._final_fraction, int(total_steps))
         keep_best(self.trainer, self._callback_states)
         if self._owes_validation:
             validate_now(self.trainer)

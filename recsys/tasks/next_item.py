@@ -144,8 +144,6 @@ class NextItemTask(SessionTask):
         return Needs(
             task=type(self).__name__,
             num_items=self.num_items,
-            loss=self.loss,
-            updates_in_backward=self.table_settings.updates_rows,
             reads_item_rows=any(column.name == ITEM for column in self.table_settings.columns),
             times=times_needed(self.model),
             max_length=self.max_length,

@@ -93,7 +93,7 @@ class SessionTask(TableTask, ABC):
     @property
     def reader(self) -> ItemReader:
         """Reads vectors of a step's items."""
-        return ItemReader(self.catalogue, self.item_vectors, self.table_settings.updates_rows)
+        return ItemReader(self.catalogue, self.item_vectors)
 
     @property
     def catalogue(self) -> Catalogue:
