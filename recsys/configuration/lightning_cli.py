@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.strategies import StrategyRegistry
-from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import recsys.data
 import recsys.models
@@ -162,14 +163,14 @@ class RecsysCLI(LightningCLI):
         if settings.get("logger") in (None, True):
             tensorboard = ClaimedTensorBoardLogger(root, default_hp_metric=False)
             kwargs["logger"] = [tensorboard, CSVLoggerBeside(tensorboard)]
-        own = {
+        settled = {
             "callbacks": [*given, *extra],
             "plugins": plugins,
             "precision": _usable(settings) if falls_back else settings.get("precision"),
             "enable_model_summary": False,
         }
         try:
-            return super().instantiate_trainer(**{**kwargs, **own})
+            return super().instantiate_trainer(**{**kwargs, **settled})
         except (MisconfigurationException, TypeError, ValueError) as error:
             raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
 

@@ -18,7 +18,7 @@ class ClaimedTensorBoardLogger(TensorBoardLogger):
             OSError: if the folder cannot be made.
         """
         number: int = super()._get_next_version()
-        if rank_zero_only.rank != 0 or "://" in str(self.root_dir):
+        if getattr(rank_zero_only, "rank", 0) != 0 or "://" in str(self.root_dir):
             return number
         os.makedirs(self.root_dir, exist_ok=True)
         while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -179,6 +179,20 @@ class TableTask(LightningModule):
         if "collection" in self._modules:
             check_tables(checkpoint, self.collection)
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load what a checkpoint holds.
+
+        Raises:
+            ValueError: naming what is missing, too much, or of another shape.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            path = None if self._trainer is None else self._trainer.ckpt_path
+            said = " and ".join(_mismatches(self.state_dict(), state_dict)) or " ".join(str(error).split())
+            name = "the checkpoint" if path is None else f"checkpoint '{path}'"
+            raise ValueError(f"{name} does not fit this config: {said}.") from error
+
     def on_train_start(self) -> None:
         """Fix the length of the decay; a resumed run draws the numbers that it would have drawn.
 
@@ -230,3 +244,12 @@ class TableTask(LightningModule):
         """The loss plus what the tables' methods add."""
         penalty = self.collection.regularizer()
         return loss if penalty is None else loss + penalty
+
+
+def _mismatches(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """What a checkpoint lacks, and what it has beyond what is known here."""
+    lacking = [each for each in own if each not in given]
+    beyond = [each for each in given if each not in own]
+    for words, names in (("it lacks", lacking), ("it has", beyond)):
+        if names:
+            yield f"{words} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
