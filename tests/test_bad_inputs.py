@@ -34,7 +34,6 @@ FLAGS = [
     ("--data.path=NOWHERE", "data folder 'NOWHERE' does not exist"),
     (f"--data.path={__file__}", f"data path '{__file__}' is a file; it must be a folder"),
     ("--data=SessionDataModule", "model CTRTask does not read data of SessionDataModule; give data: CTRDataModule"),
-    ("--model=NextItemTask", "model NextItemTask does not read data of CTRDataModule; give data: SessionDataModule"),
     ("--trainer.devices=1.5", "devices"),
     ("--trainer.max_epochs=many", "trainer.max_epochs must be int, got many"),
     ("--trainer.max_steps=1e3", "trainer.max_steps must be int, got 1000.0; write 1000"),
@@ -109,6 +108,14 @@ def said(data, tmp_path, capsys):
 @pytest.mark.parametrize(("flag", "named"), FLAGS)
 def test_a_bad_flag(said, flag, named):
     assert named in said(flag)
+
+
+def test_a_task_of_sessions_on_clicks(data, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--model=NextItemTask", "--model.model=SASRec", "--data=CTRDataModule", f"--data.path={data}"])
+    assert stop.value.code == 2
+    named = "model NextItemTask does not read data of CTRDataModule; give data: SessionDataModule"
+    assert named in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("text", "named"), FILES)
