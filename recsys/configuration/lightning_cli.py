@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ import recsys.tasks
 from recsys.checkpoints.io import FolderCheckpointIO
 from recsys.configuration.classes import own_classes
 from recsys.configuration.config_files import ConfigFile, explicit_checkpoint
+from recsys.configuration.quiet import keep_quiet
 from recsys.configuration.run_folder import ClaimedTensorBoardLogger, CSVLoggerBeside
 from recsys.configuration.suggestions import explain
 from recsys.data import SessionDataModule
@@ -39,8 +39,7 @@ class RecsysCLI(LightningCLI):
     @classmethod
     def launch(cls, arguments: Sequence[str] | None, run: bool = True) -> RecsysCLI:
         """Parse the arguments, build everything and run the command; without `run`, the arguments have no command."""
-        # Arguments given from Python are meant, whatever the process was started with.
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+        keep_quiet()
         try:
             return cls._launch(arguments, run)
         except SIGTERMException:

@@ -156,7 +156,7 @@ def prepare_command(folder: Path) -> str:
     for dataset, command in SCRIPTS.items():
         if dataset in folder.name.lower():
             return command.format(path=folder)
-    return SCRIPTS["criteo"].format(path=folder) + "    (or another script of data_scripts/)"
+    return f"python data_scripts/SCRIPT.py --raw FILE --out {folder}    (SCRIPT: criteo, avazu, movielens or sessions)"
 
 
 class _Parser:
