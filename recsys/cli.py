@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
@@ -16,6 +18,7 @@ from recsys.configuration.suggestions import explain
 _NAMES = ("compare", "compress", "consolidate", "describe", "doctor", "evaluate", "methods", "plan", "semantic_ids")
 _TOOLS = {name: f"recsys.commands.{name}" for name in _NAMES}
 COMMANDS = ("fit", "validate", "test", "predict", *_TOOLS)
+_INTERRUPTED = 128 + signal.SIGINT
 _USAGE = f"usage: recsys {{{','.join(COMMANDS)}}} -c CONFIG [-c OVERRIDE ...] [--data.path FOLDER ...]"
 
 
@@ -34,13 +37,39 @@ def main(args: Sequence[str] | None = None) -> None:
         from recsys.configuration.lightning_cli import run
 
         run(args)
-    except (ValueError, FileNotFoundError) as error:
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except ModuleNotFoundError as error:
+        sys.exit(_fail(_of_missing(error, arguments[0])))
+    except (ValueError, OSError) as error:
         mistake = _mistake(error)
-        said = explain(str(mistake or error))
+        said = _of_system(error) or explain(str(mistake or error))
         # A parser that tried several types keeps what ours said and not where it was said.
         if mistake is None and said == str(error):
             raise
         sys.exit(_fail(said))
+
+
+def _of_missing(error: ModuleNotFoundError, command: str) -> str:
+    """What to install.
+
+    Raises:
+        ModuleNotFoundError: if no extra of this package would help.
+    """
+    package = str(error.name).partition(".")[0]
+    if package == "recsys" or find_spec(package) is not None:
+        raise error
+    if package in ("torch", "torchrec", "fbgemm_gpu"):
+        return f"recsys {command} needs {package}, which is not installed; `recsys doctor` has the command."
+    extra = {"optuna": "search"}.get(package, "train")
+    return f"recsys {command} needs {package}, which is not installed: pip install 'recsys-tables[{extra}]'."
+
+
+def _of_system(error: BaseException) -> str | None:
+    """What the system refused, and of which file, in a sentence; None if the system has refused nothing."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return None
+    return f"{error.strerror}: '{error.filename}'" if error.filename is not None else f"{error.strerror}."
 
 
 def _mistake(error: BaseException | None) -> BaseException | None:

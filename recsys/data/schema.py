@@ -17,6 +17,7 @@ Pooling = Literal["sum", "mean"]
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
+NOT_A_FILE = "it must be a folder that a preparation has written, as with"
 SCRIPTS = {
     "criteo": "python data_scripts/criteo.py --raw train.txt --out {path}",
     "avazu": "python data_scripts/avazu.py --raw train.gz --out {path}",
@@ -77,6 +78,8 @@ class Schema:
         """
         folder = Path(path)
         file = folder / "schema.json"
+        if folder.is_file():
+            raise ValueError(f"data path '{folder}' is a file; {NOT_A_FILE}\n  {prepare_command(Path('data'))}")
         if not file.is_file():
             problem = "has no schema.json" if folder.is_dir() else "does not exist"
             raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {prepare_command(folder)}")
@@ -153,7 +156,7 @@ def prepare_command(folder: Path) -> str:
     for dataset, command in SCRIPTS.items():
         if dataset in folder.name.lower():
             return command.format(path=folder)
-    return SCRIPTS["criteo"].format(path=folder) + "    (or another script of data_scripts/)"
+    return f"python data_scripts/SCRIPT.py --raw FILE --out {folder}    (SCRIPT: criteo, avazu, movielens or sessions)"
 
 
 class _Parser:
