@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 ENGINES = {"torchrec", "fbgemm_gpu", "numba"}
 ENGINE_FOLDERS = (Path("tables/lookups"), Path("tables/sharded"), Path("recsys/sharding"))
 ENGINE_FILES = {Path("tables/eviction.py"), Path("tables/managed_collision.py")}
-DATA_TOOLS = {"numpy", "polars", "pyarrow", "rich", "scipy"}
+DATA_TOOLS = {"numpy", "polars", "pyarrow", "rich", "scipy", "yaml"}
 MOST_MODULES, MOST_SCRIPTS = 10, 8
 
 FLOORS = (

@@ -128,7 +128,7 @@ def test_every_precision_takes_multi_valued_features(prepared, tmp_path, precisi
         ),
         (["--trainr.max_epochs=3"], ["'trainr' is not an argument", "did you mean 'trainer'?"]),
         (["--trainer.max_epocks=3"], ["'max_epocks' is not an argument", "did you mean 'max_epochs'?"]),
-        (["--data.init_args.path=no/criteo"], ["'no/criteo' does not exist", "python data_scripts/criteo.py --raw"]),
+        (["--data.init_args.path=no/criteo"], ["'no/criteo' does not exist", "recsys prepare criteo --raw"]),
     ],
 )
 def test_a_mistake_ends_with_what_was_meant(prepared, tmp_path, capsys, changes, messages):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -18,7 +19,8 @@ class Batch:
 
     Shape:
         ids [F, B] int32 or int64, single-valued features in schema order, contiguous; bags one per multi-valued
-        feature, each of B samples; dense [B, num_dense] float32; labels [B] float32, or None.
+        feature, each of B samples; dense [B, num_dense] float32; labels [B] float32, weights [B] float32 and groups [B]
+        int64, each or None; beside B rows of the data's key columns, or None.
 
     A batch whose lookups were begun ahead of its step carries them as `started`.
     """
@@ -28,23 +30,33 @@ class Batch:
     dense: Tensor
     labels: Tensor | None
     started: StartedBatch | None = None
+    weights: Tensor | None = None
+    groups: Tensor | None = None
+    beside: pa.Table | None = None
 
     def __len__(self) -> int:
         return self.dense.shape[0]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on another device."""
+
+        def moved(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.to(device, non_blocking=non_blocking)
+
         return Batch(
             ids=self.ids.to(device, non_blocking=non_blocking),
             bags={name: bag.to(device, non_blocking=non_blocking) for name, bag in self.bags.items()},
             dense=self.dense.to(device, non_blocking=non_blocking),
-            labels=None if self.labels is None else self.labels.to(device, non_blocking=non_blocking),
+            labels=moved(self.labels),
+            weights=moved(self.weights),
+            groups=moved(self.groups),
+            beside=self.beside,
         )
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Keep the memory until this stream has used it."""
         bags = [tensor for bag in self.bags.values() for tensor in (bag.values, bag.lengths)]
-        for tensor in (self.ids, *bags, self.dense, self.labels):
+        for tensor in (self.ids, *bags, self.dense, self.labels, self.weights, self.groups):
             if tensor is not None:
                 tensor.record_stream(stream)
         if self.started is not None:
@@ -55,13 +67,21 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
     """One batch of the samples of all batches, in order; all must have the same features, and labels or none."""
     if len(batches) == 1:
         return batches[0]
-    labels = [batch.labels for batch in batches if batch.labels is not None]
+    keys = [batch.beside for batch in batches if batch.beside is not None]
     return Batch(
         ids=torch.cat([batch.ids for batch in batches], dim=1),
         bags={name: _concatenate_bags([batch.bags[name] for batch in batches]) for name in batches[0].bags},
         dense=torch.cat([batch.dense for batch in batches]),
-        labels=torch.cat(labels) if labels else None,
+        labels=_concatenate([batch.labels for batch in batches]),
+        weights=_concatenate([batch.weights for batch in batches]),
+        groups=_concatenate([batch.groups for batch in batches]),
+        beside=pa.concat_tables(keys) if keys else None,
     )
+
+
+def _concatenate(parts: Sequence[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if known else None
 
 
 def _concatenate_bags(bags: Sequence[Bag]) -> Bag:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -35,16 +36,19 @@ class Rows:
     """Rows in the order in which they are trained on.
 
     Shape:
-        ids [F, n], dense [n, num_dense], labels [n]
+        ids [F, n], dense [n, num_dense]; labels, weights and groups [n], or None; keys n rows, or None
     """
 
     ids: Tensor
     dense: Tensor
-    labels: Tensor
+    labels: Tensor | None
     lists: dict[str, Ragged]
+    weights: Tensor | None = None
+    groups: Tensor | None = None
+    keys: pa.Table | None = None
 
     def __len__(self) -> int:
-        return self.labels.numel()
+        return self.dense.shape[0]
 
     def batch(self, start: int, stop: int) -> Batch:
         """Rows [start, stop); only the ids are copied, to be contiguous."""
@@ -52,24 +56,46 @@ class Rows:
             ids=self.ids[:, start:stop].contiguous(),
             bags={name: lists.bag(start, stop) for name, lists in self.lists.items()},
             dense=self.dense[start:stop],
-            labels=self.labels[start:stop],
+            labels=None if self.labels is None else self.labels[start:stop],
+            weights=None if self.weights is None else self.weights[start:stop],
+            groups=None if self.groups is None else self.groups[start:stop],
+            beside=None if self.keys is None else self.keys.slice(start, stop - start),
         )
 
 
 def pick(schema: Schema, groups: Sequence[RowGroup], picked: Picked) -> Rows:
     """The picked rows of the row groups laid end to end, column by column; ids are int32 if all of them fit."""
     id_type = np.int64 if schema.wide_ids else np.int32
-    labels = _join([group.labels for group in groups], np.float32)[picked]
-    ids = np.empty((len(schema.categorical), labels.size), id_type)
+    places = np.arange(sum(group.num_rows for group in groups))[picked]
+    ids = np.empty((len(schema.categorical), len(places)), id_type)
     for feature in range(len(ids)):
         _pick(_join([group.ids[feature] for group in groups], id_type), picked, ids[feature])
     lists = {
         column.name: _pick_lists([group.lists[column.name] for group in groups], picked, id_type)
         for column in schema.multi_valued
     }
-    dense = np.empty((labels.size, len(schema.dense)), np.float32)
+    dense = np.empty((len(places), len(schema.dense)), np.float32)
     _pick(_join_dense(groups, len(schema.dense)), picked, dense)
-    return Rows(torch.from_numpy(ids), torch.from_numpy(dense), torch.tensor(labels), lists)
+    keys = [group.keys for group in groups if group.keys is not None]
+    return Rows(
+        torch.from_numpy(ids),
+        torch.from_numpy(dense),
+        _pick_one([group.labels for group in groups], picked, np.float32),
+        lists,
+        _pick_one([group.weights for group in groups], picked, np.float32),
+        _apart(_pick_one([group.groups for group in groups], picked, np.int64), places),
+        pa.concat_tables(keys).take(pa.array(places)) if keys else None,
+    )
+
+
+def _pick_one(parts: Sequence[Array | None], picked: Picked, dtype: type) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.tensor(_join(known, dtype)[picked]) if known else None
+
+
+def _apart(groups: Tensor | None, places: Array) -> Tensor | None:
+    """Rows of group 0, whom nobody knows, become groups of their own: such a group has one label, and no AUC."""
+    return None if groups is None else torch.where(groups == 0, -1 - torch.from_numpy(places), groups)
 
 
 def _pick(values: Array, picked: Picked, out: Array) -> None:
@@ -80,7 +106,7 @@ def _pick(values: Array, picked: Picked, out: Array) -> None:
 
 
 def _join_dense(groups: Sequence[RowGroup], num_dense: int) -> Array:
-    dense = np.empty((sum(group.labels.size for group in groups), num_dense), np.float32)
+    dense = np.empty((sum(group.num_rows for group in groups), num_dense), np.float32)
     for number in range(num_dense):
         dense[:, number] = _join([group.dense[number] for group in groups], np.float32)
     return dense
@@ -130,5 +156,7 @@ def empty_batch(schema: Schema) -> Batch:
             for column in schema.multi_valued
         },
         dense=torch.empty(0, len(schema.dense)),
-        labels=torch.empty(0),
+        labels=None if schema.label is None else torch.empty(0),
+        weights=None if schema.weight is None else torch.empty(0),
+        groups=None if schema.group is None else torch.empty(0, dtype=torch.int64),
     )

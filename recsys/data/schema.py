@@ -14,11 +14,13 @@ Pooling = Literal["sum", "mean"]
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
+FOLDERS = ("train", "val", "test", "counts", "vocabulary", "vectors", "items.parquet")
+"""Where the files are without which a folder is not whole."""
 SCRIPTS = {
-    "criteo": "python data_scripts/criteo.py --raw train.txt --out {path}",
-    "avazu": "python data_scripts/avazu.py --raw train.gz --out {path}",
-    "ml-1m": "python data_scripts/movielens.py --raw ml-1m --out {path}",
-    "movielens": "python data_scripts/movielens.py --raw ml-1m --out {path}",
+    "criteo": "recsys prepare criteo --raw train.txt --out {path}",
+    "avazu": "recsys prepare avazu --raw train.gz --out {path}",
+    "ml-1m": "recsys prepare movielens --raw ml-1m --out {path}",
+    "movielens": "recsys prepare movielens --raw ml-1m --out {path}",
 }
 
 
@@ -49,13 +51,27 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns and splits of a prepared data folder."""
+    """The columns and splits of a prepared data folder.
+
+    Attributes:
+        path: the folder.
+        dataset: name of the data set.
+        label: the column of 0 and 1; None for rows without labels.
+        columns: features.
+        splits: sizes.
+        weight: the column of weights of rows, if there is one.
+        group: the column of numbers of users, or of whatever GAUC is averaged over, if there is one; 0 is nobody known.
+        keys: columns that are kept as they are, for predictions.
+    """
 
     path: Path
     dataset: str
-    label: str
+    label: str | None
     columns: tuple[Column, ...]
     splits: Mapping[str, SplitInfo]
+    weight: str | None = None
+    group: str | None = None
+    keys: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: str | Path) -> Schema:
@@ -71,6 +87,12 @@ class Schema:
             problem = "has no schema.json" if folder.is_dir() else "does not exist"
             raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {prepare_command(folder)}")
         return _Parser(file).schema(folder)
+
+    @property
+    def stored(self) -> list[str]:
+        """All Parquet columns of a split but the keys."""
+        special = (self.label, self.weight, self.group)
+        return [*(name for name in special if name is not None), *(column.name for column in self.columns)]
 
     @property
     def dense(self) -> tuple[str, ...]:
@@ -97,12 +119,36 @@ class Schema:
         return self.path / "counts" / f"{name}.parquet"
 
 
+def check_files(folder: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a folder without some of the files that its schema.json lists, or with one of another size.
+
+    Raises:
+        ValueError: naming the first, and how many there are.
+    """
+    listed = content.get("files", {})
+    if not isinstance(listed, dict) or not all(isinstance(entry, dict) for entry in listed.values()):
+        raise ValueError(f"{folder / 'schema.json'}: files must map names to their bytes, got {listed!r}.")
+    problems = []
+    for name, entry in listed.items():
+        found = _size(folder / name)
+        if Path(name).parts[0] in FOLDERS and found != entry.get("bytes", found):
+            size = f"holds {found:,} bytes in '{name}', not the {entry['bytes']:,} that were written"
+            problems.append(f"lacks '{name}'" if found < 0 else size)
+    if problems:
+        more = f" ({len(problems) - 1} more files are not as they were)" if len(problems) > 1 else ""
+        raise ValueError(f"data folder '{folder}' {problems[0]}{more}; prepare it again.")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
 def prepare_command(folder: Path) -> str:
     """The command that makes a data folder, guessed from the folder's name."""
     for dataset, command in SCRIPTS.items():
         if dataset in folder.name.lower():
             return command.format(path=folder)
-    return SCRIPTS["criteo"].format(path=folder) + "    (or another script of data_scripts/)"
+    return f"recsys prepare clicks FILE --out {folder}    (or another program of recsys prepare)"
 
 
 class _Parser:
@@ -114,8 +160,13 @@ class _Parser:
     def schema(self, folder: Path) -> Schema:
         content = self._content()
         columns = tuple(self._column(entry) for entry in self._get(content, "features", list, "schema"))
-        label = self._get(content, "label", str, "schema")
-        self._check_names([column.name for column in columns], label)
+        label, weight, group = (self._optional(content, key) for key in ("label", "weight", "group"))
+        if label is None and "label" not in content:
+            self._fail("schema: label must name a column, or be null for rows without labels")
+        keys = self._get(content, "keys", list, "schema") if "keys" in content else []
+        others = [*(name for name in (label, weight, group) if name is not None), *keys]
+        self._check_names([column.name for column in columns], others)
+        check_files(folder, content)
         splits = self._get(content, "splits", dict, "schema")
         return Schema(
             path=folder,
@@ -123,6 +174,9 @@ class _Parser:
             label=label,
             columns=columns,
             splits={name: self._split(name, entry) for name, entry in splits.items()},
+            weight=weight,
+            group=group,
+            keys=tuple(keys),
         )
 
     def _content(self) -> dict[str, Any]:
@@ -162,11 +216,14 @@ class _Parser:
         num_rows = self._get(entry, "num_rows", int, f"split '{name}'")
         return SplitInfo(num_rows, entry.get("label_rate"))
 
-    def _check_names(self, names: list[str], label: str) -> None:
+    def _optional(self, content: dict[str, Any], key: str) -> str | None:
+        return None if content.get(key) is None else self._get(content, key, str, "schema")
+
+    def _check_names(self, names: list[str], others: list[str]) -> None:
         if not names:
             self._fail("features must not be empty")
-        for name in [*names, label]:
-            if [*names, label].count(name) > 1:
+        for name in [*names, *others]:
+            if [*names, *others].count(name) > 1:
                 self._fail(f"column '{name}' is named more than once")
 
     def _get(self, entry: dict[str, Any], key: str, kind: type[T], where: str) -> T:

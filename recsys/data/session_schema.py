@@ -19,7 +19,7 @@ from recsys.data.schema import Column, Kind
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
-COMMAND = "python data_scripts/sessions.py --set SET --raw FOLDER --out {path}"
+COMMAND = "recsys prepare sessions --set SET --raw FOLDER --out {path}"
 
 
 @dataclass(frozen=True)

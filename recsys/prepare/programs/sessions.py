@@ -25,9 +25,9 @@ import argparse
 from pathlib import Path
 
 from recsys.prepare.files.bad_lines import POLICIES
-from recsys.prepare.files.preparation_arguments import fail
+from recsys.prepare.files.event_times import MICROSECONDS
 from recsys.prepare.files.prepared_folder import PreparedFolder
-from recsys.prepare.sessions.event_times import MICROSECONDS
+from recsys.prepare.files.run_program import run_program
 from recsys.prepare.sessions.filter import FilterRule
 from recsys.prepare.sessions.generic_log import LogColumns, read_log
 from recsys.prepare.sessions.log import KINDS, EventLog, ItemColumn
@@ -39,12 +39,13 @@ from recsys.prepare.sessions.splits import SPLITS_BY, SplitRule, Targets
 def main(arguments: list[str] | None = None) -> None:
     """Run the script."""
     parsed = _parser().parse_args(arguments)
-    try:
-        rule = _rule(parsed)
-        with PreparedFolder(parsed.out, parsed.overwrite) as folder:
-            report = prepare_sessions(_read(parsed), rule, folder)
-    except ValueError as error:
-        fail(error)
+    run_program(lambda: _prepare(parsed))
+
+
+def _prepare(parsed: argparse.Namespace) -> None:
+    rule = _rule(parsed)
+    with PreparedFolder(parsed.out, parsed.overwrite) as folder:
+        report = prepare_sessions(_read(parsed), rule, folder)
     print("\n".join([*report, f"wrote {parsed.out}"]))
 
 

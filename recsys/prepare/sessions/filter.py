@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recsys.prepare.sessions.event_times import MICROSECONDS
+from recsys.prepare.files.event_times import MICROSECONDS
 from recsys.prepare.sessions.splits import Flat
 
 

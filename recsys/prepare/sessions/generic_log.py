@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
+from recsys.prepare.files.event_times import microseconds
 from recsys.prepare.files.raw_table import RawTable, read_table
-from recsys.prepare.sessions.event_times import microseconds
 from recsys.prepare.sessions.item_metadata import check_ids, check_names, item_metadata
 from recsys.prepare.sessions.item_vectors import texts_of, vectors_of
 from recsys.prepare.sessions.log import EventLog, ItemColumn

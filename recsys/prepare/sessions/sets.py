@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recsys.prepare.sessions.event_times import SECOND
+from recsys.prepare.files.event_times import SECOND
 from recsys.prepare.sessions.log import EventLog, ItemColumn, event_counts, exploded, read_file
 from recsys.prepare.sessions.splits import SplitBy
 
