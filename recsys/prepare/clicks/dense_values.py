@@ -8,7 +8,7 @@ in bins it is id 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -95,16 +95,22 @@ def parse_transform(words: str, where: str) -> str:
 def fit_transform(store: RowStore, name: str, words: str) -> DenseTransform:
     """Fit "log", "standardise", "none" or "bins:N" to the train rows of a column."""
     kind, _, number = words.partition(":")
-    num_missing = sum(int(np.isnan(numbers).sum()) for numbers, _ in _blocks(store, name))
     if kind == "bins":
-        bounds = _quantiles(store, name, int(number))
-        fitted = DenseTransform(kind, bounds=bounds, num_missing=num_missing)
-        counts = np.zeros(fitted.num_embeddings, dtype=np.int64)
-        for numbers, in_train in _blocks(store, name):
-            counts += np.bincount(fitted.apply(numbers[in_train]), minlength=len(counts))
-        return DenseTransform(kind, bounds=bounds, num_missing=num_missing, counts=tuple(counts.tolist()))
+        return DenseTransform(kind, bounds=_quantiles(store, name, int(number)))
     mean, std = _moments(store, name) if kind == "standardise" else (0.0, 1.0)
-    return DenseTransform(kind, mean, std, (), num_missing)
+    return DenseTransform(kind, mean, std)
+
+
+def counted(store: RowStore, name: str, fitted: DenseTransform) -> DenseTransform:
+    """The transform with the missing numbers of all rows, and the train rows of each bin added to those it has."""
+    counts = np.zeros(fitted.num_embeddings, dtype=np.int64)
+    counts[: len(fitted.counts)] += np.array(fitted.counts, dtype=np.int64)
+    num_missing = 0
+    for numbers, in_train in _blocks(store, name):
+        num_missing += int(np.isnan(numbers).sum())
+        if fitted.kind == "bins":
+            counts += np.bincount(fitted.apply(numbers[in_train]), minlength=len(counts))
+    return replace(fitted, num_missing=num_missing, counts=tuple(counts.tolist()))
 
 
 def _blocks(store: RowStore, name: str) -> Iterator[tuple[Numbers, NDArray[np.bool_]]]:

@@ -22,7 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from recsys.prepare.clicks.dense_values import DenseTransform, fit_transform
+from recsys.prepare.clicks.dense_values import DenseTransform, counted, fit_transform
 from recsys.prepare.clicks.feature_encoding import EncodingRule, encode_feature, encode_group
 from recsys.prepare.clicks.parquet_output import write_splits
 from recsys.prepare.clicks.preparation_report import FeatureSummary, describe, schema_of
@@ -117,7 +117,8 @@ def _fit(dataset: RawDataset, rule: PreparationRule, store: RowStore, bar: Progr
 
     def fit(name: str) -> tuple[str, DenseTransform]:
         known = rule.transforms.get(name)
-        return name, fit_transform(store, name, words[name]) if known is None else known
+        found = fit_transform(store, name, words[name]) if known is None else known
+        return name, counted(store, name, found)
 
     return (
         dict(bar.track(ordered_map(fit, words, rule.num_threads), len(words), description="fitting")) if words else {}
@@ -149,8 +150,7 @@ def _write_bins(fitted: Mapping[str, DenseTransform], folder: Path) -> dict[str,
     found = {}
     for name, transform in fitted.items():
         if transform.kind == "bins":
-            counts = transform.counts or (0,) * transform.num_embeddings
-            write_counts(folder, name, np.array(counts, dtype=np.int64))
+            write_counts(folder, name, np.array(transform.counts, dtype=np.int64))
             write_bin_names(folder, name, transform.bin_names())
             found[name] = FeatureSummary(transform.num_embeddings, None)
     return found

@@ -38,7 +38,8 @@ from recsys.prepare.files.event_times import MICROSECONDS
 from recsys.prepare.files.open_table import Table, find_column, open_tables
 from recsys.prepare.files.preparation_arguments import add_shared_arguments, prepare_folder, program_name
 from recsys.prepare.files.run_program import run_program
-from recsys.prepare.files.text_table import SEPARATORS, TextFormat
+from recsys.prepare.files.text_format_arguments import add_format_arguments, text_format
+from recsys.prepare.files.text_table import TextFormat
 
 SPECIAL = ("label", "weight", "group", "time")
 
@@ -84,20 +85,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", type=Path, metavar="FILE", help="write a configuration that trains at once")
     add_shared_arguments(parser, requires_out=False)
     return parser
-
-
-def add_format_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how files of text look."""
-    add = parser.add_argument_group("files of text").add_argument
-    add("--separator", metavar="TEXT", help=f"or {', '.join(SEPARATORS)} (default: what the first line shows)")
-    add("--columns", nargs="+", default=[], metavar="NAME", help="of a file whose first line is not a header")
-    add("--missing", nargs="+", default=[], metavar="TEXT", help="texts that stand for a missing value, such as NA")
-
-
-def text_format(parsed: argparse.Namespace, ragged: bool = False) -> TextFormat:
-    """How files of text look."""
-    separator = SEPARATORS.get(parsed.separator, parsed.separator)
-    return TextFormat(separator, tuple(parsed.columns), tuple(parsed.missing), ragged)
 
 
 def _split(word: str) -> str:
