@@ -14,7 +14,6 @@ from recsys.prepare.clicks.click_spec import ClickSpec, ColumnRule
 from recsys.prepare.clicks.dense_values import LARGEST
 from recsys.prepare.clicks.raw_dataset import Beside, Feature, KeyBag, ParsedBlock, Rows
 from recsys.prepare.clicks.raw_keys import LongValues, keys_of
-from recsys.prepare.files.arrow_table import ArrowTable
 from recsys.prepare.files.bad_lines import LineReport
 from recsys.prepare.files.column_values import lists_of, numbers_of, texts_of
 from recsys.prepare.files.event_times import microseconds
@@ -61,8 +60,7 @@ class ClickRows:
         for table in tables:
             for column in spec.needed:
                 find_column(table.columns, column, "columns", table.file.name)
-            if isinstance(table, ArrowTable):
-                table.only(spec.needed)
+            table.only(spec.needed)
 
     def read_side_files(self, report: LineReport) -> None:
         """Do nothing: the rows refer to no other file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,9 +63,9 @@ class ArrowTable:
         check_header(self.columns, file.name)
         self._needed = list(self.columns)
 
-    def only(self, columns: list[str]) -> None:
+    def only(self, columns: Sequence[str]) -> None:
         """Read no others than these columns."""
-        self._needed = columns
+        self._needed = list(columns)
 
     def blocks(self) -> Iterator[ArrowBlock]:
         """Yield batches of rows, at most 131,072 each."""

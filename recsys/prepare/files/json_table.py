@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class JsonTable:
         self.file = file
         self._missing = frozenset(missing)
         self.columns = columns or self._keys()
+        self._needed = list(self.columns)
 
     def _keys(self) -> tuple[str, ...]:
         block = next(iter(self.file.blocks(1 << 20)))
@@ -41,12 +42,19 @@ class JsonTable:
             raise ValueError(f"{self.file.name}, line 1: is no JSON object; give one object a line.")
         return tuple(found)
 
+    def only(self, columns: Sequence[str]) -> None:
+        """Keep no others than these keys."""
+        self._needed = list(columns)
+
     def blocks(self) -> Iterator[RawBlock]:
         """Yield whole lines."""
         yield from self.file.blocks()
 
     def parse(self, block: RawBlock) -> ParsedTable:
-        """Parse the objects of a block: texts, or lists of texts where some value of the block is a list."""
+        """Parse the objects of a block: texts, or lists of texts where some value of the block is a list.
+
+        What is nested deeper becomes JSON again.
+        """
         good: list[dict[str, Any]] = []
         places: list[int] = []
         bad: list[BadLine] = []
@@ -56,24 +64,14 @@ class JsonTable:
                 num_blank += 1
                 continue
             record = _record(line)
-            problem = record if isinstance(record, str) else self._problem(record)
-            if problem is None:
-                assert isinstance(record, dict)
+            if isinstance(record, str):
+                bad.append(BadLine(block.file, block.first_line + place, record))
+            else:
                 good.append(record)
                 places.append(place)
-            else:
-                bad.append(BadLine(block.file, block.first_line + place, problem))
-        frame = pl.DataFrame([self._column(name, good) for name in self.columns])
+        frame = pl.DataFrame([self._column(name, good) for name in self._needed])
         lines = block.first_line + np.array(places, dtype=np.int64)
         return ParsedTable(LineFrame(block.file, frame, lines), bad, num_blank)
-
-    def _problem(self, record: dict[str, Any]) -> str | None:
-        for name in self.columns:
-            value = record.get(name)
-            inside = value if isinstance(value, list) else [value]
-            if any(isinstance(each, dict | list) for each in inside):
-                return f"column '{name}' holds an object, must be a value or a list of values"
-        return None
 
     def _column(self, name: str, records: list[dict[str, Any]]) -> pl.Series:
         values = [record.get(name) for record in records]
@@ -86,6 +84,8 @@ class JsonTable:
     def _text(self, value: Any) -> str | None:
         if isinstance(value, bool):
             return "true" if value else "false"
+        if isinstance(value, dict | list):
+            return json.dumps(value, sort_keys=True)
         return None if value is None or value == "" or value in self._missing else str(value)
 
 

@@ -40,6 +40,9 @@ class Table(Protocol):
     file: RawFile
     columns: tuple[str, ...]
 
+    def only(self, columns: Sequence[str]) -> None:
+        """Parse no others than these columns."""
+
     def blocks(self) -> Iterator[Any]:
         """Yield the rows in order, unparsed."""
 

@@ -20,6 +20,7 @@ from recsys.prepare.files.raw_frames import INNER_SEPARATOR, LineFrame
 
 SEPARATORS = {"comma": ",", "tab": "\t", "space": " ", "semicolon": ";", "pipe": "|", r"\t": "\t"}
 LIKELY_SEPARATORS = ("\t", ";", ",", "|")
+ENCODINGS = ("utf-8", "latin-1", "cp1252")
 OPEN_QUOTE = "a quote that is not closed"
 
 
@@ -32,14 +33,18 @@ class TextFormat:
         columns: Names, where the first line is not a header; else empty.
         missing: Texts that stand for a missing value, beside the empty one.
         ragged: Whether a line may lack its last values.
+        encoding: Of the bytes.
     """
 
     separator: str | None = None
     columns: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     ragged: bool = False
+    encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"--encoding must be one of {', '.join(ENCODINGS)}, got '{self.encoding}'.")
         if self.separator == "" or (self.separator or "") in ('"', "\n", "\r"):
             raise ValueError(
                 f"--separator must be a character other than a quote or a newline, got {self.separator!r}."
@@ -87,9 +92,10 @@ class TextTable:
         self.file = file
         self._format = format
         start = next(iter(file.blocks(1 << 20, quoted=True)))
-        self._lines = start.data.split(b"\n")[:-1]
+        self._lines = self._text(start.data).split(b"\n")[:-1]
         self.separator = format.separator or self._shown_separator()
         self.columns = format.columns or self._header()
+        self._needed = list(self.columns)
 
     def _shown_separator(self) -> str:
         first = self._lines[0].decode(errors="replace")
@@ -105,6 +111,8 @@ class TextTable:
         if isinstance(cells, str):
             raise ValueError(f"{self.file.name}, line 1: {cells}; mend the names of the columns.")
         names = tuple(cell.strip() for cell in cells)
+        if not names:
+            raise ValueError(f"{self.file.name}, line 1: names no column; see --columns.")
         check_header(names, f"{self.file.name}, line 1")
         return names
 
@@ -118,6 +126,15 @@ class TextTable:
             return lines
         return [line.replace(self.separator.encode(), INNER_SEPARATOR) for line in lines]
 
+    def _text(self, data: bytes) -> bytes:
+        """The text in UTF-8."""
+        encoding = self._format.encoding
+        return data if encoding == "utf-8" else data.decode(encoding, errors="replace").encode()
+
+    def only(self, columns: Sequence[str]) -> None:
+        """Keep no others than these columns."""
+        self._needed = list(columns)
+
     def blocks(self) -> Iterator[RawBlock]:
         """Yield whole records, without the header."""
         for block in self.file.blocks(quoted=True):
@@ -129,7 +146,7 @@ class TextTable:
 
     def parse(self, block: RawBlock) -> ParsedTable:
         """Parse the records of a block."""
-        data = block.data
+        data = self._text(block.data)
         if len(self.separator) > 1:
             data = data.replace(self.separator.encode(), INNER_SEPARATOR)
         separator = self._inner.encode()
@@ -175,7 +192,7 @@ class TextTable:
 
     def _without_missing(self, frame: pl.DataFrame) -> pl.DataFrame:
         missing = ("", *self._format.missing)
-        quick = frame.with_columns(pl.when(pl.all() != "").then(pl.all()).name.keep())
+        quick = frame.select(self._needed).with_columns(pl.when(pl.all() != "").then(pl.all()).name.keep())
         return quick if len(missing) == 1 else quick.with_columns(pl.all().replace({word: None for word in missing}))
 
 

@@ -101,7 +101,9 @@ def test_a_column_that_holds_no_times(tmp_path):
 
 
 def test_a_number_too_large_for_its_unit(tmp_path):
-    with pytest.raises(SystemExit, match="row 2: column 't' holds '1700000000900000000', not a time, or too large for"):
+    with pytest.raises(
+        SystemExit, match="line 2: column 't' holds '1700000000900000000', not a time, or too large for"
+    ):
         prepare(tmp_path, log([1, 1_700_000_000_900_000_000, 2]))
 
 
