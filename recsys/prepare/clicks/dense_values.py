@@ -69,7 +69,10 @@ class DenseTransform:
 
     def as_json(self) -> dict[str, object]:
         """Return plain values for schema.json."""
-        known = {"standardise": {"mean": self.mean, "std": self.std}, "bins": {"bounds": list(self.bounds)}}
+        known: dict[str, dict[str, object]] = {
+            "standardise": {"mean": self.mean, "std": self.std},
+            "bins": {"bounds": list(self.bounds)},
+        }
         return {"kind": self.kind, **known.get(self.kind, {}), "num_missing": self.num_missing}
 
     @classmethod

@@ -59,8 +59,11 @@ class SplitFiles:
 
     def summary(self) -> dict[str, object]:
         """Return what schema.json says of the split."""
-        known = self.num_rows and self.num_positive is not None
-        return {"num_rows": self.num_rows, "label_rate": self.num_positive / self.num_rows if known else None}
+        has_rate = self.num_rows > 0 and self.num_positive is not None
+        return {
+            "num_rows": self.num_rows,
+            "label_rate": (self.num_positive or 0) / self.num_rows if has_rate else None,
+        }
 
     def _next(self, num_rows: int) -> tuple[Path, pa.Table]:
         path = self.folder / f"part-{self._num_files:05d}.parquet"

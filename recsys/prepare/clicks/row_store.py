@@ -28,7 +28,7 @@ class ArrayFile(Generic[Scalar]):
         """Write ``values`` as the next block."""
         # Opened each time: a wide table has more columns than a process may have files.
         with self.path.open("ab", buffering=0) as stream:
-            left = memoryview(np.ascontiguousarray(values, dtype=self.dtype)).cast("B")
+            left = np.ascontiguousarray(values, dtype=self.dtype).data.cast("B")
             while len(left):
                 left = left[stream.write(left) :]
         self.ends.append(self.ends[-1] + len(values))
@@ -170,10 +170,10 @@ class RowStore:
             self.group.append(group)
         if self.kept is not None:
             self.kept.append(rows.kept)
-        pairs = (
+        pairs: tuple[tuple[ArrayFile[Any] | None, NDArray[Any] | None], ...] = (
             *((self.labels, rows.labels), (self.weights, rows.weights), (self.times, rows.times)),
             *((self.splits, rows.splits), (self.days, rows.days)),
         )
-        for place, values in pairs:
-            if place is not None and values is not None:
-                place.append(values)
+        for place, column_values in pairs:
+            if place is not None and column_values is not None:
+                place.append(column_values)

@@ -66,7 +66,7 @@ def read_spec(path: Path) -> tuple[ClickSpec, str | None]:
     return ClickSpec.from_json(content, f"--spec '{path}'"), split
 
 
-class _TextLoader(yaml.BaseLoader):
+class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
     """Every value a text, and no key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -23,7 +23,7 @@ from recsys.prepare.clicks.click_spec import ClickSpec
 from recsys.prepare.clicks.earlier_folder import EarlierFolder
 from recsys.prepare.clicks.feature_encoding import EncodingRule
 from recsys.prepare.clicks.preparation import PreparationRule
-from recsys.prepare.clicks.row_split import SplitRule
+from recsys.prepare.clicks.row_split import SplitBy, SplitRule
 from recsys.prepare.files.open_table import Table, find_column, open_tables
 from recsys.prepare.files.preparation_arguments import add_shared_arguments, prepare_folder, program_name
 from recsys.prepare.files.run_program import run_program
@@ -61,7 +61,7 @@ def _apply(parsed: argparse.Namespace) -> None:
     given = text_format(parsed)
     format = replace(given, columns=given.columns or earlier.columns, missing=given.missing or earlier.missing)
     tables = open_tables(parsed.files, format, "FILE")
-    by = earlier.schema["split"]["by"] if parsed.grow else "test"
+    by: SplitBy = earlier.schema["split"]["by"] if parsed.grow else "test"
     spec = _spec(earlier.spec, tables, parsed.key, by)
     if parsed.grow and spec.label is None:
         raise ValueError(f"--grow makes rows to train on, and '{tables[0].file.name}' has no '{earlier.spec.label}'.")
@@ -83,7 +83,7 @@ def _apply(parsed: argparse.Namespace) -> None:
     prepare_folder(dataset, rule, parsed.out, parsed.overwrite)
 
 
-def _spec(spec: ClickSpec, tables: list[Table], keys: list[str] | None, by: str) -> ClickSpec:
+def _spec(spec: ClickSpec, tables: list[Table], keys: list[str] | None, by: SplitBy) -> ClickSpec:
     """The old columns, without those of special meaning that no new file has, or none has a use for."""
     everywhere = [name for name in tables[0].columns if all(name in table.columns for table in tables)]
     for key in keys or ():

@@ -124,7 +124,7 @@ def _split(word: str) -> str:
 
 def _rule(parsed: argparse.Namespace) -> SessionRule:
     given = parsed.split or (SETS[parsed.set].split if parsed.set else "leave-one-out")
-    by: SplitBy = given.partition(":")[0]
+    by: SplitBy = next(each for each in SPLITS_BY if each == given.partition(":")[0])
     targets: Targets = parsed.targets or ("every" if by in ("given", "sequences") else "last")
     if by in ("leave-one-out", "random") and targets == "every":
         raise ValueError("--targets every: leave-one-out has one target a sequence; use another --split.")
