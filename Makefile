@@ -1,6 +1,8 @@
 # Two commands do everything on a machine with only Python 3.11 and make:
 #   make demo   environment, install, the main job on a generated sample
 #   make test   environment, install, lint, all tests
+#   make check  lint and the quick tests
+#   make docs   the pages of docs/ and of the API as a site in build/docs
 # Variables: PYTHON, VENV, DEVICE (cpu or cuda, default: what the machine has), INDEX (package index),
 # TORCH_INDEX (package index for torch alone), DATA (where prepared data goes).
 
@@ -16,7 +18,7 @@ PIP_INDEX := $(if $(INDEX),--index-url $(INDEX))
 
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test lint bench reproduce clean
+.PHONY: setup demo test check lint docs bench reproduce clean
 
 setup: $(READY)
 
@@ -42,6 +44,14 @@ lint: setup
 test: lint
 	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
+# A subset for daily work: no test that starts processes or trains for long.
+check: lint
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile -m "not slow"
+
+docs: setup
+	$(BIN)/python -m pip install --quiet $(PIP_INDEX) -e ".[docs]"
+	$(BIN)/mkdocs build --strict --site-dir build/docs
+
 bench: setup
 	$(BIN)/python benchmarks/data_preparation.py
 	$(BIN)/python benchmarks/data_loading.py
@@ -55,10 +65,10 @@ bench: setup
 	$(BIN)/python benchmarks/sharding.py measure
 	$(BIN)/python benchmarks/sharding.py predict
 
-# The result tables of the README and of docs/, from data prepared as they say.
+# The result tables of docs/, from data prepared as they say.
 reproduce: setup
-	$(BIN)/recsys compare run configs/compare/movielens.yaml --data $(DATA)/ml-1m --update README.md docs/reproduction-movielens.md
-	$(BIN)/recsys compare run configs/compare/criteo.yaml --data $(DATA)/criteo --update README.md docs/reproduction-criteo.md
+	$(BIN)/recsys compare run configs/compare/movielens.yaml --data $(DATA)/ml-1m --update docs/results.md docs/reproduction-movielens.md
+	$(BIN)/recsys compare run configs/compare/criteo.yaml --data $(DATA)/criteo-80k --update docs/results.md docs/reproduction-criteo.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache lightning_logs

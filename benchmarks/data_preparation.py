@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import machine
 import numpy as np
 import polars as pl
 
@@ -196,6 +197,7 @@ def main() -> None:
         pandas_script(arguments.raw, arguments.out, usual=arguments.pandas == "usual")
         return
     with tempfile.TemporaryDirectory() as name:
+        print(machine.line())
         folder = Path(name)
         source = arguments.source
         if source is None:

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
+import machine
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=1_000_000, help="users, for GAUC")
     parser.add_argument("--sklearn", action="store_true", help="also scikit-learn's AUC")
     arguments = parser.parse_args()
+    print(machine.line())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.parquet"
         write(path, arguments.rows, arguments.groups)

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.prepare.clicks.parquet_output import GROUP_ROWS, PARQUET
+
 NUM_DENSE = 13
 SPLITS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -65,7 +67,7 @@ def _write_splits(folder: Path, columns: dict[str, np.ndarray], num_rows: int) -
         stop = start + int(num_rows * fraction)
         (folder / split).mkdir(parents=True, exist_ok=True)
         table = pa.table({name: values[start:stop] for name, values in columns.items()})
-        pq.write_table(table, folder / split / "part-00000.parquet", row_group_size=65_536, compression="lz4")
+        pq.write_table(table, folder / split / "part-00000.parquet", row_group_size=GROUP_ROWS, **PARQUET)
         start = stop
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
+
+import machine
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -187,7 +188,8 @@ def main():
     if given.job == "worker":
         worker(given.folder, given.rounds)
         return
-    print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")
+    torch.set_num_threads(given.threads if given.job == "kernels" else 1)
+    print(machine.line())
     kernels(given.threads, given.rounds) if given.job == "kernels" else processes(given.rounds)
 
 

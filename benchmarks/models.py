@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 
+import machine
 import torch
 from torch import Tensor, nn
 
@@ -95,6 +96,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(models()), help="names of models, as in the table")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    print(machine.line())
     embeddings = torch.randn(args.batch_size, NUM_FEATURES, EMBEDDING_DIM, requires_grad=True)
     dense, labels = torch.randn(args.batch_size, NUM_DENSE), torch.rand(args.batch_size).round()
     variants = {}

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import machine
 import torch
 from lightning.pytorch import Trainer
 
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
+    print(machine.line())
     data = SessionDataModule(settings.data, eval_batch_size=256)
     task = NextItemTask(lambda *sizes: SASRec(*sizes, num_blocks=1), data.schema, settings.embedding_dim)
     quiet = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")

@@ -21,6 +21,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+import machine
 import numpy as np
 import torch
 from recbole_sasrec import RecBoleSASRec
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--bucket-batches", type=int, default=1, help="see SessionDataModule")
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
+    print(machine.line())
     data = SessionDataModule(settings.data, max_length=settings.max_length, bucket_batches=settings.bucket_batches)
     data.setup("fit")
     data.batch_size = sequences_with(settings.targets, data)

@@ -13,6 +13,7 @@ import argparse
 from dataclasses import dataclass
 from time import perf_counter
 
+import machine
 import numpy as np
 import torch
 
@@ -71,6 +72,7 @@ def main():
     parser.add_argument("--batch-size", type=int, default=128)
     settings = parser.parse_args()
     torch.set_num_threads(settings.threads)
+    print(machine.line())
     size = SIZES[settings.size]
     batches = [generated(size, settings.batch_size, seed) for seed in range(settings.steps)]
     contenders = {}

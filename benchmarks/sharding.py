@@ -21,6 +21,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import machine
 import torch
 import torch.distributed as dist
 
@@ -37,7 +38,7 @@ from recsys.tables import (
     TableSharding,
     TorchrecLookup,
 )
-from recsys.tables.sharded.communication import GLOO_REDUCE_SCATTER, Network, Traffic, traffic
+from recsys.tables.sharded.communication import Network, Traffic, traffic
 from recsys.tables.sharded.plan import bytes_on, place_tables
 
 NUM_TABLES, NUM_ROWS, DIM, BATCH, STEPS = 8, 20_000, 16, 1024, 12
@@ -55,6 +56,7 @@ NVLINK, INFINIBAND = 450e9, 50e9
 
 
 def measure(num_processes):
+    print(machine.line())
     print("| processes | sharding | MB sent a step, model | measured | ratio | ms a step |\n|--:|--|--:|--:|--:|--:|")
     for num_ranks in num_processes:
         with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +96,7 @@ def one_kind(kind, num_ranks, per_host):
         optimizer=optimizer,
         lookup=partial(TorchrecLookup, sharding=sharding),
     )
-    lookup, network = collection.lookup, Network(num_ranks, per_host, GLOO_REDUCE_SCATTER)
+    lookup, network = collection.lookup, Network(num_ranks, per_host)
     modelled = sum(traffic(lookup.tables[t], optimizer, lookup.placements[t], BATCH, network).total for t in tables)
     generator = torch.Generator().manual_seed(dist.get_rank())
     sent, seconds = [], []
@@ -103,6 +105,7 @@ def one_kind(kind, num_ranks, per_host):
         dist.barrier()
         before, start = loopback_bytes(), perf_counter()
         collection(ids).square().mean().backward()
+        collection.step()
         seconds.append(perf_counter() - start)
         dist.barrier()
         sent.append(loopback_bytes() - before)

@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 
 import generated
+import machine
 import torch
 from contenders import BATCH, dlrm, lightning_fit
 
@@ -65,6 +66,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    print(machine.line())
     contenders = methods() if arguments.job == "methods" else vocabularies()
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(arguments.rounds):

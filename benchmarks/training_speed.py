@@ -17,13 +17,15 @@ from statistics import median
 from time import perf_counter
 
 import generated
+import machine
 import torch
 from contenders import BATCH, DIM, HIDDEN, NaiveModel, TorchrecModel, deepfm, dlrm, lightning_fit, plain_loop
 
 
-def matrix_products_only(widths: list[int]) -> float:
+def matrix_products_only(widths: list[int], dtype: torch.dtype) -> float:
     """Samples per second if a step were nothing but its matrix products, forward and both backward ones."""
-    layers = [(torch.randn(BATCH, i), torch.randn(o, i), torch.randn(BATCH, o)) for i, o in pairwise(widths)]
+    shapes = [((BATCH, i), (o, i), (BATCH, o)) for i, o in pairwise(widths)]
+    layers = [[torch.randn(shape).to(dtype) for shape in each] for each in shapes]
     seconds = []
     for _ in range(15):
         start = perf_counter()
@@ -69,13 +71,13 @@ def race(folder: Path, loops, ours, arguments: argparse.Namespace) -> dict[str, 
     return {name: median(values) for name, values in rates.items()}
 
 
-def report(rates: dict[str, float], num_columns: int) -> None:
-    """Print rates beside the naive loop's and beside what the matrix products alone would allow."""
+def report(rates: dict[str, float], num_columns: int, dtype: torch.dtype) -> None:
+    """Print rates beside the naive loop's and beside what the matrix products alone, in their dtype, would allow."""
     width = DIM * num_columns + generated.NUM_DENSE
     pairs = num_columns * (num_columns + 1) // 2
     floors = {
-        "DeepFM": matrix_products_only([width, *HIDDEN, 1]),
-        "DLRM": matrix_products_only([DIM + pairs, *HIDDEN, 1]),
+        "DeepFM": matrix_products_only([width, *HIDDEN, 1], dtype),
+        "DLRM": matrix_products_only([DIM + pairs, *HIDDEN, 1], dtype),
     }
     print(f"{'contender':<26}{'samples/s':>12}{'x naive':>9}{'of products':>13}")
     for name, rate in rates.items():
@@ -102,6 +104,7 @@ def report_auc(folder: Path, ours, num_rows: int) -> None:
 def main() -> None:
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
+    print(machine.line(arguments.precision))
     sizes = generated.CRITEO_ROWS if arguments.criteo else generated.geometric_rows(arguments.largest)
     folder = Path(tempfile.gettempdir()) / f"recsys-speed-{sum(sizes)}-{arguments.rows}"
     generated.write(folder, sizes, arguments.rows)
@@ -118,7 +121,7 @@ def main() -> None:
         ours = {name: contender for name, contender in ours.items() if name in arguments.only}
     rates = race(folder, loops, ours, arguments)
     print(f"{sum(sizes):,} rows, batch {BATCH}, {arguments.threads} threads, median of {arguments.rounds} rounds")
-    report(rates, len(sizes))
+    report(rates, len(sizes), torch.bfloat16 if arguments.precision == "bf16-mixed" else torch.float32)
     if arguments.auc:
         report_auc(folder, ours, arguments.rows)
 

@@ -15,9 +15,12 @@ from recsys.configuration.suggestions import explain
 # Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
 _TOOLS = {
     "prepare": "raw files to a folder to train on",
+    "plan": "tables for a folder, within a budget",
+    "methods": "the table methods, and what each is for",
     "evaluate": "metrics of predictions, with intervals, slices and comparisons",
     "compare": "many runs from one file, and their report",
     "describe": "what the tables of a checkpoint hold",
+    "compress": "trained tables made to fit a budget",
     "consolidate": "a checkpoint as one plain folder",
     "doctor": "whether the installation fits together",
 }

@@ -33,6 +33,11 @@ def host_memory() -> int:
     return min([installed, *(int(number) for number in granted if number.isdigit())])
 
 
+def num_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def has_bf16_hardware() -> bool:
     """Whether this CPU multiplies bf16 matrices in hardware; without it bf16 is several times slower than float32."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

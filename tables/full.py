@@ -27,6 +27,11 @@ class FullTable(Table):
         super().__init__(name, num_embeddings, embedding_dim)
         self.init_std = init_std
 
+    @property
+    def keeps_vectors(self) -> bool:
+        """Row i is the vector of id i."""
+        return True
+
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """One matrix, V x D."""
         return (PhysicalTable(self.name, self.num_embeddings, self.embedding_dim, self.init_std),)

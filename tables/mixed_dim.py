@@ -165,6 +165,11 @@ class MixedDimTable(Table):
         gain = math.sqrt(self.embedding_dim / self.row_dim)
         return nn.init.orthogonal_(projection, gain=gain, generator=generator)
 
+    @property
+    def keeps_vectors(self) -> bool:
+        """At full width, row i is the vector of id i."""
+        return self.row_dim == self.embedding_dim
+
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """One narrow matrix."""
         return (PhysicalTable(self.name, self.num_embeddings, self.row_dim, self.init_std),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -121,7 +121,13 @@ class QRTable(PartitionedTable):
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Product of the K rows."""
-        product, *factors = rows.split(self.embedding_dim, dim=-1)
+        return self.combine_pieces([rows], parameters, ids, constants)
+
+    def combine_pieces(
+        self, pieces: Sequence[Tensor], parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants
+    ) -> Tensor:
+        """Product of the K rows, however they are cut."""
+        product, *factors = (row for piece in pieces for row in piece.split(self.embedding_dim, dim=-1))
         for factor in factors:
             product = product * factor
         return product

@@ -10,7 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recsys.tables import EvictionPolicy, Feature, Frozen, Lookup, Partition, Table, TableCollection, TorchLookup
+from recsys.tables import (
+    Adaptation,
+    EvictionPolicy,
+    Feature,
+    Frozen,
+    Lookup,
+    Partition,
+    Table,
+    TableCollection,
+    TorchLookup,
+    VectorSource,
+)
 
 FORMAT_VERSION = 2
 
@@ -61,7 +72,7 @@ def build_collection(
     if version != FORMAT_VERSION:
         raise ValueError(f"description: format_version must be {FORMAT_VERSION}, got {version!r}.")
     try:
-        tables = {name: _build_table(name, entry, state or {}) for name, entry in description["tables"].items()}
+        tables = {name: build_table(name, entry, state or {}) for name, entry in description["tables"].items()}
         features = [Feature(**entry) for entry in description["features"]]
         dtype = description["dtype"]
     except (KeyError, TypeError, AttributeError) as error:
@@ -101,7 +112,17 @@ def _sha256(values: Tensor) -> str:
     return hashlib.sha256(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
-def _build_table(name: str, entry: Mapping[str, Any], state: Mapping[str, Tensor]) -> Table:
+def build_table(name: str, entry: Mapping[str, Any], state: Mapping[str, Tensor]) -> Table:
+    """A table as described, its parameters and buffers not yet those trained.
+
+    Args:
+        name: of the table.
+        entry: of `tables` in a description.
+        state: see `build_collection`.
+
+    Raises:
+        ValueError: if the class is not imported, or makes other constants.
+    """
     arguments = {key: _argument(name, value, state) for key, value in entry["arguments"].items()}
     table: Table = _subclass((Table,), entry["class"])(**arguments)
     mine = {name: values.tolist() for name, values in table.constants().items()}
@@ -117,7 +138,7 @@ def _argument(table: str, value: Any, state: Mapping[str, Tensor]) -> Any:
     if not isinstance(value, dict):
         return value
     if "buffer" not in value:
-        return _subclass((Partition, EvictionPolicy), value["class"])(**value["arguments"])
+        return _subclass((Partition, EvictionPolicy, Adaptation, VectorSource), value["class"])(**value["arguments"])
     key = f"{table}.{value['buffer']}"
     if key not in state:
         raise ValueError(f"description: table '{table}' is made of a tensor '{value['buffer']}', which is not there.")

@@ -12,10 +12,11 @@ PROGRAMS = {
     "criteo": "the Criteo display advertising data, or a generated sample",
     "avazu": "the Avazu click data",
     "movielens": "MovieLens-1M as clicks",
+    "semantic_ids": "codes of items from their content, from coarse to fine",
     "check": "say what is wrong in a prepared folder, of our making or by hand",
 }
 _USAGE = "usage: recsys prepare PROGRAM ... (recsys prepare PROGRAM --help says more)\n" + "\n".join(
-    f"  {name:<10} {words}" for name, words in PROGRAMS.items()
+    f"  {name:<12} {words}" for name, words in PROGRAMS.items()
 )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +22,7 @@ import recsys.models
 import recsys.tables
 import recsys.tasks
 from recsys.checkpoints.io import FolderCheckpointIO
+from recsys.configuration.config_files import ConfigFile, explicit_checkpoint
 from recsys.configuration.suggestions import explain
 from recsys.hardware import has_bf16_hardware
 
@@ -39,9 +42,72 @@ class RecsysCLI(LightningCLI):
             subclass_mode_data=True,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"exit_on_error": False},
+            # Rows have optimizers of their own: one of the command line would leave them untrained.
+            auto_configure_optimizers=False,
             args=None if arguments is None else list(arguments),
             run=run,
         )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """A parser whose config files are read by us."""
+        parser = LightningArgumentParser(**kwargs)
+        parser.add_argument("-c", "--config", action=ConfigFile, help="config file; a later one overrides an earlier")
+        return parser
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's commands; checkpoints are read as tensors and plain values, whatever is asked."""
+        return {name: skipped | {"weights_only"} for name, skipped in LightningCLI.subcommands().items()}
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        parser.add_argument(
+            "--remap",
+            type=str | None,
+            default=None,
+            help="prepared folder that --ckpt_path was trained on: rows are carried over by the values of ids",
+        )
+        if subcommand != "fit":
+            parser.add_argument(
+                "--untrained", type=bool, default=False, help="go on without --ckpt_path, with random weights"
+            )
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; an explicit --ckpt_path wins over that of any file, wherever it stands."""
+        super().parse_arguments(parser, args)
+        command = self.config.get("subcommand")
+        checkpoint = explicit_checkpoint(sys.argv[1:] if args is None else args)
+        if command is not None and checkpoint is not None:
+            self.config[command]["ckpt_path"] = checkpoint
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the checkpoint alone: the config decides what is built, and our reader is the only one."""
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse to score with weights that were not loaded.
+
+        Raises:
+            ValueError: naming what is missing.
+        """
+        if self.subcommand is None:
+            return
+        chosen = self.config[self.subcommand]
+        if chosen.get("remap") is not None and chosen.get("ckpt_path") is None:
+            raise ValueError("--remap carries rows of a checkpoint over; give the checkpoint with --ckpt_path.")
+        if self.subcommand != "fit" and chosen.get("ckpt_path") is None and not chosen.get("untrained"):
+            raise ValueError(
+                f"{self.subcommand}: --ckpt_path is missing, so the weights would be random; name a checkpoint, or "
+                "insist with --untrained true."
+            )
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """What the trainer's method gets; a task that carries rows over loads the checkpoint itself."""
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        folder = self._get(self.config_init, "remap")
+        if folder is not None:
+            self.model.carried_over = (Path(kwargs.pop("ckpt_path")), Path(folder))
+        return kwargs
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The task learns the columns from the data module; bf16 may be insisted on."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from recsys.data.transfer import moved
 from recsys.tables import Bag
 from recsys.tables.routed import StartedBatch
 
@@ -37,28 +38,34 @@ class Batch:
     def __len__(self) -> int:
         return self.dense.shape[0]
 
+    def tensors(self) -> list[Tensor]:
+        """All that there are, bags in their order."""
+        bags = [tensor for bag in self.bags.values() for tensor in bag.tensors()]
+        beside = [values for values in (self.labels, self.weights, self.groups) if values is not None]
+        return [self.ids, self.dense, *beside, *bags]
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch on another device."""
+        """The same batch on another device; out of page-locked memory without a wait."""
+        return self._made_of(moved(self.tensors(), device, non_blocking))
 
-        def moved(values: Tensor | None) -> Tensor | None:
-            return None if values is None else values.to(device, non_blocking=non_blocking)
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory."""
+        return self._made_of([tensor.pin_memory() for tensor in self.tensors()])
 
-        return Batch(
-            ids=self.ids.to(device, non_blocking=non_blocking),
-            bags={name: bag.to(device, non_blocking=non_blocking) for name, bag in self.bags.items()},
-            dense=self.dense.to(device, non_blocking=non_blocking),
-            labels=moved(self.labels),
-            weights=moved(self.weights),
-            groups=moved(self.groups),
-            beside=self.beside,
+    def _made_of(self, tensors: Sequence[Tensor]) -> Batch:
+        """A batch with other tensors in the places of `tensors()`."""
+        found = iter(tensors)
+        ids, dense = next(found), next(found)
+        labels, weights, groups = (
+            None if each is None else next(found) for each in (self.labels, self.weights, self.groups)
         )
+        bags = {name: Bag(*(next(found) for _ in bag.tensors())) for name, bag in self.bags.items()}
+        return Batch(ids=ids, bags=bags, dense=dense, labels=labels, weights=weights, groups=groups, beside=self.beside)
 
     def record_stream(self, stream: torch.cuda.Stream) -> None:
         """Keep the memory until this stream has used it."""
-        bags = [tensor for bag in self.bags.values() for tensor in (bag.values, bag.lengths)]
-        for tensor in (self.ids, *bags, self.dense, self.labels, self.weights, self.groups):
-            if tensor is not None:
-                tensor.record_stream(stream)
+        for tensor in self.tensors():
+            tensor.record_stream(stream)
         if self.started is not None:
             self.started.record_stream(stream)
 

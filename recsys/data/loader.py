@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from recsys.data.batch import Batch
 from recsys.data.order import Interval, RowOrder, Window, count, cut, overlaps, share
 from recsys.data.parquet import ParquetSplit
-from recsys.data.prefetch import prefetch
+from recsys.data.prefetch import in_order
 from recsys.data.resumable import Progress, ResumableLoader
 from recsys.data.rows import Rows, batches, empty_batch, pick
 
@@ -40,9 +41,11 @@ class BatchLoader(ResumableLoader[Position, Batch]):
         num_ranks: all processes.
         drop_last: whether to leave out the rows that do not fill a batch on every rank.
         progress: the trainer's own count of batches; without it a batch counts as used once it is handed out.
+        num_threads: that read and shuffle; the batches do not depend on it.
+        pin_memory: make batches in page-locked memory, from which a GPU copies without being waited for.
 
     Raises:
-        ValueError: if batch_size < 1.
+        ValueError: if batch_size or num_threads is below 1.
     """
 
     def __init__(
@@ -55,15 +58,20 @@ class BatchLoader(ResumableLoader[Position, Batch]):
         num_ranks: int = 1,
         drop_last: bool = False,
         progress: Progress | None = None,
+        num_threads: int = 1,
+        pin_memory: bool = False,
     ) -> None:
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+        for name, value in (("batch_size", batch_size), ("num_threads", num_threads)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
         self.split = split
         self.order = order
         self.batch_size = batch_size
         self.rank = rank
         self.num_ranks = num_ranks
         self.drop_last = drop_last
+        self.num_threads = num_threads
+        self.pin_memory = pin_memory
         super().__init__(progress)
 
     ranks_take_turns = False
@@ -93,6 +101,7 @@ class BatchLoader(ResumableLoader[Position, Batch]):
         """What the order of the rows depends on, apart from the epoch."""
         order = self.order
         return {
+            "checksum": self.split.checksum,
             "num_rows": order.num_rows,
             "num_row_groups": len(order.group_rows),
             "seed": order.seed,
@@ -115,10 +124,22 @@ class BatchLoader(ResumableLoader[Position, Batch]):
         mine = share(position.remaining, self.rank, self.num_ranks)
         windows = self.order.windows(position.epoch)
         stretches = ((position.epoch, *stretch) for stretch in overlaps(windows, mine))
-        pieces = prefetch(lambda stretch: self._read(*stretch), stretches)
+        pieces = in_order(
+            lambda threads, stretch: self._begin(threads, *stretch),
+            stretches,
+            num_threads=self.num_threads,
+            # As many windows as keep every thread busy while one of them is shuffled.
+            num_ahead=1 - (1 - self.num_threads) // self.order.shuffle_blocks,
+        )
         filled = chain(batches(pieces, self.batch_size), repeat(empty_batch(self.split.schema)))
         return islice(filled, self._num_batches(position.remaining))
 
-    def _read(self, epoch: int, window: Window, start: int, stop: int) -> Rows:
-        groups = [self.split.read(group) for group in window.groups]
-        return pick(self.split.schema, groups, self.order.rows(epoch, window, start, stop))
+    def _begin(self, threads: ThreadPoolExecutor, epoch: int, window: Window, start: int, stop: int) -> Future[Rows]:
+        """Read a window's row groups, each on its own, then pick the rows of a stretch from them."""
+        groups = [threads.submit(self.split.read, group) for group in window.groups]
+
+        def picked() -> Rows:
+            read = [group.result() for group in groups]
+            return pick(self.split.schema, read, self.order.rows(epoch, window, start, stop), self.pin_memory)
+
+        return threads.submit(picked)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from recsys.data.checks import Place, check_float32, check_ids, check_labels, check_not_null, check_types, check_weights
 from recsys.data.schema import Column, Schema, prepare_command
+from recsys.prepare.files.fingerprints import of_split
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -73,6 +75,11 @@ class ParquetSplit:
         self.group_rows = [each.metadata.row_group(each.number).num_rows for each in self._addresses]
         self.num_rows = sum(self.group_rows)
         self._check_num_rows(split)
+
+    @cached_property
+    def checksum(self) -> str:
+        """Of the files: a position among other rows means nothing."""
+        return of_split(self.folder)
 
     def read(self, group: int) -> RowGroup:
         """The rows of one row group.

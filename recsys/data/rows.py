@@ -46,14 +46,16 @@ class Rows:
     weights: Tensor | None = None
     groups: Tensor | None = None
     keys: pa.Table | None = None
+    is_pinned: bool = False
 
     def __len__(self) -> int:
         return self.dense.shape[0]
 
     def batch(self, start: int, stop: int) -> Batch:
         """Rows [start, stop); only the ids are copied, to be contiguous."""
+        ids = self.ids[:, start:stop]
         return Batch(
-            ids=self.ids[:, start:stop].contiguous(),
+            ids=torch.empty_like(ids, memory_format=torch.contiguous_format, pin_memory=self.is_pinned).copy_(ids),
             bags={name: lists.bag(start, stop) for name, lists in self.lists.items()},
             dense=self.dense[start:stop],
             labels=None if self.labels is None else self.labels[start:stop],
@@ -63,39 +65,61 @@ class Rows:
         )
 
 
-def pick(schema: Schema, groups: Sequence[RowGroup], picked: Picked) -> Rows:
+def pick(schema: Schema, groups: Sequence[RowGroup], picked: Picked, pin_memory: bool = False) -> Rows:
     """The picked rows of the row groups laid end to end, column by column; ids are int32 if all of them fit."""
     id_type = np.int64 if schema.wide_ids else np.int32
-    places = np.arange(sum(group.num_rows for group in groups))[picked]
-    ids = np.empty((len(schema.categorical), len(places)), id_type)
-    for feature in range(len(ids)):
-        _pick(_join([group.ids[feature] for group in groups], id_type), picked, ids[feature])
+    num_stored = sum(group.num_rows for group in groups)
+    places = np.arange(num_stored)[picked]
+    ids, id_arrays = _empty((len(schema.categorical), len(places)), id_type, pin_memory)
+    for feature, array in enumerate(id_arrays):
+        _pick(_join([group.ids[feature] for group in groups], id_type), picked, array)
+    dense, dense_array = _empty((len(places), len(schema.dense)), np.float32, pin_memory)
+    _pick(_join_dense(groups, len(schema.dense)), picked, dense_array)
     lists = {
-        column.name: _pick_lists([group.lists[column.name] for group in groups], picked, id_type)
+        column.name: _pick_lists([group.lists[column.name] for group in groups], picked, id_type, pin_memory)
         for column in schema.multi_valued
     }
-    dense = np.empty((len(places), len(schema.dense)), np.float32)
-    _pick(_join_dense(groups, len(schema.dense)), picked, dense)
+    labels, weights = (
+        _pick_one(each, len(places), picked, np.float32, pin_memory)
+        for each in ([group.labels for group in groups], [group.weights for group in groups])
+    )
+    numbers = _pick_one([group.groups for group in groups], len(places), picked, np.int64, pin_memory)
     keys = [group.keys for group in groups if group.keys is not None]
     return Rows(
-        torch.from_numpy(ids),
-        torch.from_numpy(dense),
-        _pick_one([group.labels for group in groups], picked, np.float32),
+        ids,
+        dense,
+        labels,
         lists,
-        _pick_one([group.weights for group in groups], picked, np.float32),
-        _apart(_pick_one([group.groups for group in groups], picked, np.int64), places),
+        weights,
+        None if numbers is None else _apart(numbers, places),
         pa.concat_tables(keys).take(pa.array(places)) if keys else None,
+        pin_memory,
     )
 
 
-def _pick_one(parts: Sequence[Array | None], picked: Picked, dtype: type) -> Tensor | None:
+def _pick_one(
+    parts: Sequence[Array | None], num_rows: int, picked: Picked, dtype: type, pin_memory: bool
+) -> Tensor | None:
     known = [part for part in parts if part is not None]
-    return torch.tensor(_join(known, dtype)[picked]) if known else None
+    if not known:
+        return None
+    tensor, array = _empty((num_rows,), dtype, pin_memory)
+    _pick(_join(known, dtype), picked, array)
+    return tensor
 
 
-def _apart(groups: Tensor | None, places: Array) -> Tensor | None:
+def _apart(groups: Tensor, places: Array) -> Tensor:
     """Rows of group 0, whom nobody knows, become groups of their own: such a group has one label, and no AUC."""
-    return None if groups is None else torch.where(groups == 0, -1 - torch.from_numpy(places), groups)
+    unknown = groups == 0
+    groups[unknown] = -1 - torch.from_numpy(places)[unknown]
+    return groups
+
+
+def _empty(shape: tuple[int, ...], dtype: type, pin_memory: bool) -> tuple[Tensor, Array]:
+    """A tensor to fill in, and the same memory as an array."""
+    kind = torch.from_numpy(np.empty(0, dtype)).dtype
+    tensor = torch.empty(shape, dtype=kind, pin_memory=pin_memory)
+    return tensor, tensor.numpy()
 
 
 def _pick(values: Array, picked: Picked, out: Array) -> None:
@@ -112,14 +136,16 @@ def _join_dense(groups: Sequence[RowGroup], num_dense: int) -> Array:
     return dense
 
 
-def _pick_lists(lists: Sequence[tuple[Array, Array]], picked: Picked, id_type: type) -> Ragged:
+def _pick_lists(lists: Sequence[tuple[Array, Array]], picked: Picked, id_type: type, pin_memory: bool) -> Ragged:
     values = _join([values for values, _ in lists], id_type)
     lengths = _join([lengths for _, lengths in lists], np.int64)
     starts = (np.cumsum(lengths) - lengths)[picked]
     lengths = lengths[picked]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    return Ragged(torch.from_numpy(values[places]), torch.from_numpy(offsets))
+    found, found_array = _empty((len(places),), id_type, pin_memory)
+    _pick(values, places, found_array)
+    return Ragged(found, torch.from_numpy(offsets))
 
 
 def _join(parts: Sequence[Array], dtype: type) -> Array:
@@ -140,10 +166,16 @@ def batches(pieces: Iterable[Rows], batch_size: int) -> Iterator[Batch]:
             missing -= stop - start
             start = stop
             if missing == 0:
-                yield concatenate(parts)
+                yield _joined(parts, rows.is_pinned)
                 parts, missing = [], batch_size
     if parts:
-        yield concatenate(parts)
+        yield _joined(parts, rows.is_pinned)
+
+
+def _joined(parts: Sequence[Batch], pin_memory: bool) -> Batch:
+    """One batch; what was put together anew is pinned once more."""
+    batch = concatenate(parts)
+    return batch.pin_memory() if pin_memory else batch
 
 
 def empty_batch(schema: Schema) -> Batch:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, cast, get_args
+
+from recsys.prepare.files.fingerprints import Marks, prepared_marks
 
 Kind = Literal["dense", "categorical", "multi_valued"]
 Pooling = Literal["sum", "mean"]
@@ -33,12 +36,14 @@ class Column:
         kind: what a cell holds.
         num_embeddings: number of ids V, ids are in [0, V); None for a dense column.
         pooling: how a multi_valued column's vectors become one; None for the other kinds.
+        scale: what a dense column's numbers were made by, such as the mean and deviation of train; None if not known.
     """
 
     name: str
     kind: Kind
     num_embeddings: int | None = None
     pooling: Pooling | None = None
+    scale: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Schema:
         weight: the column of weights of rows, if there is one.
         group: the column of numbers of users, or of whatever GAUC is averaged over, if there is one; 0 is nobody known.
         keys: columns that are kept as they are, for predictions.
+        marks: fingerprints that the preparation has written; they are computed where it has not.
+        hash_bits: of ids that are hashes of their values; None where there are vocabularies.
     """
 
     path: Path
@@ -72,6 +79,8 @@ class Schema:
     weight: str | None = None
     group: str | None = None
     keys: tuple[str, ...] = ()
+    marks: Marks = field(default_factory=dict)
+    hash_bits: int | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Schema:
@@ -87,6 +96,13 @@ class Schema:
             problem = "has no schema.json" if folder.is_dir() else "does not exist"
             raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {prepare_command(folder)}")
         return _Parser(file).schema(folder)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data: what every id stands for, and the order of the dense columns."""
+        found = identity_of(self.path, self.marks, self.columns, self.dense, self.hash_bits)
+        scales = {column.name: column.scale for column in self.columns if column.scale is not None}
+        return {**found, "values": {**found["values"], **scales}}
 
     @property
     def stored(self) -> list[str]:
@@ -143,6 +159,42 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else -1
 
 
+def identity_of(
+    path: Path, marks: Marks, columns: Sequence[Column], dense: Sequence[str] = (), hash_bits: int | None = None
+) -> dict[str, Any]:
+    """A folder's fingerprints by kind and name, and its path, as plain values; None marks what nobody knows.
+
+    Args:
+        path: of the folder.
+        marks: that its schema.json has; computed where it has none.
+        columns: of features; those with ids are marked.
+        dense: names of the numbers that a model reads by position.
+        hash_bits: of ids that are hashes of their values.
+    """
+    known = marks or prepared_marks(path)
+    hashed = None if hash_bits is None else f"hashes of {hash_bits} bits"
+    return {
+        "path": str(path.resolve()),
+        "ids": {each.name: known["ids"].get(each.name, hashed) for each in columns if each.kind != "dense"},
+        "values": dict(known["values"]),
+        "vectors": dict(known["vectors"]),
+        "dense": list(dense),
+    }
+
+
+def read_marks(content: Mapping[str, Any], file: Path) -> Marks:
+    """The fingerprints of a schema.json, empty where it has none.
+
+    Raises:
+        ValueError: if they are not names and words by kind.
+    """
+    found = content.get("fingerprints", {})
+    kinds = ("ids", "values", "vectors")
+    if found and not (isinstance(found, dict) and all(isinstance(found.get(kind), dict) for kind in kinds)):
+        raise ValueError(f"{file}: fingerprints must have {', '.join(kinds)}, got {found!r}; prepare the folder again.")
+    return cast(Marks, found)
+
+
 def prepare_command(folder: Path) -> str:
     """The command that makes a data folder, guessed from the folder's name."""
     for dataset, command in SCRIPTS.items():
@@ -177,6 +229,8 @@ class _Parser:
             weight=weight,
             group=group,
             keys=tuple(keys),
+            marks=read_marks(content, self.file),
+            hash_bits=content.get("hash_bits"),
         )
 
     def _content(self) -> dict[str, Any]:
@@ -202,7 +256,10 @@ class _Parser:
         if (pooling not in get_args(Pooling)) if kind == "multi_valued" else (pooling is not None):
             self._fail(f"feature '{name}': pooling is 'sum' or 'mean' for multi_valued, absent else; got {pooling!r}")
         num_embeddings = None if kind == "dense" else self._num_embeddings(name, entry)
-        return Column(name, cast(Kind, kind), num_embeddings, pooling)
+        scale = entry.get("transform") if kind == "dense" else None
+        if isinstance(scale, dict):
+            scale = json.dumps({key: scale[key] for key in sorted(scale) if key != "num_missing"})
+        return Column(name, cast(Kind, kind), num_embeddings, pooling, scale)
 
     def _num_embeddings(self, name: str, entry: dict[str, Any]) -> int:
         num_embeddings = self._get(entry, "num_embeddings", int, f"feature '{name}'")

@@ -130,6 +130,7 @@ class SessionDataModule(LightningDataModule):
             progress=None if self.trainer is None else FitProgress(self.trainer),
             rank=self._rank,
             num_ranks=self._num_ranks,
+            pin_memory=self._pins_memory,
         )
         if self._state_to_load is not None:
             loader.load_state_dict(self._state_to_load)
@@ -170,7 +171,12 @@ class SessionDataModule(LightningDataModule):
             batch_size=self.eval_batch_size,
             rank=self._rank,
             num_ranks=self._num_ranks,
+            pin_memory=self._pins_memory,
         )
+
+    @property
+    def _pins_memory(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the train split.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from recsys.data.transfer import moved
 from recsys.tables import Bag
 
 
@@ -39,18 +41,28 @@ class SessionBatch:
         return self.lengths.numel()
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> SessionBatch:
-        """The same batch on another device."""
+        """The same batch on another device; out of page-locked memory without a wait."""
+        return self._made_of(moved(self._tensors(), device, non_blocking))
 
-        def moved(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=non_blocking)
+    def pin_memory(self) -> SessionBatch:
+        """The same batch in page-locked memory."""
+        return self._made_of([tensor.pin_memory() for tensor in self._tensors()])
 
-        return SessionBatch(
-            self.items.to(device, non_blocking=non_blocking),
-            self.lengths.to(device, non_blocking=non_blocking),
-            moved(self.times),
-            moved(self.users),
-            moved(self.targets),
-            None if self.seen is None else self.seen.to(device, non_blocking),
-            None if self.history is None else self.history.to(device, non_blocking),
-            self.host_lengths,
-        )
+    def _tensors(self) -> list[Tensor]:
+        plain = [self.items, self.lengths, self.times, self.users, self.targets]
+        bags = [tensor for bag in (self.seen, self.history) if bag is not None for tensor in bag.tensors()]
+        return [*(tensor for tensor in plain if tensor is not None), *bags]
+
+    def _made_of(self, tensors: Sequence[Tensor]) -> SessionBatch:
+        """A batch with other tensors in the places of `_tensors()`."""
+        found = iter(tensors)
+
+        def one(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else next(found)
+
+        def bag(own: Bag | None) -> Bag | None:
+            return None if own is None else Bag(*(next(found) for _ in own.tensors()))
+
+        items, lengths = next(found), next(found)
+        times, users, targets = one(self.times), one(self.users), one(self.targets)
+        return SessionBatch(items, lengths, times, users, targets, bag(self.seen), bag(self.history), self.host_lengths)

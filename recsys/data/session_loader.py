@@ -37,6 +37,7 @@ class SessionLoader(ResumableLoader[_Position, SessionBatch]):
         rank: this process.
         num_ranks: all processes.
         progress: the trainer's own count of batches; without it a batch counts as used once it is handed out.
+        pin_memory: make batches in page-locked memory, from which a GPU copies without being waited for.
     """
 
     def __init__(
@@ -50,9 +51,10 @@ class SessionLoader(ResumableLoader[_Position, SessionBatch]):
         rank: int = 0,
         num_ranks: int = 1,
         progress: Progress | None = None,
+        pin_memory: bool = False,
     ) -> None:
         self._order = order
-        self._make_batch = make_batch
+        self._make_batch = (lambda windows: make_batch(windows).pin_memory()) if pin_memory else make_batch
         self._num_windows = num_windows
         self._order_identity = identity
         self.batch_size = batch_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast, get_args
@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.data.schema import Column, Kind, check_files
+from recsys.data.schema import Column, Kind, check_files, identity_of, read_marks
+from recsys.prepare.files.fingerprints import Marks
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ class SessionSchema:
         splits: sizes of train, val and test.
         checksum: SHA-256 of the sequences; two folders with one checksum hold the same events in the same order, at the
             same times and in the same splits.
+        marks: fingerprints that the preparation has written; they are computed where it has not.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class SessionSchema:
     vectors: Mapping[str, int]
     splits: Mapping[str, SessionSplitInfo]
     checksum: str
+    marks: Marks = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | Path) -> SessionSchema:
@@ -74,6 +77,12 @@ class SessionSchema:
             command = COMMAND.format(path=folder)
             raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {command}")
         return _Parser(file).schema(folder)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data: what every id stands for, and what items are described by."""
+        items = Column("item", "categorical", self.num_items + 1)
+        return identity_of(self.path, self.marks, (items, *self.columns))
 
     @property
     def item_columns(self) -> tuple[Column, ...]:
@@ -215,6 +224,7 @@ class _Parser:
             vectors=self._get(content, "vectors", dict),
             splits={name: self._split(entry) for name, entry in splits.items()},
             checksum=self._get(content, "checksum", str),
+            marks=read_marks(content, self.file),
         )
 
     def _content(self) -> dict[str, Any]:

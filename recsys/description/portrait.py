@@ -47,7 +47,7 @@ class TablePortrait:
         num_embeddings: V.
         embedding_dim: D.
         num_rows: rows of its matrices.
-        serving_bytes: of matrices and parameters; shared matrices count in full for each table.
+        serving_bytes: of matrices and parameters, as the table is served; shared matrices count in full for each table.
         training_bytes: with optimizer state, of the rows and of the table's own parameters.
         compression_ratio: V x D values over serving_bytes.
         expected_collisions: ids expected to share all their rows with another.
@@ -107,6 +107,8 @@ def portray(
     vectors = vectors_of(collection, name, torch.from_numpy(sample)).double().cpu()
     spectrum = singular_values(vectors)
     stored = sum(lookup.stored_bytes(matrix) for matrix in matrices) + table.own_bytes()
+    served = table.served_bytes()
+    serving = stored if served is None else served
     state = sum(lookup.state_bytes(matrix) for matrix in matrices)
     state += table_state_bytes(collection, name, state_bytes or {})
     collisions, unused = _use_of_rows(collection, name, seen)
@@ -116,9 +118,9 @@ def portray(
         num_embeddings=table.num_embeddings,
         embedding_dim=table.embedding_dim,
         num_rows=sum(physical.num_rows for physical in matrices.values()),
-        serving_bytes=stored,
+        serving_bytes=serving,
         training_bytes=stored + state,
-        compression_ratio=table.logical_bytes() / stored if stored else float("inf"),
+        compression_ratio=table.logical_bytes() / serving if serving else float("inf"),
         expected_collisions=table.expected_collisions(),
         collisions=collisions,
         unused_rows=unused,

@@ -31,19 +31,15 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class ItemReader:
-    """Reads vectors of items, all those of a step in one lookup where rows are updated in the backward pass.
-
-    There each lookup is an update, and a second one would read rows that the first is about to change.
+    """Reads vectors of items.
 
     Args:
         catalogue: the items there are.
         vectors: ids [M] -> item vectors [M, D].
-        updates_in_backward: whether some rows are updated in the backward pass.
     """
 
     catalogue: Catalogue
     vectors: Callable[[Tensor], Tensor]
-    updates_in_backward: bool = False
 
     def together(self, *groups: Tensor) -> list[Tensor]:
         """Vectors of several groups of ids, from one lookup: [...] each -> [..., D] each."""

@@ -16,39 +16,24 @@ class FullCrossEntropy(Loss):
     """Softmax cross-entropy over all items, exact.
 
     A catalogue of up to `chunk_items` is read in one lookup, which also serves the inputs. A larger one is read
-    `chunk_items` at a time, and read again in the backward pass: no more item vectors than a chunk's ever exist. That
-    needs rows that are not updated in the backward pass, because a later chunk would read what an earlier one has
-    changed. Either way scores are made and dropped block by block.
+    `chunk_items` at a time, and read again in the backward pass: no more item vectors than a chunk's ever exist.
+    Either way scores are made and dropped block by block.
 
     Args:
         chunk_items: items read at a time.
 
     Raises:
-        ValueError: if chunk_items is below 1; before training, if several chunks meet rows updated in the backward
-            pass.
+        ValueError: if chunk_items is below 1.
     """
 
     def __init__(self, chunk_items: int = 1 << 16) -> None:
         check_at_least("FullCrossEntropy", "chunk_items", chunk_items, 1)
         self.chunk_items = chunk_items
 
-    def check_chunks(self, num_items: int, updates_in_backward: bool) -> None:
-        """Refuse several chunks of rows that are updated in the backward pass.
-
-        Raises:
-            ValueError: with both arguments and the ways out.
-        """
-        if num_items > self.chunk_items and updates_in_backward:
-            raise ValueError(
-                f"FullCrossEntropy: {num_items} items in chunks of chunk_items={self.chunk_items} need "
-                "table_optimizer: DenseGradient; or raise chunk_items, or use a sampled loss."
-            )
-
     def read(self, reader: ItemReader, inputs: Tensor, targets: Tensor) -> Reading:
         """All items, or those that are to be read and named where there are several chunks."""
         num_items = reader.catalogue.num_items
         if num_items > self.chunk_items:
-            self.check_chunks(num_items, reader.updates_in_backward)
             read, positives = reader.together(inputs, targets)
             return Reading(reader, read, targets, positives)
         items = reader.vectors(reader.catalogue.ids(targets.device))

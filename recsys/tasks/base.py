@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule
 
+from recsys.checkpoints.data_differences import DATA, check_data
 from recsys.checkpoints.random_states import RANDOM_STATES, random_states, set_random_state
 from recsys.checkpoints.reading import KEY
+from recsys.checkpoints.remap import carry_over
 from recsys.checkpoints.table_description import describe_collection
 from recsys.checkpoints.table_differences import check_tables
 from recsys.sharding.strategy import sharded_lookup
@@ -41,6 +44,15 @@ class TableTask(LightningModule):
 
     shardable: ClassVar[bool] = False
     """Whether the loss is exact over several processes: divided by `samples_per_process`."""
+
+    schema: Any = None
+    """Of the data; with an `identity`, a checkpoint knows what it was trained on."""
+    reads: Collection[str] | None = None
+    """Features and vectors of the data that the task reads; None if it reads all that there are."""
+    made_of_data: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of the state that comes from the data, whatever checkpoint is carried over to them."""
+    carried_over: tuple[Path, Path] | None = None
+    """A checkpoint of other data, and their folder: its rows are carried over by the values of their ids."""
 
     def __init__(
         self,
@@ -77,6 +89,11 @@ class TableTask(LightningModule):
         self.collection.lookup.gradients.may_be_scaled = self._trainer is None or scaler is not None
         # What cannot be described could not be saved: better now than at the first checkpoint.
         describe_collection(self.collection)
+        if self.carried_over is not None:
+            path, folder = self.carried_over
+            said = carry_over(path, folder, self, self.collection, self.data_identity, self.made_of_data)
+            if self._trainer is None or self._trainer.is_global_zero:
+                print(f"weights: {path}, carried over from '{folder}' by value", *said, sep="\n  ")
 
     def configure_callbacks(self) -> list[Callback]:
         """None of its own; EarlyStopping is told when to look."""
@@ -85,6 +102,11 @@ class TableTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse several processes that do not share their rows, and clipping that rows would not obey."""
+        if stage == "fit" and self._final_fraction < 1 and self.trainer.max_epochs == self.trainer.max_steps == -1:
+            raise ValueError(
+                f"{type(self).__name__}: final_learning_rate_fraction={self._final_fraction} is reached at the last "
+                "step of a run, and this one has none; give trainer.max_epochs or trainer.max_steps, or set it to 1."
+            )
         if getattr(self.trainer, "gradient_clip_algorithm", None) == "value" and self.table_settings.updates_rows:
             raise ValueError(
                 "trainer.gradient_clip_algorithm: value does not reach table rows; use norm, or table_optimizer: "
@@ -118,29 +140,49 @@ class TableTask(LightningModule):
         return torch.where(count > 0, count, 1.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Describe the tables in plain values, and keep where each process' random numbers stand.
+        """Describe the tables and the data in plain values, and keep where each process' random numbers stand.
 
-        With the description the rows can be read without this run's configuration.
+        With the description the rows can be read without this run's configuration, and not for other data.
         """
-        checkpoint[KEY] = describe_collection(self.collection)
+        checkpoint[KEY] = {**describe_collection(self.collection), DATA: self.data_identity}
         checkpoint[RANDOM_STATES] = random_states(self.device)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name every table that differs from those the checkpoint was written with, and note the random numbers.
+        """Name all data and tables that differ from those the checkpoint was written with; note the random numbers.
 
         Raises:
             ValueError: if one differs.
         """
+        self.check_fits(checkpoint)
+        if self._trainer is not None and self._trainer.is_global_zero and self._trainer.ckpt_path:
+            print(f"weights: {self._trainer.ckpt_path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
+        self._random_states = checkpoint.get(RANDOM_STATES)
+
+    @property
+    def data_identity(self) -> dict[str, Any] | None:
+        """What every id, and all that is read by position, stands for; None where the data do not say."""
+        whole: dict[str, Any] | None = getattr(self.schema, "identity", None)
+        if whole is None or self.reads is None:
+            return whole
+        kinds = ("ids", "values", "vectors")
+        return whole | {kind: {name: whole[kind][name] for name in whole[kind] if name in self.reads} for kind in kinds}
+
+    def check_fits(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint of other data or other tables.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        check_data(checkpoint, self.data_identity)
         if "collection" in self._modules:
             check_tables(checkpoint, self.collection)
-        self._random_states = checkpoint.get(RANDOM_STATES)
 
     def on_train_start(self) -> None:
         """Fix the length of the decay; a resumed run draws the numbers that it would have drawn."""
         set_random_state(self._random_states, self.device)
         self._random_states = None
-        total_steps = int(self.trainer.estimated_stepping_batches) if self._final_fraction < 1 else 0
-        self._schedule = Schedule(self._warmup_steps, self._final_fraction, total_steps)
+        total_steps = self.trainer.estimated_stepping_batches if self._final_fraction < 1 else 0
+        self._schedule = Schedule(self._warmup_steps, self._final_fraction, int(total_steps))
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the rates of rows and dense parameters for this step."""

@@ -131,6 +131,7 @@ class NextItemTask(SessionTask):
             eval_chunk_items,
             num_predictions,
         )
+        self.reads = (*(column.name for column in columns), *(predict or {}), *([] if text is None else [text]))
         self.max_length = max_length
         self.model = model(embedding_dim, max_length)
         self.heads = feature_heads(schema, predict or {}, embedding_dim)
@@ -143,8 +144,6 @@ class NextItemTask(SessionTask):
         return Needs(
             task=type(self).__name__,
             num_items=self.num_items,
-            loss=self.loss,
-            updates_in_backward=self.table_settings.updates_rows,
             reads_item_rows=any(column.name == ITEM for column in self.table_settings.columns),
             times=times_needed(self.model),
             max_length=self.max_length,

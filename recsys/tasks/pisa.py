@@ -159,8 +159,6 @@ class PISATask(SessionTask):
         return Needs(
             task="PISATask",
             num_items=self.num_items,
-            loss=self.loss if self._trains_scores else None,
-            updates_in_backward=self.table_settings.updates_rows,
             reads_item_rows=True,
             times="PISATask cuts sessions by time: prepare the data with times, or use NextItemTask",
             max_length=None,

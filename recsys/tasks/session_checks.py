@@ -10,7 +10,6 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from recsys.data import SessionDataModule
-from recsys.losses import FullCrossEntropy, Loss
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,6 @@ class Needs:
     Args:
         task: name of its class.
         num_items: V.
-        loss: that training goes through; None if it has a loss of its own.
-        updates_in_backward: whether some rows are updated in the backward pass.
         reads_item_rows: whether each item has rows of its own.
         times: what needs the times of events, and what to do without; empty if nothing does.
         max_length: most events of a session that the model reads; None if there is no limit.
@@ -33,8 +30,6 @@ class Needs:
 
     task: str
     num_items: int
-    loss: Loss | None
-    updates_in_backward: bool
     reads_item_rows: bool
     times: str
     max_length: int | None
@@ -55,8 +50,6 @@ def check_sessions(needs: Needs, trainer: Trainer, stage: str) -> None:
     Raises:
         ValueError: naming the arguments that do not fit each other, and what to change.
     """
-    if stage == "fit" and isinstance(needs.loss, FullCrossEntropy):
-        needs.loss.check_chunks(needs.num_items, needs.updates_in_backward)
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, SessionDataModule):
         return

@@ -77,7 +77,14 @@ CLICKS = {
     "value twice": ("vocabulary/user.parquet", "value", 1, "u0", None, "every id must have a value of its own"),
 }
 SESSIONS = {
-    "narrowing": (part("train"), "items", 0, [2**32 + 1, 1, 2, 3], pa.list_(pa.int64()), r"must hold ids 1\.\.num_items=11"),
+    "narrowing": (
+        part("train"),
+        "items",
+        0,
+        [2**32 + 1, 1, 2, 3],
+        pa.list_(pa.int64()),
+        r"must hold ids 1\.\.num_items=11",
+    ),
     "padding": (part("train"), "items", 0, [0, 1, 2, 3], None, r"must hold ids 1\.\.num_items=11, got 0"),
     "user 1.5": (part("val"), "user", 0, 1.5, pa.float64(), "column 'user' must hold integers, got double"),
     "falling times": (part("test"), "times", 2, [4, 3, 2, 1, 0], None, "times of row 2 fall"),

@@ -71,3 +71,12 @@ def test_shuffle_can_be_turned_off_and_the_last_batch_dropped(folder):
 def test_overfitting_repeats_the_same_batches(folder):
     model = train(CTRDataModule(folder, batch_size=16), overfit_batches=2)
     assert model.seen == [list(range(16)), list(range(16, 32))] * 3
+
+
+def test_threads_are_half_the_cores_of_a_process_where_nothing_is_said(folder, monkeypatch):
+    for cores, threads in ((1, 1), (2, 1), (8, 4), (96, 8)):
+        monkeypatch.setattr("recsys.data.ctr.num_cores", lambda cores=cores: cores)
+        assert CTRDataModule(folder).val_dataloader().num_threads == threads
+    assert CTRDataModule(folder, num_threads=3).val_dataloader().num_threads == 3
+    with pytest.raises(ValueError, match="num_threads must be at least 1, got 0"):
+        CTRDataModule(folder, num_threads=0)

@@ -15,7 +15,7 @@ from recsys.data import BatchLoader, Schema
 from recsys.data.batch import concatenate
 from recsys.data.order import RowOrder
 from recsys.data.parquet import ParquetSplit
-from recsys.data.prefetch import prefetch
+from recsys.data.prefetch import in_order, prefetch
 from tests.data.folders import column_types, numbers, row, write_folder, write_split
 
 
@@ -194,6 +194,34 @@ def test_drop_last_leaves_full_batches(tmp_path):
         assert epoch_of(loader) == []
 
 
+@given(
+    num_rows=st.integers(1, 120),
+    group_rows=st.integers(1, 12),
+    num_threads=st.integers(2, 5),
+    shuffle_blocks=st.integers(1, 4),
+    shuffle=st.booleans(),
+    num_seen=st.integers(0, 4),
+)
+@settings(max_examples=30, deadline=None)
+def test_the_number_of_threads_changes_nothing(num_rows, group_rows, num_threads, shuffle_blocks, shuffle, num_seen):
+    with TemporaryDirectory() as folder:
+        write_folder(Path(folder), num_rows, [group_rows])
+        args = {"shuffle": shuffle, "shuffle_blocks": shuffle_blocks, "batch_size": 20}
+        one, several = loader_of(folder, **args), loader_of(folder, num_threads=num_threads, **args)
+        whole = epoch_of(one, epoch=3)
+        assert epoch_of(several, epoch=3) == whole
+        several.set_epoch(2)
+        several.set_epoch(3)
+        assert len(list(islice(several, num_seen))) == min(num_seen, len(whole))
+        one.load_state_dict(several.state_dict())
+        assert epoch_of(one, epoch=3) == whole[num_seen:]
+
+
+def test_threads_must_be_positive(tmp_path):
+    with pytest.raises(ValueError, match="num_threads must be at least 1, got 0"):
+        loader_of(write_folder(tmp_path), num_threads=0)
+
+
 def test_a_rank_without_rows_yields_an_empty_batch(tmp_path):
     folder = write_folder(tmp_path, num_rows=2)
     (batch,) = loader_of(folder, rank=0, num_ranks=3)
@@ -255,3 +283,45 @@ def test_prefetch_stays_one_ahead_and_passes_errors_on():
         next(results)
     assert 4 not in made
     assert prefetch_threads() == []
+
+
+def test_results_keep_their_order_whichever_thread_is_first():
+    later = threading.Event()
+
+    def make(item):
+        if item == 0:
+            assert later.wait(10)
+        if item == 2:
+            later.set()
+        return item
+
+    found = in_order(lambda threads, item: threads.submit(make, item), range(6), num_threads=2, num_ahead=3)
+    assert list(found) == list(range(6))
+    assert prefetch_threads() == []
+
+
+def test_an_error_comes_in_its_turn_and_what_waits_is_given_up():
+    started = []
+
+    def make(item):
+        started.append(item)
+        return 1 // (item - 3)
+
+    found = in_order(lambda threads, item: threads.submit(make, item), range(9), num_threads=2, num_ahead=2)
+    assert [next(found) for _ in range(3)] == [-1, -1, -1]
+    with pytest.raises(ZeroDivisionError):
+        next(found)
+    assert 8 not in started
+    assert prefetch_threads() == []
+
+
+@pytest.mark.gpu
+def test_pinned_batches_are_copied_without_a_wait(tmp_path):
+    folder = write_folder(tmp_path)
+    plain = list(loader_of(folder, batch_size=24))
+    for batch, pinned in zip(plain, loader_of(folder, batch_size=24, pin_memory=True), strict=True):
+        assert all(tensor.is_pinned() for tensor in pinned.tensors() if tensor.numel())
+        with torch.cuda.stream(torch.cuda.Stream()):
+            on_gpu = pinned.to("cuda")
+            back = [tensor.cpu() for tensor in on_gpu.tensors()]
+        assert_close(back, batch.tensors(), rtol=0, atol=0)

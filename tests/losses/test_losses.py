@@ -30,6 +30,7 @@ from recsys.losses import (
 from recsys.losses.sampled import Draw
 from recsys.losses.samplers import Sampler
 from recsys.losses.totals import Candidates, _LogTotals, _SumOfLogTotals
+from recsys.tables import SGD, Feature, FullTable, NumbaLookup, TableCollection, TorchLookup
 
 NUM_ITEMS, DIM = 11, 3
 
@@ -50,14 +51,14 @@ class Given(Sampler):
 class World:
     """A table of item vectors as a parameter, a linear model, and a count of lookups."""
 
-    def __init__(self, num_targets=4, seed=0, scoring=None, counts=None, updates_in_backward=False):
+    def __init__(self, num_targets=4, seed=0, scoring=None, counts=None):
         torch.manual_seed(seed)
         self.table = torch.randn(NUM_ITEMS + 1, DIM, requires_grad=True)
         self.mix = torch.randn(DIM, DIM, requires_grad=True)
         self.inputs, self.targets = (torch.randint(1, NUM_ITEMS + 1, (num_targets,)) for _ in range(2))
         self.scoring = scoring or DotProduct()
         self.lookups = []
-        self.reader = ItemReader(Catalogue(NUM_ITEMS, counts), self.vectors, updates_in_backward)
+        self.reader = ItemReader(Catalogue(NUM_ITEMS, counts), self.vectors)
 
     def vectors(self, ids):
         self.lookups.append(ids)
@@ -149,9 +150,21 @@ def test_a_catalogue_of_one_chunk_is_read_once_and_a_larger_one_a_chunk_at_a_tim
     assert len(world.lookups) == 7, "each chunk once forward and once backward"
 
 
-def test_several_chunks_refuse_rows_that_change_in_the_backward_pass():
-    with pytest.raises(ValueError, match="11 items in chunks of chunk_items=4 need table_optimizer: DenseGradient"):
-        World(updates_in_backward=True).mean(FullCrossEntropy(4))
+@pytest.mark.parametrize("lookup", [TorchLookup, NumbaLookup])
+def test_several_chunks_step_the_rows_of_a_collection_once(lookup):
+    """Chunks are read again in the backward pass; rows step afterwards, as if one lookup had read all of them."""
+    found, everything = [], torch.arange(NUM_ITEMS + 1).unsqueeze(0)
+    for chunk_items in (4, NUM_ITEMS):
+        torch.manual_seed(0)
+        table = FullTable("item", NUM_ITEMS + 1, DIM)
+        items = TableCollection([Feature("item", "item")], {"item": table}, optimizer=SGD(0.5), lookup=lookup)
+        world, fresh = World(), items(everything).detach()
+        world.reader = ItemReader(Catalogue(NUM_ITEMS), lambda ids, items=items: items(ids.unsqueeze(0))[:, 0])
+        world.mean(FullCrossEntropy(chunk_items)).backward()
+        items.step()
+        found.append(items(everything))
+    assert (found[0] - fresh).abs().max() > 0.01
+    assert_close(found[0], found[1])
 
 
 class Peak(TorchDispatchMode):

@@ -177,7 +177,7 @@ def test_without_processes_the_lookup_says_what_it_needs():
     ],
 )
 def test_what_cannot_be_is_refused_before_training(prepared, tmp_path, argument, error):
-    command = [sys.executable, "-m", "recsys", "fit", "-c", str(ROOT / "configs" / "criteo_full.yaml")]
+    command = [sys.executable, "-m", "recsys", "fit", "-c", str(ROOT / "configs" / "criteo.yaml")]
     command += [f"--data.init_args.path={prepared}", "--trainer.strategy=torchrec", "--trainer.accelerator=cpu"]
     command += ["--trainer.devices=1", f"--trainer.default_root_dir={tmp_path}", f"--trainer.{argument}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -38,6 +38,23 @@ OTHER_SETTINGS = {
     "hash-embedding": {"num_rows": 50, "num_weights": 30},
     "deep-hash": {"hidden_dim": 9, "num_hashes": 5, "num_hidden": 1},
     "pruned": {"num_rows": 5},
+    "head-tail": {"num_head": 40, "num_rows": 50, "storage": "other"},
+    "double-hash": {"num_rows": 90, "num_frequent": 7},
+    "murmur": {"num_rows": 50, "seed": 3},
+    "robe": {"num_rows": 50, "num_chunks": 3, "storage": "other"},
+    "robe-signed": {"num_rows": 50, "num_chunks": 2, "signed": True, "storage": "other"},
+    "robe-aligned": {"num_rows": 50, "num_chunks": 4, "storage": "other"},
+    "tensor-train": {"rank": 3},
+    "path-qr": {"num_remainders": 99},
+    "quantized": {"precisions": ["int4"]},
+    "quantized-steps": {"precisions": ["float32", "int8", "int4"], "num_ids": [30, 2_500]},
+    "alpt": {"init_std": 0.5},
+    "alpt-steps": {"precisions": ["int8", "int4"], "num_ids": [1_000]},
+    "mlet": {"inner_dim": 24},
+    "adaptive": {"num_rows": 50, "hot_fraction": 0.2},
+    "codebook": {"num_parts": 6, "num_choices": 300, "codes": torch.arange(12_000).view(6, -1) % 299},
+    "dpq": {"num_choices": 5, "num_parts": 2},
+    "mgqe": {"num_parts": 3, "num_choices": 40, "num_rare_choices": 10, "num_frequent": 900},
 }
 """A sibling of the same class, set otherwise."""
 

@@ -254,9 +254,19 @@ def test_callbacks_log_and_print(prepared, tmp_path, capsys):
 
 
 def test_the_schedule():
-    schedule = Schedule(warmup_steps=4, final_fraction=0.5, total_steps=14)
+    schedule = Schedule(warmup_steps=4, final_fraction=0.5, total_steps=15)
     assert [schedule(step) for step in (0, 1, 3, 4, 9, 14, 99)] == [0.25, 0.5, 1.0, 1.0, 0.75, 0.5, 0.5]
+    assert Schedule(0, 0.1, 10)(9) == pytest.approx(0.1), "the last of ten steps"
+    assert [Schedule(5, 0.1, total)(total - 1) for total in (1, 2)] == [0.2, 0.4], "a run within its warm-up"
+    assert Schedule(0, 0.1, 1)(0) == 1
     assert Schedule().is_constant
+
+
+def test_a_decay_without_a_last_step_is_refused(prepared, tmp_path):
+    data = CTRDataModule(prepared, batch_size=100)
+    task = make_task(data, final_learning_rate_fraction=0.1)
+    with pytest.raises(ValueError, match=r"final_learning_rate_fraction=0.1 is reached .* max_epochs"):
+        make_trainer(tmp_path, max_epochs=-1).fit(task, data)
 
 
 @pytest.mark.parametrize(

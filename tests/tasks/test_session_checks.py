@@ -49,22 +49,6 @@ def test_times_that_the_data_lack(without_times, tmp_path, monkeypatch, stage):
     assert "HSTU: use_times=True needs times; set use_times: false; " in refused(tmp_path, monkeypatch, made, stage)
 
 
-CHUNKS = "FullCrossEntropy: 12 items in chunks of chunk_items=4 need table_optimizer: DenseGradient"
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        {"table_optimizer": RowWiseAdagrad(0.1)},
-        {"table_options": {"default": TableOptions(optimizer=RowWiseAdagrad(0.1))}},
-    ],
-)
-@pytest.mark.parametrize("kind", [(NextItemTask, sasrec), (PISATask, PISA)])
-def test_chunks_of_rows_updated_in_the_backward_pass(folder, tmp_path, monkeypatch, rows, kind):
-    made = make(folder, *kind, loss=FullCrossEntropy(4), **rows)
-    assert CHUNKS in refused(tmp_path, monkeypatch, made)
-
-
 @pytest.mark.parametrize(
     ("lengths", "objective", "message"),
     [

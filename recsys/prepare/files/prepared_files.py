@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys.prepare.clicks.raw_keys import LongValues, unpack
+from recsys.prepare.files.fingerprints import prepared_marks
 from recsys.prepare.files.vocabulary import Vocabulary
 
 FORMAT_VERSION = 1
@@ -47,11 +48,19 @@ def _write(path: Path, columns: dict[str, Any]) -> None:
 
 
 def write_schema(folder: Path, content: dict[str, object]) -> None:
-    """Write schema.json, the last file of a prepared folder, which names all others with their sizes and digests."""
+    """Write schema.json, the last file of a prepared folder, with the fingerprints of what the others mean.
+
+    It names all of them with their sizes and digests.
+    """
+    marks = {"fingerprints": prepared_marks(folder), "files": listed_files(folder)}
+    whole = {"format_version": FORMAT_VERSION, **content, **marks}
+    (folder / SCHEMA).write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def listed_files(folder: Path) -> dict[str, dict[str, object]]:
+    """Every file of a folder by name, with its bytes and digest: proof that all in it is ours, and whole."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    files = {path.relative_to(folder).as_posix(): _identity(path) for path in paths}
-    text = json.dumps({"format_version": FORMAT_VERSION, **content, "files": files}, indent=1, allow_nan=False)
-    (folder / SCHEMA).write_text(text + "\n", encoding="utf-8")
+    return {path.relative_to(folder).as_posix(): _identity(path) for path in paths}
 
 
 def _identity(path: Path) -> dict[str, object]:

@@ -1,0 +1,13 @@
+"""The methods by the names that the command line calls them."""
+
+from __future__ import annotations
+
+from recsys.compression.entries import MagnitudePruning, SaliencyPruning
+from recsys.compression.method import Method
+from recsys.compression.narrow import SVD
+from recsys.compression.rows import RowPruning
+from recsys.compression.shaver import Shaver
+
+METHODS: dict[str, type[Method]] = {
+    kind.name: kind for kind in (MagnitudePruning, SaliencyPruning, RowPruning, Shaver, SVD)
+}
