@@ -179,6 +179,14 @@ def test_a_wrong_command_or_file_is_named(capsys, words, message):
     assert message in capsys.readouterr().err
 
 
+def test_help_lists_every_command_with_a_line(capsys):
+    main(["--help"])
+    printed = capsys.readouterr().out.splitlines()
+    modules = {path.stem for path in (Path(__file__).parents[1] / "recsys" / "commands").glob("*.py")}
+    for name in {"fit", "validate", "test", "predict", *modules} - {"__init__", "checkpoint_predictions"}:
+        assert [line for line in printed if line.startswith(f"  {name} ")], name
+
+
 def test_doctor_runs():
     result = subprocess.run([sys.executable, "-m", "recsys", "doctor"], capture_output=True, text=True, check=False)
     assert "torchrec" in result.stdout
