@@ -126,17 +126,21 @@ class TableTask(LightningModule):
                 "set trainer.devices: 1, or trainer.strategy: torchrec to shard them."
             )
 
-    def samples_per_process(self, num_samples: int) -> float | torch.Tensor:
+    def samples_per_process(self, num_samples: int | torch.Tensor) -> float | torch.Tensor:
         """What a sum over the samples of a batch is divided by, so that its mean over processes is that of all samples.
 
-        A process with fewer samples than the others, or none, then weighs as much as its samples do. The count of
-        several processes stays on the device: nobody waits for it.
+        A process with fewer samples than the others, or none, then weighs as much as its samples do. Samples with
+        weights count as the sum of them. The count of several processes stays on the device: nobody waits for it.
         """
-        if self._trainer is None or self._trainer.world_size == 1:
+        several = self._trainer is not None and self._trainer.world_size > 1
+        if isinstance(num_samples, int) and not several:
             return max(1, num_samples)
-        count = torch.full((), float(num_samples), device=self.device)
-        dist.all_reduce(count)
-        return count.clamp(min=1.0) / self._trainer.world_size
+        count = torch.as_tensor(num_samples, dtype=torch.float32).to(self.device).clone()
+        if several:
+            dist.all_reduce(count)
+            count /= self.trainer.world_size
+        # Without samples, or with weights of 0 alone, the sum that is divided is 0.
+        return torch.where(count > 0, count, 1.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the tables and the data in plain values, and keep where each process' random numbers stand.

@@ -24,8 +24,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from recsys.prepare.files.preparation_arguments import fail
 from recsys.prepare.files.prepared_folder import PreparedFolder
+from recsys.prepare.files.run_program import run_program
 from recsys.prepare.semantic.content import read_items
 from recsys.prepare.semantic.making import (
     LOADS,
@@ -46,10 +46,11 @@ from recsys.prepare.semantic.published import Arrays, Published, read_published
 def main(arguments: list[str] | None = None) -> None:
     """Run the script."""
     parsed = parser().parse_args(arguments)
-    try:
-        made = make(parsed)
-    except ValueError as error:
-        fail(error)
+    run_program(lambda: _run(parsed))
+
+
+def _run(parsed: argparse.Namespace) -> None:
+    made = make(parsed)
     print("\n".join([*summary(made.use), f"fingerprint {made.codes.fingerprint()}, wrote {parsed.out}"]))
 
 

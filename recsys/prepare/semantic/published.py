@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.prepare.files.prepared_files import listed_files
 from recsys.prepare.semantic.codes import Codes, read_codes
 from recsys.prepare.semantic.content import Vectors
 from recsys.prepare.semantic.measures import CodesUse, use_of
@@ -63,6 +64,7 @@ class Published:
             "num_codes": self.codes.num_codes,
             "fingerprint": self.codes.fingerprint(),
             "use": asdict(self.use),
+            "files": listed_files(folder),
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
