@@ -40,7 +40,8 @@ BEFORE = {
 
 AFTER = """
 import json
-print("\\n" + json.dumps({"before": report.bytes_before, "after": report.bytes_after, "losses": [losses[0], losses[-1]]}))
+print()
+print(json.dumps({"before": report.bytes_before, "after": report.bytes_after, "losses": [losses[0], losses[-1]]}))
 """
 
 
