@@ -155,7 +155,10 @@ def _label(columns: list[Column], reasons: dict[str, str]) -> tuple[str, float |
         return rated[0].name, bound
     names = ", ".join(column.name for column in chosen)
     problem = f"several columns hold 0 and 1 ({names})" if chosen else "no column holds 0 and 1 alone"
-    raise ValueError(f"{problem}; say which is the label with --label (see --positive and --positive-from too).")
+    raise ValueError(
+        f"{problem}; say which is the label with --label (see --positive and --positive-from too); "
+        "a log that has clicks alone is for recsys prepare sessions."
+    )
 
 
 def _first(columns: list[Column], suits: Callable[[Column], bool], reasons: dict[str, str], reason: str) -> str | None:

@@ -126,7 +126,7 @@ def _arrow_schema(store: RowStore, fitted: Mapping[str, DenseTransform]) -> pa.S
     binned = {name for name, transform in fitted.items() if transform.kind == "bins"}
     dense = [(name, pa.int32() if name in binned else pa.float32()) for name in store.dense]
     ids = [(name, types[column.lengths is None]) for name, column in store.coded.items()]
-    kept = [] if store.kept is None else [(field.name, field.type) for field in store.kept.read(0).schema]
+    kept = [] if store.kept is None else [(field.name, field.type) for field in store.kept.schema]
     return pa.schema([*beside, *dense, *ids, *kept])
 
 

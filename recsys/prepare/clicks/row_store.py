@@ -51,18 +51,28 @@ class KeptColumns:
         folder.mkdir()
         self._folder = folder
         self._num_blocks = 0
+        self._types: dict[str, pa.DataType] = {}
 
     def append(self, table: pa.Table) -> None:
         """Write the next block."""
+        for field in table.schema:
+            known = self._types.setdefault(field.name, field.type)
+            # What files do not hold as one type is kept as text.
+            self._types[field.name] = known if field.type == known else pa.large_string()
         path = self._folder / str(self._num_blocks)
         with pa.OSFile(str(path), "wb") as stream, pa.ipc.new_file(stream, table.schema) as writer:
             writer.write_table(table)
         self._num_blocks += 1
 
+    @property
+    def schema(self) -> pa.Schema:
+        """Types that suit all blocks."""
+        return pa.schema(list(self._types.items()))
+
     def read(self, block: int) -> pa.Table:
         """Return the columns of a block."""
         with pa.OSFile(str(self._folder / str(block))) as stream:
-            return pa.ipc.open_file(stream).read_all()
+            return pa.ipc.open_file(stream).read_all().cast(self.schema)
 
 
 class CodedColumn:

@@ -150,7 +150,8 @@ class RawFile:
     def _checked_start(self, data: bytes) -> bytes:
         if data[:2] in UTF16_MARKS or (len(data) > 1 and b"\0" in data[:2]):
             raise ValueError(
-                f"{self.name} is UTF-16, not UTF-8; convert it with: iconv -f UTF-16 -t UTF-8 '{self.path}' > new.csv."
+                f"{self.name} is UTF-16, not UTF-8, or no text; convert it with: "
+                f"iconv -f UTF-16 -t UTF-8 '{self.path}' > new.csv."
             )
         return data.removeprefix(UTF8_MARK)
 

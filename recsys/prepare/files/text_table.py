@@ -111,7 +111,7 @@ class TextTable:
         if isinstance(cells, str):
             raise ValueError(f"{self.file.name}, line 1: {cells}; mend the names of the columns.")
         names = tuple(cell.strip() for cell in cells)
-        if not names:
+        if names == ("",):
             raise ValueError(f"{self.file.name}, line 1: names no column; see --columns.")
         check_header(names, f"{self.file.name}, line 1")
         return names
@@ -235,6 +235,7 @@ def read_record(lines: Sequence[bytes], separator: str, num_columns: int | None)
     except csv.Error as error:
         is_open = reader.line_num > 1 or "unexpected end of data" in str(error)
         return OPEN_QUOTE if is_open else str(error), 1
+    cells = cells or [""]
     if any("\0" in cell for cell in cells):
         return "byte 0x00 in a value", 1
     if num_columns is not None and len(cells) > num_columns:

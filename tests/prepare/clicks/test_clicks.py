@@ -13,7 +13,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from recsys.prepare.clicks.config_file import config_text
 from recsys.prepare.programs import clicks
 
 COLUMNS = ["click", "user", "price", "tags", "w", "at", "row"]
@@ -310,3 +312,29 @@ def test_files_are_read_as_they_are_named(tmp_path, open_prepared):
     (tmp_path / "none").mkdir()
     with pytest.raises(SystemExit, match=r"folder .*none. has no files"):
         prepare(tmp_path / "two", tmp_path / "none", *options)
+
+
+def test_keys_that_files_hold_in_several_types_become_texts(tmp_path, open_prepared):
+    (tmp_path / "first.csv").write_text("click,user,key\n1,a,007\n0,b,\n")
+    pl.DataFrame({"click": [1], "user": ["a"], "key": [7]}).write_parquet(tmp_path / "second.parquet")
+    command = [tmp_path / "first.csv", tmp_path / "second.parquet", "--label", "click", "--categorical", "user"]
+    prepare(tmp_path / "out", *command, "--key", "key", "--fractions", 1, 0, 0)
+    assert open_prepared(tmp_path / "out").column("train", "key") == ["007", None, "7"]
+
+
+def test_a_configuration_fits_the_folder(tmp_path):
+    rows = [f"{number % 2},u{number % 7},{number}" for number in range(500)]
+    (tmp_path / "log.csv").write_text("\n".join(["click,user,price", *rows]))
+    config = tmp_path / "mine.yaml"
+    command = [tmp_path / "log.csv", "--label", "click", "--categorical", "user", "--dense", "price", "--group", "user"]
+    prepare(tmp_path / "out", *command, "--config", config)
+    content = yaml.safe_load(config.read_text())
+    assert content["data"]["init_args"] == {"path": str(tmp_path / "out"), "batch_size": 64, "eval_batch_size": 4096}
+    assert content["trainer"]["callbacks"][0]["init_args"]["monitor"] == "val/gauc"
+    large = {"splits": {"train": {"num_rows": 10**8}}, "features": [{"name": "a: b", "num_embeddings": 10**8}]}
+    content = yaml.safe_load(config_text(large, "x"))
+    assert content["model"]["init_args"]["assign"] == {"large": ["a: b"]}
+    assert content["data"]["init_args"]["batch_size"] == 4096
+    with pytest.raises(SystemExit, match="exists and is kept; give another name"):
+        prepare(tmp_path / "other", *command, "--config", config)
+    assert not (tmp_path / "other").exists()
