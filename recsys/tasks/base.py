@@ -17,6 +17,7 @@ from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
 from recsys.tasks.early_stopping import look_after_validations
 from recsys.tasks.finite import LossWatch
+from recsys.tasks.fused import fuse
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableSettings
 
@@ -160,7 +161,7 @@ class TableTask(LightningModule):
             for parameter in module.parameters()
             if parameter.requires_grad
         ]
-        optimizer = self._optimizer([{"params": dense}, *self.collection.param_groups()])
+        optimizer = fuse(self._optimizer([{"params": dense}, *self.collection.param_groups()]))
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         return optimizer
