@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -148,6 +149,15 @@ class ManagedCollisionTable(IntervalTable):
             self.get_buffer(ours).copy_(module.get_buffer(theirs))
         rows: Tensor = module.evict()
         return rows
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows and the same mapping."""
+        return {
+            "num_embeddings": num_embeddings,
+            "num_rows": self.num_rows,
+            "budget_bytes": None,
+            "budget_fraction": None,
+        }
 
     def expected_collisions(self) -> float:
         """Ids that can have no row of their own at a time."""

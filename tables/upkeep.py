@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -25,3 +26,6 @@ class Rows(Protocol):
 
     def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
         """Start rows afresh, from these values and without optimizer state."""
+
+    def agree_on(self, tensors: Sequence[Tensor]) -> None:
+        """Give tensors the values that they have in the first of all processes."""
