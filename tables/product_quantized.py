@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -129,7 +130,8 @@ class ProductQuantizedTable(Table):
         at_once = _AT_ONCE if rows.device.type == "cpu" else _AT_ONCE << 8
         block = max(1, at_once // (rows.shape[1] * self.num_choices))
         codes = []
-        with torch.autocast(rows.device.type, enabled=False):
+        # The meta device has no autocast to be left.
+        with nullcontext() if rows.is_meta else torch.autocast(rows.device.type, enabled=False):
             # Part by part, so that distances to all centroids are never held at once.
             for piece, centre in zip(pieces, centres, strict=True):
                 halves, turned = centre.square().sum(-1).unsqueeze(1) / 2, centre.transpose(1, 2)
