@@ -22,7 +22,7 @@ class Rows(Protocol):
         """Overwrite rows; their optimizer state stays."""
 
     def copy_rows(self, table: str, sources: Tensor, targets: Tensor) -> None:
-        """Copy rows [M] to rows [M], with their optimizer state."""
+        """Copy rows [M] to rows [M], with their optimizer state; a source may be given several times."""
 
     def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
         """Start rows afresh, from these values and without optimizer state."""

@@ -53,6 +53,7 @@ OTHER_SETTINGS = {
     "alpt": {"init_std": 0.5},
     "alpt-steps": {"precisions": ["int8", "int4"], "num_ids": [1_000]},
     "mlet": {"inner_dim": 24},
+    "dedup": {"num_rows": 40},
     "adaptive": {"num_rows": 50, "hot_fraction": 0.2},
     "codebook": {"num_parts": 6, "num_choices": 300, "codes": torch.arange(12_000).view(6, -1) % 299},
     "dpq": {"num_choices": 5, "num_parts": 2},
