@@ -264,6 +264,8 @@ BAD_INPUTS = {
         r"line 1: may be separated by ';' or ','; give --separator",
     ),
     "time without times": (HEAD + "1,1,1\n", ["--split", "time"], "--split time needs times; give --time"),
+    "time without use": (HEAD + "1,1,1\n", ["--time", "price", "--split", "rows"], "--time price is what --split time"),
+    "min-count and hashes": (HEAD, ["--min-count", "2", "--hash-bits", "9"], "--hash-bits keeps no vocabulary"),
     "fractions": (HEAD + "1,1,1\n", ["--fractions", "nan", "nan", "nan"], "fractions must be three numbers"),
     "empty": ("", [], "line 1: the file is empty"),
     "header only": (HEAD, [], "has no usable line"),
