@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
@@ -13,10 +15,12 @@ from traceback import extract_tb
 from recsys.configuration.suggestions import explain
 
 # Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
+_INTERRUPTED = 128 + signal.SIGINT
 _TOOLS = {
     "prepare": "raw files to a folder to train on",
+    "semantic_ids": "codes of items from their content",
     "plan": "tables for a folder, within a budget",
-    "methods": "the table methods, and what each is for",
+    "methods": "the table methods, from which papers, and what they take",
     "evaluate": "metrics of predictions, with intervals, slices and comparisons",
     "compare": "many runs from one file, and their report",
     "describe": "what the tables of a checkpoint hold",
@@ -56,13 +60,39 @@ def main(args: Sequence[str] | None = None) -> None:
         from recsys.configuration.lightning_cli import run
 
         run(args)
-    except (ValueError, FileNotFoundError) as error:
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except ModuleNotFoundError as error:
+        sys.exit(_fail(_of_missing(error, arguments[0])))
+    except (ValueError, OSError) as error:
         mistake = _mistake(error)
-        said = explain(str(mistake or error))
+        said = _of_system(error) or explain(str(mistake or error))
         # A parser that tried several types keeps what ours said and not where it was said.
         if mistake is None and said == str(error):
             raise
         sys.exit(_fail(said))
+
+
+def _of_missing(error: ModuleNotFoundError, command: str) -> str:
+    """What to install.
+
+    Raises:
+        ModuleNotFoundError: if no extra of this package would help.
+    """
+    package = str(error.name).partition(".")[0]
+    if package == "recsys" or find_spec(package) is not None:
+        raise error
+    if package in ("torch", "torchrec", "fbgemm_gpu"):
+        return f"recsys {command} needs {package}, which is not installed; `recsys doctor` has the command."
+    extra = {"optuna": "search", "sklearn": "semantic", "sentencepiece": "semantic"}.get(package, "train")
+    return f"recsys {command} needs {package}, which is not installed: pip install 'recsys-tables[{extra}]'."
+
+
+def _of_system(error: BaseException) -> str | None:
+    """What the system refused, and of which file, in a sentence; None if the system has refused nothing."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return None
+    return f"{error.strerror}: '{error.filename}'" if error.filename is not None else f"{error.strerror}."
 
 
 def _mistake(error: BaseException | None) -> BaseException | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, Self
 
@@ -63,3 +63,39 @@ def _loses_values(fn: Callable[[Tensor], Tensor]) -> bool:
     token = torch.tensor([next(_tokens)], device="cpu")
     moved = fn(token)
     return not moved.is_meta and not torch.equal(moved.cpu(), token)
+
+
+class Unchanging:
+    """Integers that ids are routed by, and that nothing may write to; looked at again when they were.
+
+    Args:
+        name: of whose they are.
+        values: as they must be, by name.
+    """
+
+    def __init__(self, name: str, values: Mapping[str, object]) -> None:
+        self._name = name
+        self._values = dict(values)
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def check(self, buffers: nn.Module) -> None:
+        """Refuse what was written to them in place.
+
+        Raises:
+            RuntimeError: naming what was changed.
+        """
+        if torch.compiler.is_compiling():
+            return
+        for name, values in self._values.items():
+            tensor = buffers.get_buffer(name)
+            if type(tensor) is not Tensor or tensor.is_meta or tensor.is_inference():
+                continue
+            state = (id(tensor), tensor._version)
+            if self._seen.get(name) == state or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+                continue
+            if tensor.tolist() != values:
+                raise RuntimeError(
+                    f"{self._name}: {name}, by which ids are routed, was overwritten, as "
+                    "AveragedModel(use_buffers=True) does; average parameters alone."
+                )
+            self._seen[name] = state

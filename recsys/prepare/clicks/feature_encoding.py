@@ -23,12 +23,15 @@ class EncodingRule:
     Attributes:
         min_count: Values seen less often in train share id 0.
         hash_bits: If set, there is no vocabulary: ids are hashes below ``2**hash_bits``.
+        number_unseen: Features whose values that train does not have get ids of their own, the last ones, with a count
+            of 0: for tables that know such ids by their content.
         known: Vocabularies by feature, of an earlier preparation, whose ids stay; new values share id 0.
         grow: New values are appended to the known ones instead.
     """
 
     min_count: int = 1
     hash_bits: int | None = None
+    number_unseen: frozenset[str] = frozenset()
     known: Mapping[str, Vocabulary] = field(default_factory=dict)
     grow: bool = False
 
@@ -39,6 +42,8 @@ class EncodingRule:
             raise ValueError(f"--hash-bits must be in [1, {MAX_HASH_BITS}], got {self.hash_bits}.")
         if self.hash_bits is not None and self.min_count > 1:
             raise ValueError("--hash-bits keeps no vocabulary, so --min-count cannot be applied; leave one out.")
+        if self.number_unseen and (self.hash_bits is not None or self.min_count > 1):
+            raise ValueError("--number-unseen gives every value an id; leave --hash-bits and --min-count out.")
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,13 @@ def encode_feature(store: RowStore, name: str, rule: EncodingRule, long_values: 
         _fill_ids(column, lambda keys: hashed_ids(keys, name, hash_bits))
         return EncodedFeature(_count_ids(store, column, 2**hash_bits), None, None)
     keys, counts = count_keys(_counts(store, column))
+    min_count = 0 if name in rule.number_unseen else rule.min_count
     if name in rule.known:
         known = rule.known[name]
-        vocabulary = known.grown(keys, counts, rule.min_count, long_values) if rule.grow else known
+        vocabulary = known.grown(keys, counts, min_count, long_values) if rule.grow else known
     else:
         known = Vocabulary(np.empty(0, np.uint64), np.empty(0, np.int64))
-        vocabulary = build_vocabulary(keys, counts, rule.min_count, long_values)
+        vocabulary = build_vocabulary(keys, counts, min_count, long_values)
     _fill_ids(column, vocabulary.ids)
     num_rest = counts.sum() + known.counts.sum() - vocabulary.counts.sum() if name not in rule.known or rule.grow else 0
     return EncodedFeature(

@@ -60,6 +60,9 @@ def prepare(dataset: RawDataset, rule: PreparationRule, folder: Path) -> list[st
         ValueError: A raw file is missing, damaged or empty, has a bad line under the policy ``fail``, or no line is
             usable.
     """
+    known = [feature.name for feature in dataset.features if feature.kind != "dense"]
+    for name in sorted(rule.encoding.number_unseen - set(known)):
+        raise ValueError(f"--number-unseen: there is no feature '{name}' with ids (there are: {', '.join(known)}).")
     store = RowStore(folder / "scratch", dataset.features, dataset.beside)
     with _progress_bar() as bar, LineReport(rule.on_bad_line, folder / "bad_lines.tsv") as report:
         _read(dataset, rule, store, report, bar)
@@ -75,6 +78,7 @@ def prepare(dataset: RawDataset, rule: PreparationRule, folder: Path) -> list[st
         "split": rule.split.as_json(),
         "min_count": rule.encoding.min_count,
         "hash_bits": rule.encoding.hash_bits,
+        "number_unseen": sorted(rule.encoding.number_unseen),
     }
     write_schema(folder, schema_of(dataset, report, encoded, fitted, splits, says))
     return [*report.summary(), *describe(dataset, encoded, fitted, splits, store.num_rows)]

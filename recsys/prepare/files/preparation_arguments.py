@@ -36,6 +36,13 @@ def make_parser(name: str, description: str, raw_help: str, splits: tuple[SplitB
     add("--raw", type=Path, nargs="+", metavar="PATH", help=raw_help)
     add("--min-count", type=int, default=1, help="values seen less often in train share id 0 (default %(default)s)")
     add("--hash-bits", type=int, help="no vocabulary: hash each value into 2**BITS ids, at most 30 bits")
+    add(
+        "--number-unseen",
+        nargs="+",
+        default=[],
+        metavar="FEATURE",
+        help="values of these features that train does not have get ids of their own instead of id 0",
+    )
     add("--split", choices=splits, default=splits[0], help="by row order, at random or by day (default %(default)s)")
     add_shared_arguments(parser)
     return parser
@@ -54,7 +61,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser, requires_out: bool = T
 def make_rule(arguments: argparse.Namespace) -> PreparationRule:
     """Return the rule that the shared arguments ask for."""
     return PreparationRule(
-        encoding=EncodingRule(arguments.min_count, arguments.hash_bits),
+        encoding=EncodingRule(arguments.min_count, arguments.hash_bits, frozenset(arguments.number_unseen)),
         split=SplitRule(arguments.split, tuple(arguments.fractions), arguments.seed),
         on_bad_line=arguments.on_bad_line,
     )

@@ -23,7 +23,6 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from recsys.prepare.files.prepared_folder import PreparedFolder
 from recsys.prepare.files.run_program import run_program
@@ -88,9 +87,14 @@ def _content(parsed: argparse.Namespace) -> ContentColumns:
 
 def _same_content(old: Published, vectors: str | None) -> ContentColumns:
     """The columns that published codes were made of; a file of vectors may be another."""
-    stored: dict[str, Any] = dict(old.settings["content"])
-    lists: dict[str, Any] = {key: tuple(value) for key, value in stored.items() if isinstance(value, list)}
-    content = ContentColumns(**(stored | lists))
+    stored = old.settings["content"]
+    content = ContentColumns(
+        stored["vectors"],
+        tuple(stored["text"]),
+        stored["text_dim"],
+        tuple(stored["categories"]),
+        stored["num_bins"],
+    )
     if vectors is not None and content.vectors is None:
         raise ValueError("--vectors: the codes to extend were not made of vectors that were given; leave it out.")
     return content if vectors is None else replace(content, vectors=vectors)
