@@ -252,6 +252,7 @@ BAD_INPUTS = {
     "infinite": (HEAD + "1,1,inf\n", [], "line 2: column 'price' holds 'inf', not a finite number"),
     "too large": (HEAD + "1,1,1e39\n", ["--dense", "price:none"], "holds '1e39', too large to stay a finite float32"),
     "weight": (HEAD + "1,1,-1\n", ["--weight", "price"], "holds '-1', not a finite weight of at least 0"),
+    "weights of 0": (HEAD + "1,1,0\n0,2,0\n", ["--weight", "price"], "no train row has a weight above 0"),
     "misspelt": (HEAD, ["--categorical", "usr"], "--categorical: 'log.csv' has no column 'usr'; did you mean 'user'"),
     "pattern of none": (HEAD, ["--categorical", "C*"], r"no column of 'log.csv' is like 'C\*'"),
     "two kinds": (HEAD, ["--categorical", "price", "--dense", "price"], "column 'price' is named twice"),
