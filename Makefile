@@ -1,6 +1,8 @@
 # Two commands do everything on a machine with only Python 3.11 and make:
 #   make demo   environment, install, the main job on a generated sample
 #   make test   environment, install, lint, all tests
+#   make check  lint and the quick tests
+#   make docs   the pages of docs/ and of the API as a site in build/docs
 # Variables: PYTHON, VENV, DEVICE (cpu or cuda, default: what the machine has), INDEX (package index),
 # TORCH_INDEX (package index for torch alone), DATA (where prepared data goes).
 
@@ -16,7 +18,7 @@ PIP_INDEX := $(if $(INDEX),--index-url $(INDEX))
 
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test lint bench reproduce clean
+.PHONY: setup demo test check lint docs bench test-peers reproduce clean
 
 setup: $(READY)
 
@@ -30,9 +32,16 @@ $(READY): pyproject.toml recsys/environment.py
 
 demo: setup
 	$(BIN)/python data_scripts/criteo.py --sample 100000 --out $(DATA)/sample --overwrite
-	$(BIN)/lightning fit -c configs/demo.yaml --data.init_args.path $(DATA)/sample
+	$(BIN)/lightning fit -c configs/demo.yaml --data.init_args.path $(DATA)/sample --trainer.default_root_dir $(DATA)/demo
+	$(BIN)/recsys evaluate --ckpt_path $$(ls -td $(DATA)/demo/lightning_logs/version_*/checkpoints/last.ckpt | head -1) \
+		-c configs/demo.yaml --data.init_args.path $(DATA)/sample --out $(DATA)/demo/report
+	@echo
 	@echo "That was the main job, on generated data: no number above says anything about real clicks."
-	@echo "Logs: tensorboard --logdir lightning_logs. Real data: see 'Data' in README.md."
+	@echo "  pictures of it      $(DATA)/demo/report/report.html"
+	@echo "  the training logs   $(BIN)/tensorboard --logdir $(DATA)/demo/lightning_logs"
+	@echo "  another table       $(BIN)/lightning fit -c configs/demo.yaml -c configs/tables/unified.yaml --data.init_args.path $(DATA)/sample"
+	@echo "  your own clicks     $(BIN)/recsys prepare clicks log.csv --label click --out data/mine --config mine.yaml"
+	@echo "  your own model      'In an existing model' in README.md"
 
 lint: setup
 	$(BIN)/ruff check .
@@ -42,7 +51,20 @@ lint: setup
 test: lint
 	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
+# A subset for daily work: no test that starts processes or trains for long.
+check: lint
+	$(BIN)/pytest --numprocesses auto --maxprocesses 8 --dist loadfile -m "not slow"
+
+docs: setup
+	$(BIN)/python -m pip install --quiet $(PIP_INDEX) -e ".[docs]"
+	$(BIN)/mkdocs build --strict --site-dir build/docs
+
+# Tables in models of other packages, each in an environment of its own below build/.
+test-peers: setup
+	$(BIN)/python benchmarks/peers.py
+
 bench: setup
+	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/data_preparation.py
 	$(BIN)/python benchmarks/data_loading.py
 	$(BIN)/python benchmarks/training_speed.py --auc
@@ -55,10 +77,10 @@ bench: setup
 	$(BIN)/python benchmarks/sharding.py measure
 	$(BIN)/python benchmarks/sharding.py predict
 
-# The result tables of the README and of docs/, from data prepared as they say.
+# The result tables of docs/, from data prepared as they say.
 reproduce: setup
-	$(BIN)/recsys compare run configs/compare/movielens.yaml --data $(DATA)/ml-1m --update README.md docs/reproduction-movielens.md
-	$(BIN)/recsys compare run configs/compare/criteo.yaml --data $(DATA)/criteo --update README.md docs/reproduction-criteo.md
+	$(BIN)/recsys compare run configs/compare/movielens.yaml --data $(DATA)/ml-1m --update docs/results.md docs/reproduction-movielens.md
+	$(BIN)/recsys compare run configs/compare/criteo.yaml --data $(DATA)/criteo-80k --update docs/results.md docs/reproduction-criteo.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache lightning_logs

@@ -10,13 +10,16 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from recsys.tables.per_id import PerId, PerIdColumns
+from recsys.tables.derived import Unchanging
+from recsys.tables.per_id import PerId
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.routing.ranks import WORD_BITS, count_before, count_bits
+from recsys.tables.startable import Startable
 from recsys.tables.upkeep import Rows
 
 DEFAULT_INIT_STD = 0.05 / math.sqrt(3)
@@ -25,7 +28,7 @@ Constants = Mapping[str, Any]
 """Integers by name, each a Tensor, and what a table keeps of every id, each a PerId."""
 
 
-class Table(nn.Module, ABC):
+class Table(Startable, ABC):
     """A logical embedding table, V x D, that owns no rows: a method from a paper.
 
     A subclass says which matrices it needs (`physical_tables`), which row of each an id reads (`route`) and how the
@@ -48,23 +51,21 @@ class Table(nn.Module, ABC):
     leaves_out: ClassVar[bool] = False
     """Whether `route` may give -1, no row."""
 
+    repeats_cost: ClassVar[bool] = False
+    """Whether a vector costs so much that ids which repeat in a batch are better found out, and computed once.
+
+    A collection does so on a CPU, for tables without parameters."""
+
     moves_rows: ClassVar[bool] = False
     """Whether rows pass from id to id while training, so that no other table may read them."""
+
+    reconciled: ClassVar[frozenset[str]] = frozenset()
+    """What is kept of every id that `reconcile` compares with a checkpoint's, value by value."""
 
     sizes: ClassVar[frozenset[str]] = frozenset(
         {"name", "num_embeddings", "num_rows", "budget_bytes", "budget_fraction", "init_std"}
     )
     """Arguments in which the tables of a group may differ: `route` and `combine` see them in what they are given."""
-
-    arguments: dict[str, object]
-    """What the constructor was given, by name: with it the same table can be built again."""
-
-    def __new__(cls, *args: object, **kwargs: object) -> Self:
-        """Note the arguments; a copy is made without any and takes them over with the rest of its attributes."""
-        table = super().__new__(cls)
-        given = inspect.signature(cls).bind_partial(*args, **kwargs).arguments
-        object.__setattr__(table, "arguments", dict(given))
-        return table
 
     def __init__(self, name: str, num_embeddings: int, embedding_dim: int) -> None:
         super().__init__()
@@ -76,6 +77,7 @@ class Table(nn.Module, ABC):
         self.require("num_embeddings", num_embeddings, 1)
         self.require("embedding_dim", embedding_dim, 1)
         self._constant_names: tuple[str, ...] = ()
+        self._unchanging = Unchanging(name, {})
         self._per_id_names: tuple[str, ...] = ()
 
     def require(self, argument: str, value: int, low: int, high: int | None = None, high_name: str = "") -> None:
@@ -92,6 +94,9 @@ class Table(nn.Module, ABC):
         for name, values in constants.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.int64))
         self._constant_names = tuple(constants)
+        self._unchanging = Unchanging(
+            f"{type(self).__name__} '{self.name}'", {name: list(values) for name, values in constants.items()}
+        )
 
     def register_per_id(self, **columns: Tensor) -> None:
         """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId."""
@@ -101,10 +106,37 @@ class Table(nn.Module, ABC):
                     f"{type(self).__name__} '{self.name}': {name} must have a value for each of "
                     f"num_embeddings={self.num_embeddings} ids, got {values.shape[-1]}."
                 )
+        self.register_listed(**columns)
+
+    def register_listed(self, **columns: Tensor) -> None:
+        """Keep columns [N] or [C, N] of any length, such as a word for 64 ids; `constants` gives them as a PerId.
+
+        Unlike constants they may change while training.
+        """
+        for name, values in columns.items():
             self.register_buffer(name, values.contiguous())
-            num_columns = values.numel() // self.num_embeddings
-            self.register_buffer(f"_first_{name}", torch.arange(num_columns) * self.num_embeddings, persistent=False)
+            starts = torch.arange(values.numel() // max(1, values.shape[-1])) * values.shape[-1]
+            self.register_buffer(f"_first_{name}", starts, persistent=False)
         self._per_id_names = (*self._per_id_names, *columns)
+
+    def register_kept(self, name: str, words: Tensor, num_places: int) -> int:
+        """Keep bits that say which of some places are kept, for `routing.ranks.rank`; returns how many are.
+
+        Raises:
+            ValueError: unless there are as many words as the places need, and no bit beyond them.
+        """
+        needed = -(-num_places // WORD_BITS)
+        owner = f"{type(self).__name__} '{self.name}': {name}"
+        if words.dtype != torch.int64 or tuple(words.shape) != (needed,):
+            raise ValueError(
+                f"{owner} must be {needed} words of 64 bits, int64, for {num_places} places, got "
+                f"{list(words.shape)} of {words.dtype}."
+            )
+        if num_places % WORD_BITS and int(words[-1]) >> (num_places % WORD_BITS):
+            raise ValueError(f"{owner} has a bit beyond its {num_places} places; make it with pack_bits.")
+        before = count_before(words)
+        self.register_listed(**{name: words, f"before_{name}": before})
+        return int(before[-1]) + int(count_bits(words[-1]))
 
     def constants(self) -> dict[str, Tensor]:
         """The registered integers, by name: int64 [K] each."""
@@ -135,6 +167,19 @@ class Table(nn.Module, ABC):
         """
         return rows
 
+    def combine_pieces(
+        self, pieces: Sequence[Tensor], parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants
+    ) -> Tensor:
+        """What `combine` gives for its rows cut in pieces, each the rows of one or several neighbouring lookups.
+
+        To be overridden where rows need not lie side by side to be combined; equal to the bit.
+
+        Shape:
+            pieces [N, G, W'] each; the rest as in `combine`
+        """
+        rows = pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim=-1)
+        return self.combine(rows, parameters, ids, constants)
+
     def sized_among(self, tables: Sequence[Table]) -> Table:
         """This table as it is in a collection of `tables`: itself, unless its size depends on those it shares with."""
         return self
@@ -160,17 +205,33 @@ class Table(nn.Module, ABC):
     def on_epoch_end(self, rows: Rows) -> None:
         """After an epoch of training; may read, write and move rows, alike in all processes."""
 
+    def served(self, rows: Rows) -> tuple[Table, dict[str, Tensor]] | None:
+        """What stands for this table once training is over: another table, and the values of its matrices by name.
+
+        Its vectors are those of this table as it is now. None: the table is served as it was trained.
+
+        Args:
+            rows: where this table's rows are; several processes must make the call together.
+        """
+        return None
+
+    def served_bytes(self) -> int | None:
+        """Bytes of what `served` gives, matrices in float32; None where the table is served as it was trained."""
+        return None
+
     def rows_of(self, ids: Tensor) -> Tensor:
         """The rows that ids of this table alone read: [N] -> [K, N]."""
         return self.route(ids.unsqueeze(0), self._own_constants(-1))
 
-    def vectors_of(self, rows: Tensor, ids: Tensor) -> Tensor:
-        """The vectors of ids of this table alone: rows [N, W], ids [N] -> [N, D]."""
+    def vectors_of(self, rows: Tensor | Sequence[Tensor], ids: Tensor) -> Tensor:
+        """The vectors of ids of this table alone: rows [N, W], or pieces of them, ids [N] -> [N, D]."""
+        pieces = [piece.unsqueeze(1) for piece in ([rows] if isinstance(rows, Tensor) else rows)]
         parameters = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
-        return self.combine(rows.unsqueeze(1), parameters, ids.unsqueeze(1), self._own_constants(0)).squeeze(1)
+        return self.combine_pieces(pieces, parameters, ids.unsqueeze(1), self._own_constants(0)).squeeze(1)
 
     def _own_constants(self, dim: int) -> dict[str, Any]:
         """What `route` is given, with dim -1: [K, 1]; what `combine` is given, with dim 0: [1, K]."""
+        self._unchanging.check(self)
         integers = {name: self.get_buffer(name).unsqueeze(dim) for name in self._constant_names}
         per_id = {
             name: PerId(self.get_buffer(name).reshape(-1), self.get_buffer(f"_first_{name}").unsqueeze(dim))
@@ -179,9 +240,19 @@ class Table(nn.Module, ABC):
         return {**integers, **per_id}
 
     @property
+    def min_epochs(self) -> int:
+        """Epochs of training that the method takes at least."""
+        return 1
+
+    @property
     def observes(self) -> bool:
         """Whether the table takes note of ids."""
         return type(self).observe is not Table.observe
+
+    @property
+    def keeps_vectors(self) -> bool:
+        """Whether its only matrix is the V x D one that it stands for: row i is the vector of id i."""
+        return False
 
     @property
     def row_dims(self) -> tuple[int, ...]:
@@ -191,17 +262,26 @@ class Table(nn.Module, ABC):
     def signature(self) -> tuple[object, ...]:
         """Tables with equal signatures are stacked into one group: all they differ in is `sizes`.
 
-        One that takes note of ids routes by its own state, and so alone.
+        One that takes note of ids routes by its own state, and so alone. Parameters stack if their shapes agree.
         """
         settings = inspect.signature(type(self)).parameters
         values = {key: parameter.default for key, parameter in settings.items()} | self.arguments
         shared = tuple((key, _hashable(value)) for key, value in values.items() if key not in self.sizes)
         alone = self.name if self.observes else None
-        return (type(self), self.row_dims, shared, alone)
+        shapes = tuple((key, tuple(parameter.shape)) for key, parameter in self.named_parameters())
+        return (type(self), self.row_dims, shapes, shared, alone)
 
     def expected_collisions(self) -> float:
         """Expected number of ids that share their vector with an id before them; 0 where all ids are kept apart."""
         return 0.0
+
+    def likeness(self) -> Tensor | None:
+        """[V] a number that ids have in common whose vectors are the same whatever is trained; None if it knows none.
+
+        Needed where vectors are made by matrix products, which may give two equal inputs results that differ in the
+        last bit.
+        """
+        return None
 
     def logical_bytes(self, dtype: torch.dtype = torch.float32) -> int:
         """Bytes of the V x D matrix that this table stands for."""
@@ -219,9 +299,16 @@ class Table(nn.Module, ABC):
         behind = ", ".join(f"{name} {shape}" for name, shape in matrices.items()) or "no rows"
         return f"'{self.name}', {self.num_embeddings}x{self.embedding_dim} in {behind}"
 
+    def reconcile(self, state: dict[str, Tensor]) -> list[str]:
+        """What is wrong with what a checkpoint keeps of every id, by name; entries may be replaced before loading."""
+        return []
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Load, but refuse integers that would route ids to other rows than those trained."""
         errors: list[str] = args[-1]
+        per_id = {name: state_dict[prefix + name] for name in self.per_id_names if prefix + name in state_dict}
+        errors += self.reconcile(per_id)
+        state_dict |= {prefix + name: value for name, value in per_id.items()}
         for name, mine in self.constants().items():
             theirs = state_dict.get(prefix + name)
             if theirs is not None and not torch.equal(theirs.cpu(), mine.cpu()):
@@ -272,9 +359,3 @@ def _hashable(value: object) -> object:
     if isinstance(value, dict):
         return tuple((key, _hashable(each)) for key, each in value.items())
     return id(value) if isinstance(value, Tensor) else value
-
-
-def routing_constants(tables: Sequence[Table]) -> tuple[dict[str, Tensor], dict[str, PerIdColumns]]:
-    """The integers [G, K] of some tables of one kind, and what they keep of every id."""
-    stacked = {name: torch.stack([table.constants()[name] for table in tables]) for name in tables[0].constants()}
-    return stacked, {name: PerIdColumns(tables, name) for name in tables[0].per_id_names}

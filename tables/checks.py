@@ -106,8 +106,10 @@ def check_moved_rows(tables: Mapping[str, Table], optimizers: Mapping[str, Table
 def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tensor | None = None) -> None:
     """Refuse ids that are no integers or out of range, at once on a CPU; on a GPU an assertion of the device does.
 
+    So does one in the graph where the program is compiled or exported. Under vmap all samples are checked together.
+
     Args:
-        ids: [F, N], or [N] of several features.
+        ids: [F, N], or [N] of several features; of one feature, any shape.
         num_ids: [F] how many ids each feature has, or of the one feature.
         names: of the features.
         of: [N] the feature of each id; None where ids are [F, N], or of the one feature.
@@ -117,11 +119,18 @@ def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tens
     """
     if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
         raise ValueError(f"ids must be integers, got {ids.dtype}: a float rounds ids above 2**24.")
-    if not ids.numel():
+    if torch.compiler.is_compiling():
+        _assert_in_graph(ids, _limits(ids, num_ids, of), names)
+        return
+    ids = _without_transforms(ids)
+    if not ids.numel() or torch._C._get_tracing_state() is not None:
         return
     limits = _limits(ids, num_ids, of)
     if ids.device.type == "cpu":
-        if of is None and ids.dim() == 2:
+        if isinstance(limits, int):
+            low, high = ids.aminmax()
+            fine = int(low) >= 0 and int(high) < limits
+        elif of is None and ids.dim() == 2:
             # One pass over the ids, and a comparison of one number a feature.
             low, high = ids.aminmax(dim=1)
             fine = not bool(((low < 0) | (high >= num_ids)).any())
@@ -130,7 +139,18 @@ def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tens
         if not fine:
             _refuse_ids(ids, limits, names, of)
     elif ids.device.type == "cuda":
-        torch._assert_async(((ids >= 0) & (ids < limits)).all(), f"an id of {', '.join(names)} is out of range")
+        _assert_in_graph(ids, limits, names)
+
+
+def _assert_in_graph(ids: Tensor, limits: Tensor | int, names: Sequence[str]) -> None:
+    torch._assert_async(((ids >= 0) & (ids < limits)).all(), f"an id of {', '.join(names)} is out of range")
+
+
+def _without_transforms(ids: Tensor) -> Tensor:
+    """The values behind torch.func's transforms, those of all samples."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(ids):
+        ids = torch._C._functorch.get_unwrapped(ids)
+    return ids
 
 
 def _limits(ids: Tensor, num_ids: Tensor | int, of: Tensor | None) -> Tensor | int:
@@ -142,7 +162,10 @@ def _limits(ids: Tensor, num_ids: Tensor | int, of: Tensor | None) -> Tensor | i
 
 def _refuse_ids(ids: Tensor, limits: Tensor | int, names: Sequence[str], of: Tensor | None) -> None:
     wrong = ((ids < 0) | (ids >= limits)).nonzero()[0]
-    feature = int(wrong[0]) if ids.dim() == 2 else 0 if of is None else int(of[wrong[0]])
+    if isinstance(limits, int):
+        feature = 0
+    else:
+        feature = int(wrong[0]) if ids.dim() == 2 else 0 if of is None else int(of[wrong[0]])
     limit = limits if isinstance(limits, int) else int(limits.expand_as(ids)[tuple(wrong)])
     raise ValueError(
         f"feature '{names[feature]}': ids must be in [0, num_embeddings={limit}), got {int(ids[tuple(wrong)])}."

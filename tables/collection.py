@@ -12,7 +12,8 @@ from recsys.tables.arrangement import Arrangement
 from recsys.tables.base import Table, unique_physical_tables
 from recsys.tables.checks import check_bags, check_features, check_ids, check_moved_rows, optimizers_by_matrix
 from recsys.tables.features import Bag, Embedded, Feature
-from recsys.tables.group import BagGroup, Ragged, SingleGroup
+from recsys.tables.group import BagGroup, SingleGroup
+from recsys.tables.group_ids import Ragged, Single
 from recsys.tables.lookups.base import LookupFactory, Place
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.lookups.started import StartedLookup
@@ -143,8 +144,8 @@ class TableCollection(nn.Module):
             routed, lookup = self._route(*apart), None
         rows = iter(self._rows(routed, lookup))
         vectors, sequences = [], dict[str, tuple[Tensor, Tensor]]()
-        for group, own_ids in zip(self._single, routed.picked, strict=True):
-            found, penalty = group.combine(next(rows), own_ids)
+        for group, single in zip(self._single, routed.picked, strict=True):
+            found, penalty = group.combine(next(rows), single)
             vectors.append(found)
             self._penalise(penalty)
         for bag_group, own in zip(self._bags, routed.ragged, strict=True):
@@ -170,7 +171,7 @@ class TableCollection(nn.Module):
         routed = self._route(*self._taken_apart(ids, bags))
         return StartedBatch(_tensors(ids, bags), routed, self.lookup.start(routed.asked()))
 
-    def _taken_apart(self, ids: Tensor, bags: Mapping[str, Bag]) -> tuple[list[Tensor], list[Ragged]]:
+    def _taken_apart(self, ids: Tensor, bags: Mapping[str, Bag]) -> tuple[list[Single], list[Ragged]]:
         """The ids of each group [G, B], and those of each group of bags."""
         num_single = len(self.get_buffer("_num_ids"))
         if ids.dim() != 2 or ids.shape[0] != num_single:
@@ -180,9 +181,10 @@ class TableCollection(nn.Module):
         check_bags(bags, self.features, ids.shape[1] if num_single else None)
         check_ids(ids, self.get_buffer("_num_ids"), [f.name for f in self.features if f.pooling is None])
         ragged = [group.taken_apart(bags) for group in self._bags]
-        return self._arrangement.pick_ids(ids), ragged
+        picked = zip(self._single, self._arrangement.pick_ids(ids), strict=True)
+        return [group.taken_apart(own) for group, own in picked], ragged
 
-    def _route(self, picked: Sequence[Tensor], ragged: Sequence[Ragged]) -> Routed:
+    def _route(self, picked: Sequence[Single], ragged: Sequence[Ragged]) -> Routed:
         """What each group asks for."""
         singles = [group.route(own) if group.stores else None for group, own in zip(self._single, picked, strict=True)]
         bags = [group.route(own) if group.stores else None for group, own in zip(self._bags, ragged, strict=True)]
@@ -191,7 +193,7 @@ class TableCollection(nn.Module):
     def _rows(self, routed: Routed, lookup: StartedLookup | None) -> list[Tensor]:
         """Rows [N, G, W] of each group."""
         found = iter(self.lookup(routed.asked(), lookup))
-        sizes = [(own.shape[1], len(own)) for own in routed.picked] + [(len(own.ids), 1) for own in routed.ragged]
+        sizes = [own.shape for own in routed.ids()]
         device = self.get_buffer("_num_ids").device
         return [
             torch.zeros(*size, 0, dtype=self.lookup.dtype, device=device) if request is None else next(found)
@@ -218,9 +220,17 @@ class TableCollection(nn.Module):
 
     @torch.no_grad()
     def end_epoch(self) -> None:
-        """Let the tables tidy up after an epoch of training; several processes must call this together."""
+        """Let the tables tidy up after an epoch of training; several processes must call this together.
+
+        Frozen rows stay as they are.
+        """
+        if self.lookup.gradients.is_frozen:
+            return
         for name in dict.fromkeys(feature.table for feature in self.features):
-            self.table(name).on_epoch_end(self.lookup)
+            table = self.table(name)
+            optimizers = {self.lookup.optimizer_of(physical.name) for physical in table.physical_tables()}
+            if optimizers != {Frozen()}:
+                table.on_epoch_end(self.lookup)
 
     def table(self, name: str) -> Table:
         """The table of a name."""

@@ -2,49 +2,117 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.tables.base import Table, unique_physical_tables
 from recsys.tables.checks import check_ids
-from recsys.tables.lookups.optimizers import Frozen
+from recsys.tables.computed_weight import ComputedWeight
+from recsys.tables.fitting import Fitted, fit, grown_table
+from recsys.tables.full_rows import FullRows
+from recsys.tables.matrices import Matrix, matrix_of
 from recsys.tables.physical import PhysicalTable
 
 
 class Embedding(nn.Module):
     """A table in place of nn.Embedding: ordinary parameters, any torch optimizer.
 
+    `weight` is the parameter itself for a table that keeps all vectors, FullTable: such an Embedding is an
+    nn.Embedding, and reads and writes its state dicts. For any other table it is the V x D matrix of vectors, computed
+    when asked for and differentiable; writing to it raises, see ComputedWeight.
+
+    Tables that name one storage, as UnifiedTables do, share its rows; see `matrix_of`.
+
     In training mode every forward pass is one batch to a table that takes note of ids: rows that it gives to other ids
     start afresh, but the optimizer's state of them is out of reach here, so choose one without state.
+
+    Differs from nn.Embedding: vectors start as the table says (uniform, standard deviation init_std), not with
+    deviation 1; an id out of range is a ValueError that names it.
 
     Shape:
         ids [...] -> [..., D]
 
     Args:
         table: the method; it says how many rows there are and how they are combined.
-        padding_idx: an id whose vector is zeros and that gets no gradient, as in nn.Embedding.
+        padding_idx: an id that gets no gradient and whose vector starts as zeros; negative ones count from the end.
+            Where rows are shared by ids, its vector stays zeros.
+        max_norm: refused unless None: rows are shared by ids and have no norm of an id's vector.
+        scale_grad_by_freq: refused if true, for the same reason.
         sparse: make sparse gradients, for torch.optim.SparseAdam or SGD.
+        device: of the parameters; by default torch's. On "meta" they have no values: `to_empty` derives what ids are
+            routed by, `reset_parameters` draws the rest.
+        dtype: of the parameters; by default torch's.
 
     Raises:
-        ValueError: if padding_idx is outside [0, num_embeddings).
+        ValueError: if padding_idx is outside [-num_embeddings, num_embeddings), or what is refused is asked for.
 
     >>> from recsys.tables import QRTable
     >>> Embedding(QRTable("item", 1_000_000, 16))(torch.tensor([[1, 999_999]])).shape
     torch.Size([1, 2, 16])
     """
 
-    def __init__(self, table: Table, *, padding_idx: int | None = None, sparse: bool = False) -> None:
-        super().__init__()
+    table: Table
+    weight: Tensor
+
+    def __new__(cls, table: Table | None = None, *args: Any, **kwargs: Any) -> Self:
+        """Of a table that keeps all vectors, one that is torch's own kind; copies are made without arguments."""
+        full = cls._full_kind() if table is not None and table.keeps_vectors else cls
+        made: Self = super().__new__(full)
+        return made
+
+    @classmethod
+    def _full_kind(cls) -> type[Self]:
+        """The class for tables that keep all vectors."""
+        return FullEmbedding if cls is Embedding else cls  # type: ignore[return-value]
+
+    def __init__(
+        self,
+        table: Table,
+        *,
+        padding_idx: int | None = None,
+        max_norm: None = None,
+        scale_grad_by_freq: bool = False,
+        sparse: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        nn.Module.__init__(self)
+        _refuse(table, max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq or None)
+        last = table.num_embeddings - 1
         if padding_idx is not None:
-            table.require("padding_idx", padding_idx, 0, table.num_embeddings - 1)
-        self.table = table
+            table.require("padding_idx", padding_idx, -table.num_embeddings, last)
+            padding_idx %= table.num_embeddings
+        device = torch.get_default_device() if device is None else torch.device(device)
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        self.table = table.to(device=device, dtype=dtype)
         self.padding_idx = padding_idx
         self.sparse = sparse
-        matrices = unique_physical_tables([table])
-        self.weights = nn.ParameterList([_parameter(matrix) for matrix in matrices.values()])
-        self._names = list(matrices)
-        self._reads = [self._names.index(physical.name) for physical in table.physical_tables()]
+        self._make_rows(device, dtype)
+
+    def _make_rows(self, device: torch.device, dtype: torch.dtype) -> None:
+        physical = unique_physical_tables([self.table])
+        made = [matrix_of(self.table, each, dtype, device, sparse=self.sparse) for each in physical.values()]
+        self.matrices = nn.ModuleList(made)
+        self._has_own_dtypes = any(each.dtype is not None for each in physical.values())
+        names = list(physical)
+        slots = enumerate(names.index(each.name) for each in self.table.physical_tables())
+        # Neighbouring lookups of one matrix are one read.
+        self._reads = [(matrix, [slot for slot, _ in run]) for matrix, run in groupby(slots, key=lambda read: read[1])]
+
+    def reset_parameters(self) -> None:
+        """Start afresh, as when built with torch's present seed; so does what shares the rows."""
+        self.table.reset_parameters()
+        for matrix in self._own_matrices():
+            matrix.reset_parameters()
+
+    def _own_matrices(self) -> list[Matrix]:
+        return [matrix for matrix in self.matrices if isinstance(matrix, Matrix)]
 
     @property
     def num_embeddings(self) -> int:
@@ -56,51 +124,187 @@ class Embedding(nn.Module):
         """D, width of a vector."""
         return self.table.embedding_dim
 
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """The rows of each matrix [R, row_dim]."""
+        return [matrix.rows for matrix in self._own_matrices()]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the vectors."""
+        rows = (matrix.rows for matrix in self._own_matrices() if matrix.physical.dtype is None)
+        return next((each.dtype for each in (*rows, *self.table.parameters())), torch.get_default_dtype())
+
+    def __getattr__(self, name: str) -> Any:
+        """Compute the weight: every time it is asked for costs a forward pass of all ids."""
+        if name == "weight" and not isinstance(self, FullRows):
+            return ComputedWeight.of(self.read(torch.arange(self.num_embeddings, device=self.device)))
+        return super().__getattr__(name)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return next(iter((*self.weights, *self.table.parameters(), *self.table.buffers()))).device
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse another weight where it is computed: nothing would read it."""
+        if name == "weight" and not isinstance(self, FullRows):
+            raise AttributeError(
+                f"{type(self.table).__name__} '{self.table.name}': weight is computed from fewer rows and cannot be "
+                "replaced or tied; score with recsys.tables.TiedHead, or replace the Embedding."
+            )
+        super().__setattr__(name, value)
+
     def forward(self, ids: Tensor) -> Tensor:
         """Vectors of ids of any shape.
 
         Raises:
-            ValueError: if ids are no integers, or on the CPU outside [0, num_embeddings).
+            ValueError: if ids are no integers, or on the CPU outside [0, num_embeddings); in a compiled or exported
+                program, and on a GPU, ids out of range are a RuntimeError.
         """
-        flat = ids.reshape(-1)
-        check_ids(flat, self.num_embeddings, [self.table.name])
+        check_ids(ids, self.num_embeddings, [self.table.name])
+        self._observe(ids)
+        return self.read(ids)
+
+    def _observe(self, ids: Tensor) -> None:
         if self.table.observes and self.table.training:
             with torch.no_grad():
-                self.table.observe(flat.long(), self)
-        vectors = self._vectors(flat)
-        if self.padding_idx is not None:
-            vectors = vectors * (flat != self.padding_idx).unsqueeze(1).to(vectors.dtype)
+                self.table.observe(ids.reshape(-1).long(), self)
+
+    def read(self, ids: Tensor) -> Tensor:
+        """Vectors of ids in range, of any shape, with gradients: unchecked, and no table takes note of them."""
+        flat = ids.reshape(-1)
+        if self.padding_idx is None:
+            vectors = self._vectors(flat)
+        elif self.sparse:
+            # Sparse gradients list every row that was read, those with zeros too.
+            kept = (flat != self.padding_idx).nonzero().squeeze(1)
+            found = self._vectors(flat[kept])
+            vectors = found.new_zeros(flat.shape[0], self.embedding_dim).index_copy(0, kept, found)
+        else:
+            vectors = self._vectors(flat).masked_fill((flat == self.padding_idx).unsqueeze(1), 0)
         return vectors.reshape(*ids.shape, self.embedding_dim)
 
     def _vectors(self, ids: Tensor) -> Tensor:
         """Ids [N] -> [N, D]."""
-        rows = torch.zeros(len(ids), 0, device=ids.device)
-        if self._reads:
-            numbers = self.table.rows_of(ids)
-            found = [self._read(read, numbers[k]) for k, read in enumerate(self._reads)]
-            rows = found[0] if len(found) == 1 else torch.cat(found, dim=1)
-        return self.table.vectors_of(rows, ids)
+        if not self._reads:
+            return self.table.vectors_of(ids.new_zeros(ids.shape[0], 0, dtype=self.dtype), ids)
+        rows = self.table.rows_of(ids)
+        weights = self.weights
+        pieces = [self._read(weights[matrix], rows[slots[0] : slots[-1] + 1].t()) for matrix, slots in self._reads]
+        if self._has_own_dtypes:
+            pieces = [piece.to(self.dtype) for piece in pieces]
+        return self.table.vectors_of(pieces, ids)
 
-    def _read(self, matrix: int, rows: Tensor) -> Tensor:
-        """Rows [N] of a matrix [N, W]; for -1 zeros, which touch nothing in the backward pass."""
-        weight = self.weights[matrix]
+    def _read(self, weight: Tensor, rows: Tensor) -> Tensor:
+        """Rows [N, K] of a matrix, side by side [N, K * W]; for -1 zeros, which touch nothing in the backward pass."""
         if not weight.dtype.is_floating_point:
-            return weight[rows.clamp(min=0)].to(torch.get_default_dtype()).masked_fill(rows.unsqueeze(1) < 0, 0)
+            return weight[rows.clamp(min=0)].to(self.dtype).masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
         sparse = self.sparse and weight.requires_grad
         if not self.table.leaves_out:
-            return F.embedding(rows, weight, sparse=sparse)
-        present = (rows >= 0).nonzero().squeeze(1)
-        found = F.embedding(rows[present], weight, sparse=sparse)
-        return found.new_zeros(len(rows), weight.shape[1]).index_copy(0, present, found)
+            return F.embedding(rows, weight, sparse=sparse).flatten(1)
+        if not sparse:
+            return F.embedding(rows.clamp(min=0), weight).masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
+        flat = rows.reshape(-1)
+        present = (flat >= 0).nonzero().squeeze(1)
+        found = F.embedding(flat[present], weight, sparse=True)
+        return found.new_zeros(flat.shape[0], weight.shape[1]).index_copy(0, present, found).view(rows.shape[0], -1)
+
+    @torch.no_grad()
+    def vectors(self, ids: Tensor) -> Tensor:
+        """Vectors of ids of any shape, to look at: without gradient, and no table takes note of them."""
+        check_ids(ids, self.num_embeddings, [self.table.name])
+        return self.read(ids)
+
+    def all_vectors(self, chunk: int = 1 << 16) -> Iterator[Tensor]:
+        """The vectors of all ids in their order, [chunk, D] at a time."""
+        for first in range(0, self.num_embeddings, chunk):
+            last = min(first + chunk, self.num_embeddings)
+            yield self.vectors(torch.arange(first, last, device=self.device))
+
+    def fit_(self, weight: Tensor) -> float:
+        """Overwrite the rows so that the vectors are closest, in squares, to given ones: equal for a FullTable.
+
+        Means for hashing and rows side by side, least squares for sums, the best product in every column for QRTable,
+        singular vectors for MixedDimTable. Computed in float32 on the CPU; what shares the rows changes too.
+
+        Shape:
+            weight [V, D]
+
+        Returns: |weight - vectors| / |weight|, by Frobenius' norm.
+
+        Raises:
+            ValueError: on another shape, values that are not finite, or a method that has no such rows.
+        """
+        return fit(self, weight)
+
+    def all_rows(self, matrix: str) -> Tensor:
+        """The rows of a matrix [R, row_dim], by name."""
+        return self._rows_of(matrix).detach()
+
+    def set_rows(self, rows: Mapping[str, Tensor]) -> None:
+        """Overwrite whole matrices, by name."""
+        with torch.no_grad():
+            for name, values in rows.items():
+                self._rows_of(name).copy_(values)
+
+    @classmethod
+    def from_pretrained(
+        cls, weight: Tensor, table: Table, *, padding_idx: int | None = None, sparse: bool = False
+    ) -> Fitted[Self]:
+        """An Embedding of a table that starts from given vectors, and how far from them it is; see `fit_`.
+
+        Differs from nn.Embedding.from_pretrained: nothing is frozen; `requires_grad_(False)` freezes.
+
+        Shape:
+            weight [V, D]
+
+        Args:
+            weight: the vectors; their dtype and device are the Embedding's.
+            table: the method, of as many ids and the same width.
+            padding_idx: see Embedding.
+            sparse: see Embedding.
+
+        Raises:
+            ValueError: see `fit_`.
+        """
+        made = cls(table, padding_idx=padding_idx, sparse=sparse, device=weight.device, dtype=weight.dtype)
+        return Fitted(made, made.fit_(weight))
+
+    def grow(self, num_embeddings: int) -> Self:
+        """An Embedding of more ids, whose old ids keep their vectors; the new ones start as the table says.
+
+        Matrices that stay as they are are shared with this one; larger ones are new parameters, which an optimizer must
+        be given.
+
+        Raises:
+            ValueError: if the method cannot grow so far without moving its old ids, or there would be fewer ids.
+        """
+        grown = copy.copy(self)
+        grown._modules, grown._parameters = dict(self._modules), dict(self._parameters)
+        grown.table = grown_table(self.table, num_embeddings).to(device=self.device, dtype=self.dtype)
+        grown._grow_rows(unique_physical_tables([grown.table]))
+        return grown
+
+    def _grow_rows(self, physical: Mapping[str, PhysicalTable]) -> None:
+        self.matrices = nn.ModuleList(each.grown(physical[each.physical.name]) for each in self._own_matrices())
+
+    def extra_repr(self) -> str:
+        """What was asked for beside the table."""
+        asked = {"padding_idx": self.padding_idx, "sparse": self.sparse or None}
+        return ", ".join(f"{name}={value}" for name, value in asked.items() if value is not None)
+
+    def _rows_of(self, matrix: str) -> nn.Parameter:
+        return next(each.rows for each in self._own_matrices() if each.physical.name == matrix)
 
     def read_rows(self, table: str, rows: Tensor) -> Tensor:
         """See recsys.tables.upkeep.Rows."""
-        return self.weights[self._names.index(table)].detach()[rows]
+        return self._rows_of(table).detach()[rows]
 
     @torch.no_grad()
     def write_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
         """See recsys.tables.upkeep.Rows."""
-        weight = self.weights[self._names.index(table)]
+        weight = self._rows_of(table)
         weight[rows] = values.to(weight)
 
     def copy_rows(self, table: str, sources: Tensor, targets: Tensor) -> None:
@@ -111,7 +315,21 @@ class Embedding(nn.Module):
         """See recsys.tables.upkeep.Rows; the optimizer's state is out of reach here."""
         self.write_rows(table, rows, values)
 
+    def agree_on(self, tensors: Sequence[Tensor]) -> None:
+        """See recsys.tables.upkeep.Rows; here there is one process."""
 
-def _parameter(matrix: PhysicalTable) -> nn.Parameter:
-    rows = matrix.initial_rows()
-    return nn.Parameter(rows, requires_grad=not isinstance(matrix.optimizer, Frozen))
+
+class FullEmbedding(FullRows, Embedding, nn.Embedding):  # type: ignore[misc, override]
+    """What `Embedding` makes of a table that keeps all vectors: an nn.Embedding whose weight starts as the table says.
+
+    See Embedding for the arguments.
+    """
+
+
+def _refuse(table: Table, **options: object) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(
+                f"{type(table).__name__} '{table.name}': {name}={value!r} is not supported, since rows may be "
+                f"shared by ids; leave {name} out."
+            )

@@ -46,6 +46,7 @@ class PerIdColumns:
             total += owner.get_buffer(name).numel()
         self.first = torch.stack(starts)
         """[G, C] where each column begins."""
+        self.joined()
 
     def joined(self) -> Tensor:
         """All columns, one after the other, where the tables' buffers are now."""

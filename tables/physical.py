@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
@@ -22,13 +22,15 @@ class PhysicalTable:
         name: identity of the storage.
         num_rows: R, rows.
         row_dim: width of a row in values.
-        init_std: rows start uniform in init_mean +- sqrt(3) * init_std, from a seed made of the name.
+        init_std: rows start uniform in init_mean +- sqrt(3) * init_std, from a seed made of the name; integers among
+            those that lie there.
         init_mean: what they start around.
         optimizer: of the rows, whatever those who use the table choose; None leaves the choice to them.
         dtype: of the rows; None takes that of the collection. Integers must be Frozen, and are read as numbers.
+        values: [R, row_dim] that the rows start as, instead of drawn ones.
 
     Raises:
-        ValueError: if rows of integers are to be trained.
+        ValueError: if rows of integers are to be trained, or values are of another shape.
     """
 
     name: str
@@ -38,12 +40,18 @@ class PhysicalTable:
     init_mean: float = 0.0
     optimizer: TableOptimizer | None = None
     dtype: torch.dtype | None = None
+    values: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse to train integers."""
+        """Refuse to train integers, and values of another shape."""
         integers = self.dtype is not None and not self.dtype.is_floating_point
         if integers and not isinstance(self.optimizer, Frozen):
             raise ValueError(f"physical table '{self.name}': rows of {self.dtype} must be Frozen.")
+        if self.values is not None and tuple(self.values.shape) != (self.num_rows, self.row_dim):
+            raise ValueError(
+                f"physical table '{self.name}': values must be [{self.num_rows}, {self.row_dim}], got "
+                f"{list(self.values.shape)}."
+            )
 
     def num_bytes(self, dtype: torch.dtype = torch.float32) -> int:
         """Bytes of the matrix, where `dtype` is that of the collection."""
@@ -56,7 +64,7 @@ class PhysicalTable:
             dtype: of the collection.
             seed: None takes torch's global seed.
         """
-        rows = torch.empty(self.num_rows, self.row_dim, dtype=self.dtype or dtype)
+        rows = torch.empty(self.num_rows, self.row_dim, dtype=self.dtype or dtype, device="cpu")
         for start, block in self.initial_blocks(0, self.num_rows, dtype, seed=seed):
             rows[start : start + len(block)] = block
         return rows
@@ -84,13 +92,20 @@ class PhysicalTable:
             The first row of a block and the block's rows, which the next block overwrites.
         """
         dtype = self.dtype or dtype
+        if self.values is not None:
+            num_rows = max(1, block_values // self.row_dim)
+            for start in range(first, last, num_rows):
+                yield start, self.values[start : min(start + num_rows, last)].to(dtype, copy=True)
+            return
         generator = named_generator(self.name, seed)
         low, high = (self.init_mean + sign * math.sqrt(3) * self.init_std for sign in (-1, 1))
-        block = torch.empty(max(1, min(last, block_values // self.row_dim)), self.row_dim, dtype=dtype)
+        block = torch.empty(max(1, min(last, block_values // self.row_dim)), self.row_dim, dtype=dtype, device="cpu")
         for start in range(0, last if first < last else 0, len(block)):
             rows = block[: last - start]
             if dtype.is_floating_point:
                 rows.uniform_(low, high, generator=generator)
+            elif self.init_std:
+                rows.random_(math.ceil(low), math.floor(high) + 1, generator=generator)
             else:
                 rows.fill_(round(self.init_mean))
             if start + len(rows) > first:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys.tables.group import Ragged
+from recsys.tables.group_ids import Ragged, Single
 from recsys.tables.lookups.base import Request
 from recsys.tables.lookups.started import StartedLookup
 
@@ -18,12 +18,12 @@ class Routed:
     """The rows that a batch asks for.
 
     Args:
-        picked: ids [G, B] of each group.
+        picked: ids [G, B] of each group of single-valued features.
         ragged: ids of each group of bags.
         requests: of every group; None where its tables have no rows.
     """
 
-    picked: Sequence[Tensor]
+    picked: Sequence[Single]
     ragged: Sequence[Ragged]
     requests: Sequence[Request | None]
 
@@ -31,10 +31,14 @@ class Routed:
         """The requests that there are."""
         return [request for request in self.requests if request is not None]
 
+    def ids(self) -> list[Single | Ragged]:
+        """The ids of every group."""
+        return [*self.picked, *self.ragged]
+
     def tensors(self) -> list[Tensor]:
         """All that it holds."""
         requests = [tensor for request in self.asked() for tensor in (request.rows, request.first_rows)]
-        return [*self.picked, *requests, *(tensor for each in self.ragged for tensor in each.tensors())]
+        return [*requests, *(tensor for each in self.ids() for tensor in each.tensors())]
 
 
 class StartedBatch:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
-from recsys.tables.budget import Budget, Bytes, Fraction, size_or_budget
+from recsys.tables.base import DEFAULT_INIT_STD, Constants
+from recsys.tables.budget import Bytes, Fraction
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, expected_collisions, name_seeds
+from recsys.tables.sharing import SharingTable
 
 
-class UnifiedTable(Table):
+class UnifiedTable(SharingTable):
     """One matrix for all features; an id reads num_lookups rows of it and lays them side by side.
 
     Every feature hashes with seeds of its own, so that ids of two features that meet in a row do not meet in the next
@@ -41,8 +41,6 @@ class UnifiedTable(Table):
         ValueError: unless exactly one size is given, if it is below one row, or if D is no multiple of num_lookups.
     """
 
-    sizes = Table.sizes | {"storage"}
-
     def __init__(
         self,
         name: str,
@@ -62,34 +60,9 @@ class UnifiedTable(Table):
             raise ValueError(
                 f"UnifiedTable '{name}': embedding_dim={embedding_dim} must be a multiple of num_lookups={num_lookups}."
             )
-        self.row_dim = embedding_dim // num_lookups
-        budget = size_or_budget(self, budget_bytes, budget_fraction, num_rows=num_rows)
-        self._share_bytes = None if budget is None or budget.fraction is None else budget.num_bytes
-        self._unmet: Budget | None = None
-        if budget is not None:
-            row_bytes = 4 * self.row_dim
-            # A share of a matrix may be less than a row of it.
-            self._unmet = budget if self._share_bytes is not None and budget.num_bytes < row_bytes else None
-            num_rows = 1 if self._unmet else budget.largest(lambda rows: row_bytes * rows, 1, 1 << 31)
-        assert num_rows is not None
-        self.require("num_rows", num_rows, 1, 1 << 31)
-        self.num_rows = num_rows
         self.num_lookups = num_lookups
-        self.storage = storage
-        self.init_std = init_std
-        self.register_constants(seed=name_seeds(name, num_lookups), num_buckets=[num_rows] * num_lookups)
-
-    def sized_among(self, tables: Sequence[Table]) -> Table:
-        """With a budget_fraction, a table of as many rows as the shares of all tables of this storage buy together."""
-        sharing = [table for table in tables if isinstance(table, UnifiedTable) and table.storage == self.storage]
-        shares = [table._share_bytes for table in sharing if table._share_bytes is not None]
-        if self._share_bytes is None or len(shares) == 1:
-            return self
-        if sum(shares) < 4 * self.row_dim:
-            return self
-        size = {"budget_fraction": None, "num_rows": sum(shares) // (4 * self.row_dim)}
-        arguments: dict[str, Any] = {**self.arguments, **size}
-        return type(self)(**arguments)
+        self.share(num_rows, budget_bytes, budget_fraction, embedding_dim // num_lookups, storage, init_std)
+        self.register_constants(seed=name_seeds(name, num_lookups), num_buckets=[self.num_rows] * num_lookups)
 
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """The shared matrix, read K times.
@@ -97,13 +70,20 @@ class UnifiedTable(Table):
         Raises:
             ValueError: if its budget, or all shares of it, are less than a row.
         """
-        if self._unmet is not None:
-            self._unmet.require(4 * self.row_dim)
-        return (PhysicalTable(self.storage, self.num_rows, self.row_dim, self.init_std),) * self.num_lookups
+        return (self.shared_matrix(),) * self.num_lookups
 
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """One hash per lookup, seeded by the feature."""
         return bucket(ids, constants["seed"], constants["num_buckets"])
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows: hashes do not depend on the number of ids."""
+        return {
+            "num_embeddings": num_embeddings,
+            "num_rows": self.num_rows,
+            "budget_bytes": None,
+            "budget_fraction": None,
+        }
 
     def expected_collisions(self) -> float:
         """Ids of this feature expected to share all their rows with an earlier id of it."""

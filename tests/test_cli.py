@@ -68,7 +68,8 @@ def test_bf16_falls_back_where_it_is_slow_unless_insisted_on(prepared, tmp_path,
         return dense[:, 0]
 
     monkeypatch.setattr(DeepFM, "forward", forward)
-    command = ["predict", *arguments(prepared, tmp_path, "criteo.yaml"), f"--precision_fallback={fallback}"]
+    command = ["predict", *arguments(prepared, tmp_path, "criteo_80k.yaml"), f"--precision_fallback={fallback}"]
+    command += ["--untrained=true"]
     RecsysCLI.launch([*command, "--trainer.limit_predict_batches=1"])
     assert seen == [dtype]
 
@@ -128,7 +129,7 @@ def test_every_precision_takes_multi_valued_features(prepared, tmp_path, precisi
         ),
         (["--trainr.max_epochs=3"], ["'trainr' is not an argument", "did you mean 'trainer'?"]),
         (["--trainer.max_epocks=3"], ["'max_epocks' is not an argument", "did you mean 'max_epochs'?"]),
-        (["--data.init_args.path=no/criteo"], ["'no/criteo' does not exist", "python data_scripts/criteo.py --raw"]),
+        (["--data.init_args.path=no/criteo"], ["'no/criteo' does not exist", "recsys prepare criteo --raw"]),
     ],
 )
 def test_a_mistake_ends_with_what_was_meant(prepared, tmp_path, capsys, changes, messages):
@@ -146,7 +147,7 @@ def test_a_mistake_ends_with_what_was_meant(prepared, tmp_path, capsys, changes,
     [
         ("modle: {class_path: CTRTask}", "'modle' is not a key here; did you mean 'model'?"),
         ("trainer: {max_epoch: 3}", "'max_epoch' is not a key here; did you mean 'max_epochs'?"),
-        ("trainer: {max_epochs: [3", "Problems parsing config"),
+        ("trainer: {max_epochs: [3", "override.yaml is not valid YAML: line 1: expected"),
     ],
 )
 def test_a_misspelt_section_of_a_file_is_named(tmp_path, capsys, text, message):
@@ -176,6 +177,14 @@ def test_a_wrong_command_or_file_is_named(capsys, words, message):
         main(words)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_help_lists_every_command_with_a_line(capsys):
+    main(["--help"])
+    printed = capsys.readouterr().out.splitlines()
+    modules = {path.stem for path in (Path(__file__).parents[1] / "recsys" / "commands").glob("*.py")}
+    for name in {"fit", "validate", "test", "predict", *modules} - {"__init__", "checkpoint_predictions"}:
+        assert [line for line in printed if line.startswith(f"  {name} ")], name
 
 
 def test_doctor_runs():

@@ -1,21 +1,38 @@
-"""What the README shows runs."""
+"""What the README and the pages of docs/ show runs, and leads somewhere."""
 
 import re
+from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
+BLOCKS = [(page.name, block) for page in PAGES for block in FENCED.findall(page.read_text())]
 
 
-def test_python_blocks_run():
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+@pytest.mark.parametrize(("page", "block"), BLOCKS, ids=[f"{page} {i}" for i, (page, _) in enumerate(BLOCKS)])
+def test_python_blocks_run(page, block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, page, "exec"), {})
 
 
-def test_files_that_commands_name_exist():
-    blocks = "\n".join(re.findall(r"```(?:console|bash|sh)\n(.*?)```", README, re.DOTALL))
-    named = set(re.findall(r"(?:configs|data_scripts|benchmarks)/[\w/.]+\.(?:yaml|py)", blocks))
-    assert named
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_commands_name_exist(page):
+    blocks = "\n".join(re.findall(r"```(?:console|bash|sh)\n(.*?)```", page.read_text(), re.DOTALL))
+    named = set(re.findall(r"(?:configs|data_scripts|benchmarks)/[\w/.-]+\.(?:yaml|py)", blocks))
+    assert named or page.name != "README.md"
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)]+)\)", page.read_text()) if "://" not in link]
+    assert [link for link in links if link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "api").glob("*.md")), ids=lambda page: page.stem)
+def test_every_public_name_has_its_place(page):
+    public = {f"recsys.{page.stem}.{name}" for name in import_module(f"recsys.{page.stem}").__all__}
+    assert set(re.findall(r"^::: (\S+)$", page.read_text(), re.MULTILINE)) == public

@@ -12,18 +12,17 @@ there before. Files of the user's in the folder stay. Nothing that is read is ev
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import IO, Any
 
 import torch
 
+from recsys.checkpoints.checksums import file_checksums, verify_files
 from recsys.checkpoints.errors import reading
 from recsys.checkpoints.place import (
     CURRENT,
@@ -37,7 +36,7 @@ from recsys.checkpoints.place import (
     partial_current,
     put_in_place,
 )
-from recsys.checkpoints.tensors import Keys, join, joined_name, split
+from recsys.checkpoints.tensors import Keys, check_readable, join, joined_name, split
 from recsys.tables.sharded.first_process import first_decides, has_group, is_first
 
 _REST = "rest.pt"
@@ -46,6 +45,7 @@ _FILE_BYTES = 1 << 30
 _PATHS = "paths of tensors"
 _FILES = "bytes of files"
 _HEADERS = "bytes and sha256 of the files' headers"
+_SUMS = "checksums of tensors"
 _LENGTH_BYTES = 8
 """A file of safetensors begins with the length of the header that follows."""
 
@@ -69,7 +69,7 @@ def write(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
     check_local(path)
     folder = Path(path)
     rest, tensors = split(checkpoint)
-    _check_readable(rest)
+    check_readable(rest)
     first_decides(lambda: check_room(folder))
     if first_decides(lambda: is_in_the_way(folder)):
         _write_beside(folder, rest, tensors)
@@ -96,7 +96,8 @@ def _write_parts(folder: Path, rest: Mapping[str, Any], tensors: Mapping[Keys, A
     try:
         first_decides(lambda: _make_room(folder, name))
         _save_tensors(folder / name, {joined_name(keys): value for keys, value in tensors.items()})
-        first_decides(lambda: _finish(folder, name, rest, [list(keys) for keys in tensors]))
+        kept = {_PATHS: [list(keys) for keys in tensors], _SUMS: file_checksums(_tensor_files(folder / name))}
+        first_decides(lambda: _finish(folder, name, {**rest, **kept}))
     except Exception:
         if is_first():
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -113,6 +114,7 @@ def read_rest(path: str | Path) -> dict[str, Any]:
     rest.pop(_PATHS)
     rest.pop(_FILES)
     rest.pop(_HEADERS, None)
+    rest.pop(_SUMS, None)
     return rest
 
 
@@ -134,6 +136,8 @@ def read(path: str | Path, target_of: Callable[[Keys], Any] | None = None) -> di
     folder = _current(path)
     rest = _load_rest(folder)
     _check_files(path, folder, rest)
+    # Folders written before tensors had checksums have none.
+    verify_files(path, folder, rest.pop(_SUMS, {}))
     reader = HuggingFaceStorageReader(str(folder))
     saved = reader.read_metadata().state_dict_metadata
     tensors: dict[Keys, Any] = {}
@@ -195,31 +199,6 @@ def _save_tensors(folder: Path, tensors: Mapping[str, Any]) -> None:
         save(dict(tensors), storage_writer=writer, no_dist=not has_group())
 
 
-def _check_readable(rest: Mapping[str, Any]) -> None:
-    """Find what `weights_only` would refuse while the checkpoint before is still there.
-
-    Raises:
-        ValueError: naming the entries.
-    """
-    bad = [key for key, value in rest.items() if not _is_readable(value)]
-    if bad:
-        raise ValueError(
-            f"the checkpoint's entries {bad} hold more than tensors and plain values, which could not be loaded again; "
-            "what a callback or task adds to a checkpoint must be numbers, strings, lists and dicts."
-        )
-
-
-def _is_readable(value: Any) -> bool:
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    buffer.seek(0)
-    try:
-        torch.load(buffer, weights_only=True)
-    except UnpicklingError:
-        return False
-    return True
-
-
 def _make_room(folder: Path, name: str) -> None:
     """Make the new part, and drop parts that a killed or failed run has left."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -228,13 +207,17 @@ def _make_room(folder: Path, name: str) -> None:
     (folder / name).mkdir()
 
 
-def _finish(folder: Path, name: str, rest: Mapping[str, Any], paths: list[list[Any]]) -> None:
+def _tensor_files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _finish(folder: Path, name: str, rest: Mapping[str, Any]) -> None:
     """Write the rest, with what tells damaged files of tensors, and make the part the checkpoint."""
     parts = sorted((folder / name).iterdir())
     files = {file.name: file.stat().st_size for file in parts}
     headers = {file.name: _header(file) for file in parts}
     with (folder / name / _REST).open("wb") as file:
-        torch.save({**rest, _PATHS: paths, _FILES: files, _HEADERS: headers}, file)
+        torch.save({**rest, _FILES: files, _HEADERS: headers}, file)
         _to_disk(file)
     _publish(folder, name)
 

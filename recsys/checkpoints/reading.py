@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
-import torch
 from torch import Tensor
 
+from recsys.checkpoints import file as checkpoint_file
 from recsys.checkpoints import folder as checkpoint_folder
-from recsys.checkpoints.errors import reading
 
 KEY = "recsys"
 """The entry of a checkpoint that describes its tables."""
@@ -32,7 +30,7 @@ class Checkpoint:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         content = read(self.path)
-        if not isinstance(content, dict) or KEY not in content or "state_dict" not in content:
+        if KEY not in content or "state_dict" not in content:
             raise ValueError(f"checkpoint '{path}' does not describe its tables: it was not written by `recsys fit`.")
         self.description: Mapping[str, Any] = content[KEY]
         state: dict[str, Tensor] = content["state_dict"]
@@ -48,17 +46,10 @@ class Checkpoint:
                     self.states[f"{name}.{kind}"] = value
 
 
-def read(path: Path) -> Any:
+def read(path: Path) -> dict[str, Any]:
     """What a checkpoint holds, the tensors of a single file still on disk.
 
     Raises:
-        ValueError: if it is missing, cut off, or holds code.
+        ValueError: if it is missing, cut off, damaged, or holds code.
     """
-    if path.is_dir():
-        return checkpoint_folder.read(path)
-    if not path.is_file():
-        raise ValueError(f"checkpoint '{path}' does not exist.")
-    if not is_zipfile(path):
-        raise ValueError(f"checkpoint '{path}' is truncated or not a checkpoint of torch.")
-    with reading(path):
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return checkpoint_folder.read(path) if path.is_dir() else checkpoint_file.read(path, mmap=True)

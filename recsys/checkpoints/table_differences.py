@@ -35,6 +35,11 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     """
     features = [{entry["name"]: entry for entry in side["features"]} for side in (before, after)]
     found = _of_kind("feature", features[0], features[1])
+    if not found and list(features[0]) != list(features[1]):
+        # A model reads the features' vectors by position.
+        found = [
+            f"features are in the order {', '.join(features[0])} in the checkpoint and {', '.join(features[1])} here"
+        ]
     found += _of_kind("table", before["tables"], after["tables"])
     return found + _of_kind("physical table", before["physical_tables"], after["physical_tables"])
 

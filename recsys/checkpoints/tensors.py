@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
+from pickle import UnpicklingError
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Keys = tuple[Any, ...]
@@ -53,3 +56,28 @@ def _insert(tree: dict[str, Any], keys: Keys, value: Any) -> None:
 def joined_name(keys: Keys) -> str:
     """What a tensor is called in the files."""
     return "/".join(map(str, keys))
+
+
+def check_readable(rest: Mapping[str, Any]) -> None:
+    """Find what `weights_only` would refuse while the checkpoint before is still there.
+
+    Raises:
+        ValueError: naming the entries.
+    """
+    bad = [key for key, value in rest.items() if not _is_readable(value)]
+    if bad:
+        raise ValueError(
+            f"the checkpoint's entries {bad} hold more than tensors and plain values, which could not be loaded again; "
+            "what a callback or task adds to a checkpoint must be numbers, strings, lists and dicts."
+        )
+
+
+def _is_readable(value: Any) -> bool:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    buffer.seek(0)
+    try:
+        torch.load(buffer, weights_only=True)
+    except UnpicklingError:
+        return False
+    return True

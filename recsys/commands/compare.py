@@ -15,6 +15,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from recsys.comparison.arguments import check_contenders
 from recsys.comparison.found import with_found_settings
 from recsys.comparison.metric_check import check_metric
 from recsys.comparison.reading import read_comparison
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     run_all = partial(execute, store=store, num_jobs=chosen.jobs, num_threads=chosen.threads)
     if chosen.job != "report":
         check_metric(comparison)
+        check_contenders(comparison)
         try:
             if chosen.job == "search":
                 comparison = search(comparison, store, run_all, chosen.trials, chosen.jobs)

@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
-import torch
-
 from recsys.checkpoints.reading import read
 from recsys.configuration.lightning_cli import RecsysCLI
+from recsys.data.counts import read_counts
 from recsys.description.optimizer_state import dense_model, read_state_bytes
-from recsys.description.portrait import Counts, portray
+from recsys.description.portrait import portray
 from recsys.description.report import DescriptionReport
 from recsys.human import human_bytes
 from recsys.tables import TableCollection
@@ -33,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen, others = parser().parse_known_args(list(arguments))
     content = read_checkpoint(chosen.ckpt_path)
     task, folder = build([word for config in chosen.config for word in ("-c", config)] + others)
-    collection = load_collection(task, content["state_dict"], chosen.ckpt_path)
+    collection = load_collection(task, content, chosen.ckpt_path)
     states = content.get("optimizer_states", [])
     state_bytes = read_state_bytes([task.configure_optimizers()], states)
     dense = dense_model(task, collection, state_bytes)
@@ -92,35 +89,16 @@ def build(command: Sequence[str]) -> tuple[TableTask, Path]:
     return cli.model, Path(cli.datamodule.schema.path)
 
 
-def load_collection(task: TableTask, state: dict[str, torch.Tensor], path: Path) -> TableCollection:
+def load_collection(task: TableTask, content: dict[str, Any], path: Path) -> TableCollection:
     """The task's tables with the checkpoint's rows.
 
     Raises:
-        ValueError: naming every table that differs.
+        ValueError: naming every table that differs, or what differs in the data.
     """
     task.configure_model()
+    task.check_fits(content)
     try:
-        task.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"--ckpt_path: '{path}' does not fit the config: {error}") from error
+        task.load_state_dict(content["state_dict"])
+    except ValueError as error:
+        raise ValueError(f"--ckpt_path '{path}': {error}") from error
     return task.collection
-
-
-def read_counts(folder: Path, name: str, num_embeddings: int) -> Counts | None:
-    """How often each id occurs in training, [V]; None where there is no file for the table.
-
-    Raises:
-        ValueError: if the file does not fit the table.
-    """
-    path = folder / f"{name}.parquet"
-    if not path.is_file():
-        return None
-    table = pq.read_table(path)
-    if not {"id", "count"} <= set(table.column_names):
-        raise ValueError(f"{path}: must have columns id and count, got {', '.join(table.column_names)}.")
-    ids, occurrences = table["id"].to_numpy(), table["count"].to_numpy()
-    if len(ids) and (ids.min() < 0 or ids.max() >= num_embeddings):
-        raise ValueError(f"{path}: ids must be in [0, {num_embeddings:,}) as in table '{name}', got {ids.max():,}.")
-    counts = np.zeros(num_embeddings, dtype=np.int64)
-    counts[ids] = occurrences
-    return counts

@@ -55,7 +55,7 @@ def _print_compute() -> None:
 
 def _import_failure(name: str) -> str:
     """The last line of what importing a package in a fresh interpreter says; empty if it works."""
-    command = [sys.executable, "-W", "ignore", "-c", f"import {name}"]
+    command = [sys.executable, "-P", "-W", "ignore", "-c", f"import {name}"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
     return lines[-1] if result.returncode else ""

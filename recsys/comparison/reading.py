@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.comparison.spec import Comparison, Contender, Published, SearchRange
-from recsys.comparison.yaml_files import read_mapping
+from recsys.configuration.yaml_files import read_mapping
 
 _KEYS = ("name", "configs", "data", "metric", "mode", "seeds", "axes", "published", "search")
 

@@ -22,6 +22,13 @@ from recsys.comparison.spec import Run
 from recsys.comparison.store import RunStore
 
 _ERROR_LINES = 30
+_WORKER = f"""
+import sys
+sys.path.append({str(Path(__file__).absolute().parents[2])!r})
+from recsys.comparison.worker import work
+work(*sys.argv[1:])
+"""
+"""Run with -P: a user's own lightning.py or statistics.py in the working folder is not ours to import."""
 _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 10.0  # from asking a worker to end to killing it
 
@@ -102,7 +109,7 @@ def _execute_one(run: Run, store: RunStore, num_threads: int, stop: Event, say: 
 def _work(folder: Path, num_threads: int, lock: int, stop: Event) -> int:
     """The exit code of the worker process, which inherits the lock; it is ended when `stop` is set."""
     with (folder / "log.txt").open("w") as log:
-        command = [sys.executable, "-m", "recsys.comparison.worker", str(folder), str(num_threads)]
+        command = [sys.executable, "-P", "-c", _WORKER, str(folder), str(num_threads)]
         # Threads that spin while they wait slow down the runs beside this one.
         environment = {"OMP_WAIT_POLICY": "passive", **os.environ, "OMP_NUM_THREADS": str(num_threads)}
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, pass_fds=[lock])

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys import __version__
+from recsys.prepare.files.fingerprints import of_folder
 
 Override = Mapping[str, Any]
 
@@ -80,7 +81,7 @@ class Run:
         configs: contents of the config files, in order.
         overrides: of the contender, in order.
         data: prepared folder.
-        fingerprint: of the data's schema.json.
+        fingerprint: of the data's files.
         metric: what is compared.
         mode: "max" or "min".
         version: of this package. In a checkout the number stays as it is between releases: after a change of the code
@@ -146,7 +147,7 @@ class Comparison:
 
 
 def fingerprint(data: Path) -> str:
-    """Identity of the prepared data: of its schema.json, which has the checksum of the raw input.
+    """Identity of the prepared data: of all files that a run can read.
 
     Raises:
         ValueError: if there is none.
@@ -154,4 +155,4 @@ def fingerprint(data: Path) -> str:
     schema = data / "schema.json"
     if not schema.is_file():
         raise ValueError(f"data folder '{data}' has no schema.json; prepare it with a script of data_scripts/.")
-    return hashlib.sha256(schema.read_bytes()).hexdigest()[:16]
+    return of_folder(data)

@@ -1,4 +1,4 @@
-"""One run, in a process of its own: `python -m recsys.comparison.worker FOLDER [THREADS]`."""
+"""One run, in a process of its own, which `recsys.comparison.runner` starts."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from time import perf_counter
 from traceback import print_exc
 
 import torch
-import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from recsys.comparison.arguments import arguments_of
 from recsys.comparison.metric_check import check_logged
 from recsys.comparison.spec import Run
 from recsys.comparison.store import Result, read_run, write_whole
@@ -45,7 +45,7 @@ def train(run: Run, folder: Path) -> Result:
             the task does not log it.
     """
     started = perf_counter()
-    cli = RecsysCLI.launch(_arguments(run, folder), run=False)
+    cli = RecsysCLI.launch(arguments_of(run, folder), run=False)
     trainer = cli.trainer
     best = _checkpoints(trainer, run)
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by a connector
@@ -95,24 +95,12 @@ def _dense_state_bytes(cli: RecsysCLI) -> int:
     return sum(tensor_bytes(state[each].values()) for state in states for each in parameters if each in state)
 
 
-def _arguments(run: Run, folder: Path) -> list[str]:
-    """The command line of the run, with its configs written into its folder."""
-    arguments = []
-    for number, config in enumerate((*run.configs, *run.overrides)):
-        path = folder / f"config_{number}.yaml"
-        path.write_text(yaml.safe_dump(dict(config)))
-        arguments += ["-c", str(path)]
-    arguments += [f"--seed_everything={run.seed}", f"--data.init_args.seed={run.seed}"]
-    arguments += [f"--data.init_args.path={run.data}", f"--trainer.default_root_dir={folder}"]
-    return [*arguments, "--trainer.enable_progress_bar=false"]
-
-
-if __name__ == "__main__":
+def work(folder: str, num_threads: str) -> None:
+    """Do a run as a process of its own; the last line of what it prints says what went wrong."""
     # Ctrl-C reaches every process of the terminal; the one that started this run decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        main(Path(sys.argv[1]), int(sys.argv[2]))
+        main(Path(folder), int(num_threads))
     except Exception as error:
         print_exc()
-        # The last line is what the report shows.
         sys.exit(f"{type(error).__name__}: {' '.join(explain(str(error)).split())}")

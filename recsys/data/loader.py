@@ -101,6 +101,7 @@ class BatchLoader(ResumableLoader[Position, Batch]):
         """What the order of the rows depends on, apart from the epoch."""
         order = self.order
         return {
+            "checksum": self.split.checksum,
             "num_rows": order.num_rows,
             "num_row_groups": len(order.group_rows),
             "seed": order.seed,

@@ -99,9 +99,9 @@ class ResumableLoader(ABC, Generic[P, B]):
             ValueError: if the state is of other data, or of another order.
         """
         for key, value in self._identity().items():
-            if state[key] != value:
+            if state.get(key) != value:
                 raise ValueError(
-                    f"the checkpoint was left in the middle of an epoch{where} with {key}={state[key]}, now "
+                    f"the checkpoint was left in the middle of an epoch{where} with {key}={state.get(key)}, now "
                     f"{key}={value}; set it back, or load the weights alone."
                 )
         self._go_to(position)

@@ -47,11 +47,11 @@ class TablePortrait:
         num_embeddings: V.
         embedding_dim: D.
         num_rows: rows of its matrices.
-        serving_bytes: of matrices and parameters; shared matrices count in full for each table.
+        serving_bytes: of matrices and parameters, as the table is served; shared matrices count in full for each table.
         training_bytes: with optimizer state, of the rows and of the table's own parameters.
         compression_ratio: V x D values over serving_bytes.
         expected_collisions: ids expected to share all their rows with another.
-        collisions: ids that do, among those seen in training; None with more than 5 million ids.
+        collisions: ids that do, or have the same content, among those seen in training; None with more than 5 million.
         unused_rows: rows that no id seen in training reads; None likewise.
         dead_rows: rows of nothing but zeros.
         effective_rank: RankMe of sampled vectors, in [1, D].
@@ -107,6 +107,8 @@ def portray(
     vectors = vectors_of(collection, name, torch.from_numpy(sample)).double().cpu()
     spectrum = singular_values(vectors)
     stored = sum(lookup.stored_bytes(matrix) for matrix in matrices) + table.own_bytes()
+    served = table.served_bytes()
+    serving = stored if served is None else served
     state = sum(lookup.state_bytes(matrix) for matrix in matrices)
     state += table_state_bytes(collection, name, state_bytes or {})
     collisions, unused = _use_of_rows(collection, name, seen)
@@ -116,9 +118,9 @@ def portray(
         num_embeddings=table.num_embeddings,
         embedding_dim=table.embedding_dim,
         num_rows=sum(physical.num_rows for physical in matrices.values()),
-        serving_bytes=stored,
+        serving_bytes=serving,
         training_bytes=stored + state,
-        compression_ratio=table.logical_bytes() / stored if stored else float("inf"),
+        compression_ratio=table.logical_bytes() / serving if serving else float("inf"),
         expected_collisions=table.expected_collisions(),
         collisions=collisions,
         unused_rows=unused,
@@ -159,11 +161,15 @@ def _use_of_rows(collection: TableCollection, name: str, seen: NDArray[np.int64]
         return None, None
     table = collection.table(name)
     rows = table.rows_of(torch.from_numpy(seen))
-    _, sizes = torch.unique(rows, dim=1, return_counts=True) if len(rows) else (rows, torch.tensor([len(seen)]))
+    likeness = table.likeness()
+    if likeness is not None:
+        _, sizes = likeness[torch.from_numpy(seen)].unique(return_counts=True)
+    else:
+        _, sizes = torch.unique(rows, dim=1, return_counts=True) if len(rows) else (rows, torch.tensor([len(seen)]))
     collisions = int(sizes[sizes > 1].sum())
     used: dict[str, Tensor] = {}
     for physical, picked in zip(table.physical_tables(), rows, strict=True):
-        used.setdefault(physical.name, torch.zeros(physical.num_rows, dtype=torch.bool))[picked] = True
+        used.setdefault(physical.name, torch.zeros(physical.num_rows, dtype=torch.bool))[picked[picked >= 0]] = True
     return collisions, sum(int((~flags).sum()) for flags in used.values())
 
 

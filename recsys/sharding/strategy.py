@@ -25,9 +25,7 @@ from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
 
 from recsys.checkpoints import folder as checkpoint_folder
-from recsys.checkpoints.errors import reading
 from recsys.checkpoints.io import check_exists
-from recsys.checkpoints.table_differences import check_tables
 from recsys.data.batch import Batch
 from recsys.hardware import memory_per_process
 from recsys.sharding.pipeline import InputPipeline, Lookahead, why_plain
@@ -223,12 +221,12 @@ class TorchrecStrategy(DDPStrategy):
         """
         check_exists(checkpoint_path)
         if not Path(checkpoint_path).is_dir():
-            with reading(checkpoint_path):
-                return super().load_checkpoint(checkpoint_path, weights_only=weights_only)
+            return super().load_checkpoint(checkpoint_path, weights_only=weights_only)
         assert self.lightning_module is not None
         rest = checkpoint_folder.read_rest(checkpoint_path)
-        if self._collection is not None:
-            check_tables(rest, self._collection)
+        check = getattr(self.lightning_module, "check_fits", None)
+        if check is not None:
+            check(rest)
         own = self.lightning_module.state_dict()
 
         def target_of(keys: tuple[Any, ...]) -> Any:

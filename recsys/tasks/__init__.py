@@ -8,6 +8,7 @@ from recsys.tasks.next_item import NextItemTask
 from recsys.tasks.objectives import MaskedItems, NextItem, Objective
 from recsys.tasks.pisa import PISATask
 from recsys.tasks.predictions import PredictionWriter
+from recsys.tasks.saved import SavedTable
 from recsys.tasks.session import SessionTask
 from recsys.tasks.summary import TableSummary
 from recsys.tasks.tables import TableOptions
@@ -22,6 +23,7 @@ __all__ = [
     "Objective",
     "PISATask",
     "PredictionWriter",
+    "SavedTable",
     "SessionTask",
     "TableOptions",
     "TableSummary",

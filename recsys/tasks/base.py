@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule
 
+from recsys.checkpoints.data_differences import DATA, check_data
 from recsys.checkpoints.random_states import RANDOM_STATES, random_states, set_random_state
 from recsys.checkpoints.reading import KEY
+from recsys.checkpoints.remap import carry_over
 from recsys.checkpoints.table_description import describe_collection
 from recsys.checkpoints.table_differences import check_tables
 from recsys.sharding.strategy import sharded_lookup
@@ -18,6 +21,7 @@ from recsys.tables import TableCollection
 from recsys.tasks.early_stopping import look_after_validations
 from recsys.tasks.finite import LossWatch
 from recsys.tasks.fused import fuse
+from recsys.tasks.resumption import OWED, keep_best, owes_validation, validate_now
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableSettings
 
@@ -43,6 +47,15 @@ class TableTask(LightningModule):
     shardable: ClassVar[bool] = False
     """Whether the loss is exact over several processes: divided by `samples_per_process`."""
 
+    schema: Any = None
+    """Of the data; with an `identity`, a checkpoint knows what it was trained on."""
+    reads: Collection[str] | None = None
+    """Features and vectors of the data that the task reads; None if it reads all that there are."""
+    made_of_data: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of the state that comes from the data, whatever checkpoint is carried over to them."""
+    carried_over: tuple[Path, Path] | None = None
+    """A checkpoint of other data, and their folder: its rows are carried over by the values of their ids."""
+
     def __init__(
         self,
         settings: TableSettings,
@@ -64,6 +77,8 @@ class TableTask(LightningModule):
         self._final_fraction = final_learning_rate_fraction
         self._schedule = Schedule(warmup_steps)
         self._random_states: dict[str, torch.Tensor] | None = None
+        self._owes_validation, self._last_validated_step = False, -1
+        self._callback_states: Mapping[str, Any] = {}
         self.finite = LossWatch()
         self.embedding_dim = settings.embedding_dim
         self.collection: TableCollection
@@ -78,6 +93,11 @@ class TableTask(LightningModule):
         self.collection.lookup.gradients.may_be_scaled = self._trainer is None or scaler is not None
         # What cannot be described could not be saved: better now than at the first checkpoint.
         describe_collection(self.collection)
+        if self.carried_over is not None:
+            path, folder = self.carried_over
+            said = carry_over(path, folder, self, self.collection, self.data_identity, self.made_of_data)
+            if self._trainer is None or self._trainer.is_global_zero:
+                print(f"weights: {path}, carried over from '{folder}' by value", *said, sep="\n  ")
 
     def configure_callbacks(self) -> list[Callback]:
         """None of its own; EarlyStopping is told when to look."""
@@ -86,6 +106,11 @@ class TableTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse several processes that do not share their rows, and clipping that rows would not obey."""
+        if stage == "fit" and self._final_fraction < 1 and self.trainer.max_epochs == self.trainer.max_steps == -1:
+            raise ValueError(
+                f"{type(self).__name__}: final_learning_rate_fraction={self._final_fraction} is reached at the last "
+                "step of a run, and this one has none; give trainer.max_epochs or trainer.max_steps, or set it to 1."
+            )
         if getattr(self.trainer, "gradient_clip_algorithm", None) == "value" and self.table_settings.updates_rows:
             raise ValueError(
                 "trainer.gradient_clip_algorithm: value does not reach table rows; use norm, or table_optimizer: "
@@ -102,42 +127,110 @@ class TableTask(LightningModule):
                 "set trainer.devices: 1, or trainer.strategy: torchrec to shard them."
             )
 
-    def samples_per_process(self, num_samples: int) -> float | torch.Tensor:
+    def samples_per_process(self, num_samples: int | torch.Tensor) -> float | torch.Tensor:
         """What a sum over the samples of a batch is divided by, so that its mean over processes is that of all samples.
 
-        A process with fewer samples than the others, or none, then weighs as much as its samples do. The count of
-        several processes stays on the device: nobody waits for it.
+        A process with fewer samples than the others, or none, then weighs as much as its samples do. Samples with
+        weights count as the sum of them. The count of several processes stays on the device: nobody waits for it.
         """
-        if self._trainer is None or self._trainer.world_size == 1:
+        several = self._trainer is not None and self._trainer.world_size > 1
+        if isinstance(num_samples, int) and not several:
             return max(1, num_samples)
-        count = torch.full((), float(num_samples), device=self.device)
-        dist.all_reduce(count)
-        return count.clamp(min=1.0) / self._trainer.world_size
+        count = torch.as_tensor(num_samples, dtype=torch.float32).to(self.device).clone()
+        if several:
+            dist.all_reduce(count)
+            count /= self.trainer.world_size
+        # Without samples, or with weights of 0 alone, the sum that is divided is 0.
+        return torch.where(count > 0, count, 1.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Describe the tables in plain values, and keep where each process' random numbers stand.
+        """Describe the tables and the data in plain values, and keep where each process' random numbers stand.
 
-        With the description the rows can be read without this run's configuration.
+        With the description the rows can be read without this run's configuration, and not for other data.
         """
-        checkpoint[KEY] = describe_collection(self.collection)
+        checkpoint[KEY] = {**describe_collection(self.collection), DATA: self.data_identity}
         checkpoint[RANDOM_STATES] = random_states(self.device)
+        checkpoint[OWED] = self._trainer is not None and owes_validation(self._trainer, self._last_validated_step)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Name every table that differs from those the checkpoint was written with, and note the random numbers.
+        """Name all data and tables that differ from those the checkpoint was written with; note the random numbers.
 
         Raises:
             ValueError: if one differs.
         """
+        self.check_fits(checkpoint)
+        if self._trainer is not None and self._trainer.is_global_zero and self._trainer.ckpt_path:
+            print(f"weights: {self._trainer.ckpt_path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
+        self._random_states = checkpoint.get(RANDOM_STATES)
+        self._owes_validation = bool(checkpoint.get(OWED))
+        self._callback_states = checkpoint.get("callbacks", {})
+
+    @property
+    def data_identity(self) -> dict[str, Any] | None:
+        """What every id, and all that is read by position, stands for; None where the data do not say."""
+        whole: dict[str, Any] | None = getattr(self.schema, "identity", None)
+        if whole is None or self.reads is None:
+            return whole
+        kinds = ("ids", "values", "vectors")
+        return whole | {kind: {name: whole[kind][name] for name in whole[kind] if name in self.reads} for kind in kinds}
+
+    def check_fits(self, checkpoint: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint of other data or other tables.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        check_data(checkpoint, self.data_identity)
         if "collection" in self._modules:
             check_tables(checkpoint, self.collection)
-        self._random_states = checkpoint.get(RANDOM_STATES)
+
+    def on_fit_start(self) -> None:
+        """Refuse a run that is too short for what its tables do between epochs.
+
+        Raises:
+            ValueError: naming the table.
+        """
+        max_epochs = self.trainer.max_epochs
+        for feature in self.collection.features:
+            needed = self.collection.table(feature.table).min_epochs
+            if max_epochs is not None and 0 <= max_epochs < needed:
+                raise ValueError(
+                    f"table '{feature.table}' needs at least {needed} epochs of training, got "
+                    f"trainer.max_epochs={max_epochs}; raise it, or let the table do less between epochs."
+                )
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load what a checkpoint holds.
+
+        Raises:
+            ValueError: naming what is missing, too much, or of another shape.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            path = None if self._trainer is None else self._trainer.ckpt_path
+            said = " and ".join(_mismatches(self.state_dict(), state_dict)) or " ".join(str(error).split())
+            name = "the checkpoint" if path is None else f"checkpoint '{path}'"
+            raise ValueError(f"{name} does not fit this config: {said}.") from error
 
     def on_train_start(self) -> None:
-        """Fix the length of the decay; a resumed run draws the numbers that it would have drawn."""
+        """Fix the length of the decay; a resumed run draws the numbers that it would have drawn.
+
+        It keeps the best checkpoint of the run before, and makes up a validation that was due when it was saved.
+        """
         set_random_state(self._random_states, self.device)
         self._random_states = None
-        total_steps = int(self.trainer.estimated_stepping_batches) if self._final_fraction < 1 else 0
-        self._schedule = Schedule(self._warmup_steps, self._final_fraction, total_steps)
+        total_steps = self.trainer.estimated_stepping_batches if self._final_fraction < 1 else 0
+        self._schedule = Schedule(self._warmup_steps, self._final_fraction, int(total_steps))
+        keep_best(self.trainer, self._callback_states)
+        if self._owes_validation:
+            validate_now(self.trainer)
+        self._owes_validation, self._callback_states = False, {}
+
+    def on_validation_end(self) -> None:
+        """Note after which step it was."""
+        if not self.trainer.sanity_checking:
+            self._last_validated_step = self.trainer.global_step
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the rates of rows and dense parameters for this step."""
@@ -154,13 +247,9 @@ class TableTask(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The dense optimizer, over everything outside the collection and whatever of it takes dense gradients."""
-        dense = [
-            parameter
-            for name, module in self.named_children()
-            if name != "collection"
-            for parameter in module.parameters()
-            if parameter.requires_grad
-        ]
+        modules = [module for name, module in self.named_children() if name != "collection"]
+        every = [*self.parameters(recurse=False), *(each for module in modules for each in module.parameters())]
+        dense = [parameter for parameter in every if parameter.requires_grad]
         optimizer = fuse(self._optimizer([{"params": dense}, *self.collection.param_groups()]))
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
@@ -175,3 +264,12 @@ class TableTask(LightningModule):
         """The loss plus what the tables' methods add."""
         penalty = self.collection.regularizer()
         return loss if penalty is None else loss + penalty
+
+
+def _mismatches(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """What a checkpoint lacks, and what it has beyond what is known here."""
+    lacking = [each for each in own if each not in given]
+    beyond = [each for each in given if each not in own]
+    for words, names in (("it lacks", lacking), ("it has", beyond)):
+        if names:
+            yield f"{words} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")

@@ -131,6 +131,7 @@ class NextItemTask(SessionTask):
             eval_chunk_items,
             num_predictions,
         )
+        self.reads = (*(column.name for column in columns), *(predict or {}), *([] if text is None else [text]))
         self.max_length = max_length
         self.model = model(embedding_dim, max_length)
         self.heads = feature_heads(schema, predict or {}, embedding_dim)

@@ -25,8 +25,8 @@ class Schedule:
             return (step + 1) / self.warmup_steps
         if self.final_fraction == 1:
             return 1.0
-        remaining = max(1, self.total_steps - self.warmup_steps)
-        progress = min(1.0, (step - self.warmup_steps) / remaining)
+        decaying = max(1, self.total_steps - 1 - self.warmup_steps)
+        progress = min(1.0, (step - self.warmup_steps) / decaying)
         return 1 - (1 - self.final_fraction) * progress
 
     @property

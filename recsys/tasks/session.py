@@ -13,7 +13,7 @@ from recsys.losses import Catalogue, DotProduct, ItemReader, Scoring
 from recsys.metrics.next_item import RankingMetrics, exclude, ranks_of_targets
 from recsys.models.checks import check_at_least
 from recsys.tasks.base import OptimizerFactory, TableTask
-from recsys.tasks.item_features import ItemCatalogue
+from recsys.tasks.item_features import ITEM, ItemCatalogue
 from recsys.tasks.item_scores import ItemScores
 from recsys.tasks.items import ItemSide, item_matrix
 from recsys.tasks.session_checks import Needs, check_sessions
@@ -46,6 +46,7 @@ class SessionTask(TableTask, ABC):
     """
 
     shardable = True
+    made_of_data = ("items.features", "items.bags.", "items.numbers.given", "items.text.given", "heads.values")
     filters_seen: ClassVar[bool] = True
     """Whether items of a session's history are left out of the ranking where the data module does not say."""
 
@@ -64,6 +65,7 @@ class SessionTask(TableTask, ABC):
         super().__init__(settings, optimizer, warmup_steps, final_learning_rate_fraction)
         for name, value in (("eval_chunk_items", eval_chunk_items), ("num_predictions", num_predictions)):
             check_at_least(type(self).__name__, name, value, 1)
+        self.schema, self.reads = schema, (ITEM,)
         self.num_items = schema.num_items
         self.items = items
         self.scoring = scoring or DotProduct()

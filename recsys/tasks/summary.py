@@ -35,6 +35,7 @@ class TableRow:
         storage: names of its matrices, which other tables may share.
         logical_bytes: of V x D float32 values.
         stored_bytes: of its matrices, its share counted in full, and its own parameters and buffers.
+        served_bytes: of what stands for it once trained; stored_bytes where that is the same table.
         state_bytes: of the optimizer state of its rows and parameters.
         expected_collisions: ids expected to share their vector with one before them.
     """
@@ -49,6 +50,7 @@ class TableRow:
     storage: tuple[str, ...]
     logical_bytes: int
     stored_bytes: int
+    served_bytes: int
     state_bytes: int
     expected_collisions: float
 
@@ -79,6 +81,8 @@ def _table_row(collection: TableCollection, name: str, features: list[str], dens
     table, lookup = collection.table(name), collection.lookup
     matrices = list({physical.name: physical for physical in table.physical_tables()}.values())
     state = sum(lookup.state_bytes(matrix.name) for matrix in matrices)
+    stored = sum(lookup.stored_bytes(matrix.name) for matrix in matrices) + table.own_bytes()
+    served = table.served_bytes()
     return TableRow(
         features=tuple(features),
         method=type(table).__name__,
@@ -89,7 +93,8 @@ def _table_row(collection: TableCollection, name: str, features: list[str], dens
         physical=" + ".join(f"{matrix.num_rows:,} x {matrix.row_dim}" for matrix in matrices),
         storage=tuple(matrix.name for matrix in matrices),
         logical_bytes=table.logical_bytes(),
-        stored_bytes=sum(lookup.stored_bytes(matrix.name) for matrix in matrices) + table.own_bytes(),
+        stored_bytes=stored,
+        served_bytes=stored if served is None else served,
         state_bytes=state + table_state_bytes(collection, name, dense_state),
         expected_collisions=table.expected_collisions(),
     )
@@ -145,9 +150,12 @@ def render(
     shared = {name for name in used if used.count(name) > 1}
     (_fill_full if full else _fill_short)(view, collection, rows, shared)
     total = totals(collection, dense_state)
+    served = total.stored_bytes + sum(row.served_bytes - row.stored_bytes for row in rows)
     view.caption = (
         f"{human_bytes(total.logical_bytes)} logical in {human_bytes(total.stored_bytes)} stored (ratio "
-        f"{total.logical_bytes / total.stored_bytes:.1f}), {human_bytes(total.state_bytes)} optimizer state"
+        f"{total.logical_bytes / total.stored_bytes:.1f}), "
+        + ("" if served == total.stored_bytes else f"{human_bytes(served)} when served, ")
+        + f"{human_bytes(total.state_bytes)} optimizer state"
         + ("" if budget is None else f", {total.stored_bytes / budget:.1%} of the budget of {human_bytes(budget)}")
         + (". * shared matrix, counted once" if shared else "")
     )
@@ -155,14 +163,17 @@ def render(
 
 
 def _fill_full(view: RichTable, collection: TableCollection, rows: Sequence[TableRow], shared: set[str]) -> None:
+    # A column of its own only where a table is served narrower than it is trained.
+    narrows = any(row.served_bytes != row.stored_bytes for row in rows)
     for heading in ("feature", "method", "optimizer"):
         view.add_column(heading)
-    for heading in ("logical", "physical rows x dim", "stored", "ratio", "collisions"):
+    for heading in ("logical", "physical rows x dim", "stored", *["served"] * narrows, "ratio", "collisions"):
         view.add_column(heading, justify="right")
     for row in rows:
         mark = " *" if shared.intersection(row.storage) else ""
         cells = [", ".join(row.features), row.method, row.optimizer]
         cells += [f"{row.num_embeddings:,} x {row.embedding_dim}", row.physical + mark, human_bytes(row.stored_bytes)]
+        cells += [human_bytes(row.served_bytes)] if narrows else []
         ratio = "shared" if mark else f"{row.logical_bytes / row.stored_bytes:.1f}"
         view.add_row(*cells, ratio, f"{row.expected_collisions:,.0f}")
 

@@ -95,9 +95,16 @@ def fnv1a64(text: str) -> int:
 
 
 def name_seed(name: str, probe: int = 0) -> int:
-    """The int64 seed of one lookup of one feature; it depends on nothing but the name and the probe number."""
-    mixed = mix64(torch.tensor([_signed(fnv1a64(name) ^ (probe * _GOLDEN))]))
-    return int(mixed.item())
+    """The int64 seed of one lookup of one feature: mix64 of the name and the probe number, in Python's integers.
+
+    No tensor is made, so that tables can be built where tensors have no values.
+    """
+    state = (fnv1a64(name) ^ (probe * _GOLDEN)) + _GOLDEN
+    for bits, multiplier in ((30, _MULTIPLIERS[0]), (27, _MULTIPLIERS[1])):
+        state &= _MASK
+        state = (state ^ (state >> bits)) * multiplier
+    state &= _MASK
+    return _signed(state ^ (state >> 31))
 
 
 def name_seeds(name: str, num_lookups: int) -> list[int]:

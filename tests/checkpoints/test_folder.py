@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from recsys.checkpoints import file as checkpoint_file
 from recsys.checkpoints import folder as checkpoint_folder
-from recsys.checkpoints import io as checkpoint_io
 from recsys.checkpoints import place as checkpoint_place
 from recsys.checkpoints import reading as checkpoints
 from recsys.checkpoints.io import FolderCheckpointIO
@@ -30,6 +30,7 @@ def checkpoint_of(step):
         ],
         "loops": {"fit_loop": {"epoch": step, "state": [1, 2]}},
         "empty": torch.zeros(0, 4),
+        **{"epoch": step, "global_step": step, "pytorch-lightning_version": "2.0.0"},
     }
 
 
@@ -351,7 +352,11 @@ def test_what_could_not_be_read_again_is_refused_before_anything_is_replaced(tmp
     ("save", "module", "step"),
     [
         (lambda folder: checkpoint_folder.write(folder, checkpoint_of(2)), checkpoint_folder, "_finish"),
-        (lambda folder: FolderCheckpointIO().save_checkpoint(checkpoint_of(2), folder), checkpoint_io, "put_in_place"),
+        (
+            lambda folder: FolderCheckpointIO().save_checkpoint(checkpoint_of(2), folder),
+            checkpoint_file,
+            "put_in_place",
+        ),
     ],
     ids=["folder", "file"],
 )

@@ -2,17 +2,20 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from recsys.cli import main
+from recsys.commands.doctor import _import_failure
 from recsys.comparison import RunStore, read_comparison
 from recsys.comparison.found import with_found_settings
 from recsys.comparison.metric_check import check_logged
@@ -22,7 +25,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 QUICK = {"trainer": {"max_epochs": 1, "accelerator": "cpu", "logger": False}}
 MODELS = {
     "LR": {"model": {"init_args": {"model": "LogisticRegression"}}},
-    "Typo": {"model": {"init_args": {"model": "LogisticRegresion"}}},
+    "Unfinished": {"model": {"init_args": {"model": "LogisticRegression"}}, "trainer": {"limit_val_batches": 0}},
 }
 
 
@@ -51,11 +54,11 @@ def test_a_comparison_with_a_crash_is_reported_and_not_run_twice(comparison, tmp
     assert run("run", comparison(), "--store", store, "--out", out) == 1
     printed = capsys.readouterr()
     rows = pq.read_table(out / "runs.parquet").to_pylist()
-    assert [(row["contender"], row["status"]) for row in rows] == [("LR", "done"), ("Typo", "failed")]
-    assert "did you mean 'LogisticRegression'?" in " ".join(rows[1]["error"].split())
+    assert [(row["contender"], row["status"]) for row in rows] == [("LR", "done"), ("Unfinished", "failed")]
+    assert "no epoch had a val/auc" in " ".join(rows[1]["error"].split())
     assert rows[1]["seconds"] is None
     assert "LR" in printed.out
-    assert "did you mean 'LogisticRegression'?" in " ".join(printed.out.split())
+    assert "no epoch had a val/auc" in " ".join(printed.out.split())
     (result,) = store.glob("*/result.json")
     content, written = json.loads(result.read_text()), result.stat().st_mtime_ns
     assert 0.5 < content["test"]["auc"] <= 1
@@ -63,13 +66,46 @@ def test_a_comparison_with_a_crash_is_reported_and_not_run_twice(comparison, tmp
     # DenseGradient rows have two Adam moments each.
     assert content["training_bytes"] == 3 * content["table_bytes"] > 0
     assert content["peak_memory_bytes"] > 10**8
-    assert not list(store.rglob("*.ckpt"))
+    assert not list(result.parent.rglob("*.ckpt"))
     only = comparison(axes={"model": {"LR": MODELS["LR"]}})
     assert run("run", only, "--store", store) == 0
     assert result.stat().st_mtime_ns == written
     assert run("report", only, "--store", store) == 0
     assert run("report", only, "--store", tmp_path / "empty") == 2
     assert "has no finished run" in capsys.readouterr().err
+
+
+def test_contenders_that_cannot_be_built_are_named_before_any_run(comparison, tmp_path, capsys):
+    wrong = {
+        "Typo": {"model": {"init_args": {"model": "LogisticRegresion"}}},
+        "LR": MODELS["LR"],
+        "Budget": {"model": {"init_args": {"tables": {"default": "HashTable"}, "budget_bytes": 3}}},
+    }
+    assert run("run", comparison(axes={"model": wrong}), "--store", tmp_path / "runs") == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "2 contenders cannot be built: 'Typo': there is no class 'LogisticRegresion'; did you mean" in error
+    assert "'Budget': " in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_other_labels_of_the_same_size_are_another_run(comparison, prepared, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(prepared, other)
+    before = [run.key for run in read_comparison(comparison()).runs()]
+    assert [run.key for run in read_comparison(comparison(data=str(other))).runs()] == before
+    file = other / "test" / "part-00000.parquet"
+    table = pq.read_table(file)
+    table = table.set_column(table.column_names.index("label"), "label", pc.subtract(1, table["label"]))
+    pq.write_table(table, file, row_group_size=256)
+    assert not {run.key for run in read_comparison(comparison(data=str(other))).runs()} & set(before)
+
+
+def test_a_worker_imports_nothing_from_the_working_folder(comparison, tmp_path, monkeypatch):
+    for name in ("statistics", "lightning", "yaml"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the working folder')\n")
+    monkeypatch.chdir(tmp_path)
+    assert run("run", comparison(axes={"model": {"LR": MODELS["LR"]}}), "--store", tmp_path / "runs") == 0
+    assert "working folder" not in _import_failure("lightning")
 
 
 SLOW = {

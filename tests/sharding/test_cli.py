@@ -22,8 +22,8 @@ STRATEGY = {
         },
     }
 }
-CONFIG = str(ROOT / "configs" / "criteo_full.yaml")
-AVERAGED = str(ROOT / "configs" / "criteo.yaml")
+CONFIG = str(ROOT / "configs" / "criteo.yaml")
+AVERAGED = str(ROOT / "configs" / "criteo_80k.yaml")
 
 
 def arguments(prepared, folder, config=CONFIG):

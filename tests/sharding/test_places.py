@@ -45,7 +45,7 @@ def fit(prepared, folder, devices, max_epochs, *more):
     strategy = {"strategy": "torchrec"} if devices > 1 else {}
     config = {"trainer": {"callbacks": [keep], "devices": devices, **strategy}}
     (folder / "trainer.yaml").write_text(yaml.safe_dump(config))
-    command = ["recsys", "fit", "-c", str(ROOT / "configs" / "criteo_full.yaml")]
+    command = ["recsys", "fit", "-c", str(ROOT / "configs" / "criteo.yaml")]
     command += ["-c", str(folder / "trainer.yaml"), f"--data.init_args.path={prepared}", "--trainer.accelerator=cpu"]
     command += ["--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={folder}"]
     command += [f"--data.init_args.batch_size={512 // devices}", f"--trainer.max_epochs={max_epochs}", *more]

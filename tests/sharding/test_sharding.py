@@ -100,6 +100,11 @@ def test_ids_have_lost_their_rows_to_others(runs):
     assert len(state["collection.tables.C3._extra_state"]) > 0
 
 
+def test_ids_were_promoted_in_both_processes_alike(runs):
+    state = runs[0][2]["cafe"]["state"]
+    assert int((state["collection.tables.C3.cell_rows"] >= 0).sum()) == 42
+
+
 def test_the_plan_is_kept(runs):
     (line,) = json.loads((runs[1] / "sharding_plan.json").read_text())
     assert line == {
@@ -177,7 +182,7 @@ def test_without_processes_the_lookup_says_what_it_needs():
     ],
 )
 def test_what_cannot_be_is_refused_before_training(prepared, tmp_path, argument, error):
-    command = [sys.executable, "-m", "recsys", "fit", "-c", str(ROOT / "configs" / "criteo_full.yaml")]
+    command = [sys.executable, "-m", "recsys", "fit", "-c", str(ROOT / "configs" / "criteo.yaml")]
     command += [f"--data.init_args.path={prepared}", "--trainer.strategy=torchrec", "--trainer.accelerator=cpu"]
     command += ["--trainer.devices=1", f"--trainer.default_root_dir={tmp_path}", f"--trainer.{argument}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,6 +1,7 @@
 """What every Table must satisfy: the examples, and a slow float64 oracle that knows nothing of lookups or groups."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -8,28 +9,62 @@ from torch import Tensor
 from recsys.tables import (
     LFU,
     LRU,
+    AdaptiveTable,
+    AllBigrams,
+    ALPTTable,
     Bag,
+    CAFETable,
+    CCETable,
+    CodebookTable,
+    CompactTable,
+    ConcatTable,
+    ContentTable,
     Coprime,
+    DedupTable,
     DeepHashTable,
     DistanceLFU,
+    DoubleHashTable,
+    DPQTable,
     Feature,
     FullTable,
+    GateTable,
     HashEmbeddingTable,
     HashTable,
+    HeadTailTable,
     ManagedCollisionTable,
+    MGQETable,
     MixedDimTable,
     MixedRadix,
+    MLETTable,
+    MurmurTable,
+    NGrams,
+    OptEmbedTable,
+    PathQRTable,
+    PEPTable,
+    Pieces,
+    Prefixes,
     PrunedTable,
     QRConcatTable,
     QRSumTable,
     QRTable,
+    QuantizedTable,
+    RandomCodes,
+    RandomVectors,
+    RobeTable,
+    SemanticIdTable,
+    SparseTable,
+    SumTable,
     Table,
     TableCollection,
+    TTTable,
     UnifiedTable,
 )
 from recsys.tables.physical import named_generator
 
 Factory = Callable[[str, int, int], Table]
+
+SEMANTIC = partial(SemanticIdTable, codes=RandomCodes(2, 256), num_rows=997)
+CONTENT = partial(ContentTable, vectors=RandomVectors(9))
 
 EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "full": (FullTable, {}),
@@ -50,7 +85,57 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "hash-embedding": (HashEmbeddingTable, {"num_rows": 701}),
     "hash-embedding-shared": (HashEmbeddingTable, {"num_rows": 701, "num_lookups": 3, "num_weights": 1_100}),
     "deep-hash": (DeepHashTable, {"hidden_dim": 16, "num_hashes": 32}),
+    "double-hash": (DoubleHashTable, {"num_rows": 1_400}),
+    "double-hash-owned": (DoubleHashTable, {"num_rows": 3_000}),
+    "murmur": (MurmurTable, {"num_rows": 701}),
+    "murmur-seed": (MurmurTable, {"num_rows": 701, "seed": 5}),
+    "robe": (RobeTable, {"num_rows": 997, "num_chunks": 3}),
+    "robe-aligned": (RobeTable, {"num_rows": 997, "num_chunks": 4, "aligned": True}),
+    "robe-signed": (RobeTable, {"budget_fraction": 0.15, "num_chunks": 2, "signed": True}),
+    "robe-aligned-signed": (RobeTable, {"num_rows": 997, "num_chunks": 1, "aligned": True, "signed": True}),
+    "path-qr": (PathQRTable, {"budget_fraction": 0.4, "hidden_dim": 8}),
+    "tensor-train": (TTTable, {"rank": 8}),
+    "tensor-train-budget": (TTTable, {"budget_fraction": 0.2}),
+    "cce": (CCETable, {"num_clusters": 701, "num_chunks": 2}),
+    "cce-pointers": (CCETable, {"num_clusters": 500, "num_pointers": 900}),
     "pruned": (PrunedTable, {"num_rows": 900}),
+    "head-tail": (HeadTailTable, {"num_head": 500, "num_rows": 997}),
+    "head-tail-3": (HeadTailTable, {"num_head": 900, "num_rows": 701, "num_lookups": 3}),
+    "adaptive": (AdaptiveTable, {"num_rows": 701}),
+    "codebook": (CodebookTable, {"num_parts": 6, "num_choices": 200}),
+    "dpq": (DPQTable, {"num_choices": 16}),
+    "mgqe": (MGQETable, {"num_parts": 3, "num_choices": 40, "num_rare_choices": 10}),
+    "dedup": (DedupTable, {"num_rows": 704}),
+    "quantized": (QuantizedTable, {}),
+    "quantized-steps": (QuantizedTable, {"precisions": ["float32", "int8", "int4"], "num_ids": [200, 900]}),
+    "alpt": (ALPTTable, {}),
+    "alpt-steps": (ALPTTable, {"precisions": ["int8", "int4"], "num_ids": [400]}),
+    "mlet": (MLETTable, {"inner_dim": 40}),
+    "cafe": (CAFETable, {"num_rows": 701, "interval": 1}),
+    "compact": (CompactTable, {"num_rows": 900}),
+    "compact-narrow": (CompactTable, {"budget_fraction": 0.1, "columns": [0, 3, 7, 8, 9, 20]}),
+    "sparse": (SparseTable, {"num_values": 900 * 24}),
+    "optembed": (OptEmbedTable, {"samples_widths": False}),
+    "pep": (PEPTable, {}),
+    "pep-table": (PEPTable, {"per_column": False}),
+    "semantic-prefixes": (SemanticIdTable, {"codes": RandomCodes(4, 256), "num_rows": 997}),
+    "semantic-prefix-2": (SemanticIdTable, {"codes": RandomCodes(3, 20), "adaptation": Prefixes(2)}),
+    "semantic-unigrams": (SemanticIdTable, {"codes": RandomCodes(6, 300), "adaptation": NGrams(1)}),
+    "semantic-fourgram": (
+        SemanticIdTable,
+        {"codes": RandomCodes(4, 2048), "adaptation": NGrams(4), "budget_fraction": 0.3},
+    ),
+    "semantic-all-bigrams": (
+        SemanticIdTable,
+        {"codes": RandomCodes(3, 64), "adaptation": AllBigrams(), "num_rows": 800},
+    ),
+    "semantic-pieces": (SemanticIdTable, {"codes": RandomCodes(3, 900), "adaptation": Pieces()}),
+    "content": (ContentTable, {"vectors": RandomVectors(9)}),
+    "content-wide": (ContentTable, {"vectors": RandomVectors(40)}),
+    "sum": (SumTable, {"tables": [FullTable, SEMANTIC, CONTENT]}),
+    "concat": (ConcatTable, {"tables": [partial(HashTable, num_rows=701), SEMANTIC], "dims": [8, 16]}),
+    "gate": (GateTable, {"tables": [FullTable, SEMANTIC]}),
+    "gate-of-networks": (GateTable, {"tables": [partial(DeepHashTable, hidden_dim=8, num_hashes=16), FullTable]}),
     "managed-lru": (ManagedCollisionTable, {"num_rows": 701, "policy": LRU(), "eviction_interval": 1}),
     "managed-lfu": (ManagedCollisionTable, {"num_rows": 701, "policy": LFU(), "eviction_interval": 1}),
     "managed-distance": (ManagedCollisionTable, {"num_rows": 701, "policy": DistanceLFU(1.5), "eviction_interval": 1}),
@@ -78,6 +163,12 @@ class Rows:
     """Rows that nobody looks at."""
 
     def reset_rows(self, table, rows, values):
+        pass
+
+    def agree_on(self, tensors):
+        pass
+
+    def copy_rows(self, table, sources, targets):
         pass
 
 
@@ -110,12 +201,16 @@ class Oracle:
             }
             for feature in collection.features
         }
+        self.read: dict[str, set[int]] = {name: set() for name in self.matrices}
+        """Rows of each matrix that were asked for."""
 
     def vector(self, feature: Feature, identifier: int) -> Tensor:
         """[D] of one id."""
         table = self.collection.table(feature.table)
         physical, one = table.physical_tables(), torch.tensor([identifier])
         codes = table.rows_of(one)[:, 0].tolist() if physical else []
+        for p, code in zip(physical, codes, strict=True):
+            self.read[p.name] |= {code} - {-1}
         rows = [
             self.matrices[p.name][code] if code >= 0 else torch.zeros(p.row_dim, dtype=torch.float64)
             for p, code in zip(physical, codes, strict=True)

@@ -167,7 +167,7 @@ TABLES = {"large": FullTable("large", 5, 8)}
         (lambda: SGD(None), "SGD: learning_rate must be a number of at least 0, got None"),
         (lambda: Embedding(FullTable("a", 5, 8))(torch.tensor([5])), r"ids must be in \[0, num_embeddings=5\), got 5"),
         (lambda: Embedding(HashTable("a", 5, 8, num_rows=2))(torch.tensor([-1])), "got -1"),
-        (lambda: Embedding(FullTable("a", 5, 8), padding_idx=5), r"padding_idx must be in \[0, 4\], got 5"),
+        (lambda: Embedding(FullTable("a", 5, 8), padding_idx=5), r"padding_idx must be in \[-5, 4\], got 5"),
     ],
 )
 def test_a_mistake_is_named(build, message):

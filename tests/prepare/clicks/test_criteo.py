@@ -134,7 +134,7 @@ def test_against_a_slow_oracle(tmp_path, open_prepared, criteo_line, monkeypatch
     rows = [(rng.choice("01"), rng.choice(values), rng.choice(values[:3])) for _ in range(300)]
     raw, out = tmp_path / "train.txt", tmp_path / "out"
     raw.write_text("".join(criteo_line(label, C1=c1, C26=c26) + "\n" for label, c1, c26 in rows))
-    monkeypatch.setattr(raw_files.RawFile.blocks, "__defaults__", (block_bytes,))
+    monkeypatch.setattr(raw_files.RawFile.blocks, "__defaults__", (block_bytes, False))
     run(raw, out, "--split", split, "--min-count", str(min_count), "--fractions", "0.5", "0.3", "0.2")
     folder = open_prepared(out)
     if split == "rows":
@@ -211,7 +211,7 @@ def test_wrong_options(criteo_raw, tmp_path, options, message):
 
 
 def test_missing_raw_file(tmp_path):
-    with pytest.raises(SystemExit, match=r"raw file '.*nowhere.txt' does not exist"):
+    with pytest.raises(SystemExit, match=r"--raw: '.*nowhere.txt' does not exist"):
         run(tmp_path / "nowhere.txt", tmp_path / "out")
 
 

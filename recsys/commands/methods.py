@@ -1,0 +1,125 @@
+"""`recsys methods`: every table method, from which paper, and the bytes it takes at three budgets.
+
+recsys methods
+recsys methods --num_embeddings 10000000 --embedding_dim 64
+recsys methods --update docs/tables.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.table import Table as RichTable
+
+import recsys.tables
+from recsys.human import console, human_bytes
+from recsys.tables import FullTable, Table
+from recsys.tables.budget import BudgetError
+from recsys.tables.sizing import stored_bytes
+
+FRACTIONS = (0.5, 0.1, 0.01)
+START, END = "<!-- methods -->", "<!-- end -->"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table, or put it into a page between its marks; returns the exit code.
+
+    Raises:
+        ValueError: on a page without marks, or sizes below 1.
+    """
+    chosen = parser().parse_args(list(arguments))
+    for name in ("num_embeddings", "embedding_dim"):
+        if getattr(chosen, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(chosen, name)}.")
+    lines = [header(), *(line(method, chosen.num_embeddings, chosen.embedding_dim) for method in methods())]
+    if chosen.update is None:
+        show(lines)
+        return 0
+    text = chosen.update.read_text(encoding="utf-8")
+    if START not in text or END not in text.split(START, 1)[1]:
+        raise ValueError(f"--update: '{chosen.update}' has no '{START}' with '{END}' behind it.")
+    chosen.update.write_text(updated(text, markdown(lines)), encoding="utf-8")
+    print(f"updated {chosen.update}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(prog="recsys methods", description="Every table method and the bytes it takes.")
+    found.add_argument("--num_embeddings", type=int, default=1_000_000, help="V, ids of the table that is sized")
+    found.add_argument("--embedding_dim", type=int, default=16, help="D")
+    found.add_argument("--update", type=Path, help="Markdown page whose table, between marks, is replaced")
+    return found
+
+
+def methods() -> Iterator[type[Table]]:
+    """The classes of tables that can be built, by name."""
+    for name in sorted(recsys.tables.__all__):
+        found = getattr(recsys.tables, name)
+        if inspect.isclass(found) and issubclass(found, Table) and not inspect.isabstract(found):
+            yield found
+
+
+def header() -> list[str]:
+    """Titles of the columns."""
+    return ["table", "an id's vector", "from", "linear", *(f"{fraction:.0%}" for fraction in FRACTIONS)]
+
+
+def line(method: type[Table], num_embeddings: int, embedding_dim: int) -> list[str]:
+    """A method in words and bytes."""
+    sizes = [bytes_at(method, num_embeddings, embedding_dim, fraction) for fraction in FRACTIONS]
+    summary = (inspect.getdoc(method) or "").splitlines()[0]
+    return [method.__name__, summary, source(method), "yes" if method.linear else "", *sizes]
+
+
+def source(method: type[Table]) -> str:
+    """The papers that the class or its module names by number, or what its Source begins with."""
+    texts = [inspect.getdoc(method) or "", inspect.getdoc(sys.modules[method.__module__]) or ""]
+    for text in texts:
+        if found := list(dict.fromkeys(re.findall(r"arXiv:\d{4}\.\d{4,5}", text))):
+            return ", ".join(found)
+    named = re.search(r"Source: ([^.\n]+)", texts[0])
+    return named.group(1) if named else ""
+
+
+def bytes_at(method: type[Table], num_embeddings: int, embedding_dim: int, fraction: float) -> str:
+    """What a method takes where a fraction of the full table is allowed, or the least that it can do with."""
+    full = FullTable("probe", num_embeddings, embedding_dim).logical_bytes()
+    if "budget_fraction" not in inspect.signature(method).parameters:
+        return ""
+    try:
+        table = method("probe", num_embeddings, embedding_dim, budget_fraction=fraction)  # type: ignore[call-arg]
+    except BudgetError as error:
+        return f"from {error.smallest_bytes / full:.1%}"
+    except (TypeError, ValueError):
+        return ""  # It needs more than a size, such as the codes of its items.
+    return human_bytes(stored_bytes({"probe": table}))
+
+
+def show(lines: Sequence[Sequence[str]]) -> None:
+    """The table on a terminal."""
+    table = RichTable(title="Table methods", show_lines=False)
+    for name in lines[0]:
+        table.add_column(name, justify="right" if name.endswith("%") else "left", overflow="fold")
+    for each in lines[1:]:
+        table.add_row(*each)
+    console().print(table)
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """The table in Markdown."""
+    names = [f"`{each[0]}`" for each in lines[1:]]
+    rows = [lines[0], ["--:" if name.endswith("%") else "--" for name in lines[0]]]
+    rows += [[name, *each[1:]] for name, each in zip(names, lines[1:], strict=True)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def updated(page: str, table: str) -> str:
+    """The page with another table between its marks."""
+    before, rest = page.split(START, 1)
+    return f"{before}{START}\n{table}\n{END}{rest.split(END, 1)[1]}"

@@ -1,0 +1,105 @@
+"""What the vectors of a trained model matter to its loss: gradients and Shapley values, on some training data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recsys.data.batch import Batch
+from recsys.tasks import CTRTask
+
+
+class Probe:
+    """Asks a model in evaluation mode.
+
+    Args:
+        task: trained.
+        batches: labelled, on the task's device.
+
+    Raises:
+        ValueError: if there are none.
+    """
+
+    def __init__(self, task: CTRTask, batches: Sequence[Batch]) -> None:
+        if not batches:
+            raise ValueError("the train split has no rows to measure sensitivity on.")
+        self._task = task
+        self._batches = batches
+        self._features = [feature.name for feature in task.collection.features]
+
+    def sensitivity(self) -> dict[str, Tensor]:
+        """[D] by feature: mean square of the gradient of a sample's loss by its vector, a diagonal Fisher."""
+        total = torch.zeros(len(self._features), self._task.embedding_dim, dtype=torch.float64)
+        num_samples = 0
+        for batch in self._batches:
+            vectors = self._vectors(batch).requires_grad_()
+            with torch.enable_grad():
+                self._loss(vectors, batch, "sum").backward()
+            assert vectors.grad is not None
+            total += vectors.grad.double().square().sum(0).cpu()
+            num_samples += len(batch)
+        return dict(zip(self._features, (total / max(1, num_samples)).float(), strict=True))
+
+    @torch.no_grad()
+    def column_values(self, means: Mapping[str, Tensor], num_orders: int, seed: int) -> dict[str, Tensor]:
+        """[D] by feature: Shapley value of each column, how much loss it saves, averaged over orders of all columns.
+
+        Source: Covert et al., "SAGE" (arXiv:2004.00668), algorithm 1; absent columns are the feature's mean. Each order
+        is also run backwards, which cancels much of the noise.
+
+        Args:
+            means: [D] by feature.
+            num_orders: pairs of orders.
+            seed: of the orders.
+        """
+        width = self._task.embedding_dim
+        absent = torch.stack([means[name] for name in self._features]).to(self._task.device)
+        values = torch.zeros(absent.numel(), dtype=torch.float64)
+        generator = torch.Generator().manual_seed(seed)
+        batches = cycle(self._batches)
+        for _ in range(num_orders):
+            order = torch.randperm(absent.numel(), generator=generator)
+            batch = next(batches)
+            for each in (order, order.flip(0)):
+                values += self._gains(each, absent, batch)
+        values /= 2 * num_orders
+        return dict(zip(self._features, values.float().view(-1, width), strict=True))
+
+    def _gains(self, order: Tensor, absent: Tensor, batch: Batch) -> Tensor:
+        """[F * D] the loss that each column saves when they come one after the other."""
+        vectors = self._vectors(batch)
+        present = absent.expand_as(vectors).clone()
+        flat, known = present.view(len(present), -1), vectors.reshape(len(present), -1)
+        gains = torch.zeros(len(order), dtype=torch.float64)
+        before = float(self._loss(present, batch, "mean"))
+        for column in order.tolist():
+            flat[:, column] = known[:, column]
+            after = float(self._loss(present, batch, "mean"))
+            gains[column], before = before - after, after
+        return gains
+
+    @torch.no_grad()
+    def _vectors(self, batch: Batch) -> Tensor:
+        """Vectors [B, F, D]."""
+        found: Tensor = self._task.collection(batch.ids, batch.bags)
+        return found.detach().float()
+
+    def _loss(self, vectors: Tensor, batch: Batch, reduction: str) -> Tensor:
+        assert batch.labels is not None
+        logits = self._task.model(vectors, batch.dense).float()
+        return F.binary_cross_entropy_with_logits(logits, batch.labels, reduction=reduction)
+
+
+def first_batches(loader: Iterable[Batch], num_rows: int, device: torch.device) -> list[Batch]:
+    """Batches of a loader until they have so many rows."""
+    found: list[Batch] = []
+    for batch in loader:
+        found.append(batch.to(device))
+        num_rows -= len(batch)
+        if num_rows <= 0:
+            break
+    return found

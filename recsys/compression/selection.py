@@ -1,0 +1,134 @@
+"""What a searched model keeps within a budget, as tables that have nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from recsys.compression.entries import sparse_bytes
+from recsys.compression.thresholds import lowest_threshold
+from recsys.compression.trained import Compressed
+from recsys.tables import CompactTable, SearchedTable, SparseTable, Table, TableCollection
+from recsys.tables.budget import BudgetError
+from recsys.tables.routing.ranks import WORD_BITS, pack_bits
+from recsys.tables.sizing import stored_bytes
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The tables of a model after a search.
+
+    Args:
+        rows: scores [V] of the tables that select whole rows, by table.
+        entries: scores [V, D] of those that select single values.
+        others: tables that search nothing, and stay as they are.
+    """
+
+    rows: Mapping[str, Tensor]
+    entries: Mapping[str, Tensor]
+    others: Mapping[str, Table]
+
+    @cached_property
+    def sorted_rows(self) -> dict[str, Tensor]:
+        """Scores of rows in ascending order, those not above 0 as 0: what is kept is counted without looking at all."""
+        return {name: own.clamp(min=0).sort().values for name, own in self.rows.items()}
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, collection: TableCollection) -> Searched:
+        """Scores of all tables of a collection.
+
+        Raises:
+            ValueError: if none of them searches.
+        """
+        tables = {name: collection.table(name) for name in dict.fromkeys(f.table for f in collection.features)}
+        searched = {name: table for name, table in tables.items() if isinstance(table, SearchedTable)}
+        if not searched:
+            kinds = ", ".join(sorted({type(table).__name__ for table in tables.values()}))
+            raise ValueError(
+                f"no table of the config searches ({kinds}); add -c configs/tables/optembed.yaml or pep.yaml, or give "
+                "a checkpoint."
+            )
+        scores = {
+            name: table.scores(collection.lookup.weight(name).detach()).float().cpu()
+            for name, table in searched.items()
+        }
+        return cls(
+            rows={name: own for name, own in scores.items() if searched[name].selects_rows},
+            entries={name: own for name, own in scores.items() if not searched[name].selects_rows},
+            others={name: table for name, table in tables.items() if name not in searched},
+        )
+
+    def offset(self, widths: Mapping[str, int], embedding_dim: int, budget_bytes: int) -> float | None:
+        """The least that may be taken off all scores so that what stays above 0 fits; None if nothing does.
+
+        Args:
+            widths: columns that rows have, by table that selects rows.
+            embedding_dim: D.
+            budget_bytes: of all tables together.
+        """
+        left = budget_bytes - stored_bytes(self.others)
+        highest = [own[-1:] for own in self.sorted_rows.values()] + [own.max().view(1) for own in self.entries.values()]
+
+        def count_bytes(threshold: float) -> int:
+            total = sum(sparse_bytes(own > threshold) for own in self.entries.values())
+            for name, own in self.sorted_rows.items():
+                num_kept = len(own) - int(torch.searchsorted(own, torch.tensor(threshold), right=True))
+                total += row_bytes(num_kept, len(own), widths[name], embedding_dim)
+            return total
+
+        return lowest_threshold(highest, count_bytes, left)
+
+    def refuse(self, budget_bytes: int, embedding_dim: int) -> BudgetError:
+        """The error of a budget that not even the smallest tables fit."""
+        smallest = stored_bytes(self.others) + 4 * embedding_dim * (len(self.rows) + len(self.entries))
+        return BudgetError(
+            f"budget_bytes={budget_bytes} cannot be met; the smallest budget that can is {smallest} bytes.", smallest
+        )
+
+
+def row_bytes(num_kept: int, num_embeddings: int, width: int, embedding_dim: int) -> int:
+    """The most bytes that a CompactTable with so many rows in so many columns takes."""
+    bits = 0 if num_kept in (0, num_embeddings) else 12 * -(-num_embeddings // WORD_BITS)
+    return 4 * (width * num_kept + embedding_dim) + bits
+
+
+@torch.no_grad()
+def selected_rows(name: str, initial: Tensor, kept: Tensor, width: int) -> Compressed:
+    """A table with the rows that are kept, in their first columns.
+
+    Args:
+        name: of the table.
+        initial: [V, D] rows as they began.
+        kept: [V] flags.
+        width: columns of a row.
+    """
+    num_kept, columns = int(kept.sum()), None if width == initial.shape[1] else list(range(width))
+    if bool(kept[:num_kept].all()):
+        table = CompactTable(name, *initial.shape, num_rows=num_kept, columns=columns)
+    else:
+        table = CompactTable(name, *initial.shape, kept=pack_bits(kept), columns=columns)
+    return table, {name: initial[kept, :width].contiguous()} if table.physical_tables() else {}
+
+
+@torch.no_grad()
+def selected_entries(name: str, initial: Tensor, kept: Tensor) -> Compressed:
+    """A table with the values that are kept.
+
+    Args:
+        name: of the table.
+        initial: [V, D] rows as they began.
+        kept: [V, D] flags.
+    """
+    rows = kept.any(1)
+    table = SparseTable(name, *initial.shape, entries=pack_bits(kept[rows].reshape(-1)), kept=pack_bits(rows))
+    return table, {name: initial[kept].unsqueeze(1)} if table.physical_tables() else {}
+
+
+def widths_of(embedding_dim: int, multiple_of: int = 4) -> Sequence[int]:
+    """Widths that a row may be given: whole multiples, which kernels read without padding, and D."""
+    return [*range(multiple_of, embedding_dim, multiple_of), embedding_dim]

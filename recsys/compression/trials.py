@@ -1,0 +1,118 @@
+"""Methods tried on a trained model: bytes, and the change in AUC and log loss with paired intervals."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from recsys.compression.method import Method, bytes_of
+from recsys.compression.model import Scores, TrainedModel
+from recsys.compression.trained import Compressed, TrainedTable
+from recsys.evaluation import Comparison, Rows, compare_auc
+from recsys.evaluation.means import compare_means, row_draws
+from recsys.tables.budget import BudgetError
+
+METRICS = ("auc", "log_loss")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a method gives at a budget.
+
+    Args:
+        method: its name.
+        budget_bytes: that it might take.
+        num_bytes: that it takes, as served.
+        seconds: that it took, without evaluation.
+        val: of the metrics, compressed minus trained.
+        test: the same on rows that chose nothing; empty where there is no test split.
+        compressed: the tables.
+    """
+
+    method: str
+    budget_bytes: int
+    num_bytes: int
+    seconds: float
+    val: Mapping[str, Comparison]
+    test: Mapping[str, Comparison]
+    compressed: Mapping[str, Compressed] = field(repr=False)
+
+    def quality(self, metric: str) -> float:
+        """On the val split, the higher the better."""
+        return self.val[metric].second * (1 if metric == "auc" else -1)
+
+    @property
+    def shown(self) -> Mapping[str, Comparison]:
+        """Of the test split, or of val where there is none."""
+        return self.test or self.val
+
+
+class Trials:
+    """Tries methods on a model, whose scores with its trained tables are measured once.
+
+    Args:
+        model: trained.
+        confidence: of the intervals.
+    """
+
+    def __init__(self, model: TrainedModel, confidence: float = 0.95) -> None:
+        self._model = model
+        self._confidence = confidence
+        self._splits = [split for split in ("val", "test") if split in model.data.schema.splits]
+        model.use_trained()
+        self._before = {split: model.scores(split) for split in self._splits}
+
+    def run(
+        self, methods: Sequence[Method], tables: Sequence[TrainedTable], budget_bytes: int
+    ) -> Iterator[Trial | BudgetError]:
+        """A trial of each method, or why it cannot meet the budget."""
+        for method in methods:
+            started = time.perf_counter()
+            try:
+                compressed = method.compress(tables, budget_bytes)
+            except BudgetError as error:
+                yield error
+                continue
+            seconds = time.perf_counter() - started
+            yield self.measure(method.name, compressed, budget_bytes, seconds)
+
+    def measure(
+        self, name: str, compressed: Mapping[str, Compressed], budget_bytes: int, seconds: float = math.nan
+    ) -> Trial:
+        """A trial of tables that are there; the model has its trained ones again afterwards."""
+        self._model.use(compressed)
+        found = self.compare()
+        self._model.use_trained()
+        return Trial(
+            method=name,
+            budget_bytes=budget_bytes,
+            num_bytes=bytes_of(compressed),
+            seconds=seconds,
+            val=found["val"],
+            test=found.get("test", {}),
+            compressed=compressed,
+        )
+
+    def compare(self) -> dict[str, dict[str, Comparison]]:
+        """The model as it is now against its trained tables, by split and metric."""
+        return {
+            split: compare_scores(self._before[split], self._model.scores(split), self._confidence)
+            for split in self._splits
+        }
+
+
+def compare_scores(first: Scores, second: Scores, confidence: float = 0.95) -> dict[str, Comparison]:
+    """AUC and log loss of two models on the same rows, with paired intervals."""
+    labels = first[0]
+    rows = [Rows(labels > 0, logits, None, {}, logits=True) for _, logits in (first, second)]
+    return {
+        "auc": compare_auc(labels, first[1], second[1], confidence),
+        "log_loss": compare_means(row_draws(rows), confidence)["log_loss"],
+    }
+
+
+def best(trials: Sequence[Trial], metric: str) -> Trial:
+    """The trial that validates best; of equal ones the smallest."""
+    return max(trials, key=lambda trial: (trial.quality(metric), -trial.num_bytes))

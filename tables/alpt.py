@@ -1,0 +1,145 @@
+"""Rows that are trained to be quantized: the vector is what 8 or 4 bits and a learned scale per row will hold.
+
+Sources: Li et al., "Adaptive low-precision training for embeddings in click-through rate prediction" (AAAI 2023),
+arXiv:2212.05735; Esser et al., "Learned step size quantization" (ICLR 2020), arXiv:1902.08153.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.physical import PhysicalTable
+from recsys.tables.quantized import FORMATS, QuantizedTable, checked_precisions, first_ids, packed
+from recsys.tables.upkeep import Rows
+
+_FIRST_LEVELS = {"int8": 32, "int4": 8}
+"""Levels that initial rows take up, of 256 or 16: the others leave room to grow before a scale has to."""
+_HASTE = 4.0
+"""Rows grow tenfold while they are trained; at their own rate the logarithms of their scales would lag behind."""
+_BLOCK = 1 << 16
+"""Ids that are encoded at a time."""
+
+
+class ALPTTable(Table):
+    """Each row is rounded to the levels of its own learned scale; gradients reach row and scale as in LSQ.
+
+    With u = row / scale the vector is scale * q, q the nearest of the levels +-1/2, +-3/2, ... The row gets the
+    vector's gradient where u is within the levels; the scale gets q - u there and the outermost level beyond, times
+    1 / sqrt(D * levels / 2). Once trained, `served` is the QuantizedTable with the same vectors.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory while training V rows of D and V scales; when served D bytes, or half as
+        many, and 4 for the scale of every id.
+
+    Differs from ALPT: rows stay float32 while training, as in LSQ, since rows of integers cannot be stepped by an
+    optimizer; with them no stochastic rounding is needed. Scale and row learn in one backward pass. Scales are learned
+    as logarithms, in units of 4, of what they begin with, so that the rate of rows fits them and they stay above 0.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V); the most frequent first where there are several precisions.
+        embedding_dim: D.
+        precisions: of rows when served, "int8", "int4" or both.
+        num_ids: how many ids have each precision but the last.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: on an unknown precision, or numbers of ids that are not one fewer than precisions.
+    """
+
+    linear = False
+    sizes = (Table.sizes | {"num_ids"}) - {"init_std"}
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        precisions: Sequence[Literal["int8", "int4"]] = ("int8",),
+        num_ids: Sequence[int] = (),
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        self.precisions = checked_precisions(self, precisions, num_ids, tuple(_FIRST_LEVELS))
+        self.num_ids, self.init_std = tuple(num_ids), init_std
+        self.register_constants(last_id=first_ids(self, num_ids)[1:])
+
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """One matrix of rows, V x D, and one of the logarithms of their scales, which begin at 0."""
+        rows = PhysicalTable(self.name, self.num_embeddings, self.embedding_dim, self.init_std)
+        return (rows, PhysicalTable(f"{self.name}/log_scale", self.num_embeddings, 1, 0.0))
+
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
+        """The id is the row of both."""
+        return ids.expand(*ids.shape[:-2], 2, ids.shape[-1])
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """The rounded row."""
+        values, scale, levels, outermost = self._levels(rows, ids, constants)
+        rounded = levels.floor() + 0.5
+        # Written so that no gradient is a difference of large numbers: the scale's is rounded - levels.
+        bound = outermost * scale
+        learned = torch.minimum(torch.maximum(values, -bound), bound) + (rounded - levels) * scale
+        return ((rounded * scale).detach() + (learned - learned.detach())).to(rows.dtype)
+
+    def _levels(self, rows: Tensor, ids: Tensor, constants: Constants) -> tuple[Tensor, Tensor, Tensor, Any]:
+        """Rows' values, their scale, the first in units of the second without gradient, and the outermost level."""
+        # Half precision could not tell levels apart.
+        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
+        values, log_scale = rows[..., :-1], rows[..., -1:]
+        width = 2 * math.sqrt(3) * self.init_std
+        first_scale = self._of_precision([width / _FIRST_LEVELS[each] for each in self.precisions], ids, constants)
+        half = self._of_precision([FORMATS[each].num_levels / 2 for each in self.precisions], ids, constants)
+        scale = first_scale * (_HASTE * log_scale).exp()
+        scale = scale.detach() + (scale - scale.detach()) * (self.embedding_dim * half) ** -0.5
+        levels = torch.clamp((values / scale).detach(), 0.5 - half, half - 0.5)
+        return values, scale, levels, half - 0.5
+
+    def _of_precision(self, values: Sequence[float], ids: Tensor, constants: Constants) -> Any:
+        """The value of each id's precision: one for all, or [N, G, 1]."""
+        if len(values) == 1:
+            return values[0]
+        return torch.where(ids.unsqueeze(-1) < constants["last_id"][..., :1], *values)
+
+    @torch.no_grad()
+    def served(self, rows: Rows) -> tuple[Table, dict[str, Tensor]]:
+        """The same levels as codes, and the scales."""
+        table = self._served_table()
+        firsts, matrices = first_ids(self, self.num_ids), iter(table.physical_tables())
+        device = self.get_buffer("last_id").device
+        found: dict[str, Tensor] = {}
+        for precision, (first, last) in zip(self.precisions, pairwise(firsts), strict=True):
+            codes, scales = next(matrices), next(matrices)
+            kind = FORMATS[precision]
+            found[codes.name] = torch.zeros(codes.num_rows, codes.row_dim, dtype=kind.dtype, device=device)
+            found[scales.name] = torch.zeros(scales.num_rows, 1, device=device)
+            for start in range(first, last, _BLOCK):
+                ids = torch.arange(start, min(start + _BLOCK, last), device=device)
+                values = torch.cat([rows.read_rows(each.name, ids) for each in self.physical_tables()], 1)
+                _, scale, levels, _ = self._levels(values.unsqueeze(1), ids.unsqueeze(1), self._own_constants(0))
+                place = slice(start - first, start - first + len(ids))
+                found[codes.name][place] = packed((levels.squeeze(1).floor() + kind.num_levels // 2).long(), precision)
+                found[scales.name][place] = scale.squeeze(1).float()
+        return table, found
+
+    def _served_table(self) -> QuantizedTable:
+        return QuantizedTable(
+            self.name,
+            self.num_embeddings,
+            self.embedding_dim,
+            precisions=self.precisions,
+            num_ids=self.num_ids,
+            init_std=self.init_std,
+        )
+
+    def served_bytes(self) -> int:
+        """Codes and scales."""
+        return sum(physical.num_bytes() for physical in self._served_table().physical_tables())

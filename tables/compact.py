@@ -1,0 +1,116 @@
+"""Tables whose ids do not all have a row, and whose rows do not have all columns: what structured pruning leaves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.budget import Bytes, Fraction, size_or_budget
+from recsys.tables.physical import PhysicalTable
+from recsys.tables.routing.ranks import rank
+
+
+class CompactTable(Table):
+    """A vector common to all ids, to which the ids that are kept add a row in some of the columns.
+
+    Source: whole rows and columns pruned as in Lyu et al., "OptEmbed" (arXiv:2208.04482), and, where the common vector
+    is not zeros, Zhu et al., "Shaver" (arXiv:2411.13052).
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory one row of len(columns) for each kept id, the common vector [D] and, with
+        `kept`, 12 bytes for 64 ids.
+
+    Differs from the papers: what is kept is given to it; rows hold what they differ from the common vector by, so that
+    an id without a row and a column without values both are the common vector.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        num_rows: the first num_rows ids are kept, all of them if there are no more: the most frequent ones where ids
+            are by falling count; or give one of:
+        budget_bytes: float32 bytes that rows and common vector may take.
+        budget_fraction: the same as a fraction of the full table's bytes.
+        kept: words of `routing.ranks.pack_bits` that say which ids are kept.
+        columns: of D, in ascending order, that rows have; None for all. Without any, or without kept ids, there is
+            only the common vector.
+        init_std: standard deviation of the initial vectors of ids that are kept.
+
+    Raises:
+        ValueError: unless exactly one size is given, and in range.
+    """
+
+    linear = False
+    leaves_out = True
+    sizes = Table.sizes | {"kept", "columns"}
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        num_rows: int | None = None,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
+        kept: Tensor | None = None,
+        columns: Sequence[int] | None = None,
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        self.columns = list(range(embedding_dim)) if columns is None else list(columns)
+        if self.columns != sorted(set(self.columns) & set(range(embedding_dim))):
+            raise ValueError(
+                f"CompactTable '{name}': columns must be in [0, embedding_dim={embedding_dim}), ascending and each "
+                f"once, got {self.columns}."
+            )
+        self.init_std = init_std
+        budget = size_or_budget(self, budget_bytes, budget_fraction, num_rows=num_rows, kept=kept)
+        if budget is not None:
+            row_dim = len(self.columns)
+            num_rows = budget.largest(lambda rows: 4 * (rows * row_dim + embedding_dim), 1, num_embeddings)
+        if kept is not None:
+            num_rows = self.register_kept("kept", kept, num_embeddings)
+        else:
+            assert num_rows is not None
+            self.require("num_rows", num_rows, 0)
+        self.num_rows = min(num_rows, num_embeddings)
+        self.register_constants(num_kept=[self.num_rows], column=self.columns)
+        self.common = nn.Parameter(torch.zeros(embedding_dim))
+
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """One matrix of the rows that are kept, if there are any."""
+        row_dim = len(self.columns)
+        if not row_dim or not self.num_rows:
+            return ()
+        deviation = self.init_std * math.sqrt(self.embedding_dim / row_dim)
+        return (PhysicalTable(self.name, self.num_rows, row_dim, deviation),)
+
+    def signature(self) -> tuple[object, ...]:
+        """Tables that say which ids they keep route otherwise than those that keep the first."""
+        return (*super().signature(), "kept" in self.per_id_names)
+
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
+        """The number of the id among those that are kept, or none."""
+        if "kept" in constants:
+            return rank(ids, constants["kept"], constants["before_kept"])
+        return torch.where(ids < constants["num_kept"], ids, -1)
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """The common vector, and what the row adds to it."""
+        common = parameters["common"].to(rows.dtype)
+        if rows.shape[-1] == self.embedding_dim:
+            return rows + common
+        vectors = common.expand(*rows.shape[:-1], self.embedding_dim)
+        if not rows.shape[-1]:
+            return vectors
+        return vectors.scatter_add(-1, constants["column"].expand(rows.shape), rows)
+
+    def expected_collisions(self) -> float:
+        """Ids that share the common vector with one before them."""
+        absent = self.num_embeddings - (self.num_rows if self.columns else 0)
+        return float(max(0, absent - 1))

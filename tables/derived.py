@@ -1,0 +1,101 @@
+"""Modules whose state follows from what their constructor was given, so that it can be derived again."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from itertools import count
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+_tokens = count(1)
+
+
+class Derived(nn.Module):
+    """Keeps its constructor's arguments, and fills in what a move without values would leave uninitialised."""
+
+    arguments: dict[str, object]
+    """What the constructor was given, by name: with it the same module can be built again."""
+
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """Note the arguments; a copy is made without any and takes them over with the rest of its attributes."""
+        module = super().__new__(cls)
+        given = inspect.signature(cls).bind_partial(*args, **kwargs).arguments
+        object.__setattr__(module, "arguments", dict(given))
+        return module
+
+    def built_again(self) -> Self:
+        """A module of the same arguments on the CPU, with values even where the default device has none."""
+        arguments: dict[str, Any] = dict(self.arguments)
+        with torch.device("cpu"):
+            return type(self)(**arguments)
+
+    def reset_parameters(self) -> None:
+        """Start afresh: parameters and buffers as they were when this was built with torch's present seed."""
+        self._take_over(dict(self.named_parameters()) | dict(self.named_buffers()))
+        if type(self).get_extra_state is not nn.Module.get_extra_state:
+            self.set_extra_state(self.built_again().get_extra_state())
+
+    @torch.no_grad()
+    def _take_over(self, mine: dict[str, Tensor]) -> None:
+        fresh = self.built_again()
+        theirs = dict(fresh.named_parameters()) | dict(fresh.named_buffers())
+        for name, tensor in mine.items():
+            if not tensor.is_meta:
+                tensor.copy_(theirs[name])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or convert; after `to_empty`, buffers are derived again: ids must never be routed by uninitialised ones.
+
+        Parameters are left as nn.Module leaves them, for `reset_parameters` or a checkpoint to fill.
+        """
+        super()._apply(fn, recurse)
+        buffers = dict(self.named_buffers())
+        if buffers and _loses_values(fn):
+            self._take_over(buffers)
+        return self
+
+
+def _loses_values(fn: Callable[[Tensor], Tensor]) -> bool:
+    """Whether what moves tensors leaves their values behind; each time tried with another number."""
+    token = torch.tensor([next(_tokens)], device="cpu")
+    moved = fn(token)
+    return not moved.is_meta and not torch.equal(moved.cpu(), token)
+
+
+class Unchanging:
+    """Integers that ids are routed by, and that nothing may write to; looked at again when they were.
+
+    Args:
+        name: of whose they are.
+        values: as they must be, by name.
+    """
+
+    def __init__(self, name: str, values: Mapping[str, object]) -> None:
+        self._name = name
+        self._values = dict(values)
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def check(self, buffers: nn.Module) -> None:
+        """Refuse what was written to them in place.
+
+        Raises:
+            RuntimeError: naming what was changed.
+        """
+        if torch.compiler.is_compiling():
+            return
+        for name, values in self._values.items():
+            tensor = buffers.get_buffer(name)
+            if type(tensor) is not Tensor or tensor.is_meta or tensor.is_inference():
+                continue
+            state = (id(tensor), tensor._version)
+            if self._seen.get(name) == state or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+                continue
+            if tensor.tolist() != values:
+                raise RuntimeError(
+                    f"{self._name}: {name}, by which ids are routed, was overwritten, as "
+                    "AveragedModel(use_buffers=True) does; average parameters alone."
+                )
+            self._seen[name] = state

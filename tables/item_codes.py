@@ -1,0 +1,212 @@
+"""Where the codes of a table's ids come from."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recsys.tables.routing.hashes import bucket, name_seed
+
+MAX_LEVELS = 255
+_BLOCK_IDS = 1 << 20
+
+
+@dataclass(frozen=True)
+class ItemCodes:
+    """Codes of ids.
+
+    Args:
+        codes: [L, V] in [0, num_codes), in the smallest dtype that holds them; what is missing is 0.
+        lengths: uint8 [V] how many codes an id has, 0 to L.
+        num_codes: K.
+    """
+
+    codes: Tensor
+    lengths: Tensor
+    num_codes: int
+
+
+@dataclass(frozen=True)
+class CodeSource(ABC):
+    """Gives a table the codes of its ids."""
+
+    @abstractmethod
+    def load(self, owner: str, num_embeddings: int) -> ItemCodes:
+        """The codes of ids 0 .. V-1.
+
+        Raises:
+            ValueError: naming the owner, if they cannot be had.
+        """
+
+
+@dataclass(frozen=True)
+class CodeFile(CodeSource):
+    """A Parquet file with columns item, code0, code1, ..., as `recsys semantic_ids` and others write it.
+
+    Args:
+        path: of the file.
+        vocabulary: the Parquet file (id, value) of the prepared data, vocabulary/item.parquet: codes go by what items
+            are called. Without it the column item holds ids.
+        num_codes: K; by default what the file says, or its largest code and one.
+    """
+
+    path: str
+    vocabulary: str | None = None
+    num_codes: int | None = None
+
+    def load(self, owner: str, num_embeddings: int) -> ItemCodes:
+        """Read and join; ids that the file does not have are without codes."""
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        table = read_parquet(owner, self.path)
+        names = sorted((n for n in table.column_names if re.fullmatch(r"code\d+", n)), key=lambda n: int(n[4:]))
+        if "item" not in table.column_names or names != [f"code{level}" for level in range(len(names))] or not names:
+            raise ValueError(f"{owner}: '{self.path}' must have columns item, code0, code1, ...")
+        columns = [torch.from_numpy(pc.fill_null(table[name], -1).to_numpy().copy()).long() for name in names]
+        said = (pq.read_schema(self.path).metadata or {}).get(b"num_codes")
+        num_codes = self.num_codes or (None if said is None else int(said))
+        ids = ids_of(owner, self.path, table["item"], self.vocabulary, num_embeddings)
+        codes = torch.full((len(names), num_embeddings), -1, dtype=torch.int64)
+        known = ids >= 0
+        if not bool(known.any()):
+            raise ValueError(f"{owner}: no item of '{self.path}' is an id of the table; give the vocabulary it is of.")
+        codes[:, ids[known]] = torch.stack(columns)[:, known]
+        return packed(owner, codes, None, num_codes)
+
+
+@dataclass(frozen=True)
+class RandomCodes(CodeSource):
+    """Codes that mean nothing, hashed from the id: the control, and a hashed table by another name.
+
+    Args:
+        num_levels: L.
+        num_codes: K.
+        seed: another one gives other codes.
+    """
+
+    num_levels: int = 4
+    num_codes: int = 256
+    seed: int = 0
+
+    def load(self, owner: str, num_embeddings: int) -> ItemCodes:
+        """The same on every machine."""
+        dtype = smallest_dtype(self.num_codes)
+        codes = torch.empty(self.num_levels, num_embeddings, dtype=dtype)
+        for level, column in enumerate(codes):
+            seed = name_seed(f"random codes {self.seed}", level)
+            for first in range(0, num_embeddings, _BLOCK_IDS):
+                ids = torch.arange(first, min(first + _BLOCK_IDS, num_embeddings))
+                column[first : first + _BLOCK_IDS] = bucket(ids, seed, self.num_codes).to(dtype)
+        lengths = torch.full((num_embeddings,), self.num_levels, dtype=torch.uint8)
+        return ItemCodes(codes, lengths, self.num_codes)
+
+
+@dataclass(frozen=True)
+class StoredCodes(CodeSource):
+    """The codes of the checkpoint that is loaded, without the file that they once came from; until then, none.
+
+    Args:
+        num_levels: L.
+        num_codes: K.
+    """
+
+    num_levels: int
+    num_codes: int
+
+    def load(self, owner: str, num_embeddings: int) -> ItemCodes:
+        """No codes yet."""
+        codes = torch.zeros(self.num_levels, num_embeddings, dtype=smallest_dtype(self.num_codes))
+        return ItemCodes(codes, torch.zeros(num_embeddings, dtype=torch.uint8), self.num_codes)
+
+
+def packed(owner: str, codes: Tensor, lengths: Tensor | None, num_codes: int | None) -> ItemCodes:
+    """Codes [L, V] as a table keeps them.
+
+    Args:
+        owner: for messages.
+        codes: whole numbers; without `lengths`, from an id's first -1 on it has none.
+        lengths: [V] how many codes of an id count.
+        num_codes: K; None takes the largest code and one.
+
+    Raises:
+        ValueError: if they are no [L, V] of codes in range, or one follows a missing one.
+    """
+    if codes.dim() != 2 or not 1 <= len(codes) <= MAX_LEVELS or codes.dtype.is_floating_point:
+        raise ValueError(f"{owner}: codes must be whole numbers [L, V] with L at most {MAX_LEVELS}, got {codes.shape}.")
+    if lengths is None:
+        absent = codes < 0
+        if bool((absent[:-1] & ~absent[1:]).any()):
+            raise ValueError(f"{owner}: a code follows a missing one; an id's codes must come first.")
+        lengths = (~absent).sum(0)
+        codes = codes.clamp(min=0)
+    largest = int(codes.max()) if codes.numel() else 0
+    num_codes = largest + 1 if num_codes is None else num_codes
+    if not 0 <= largest < num_codes:
+        raise ValueError(f"{owner}: codes must be in [0, num_codes={num_codes}), got {largest}.")
+    if int(lengths.max()) > len(codes):
+        raise ValueError(f"{owner}: lengths must be at most the number of levels {len(codes)}, got {lengths.max()}.")
+    return ItemCodes(codes.to(smallest_dtype(num_codes)), lengths.to(torch.uint8), num_codes)
+
+
+def smallest_dtype(num_codes: int) -> torch.dtype:
+    """The smallest integers that hold codes below num_codes."""
+    return torch.uint8 if num_codes <= 1 << 8 else torch.int16 if num_codes <= 1 << 15 else torch.int32
+
+
+def ids_of(owner: str, path: str, items: Any, vocabulary: str | None, num_embeddings: int) -> Tensor:
+    """The id [M] of every item of a file, or -1.
+
+    Args:
+        owner: for messages.
+        path: of the file, for messages.
+        items: its column.
+        vocabulary: the Parquet file (id, value) that items are looked up in; None where they are ids.
+        num_embeddings: V.
+
+    Raises:
+        ValueError: if items are no ids, or the vocabulary is of other data.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if vocabulary is None:
+        if not pa.types.is_integer(items.type):
+            raise ValueError(f"{owner}: items of '{path}' are {items.type}, no ids; give their vocabulary.")
+        ids = torch.from_numpy(pc.cast(items, pa.int64()).to_numpy().copy())
+        return torch.where((ids >= 0) & (ids < num_embeddings), ids, -1)
+    known = read_parquet(owner, vocabulary)
+    if not {"id", "value"} <= set(known.column_names):
+        raise ValueError(f"{owner}: '{vocabulary}' must have columns id and value.")
+    numbers = torch.from_numpy(pc.cast(known["id"], pa.int64()).to_numpy().copy())
+    if len(numbers) and int(numbers.max()) >= num_embeddings:
+        raise ValueError(
+            f"{owner}: '{vocabulary}' has ids up to {int(numbers.max())}, the table has {num_embeddings}; it is of "
+            "other data."
+        )
+    values = pc.cast(known["value"], pa.string()).combine_chunks()
+    places = pc.index_in(pc.cast(items, pa.string()), value_set=values)
+    found = torch.from_numpy(pc.fill_null(places, -1).to_numpy().copy()).long()
+    return torch.where(found >= 0, numbers[found.clamp(min=0)], -1)
+
+
+def read_parquet(owner: str, path: str) -> Any:
+    """The table of a file.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    import pyarrow.parquet as pq
+
+    if not Path(path).is_file():
+        raise ValueError(
+            f"{owner}: file '{path}' does not exist; make it with recsys semantic_ids, or, to take the codes of a "
+            "checkpoint, give StoredCodes."
+        )
+    return pq.read_table(path)

@@ -1,0 +1,140 @@
+"""OptEmbed's supernet: a threshold that rows must reach, and rows that are of use at any width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from recsys.tables.base import DEFAULT_INIT_STD, Constants
+from recsys.tables.searched import SearchedTable
+from recsys.tables.upkeep import Rows
+
+_PIECE_ROWS = 1 << 20
+
+
+class LongTailStep(torch.autograd.Function):
+    """1 above 0, else 0; its gradient is the long-tailed estimator of OptEmbed, equation 5.
+
+    2 - 4 |x| up to |x| = 0.4, then 0.4 up to 1, then 0: Xu and Cheung, "Accurate and compact convolutional neural
+    networks with trained binarization" (BMVC 2019).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """The step of every value."""
+        ctx.save_for_backward(x)
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        """The estimated gradient."""
+        (x,) = ctx.saved_tensors
+        size = x.abs()
+        slope = torch.where(size <= 0.4, 2 - 4 * size, torch.where(size <= 1, 0.4, 0.0))
+        return grads[0] * slope
+
+
+class OptEmbedTable(SearchedTable):
+    """A row counts if the sum of its magnitudes is above a threshold; in training, a random number of its columns.
+
+    Source: Lyu et al., "OptEmbed: learning optimal embedding table for click-through rate prediction" (CIKM 2022,
+    arXiv:2208.04482), the supernet: a threshold for the table, and a width drawn uniformly for every id looked up.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory V rows of D, the threshold and, with row_decay, 4 bytes per id.
+
+    Differs from the paper: the threshold steps with the task's optimizer, not with SGD. What prunes rare ids there is
+    the weight decay of a dense optimizer, which shrinks rows that are not read; here it is `row_decay`, caught up with
+    in closed form when a row is read and at the end of an epoch: a step costs what the ids that are there cost.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        penalty_weight: of exp(-threshold), which is added to the loss.
+        row_decay: fraction that every row loses at every step, read or not: a dense optimizer's rate times its
+            decoupled weight decay.
+        samples_widths: False trains all columns of every row.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: if the weight is negative, or row_decay outside [0, 1).
+    """
+
+    selects_rows = True
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        penalty_weight: float = 1e-5,
+        row_decay: float = 0.0,
+        samples_widths: bool = True,
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        if not 0 <= row_decay < 1:
+            raise ValueError(f"OptEmbedTable '{name}': row_decay must be in [0, 1), got {row_decay}.")
+        if penalty_weight < 0:
+            raise ValueError(f"OptEmbedTable '{name}': penalty_weight must be at least 0, got {penalty_weight}.")
+        self.penalty_weight, self.row_decay = penalty_weight, row_decay
+        self.samples_widths, self.init_std = samples_widths, init_std
+        self.threshold = nn.Parameter(torch.zeros(()))
+        if row_decay:
+            self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
+            self.register_buffer("decayed_until", torch.zeros(num_embeddings, dtype=torch.int32))
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """The row where it reaches the threshold, and in training some of its columns from the left."""
+        threshold = parameters["threshold"].to(rows.dtype)
+        kept = LongTailStep.apply(rows.abs().sum(-1) - threshold).unsqueeze(-1)
+        if self.training and self.samples_widths:
+            last = torch.randint(self.embedding_dim, rows.shape[:-1], device=rows.device).unsqueeze(-1)
+            kept = kept * (torch.arange(self.embedding_dim, device=rows.device) <= last)
+        return rows * kept
+
+    def regularizer(self) -> Tensor | None:
+        """Pushes the threshold up, less the higher it is."""
+        return self.penalty_weight * torch.exp(-self.threshold) if self.penalty_weight else None
+
+    @property
+    def observes(self) -> bool:
+        """Rows decay when they are read."""
+        return self.row_decay > 0
+
+    @torch.no_grad()
+    def observe(self, ids: Tensor, rows: Rows) -> None:
+        """One step more: the rows about to be read lose what they have not lost since they were read last."""
+        if self.row_decay:
+            self.get_buffer("num_steps").add_(1)
+            self._decay(ids.unique(), rows)
+
+    @torch.no_grad()
+    def on_epoch_end(self, rows: Rows) -> None:
+        """All rows lose what they have not lost yet, so that they are those of a dense optimizer."""
+        if self.row_decay and self.training:
+            device = self.threshold.device
+            for start in range(0, self.num_embeddings, _PIECE_ROWS):
+                self._decay(torch.arange(start, min(start + _PIECE_ROWS, self.num_embeddings), device=device), rows)
+
+    def _decay(self, ids: Tensor, rows: Rows) -> None:
+        until, now = self.get_buffer("decayed_until"), self.get_buffer("num_steps")
+        missing = (now - until[ids]).double()
+        factor = torch.exp(missing * torch.log1p(torch.tensor(-self.row_decay, dtype=torch.float64)))
+        values = rows.read_rows(self.name, ids)
+        rows.write_rows(self.name, ids, values * factor.to(values.dtype).unsqueeze(1))
+        until[ids] = now.to(until.dtype)
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """By how much rows are above the threshold."""
+        return rows.abs().sum(-1) - self.threshold.detach().to(rows)
+
+    @torch.no_grad()
+    def raise_threshold(self, offset: float) -> None:
+        """Keep fewer rows, for a search that puts the threshold back."""
+        self.threshold.add_(offset)

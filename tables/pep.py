@@ -1,0 +1,79 @@
+"""PEP: values shrink by a learned threshold, and what shrinks to zero is pruned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from recsys.tables.base import DEFAULT_INIT_STD, Constants
+from recsys.tables.searched import SearchedTable
+
+
+class PEPTable(SearchedTable):
+    """Every value is brought nearer to zero by a threshold that is learned with it; those below it are zeros.
+
+    Source: Liu et al., "Learnable embedding sizes for recommender systems" (ICLR 2021, arXiv:2101.07577):
+    sign(v) relu(|v| - sigmoid(s)), with s for the table or for each of its columns.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory V rows of D, and s.
+
+    Differs from the paper: training does not stop at a rate of pruning; what is pruned is selected afterwards, by how
+    far values are below their thresholds, to the bytes that are asked for.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        per_column: a threshold for each column, instead of one for the table.
+        init_threshold: sigmoid(s) at the start, as a fraction of init_std.
+        penalty_weight: of the thresholds' complements, which is added to the loss and pushes them up; 0 leaves them to
+            the loss and to weight decay.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: if init_threshold is outside (0, 1), or the weight negative.
+    """
+
+    selects_rows = False
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        per_column: bool = True,
+        init_threshold: float = 1e-3,
+        penalty_weight: float = 0.0,
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        if not 0 < init_threshold < 1:
+            raise ValueError(f"PEPTable '{name}': init_threshold must be in (0, 1), got {init_threshold}.")
+        if penalty_weight < 0:
+            raise ValueError(f"PEPTable '{name}': penalty_weight must be at least 0, got {penalty_weight}.")
+        self.per_column, self.init_std, self.penalty_weight = per_column, init_std, penalty_weight
+        size = init_threshold * init_std
+        start = torch.full((embedding_dim if per_column else 1,), math.log(size / (1 - size)))
+        self.s = nn.Parameter(start)
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """Soft thresholding."""
+        return soft_threshold(rows, torch.sigmoid(parameters["s"]).to(rows.dtype))
+
+    def regularizer(self) -> Tensor | None:
+        """Pushes the thresholds up."""
+        return -self.penalty_weight * torch.nn.functional.logsigmoid(self.s).sum() if self.penalty_weight else None
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """By how much magnitudes are above their thresholds."""
+        return rows.abs() - torch.sigmoid(self.s.detach()).to(rows)
+
+
+def soft_threshold(values: Tensor, threshold: Tensor) -> Tensor:
+    """Values [N, G, D] nearer to zero by a threshold [G, D] or [G, 1]; zeros where they are below it."""
+    return torch.sign(values) * torch.relu(values.abs() - threshold)

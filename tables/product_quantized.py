@@ -1,0 +1,288 @@
+"""Differentiable product quantisation: trained as whole rows beside codebooks, served as codes and codebooks.
+
+Sources: Chen, Li and Sun, "Differentiable product quantization for end-to-end embedding compression" (ICML 2020),
+arXiv:1908.09756, its vector-quantised form; Kang et al., "Learning multi-granular quantized embeddings for
+large-vocab categorical features in recommender systems" (WWW 2020), arXiv:2002.08530.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.codebook import CodebookTable, codes_dtype, require_parts
+from recsys.tables.physical import PhysicalTable, named_generator
+from recsys.tables.upkeep import Rows
+
+_SAMPLES = 4096
+"""Rows whose nearest centroids are measured, to start with the deviation asked for."""
+_BLOCK = 1 << 16
+"""Ids that are encoded at a time."""
+
+
+class ProductQuantizedTable(Table):
+    """An id's row is cut into num_parts pieces, and each is replaced by the nearest of num_choices centroids.
+
+    The row learns as if it had not been replaced (straight-through), the centroids learn from what is made of them, and
+    a penalty pulls each to the other. Once trained, rows are of no use: `served` is a CodebookTable.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        num_parts: pieces of a row, and codes per id; None takes 4, or the largest number below that D is a multiple of.
+        num_choices: centroids of each piece, at least 2 and at most 32768.
+        penalty_weight: see DPQTable.
+        commitment: see DPQTable.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: if D is no multiple of num_parts, or a number is out of range.
+    """
+
+    linear = False
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        num_parts: int | None,
+        num_choices: int,
+        penalty_weight: float,
+        commitment: float,
+        init_std: float,
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        if num_parts is None:
+            num_parts = next(parts for parts in (4, 3, 2, 1) if embedding_dim % parts == 0)
+        require_parts(self, num_parts)
+        self.require("num_choices", num_choices, 2, 1 << 15)
+        for argument, value in {"penalty_weight": penalty_weight, "commitment": commitment}.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{type(self).__name__} '{name}': {argument} must be at least 0, got {value!r}.")
+        self.num_parts, self.num_choices = num_parts, num_choices
+        self.penalty_weight, self.commitment, self.init_std = penalty_weight, commitment, init_std
+
+    @abstractmethod
+    def closed(self, ids: Tensor, constants: Constants) -> Tensor | None:
+        """Centroids that ids may not choose: [N, G] -> [G, N, num_choices], or None."""
+
+    def _draw_centroids(self) -> None:
+        """Centroids in pairs of opposite ones, and the deviation of rows with which the nearest have the one asked for.
+
+        Rows and centroids scale together, so that which one is nearest does not depend on the scale.
+        """
+        generator = named_generator(f"{self.name}/centroids")
+        half = torch.empty(self.num_parts, (self.num_choices + 1) // 2, self.embedding_dim // self.num_parts)
+        half.uniform_(-1, 1, generator=generator)
+        centroids = torch.stack([half, -half], 2).flatten(1, 2)[:, : self.num_choices].clone()
+        rows = torch.empty(_SAMPLES, 1, self.embedding_dim).uniform_(-1, 1, generator=generator)
+        ids = torch.arange(_SAMPLES).unsqueeze(1) * max(1, self.num_embeddings // _SAMPLES) % self.num_embeddings
+        self.centroids = nn.Parameter(centroids)
+        if centroids.is_meta:
+            self.row_std: float = self.built_again().row_std
+            return
+        with torch.no_grad():
+            scale = self.init_std / max(float(self.vectors_of(rows.squeeze(1), ids.squeeze(1)).std()), 1e-12)
+            self.centroids.mul_(scale)
+        self.row_std = scale / math.sqrt(3)
+
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """One matrix, V x D."""
+        return (PhysicalTable(self.name, self.num_embeddings, self.embedding_dim, self.row_std),)
+
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
+        """The id is the row."""
+        return ids
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """The nearest centroids, with their own gradient and, unchanged, that of the row."""
+        centroids = parameters["centroids"]
+        codes = self._codes(rows, centroids, ids, constants)
+        num_tables = centroids.shape[0]
+        first = torch.arange(num_tables * self.num_parts, device=rows.device) * self.num_choices
+        places = codes + first.view(num_tables, self.num_parts)
+        chosen = F.embedding(places, centroids.flatten(0, 2)).flatten(-2).to(rows.dtype)
+        return chosen + (rows - rows.detach())
+
+    @torch.no_grad()
+    def _codes(self, rows: Tensor, centroids: Tensor, ids: Tensor, constants: Constants) -> Tensor:
+        """Which centroids are nearest; float32 at least, or near ones could not be told apart.
+
+        Shape:
+            rows [N, G, D], centroids [G, P, C, D / P], ids [N, G] -> [N, G, P]
+        """
+        dtype = torch.promote_types(rows.dtype, torch.float32)
+        pieces = rows.to(dtype).unflatten(-1, (self.num_parts, -1)).permute(2, 1, 0, 3)
+        centres = centroids.to(dtype).transpose(0, 1)
+        closed = self.closed(ids, constants)
+        codes = []
+        with torch.autocast(rows.device.type, enabled=False):
+            # Part by part, so that distances to all centroids are never held at once.
+            for piece, centre in zip(pieces, centres, strict=True):
+                halves = centre.square().sum(-1).unsqueeze(1) / 2
+                distances = torch.baddbmm(halves, piece, centre.transpose(1, 2), alpha=-1)
+                codes.append((distances if closed is None else distances.masked_fill(closed, math.inf)).argmin(-1))
+        return torch.stack(codes, -1).transpose(0, 1)
+
+    def penalty(self, rows: Tensor, vectors: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
+        """Mean over ids of the squared distance of row and centroids, as it moves each of them; summed over tables."""
+        if not self.penalty_weight:
+            return None
+        # Without the gradient that passes through to the row.
+        chosen = vectors - (rows - rows.detach())
+        moved = (chosen - rows.detach()).square().sum((0, 2))
+        committed = (chosen.detach() - rows).square().sum((0, 2))
+        return self.penalty_weight * (moved + self.commitment * committed).sum() / max(1, len(rows))
+
+    @torch.no_grad()
+    def served(self, rows: Rows) -> tuple[Table, dict[str, Tensor]]:
+        """The codes of all ids, and the centroids."""
+        device = self.centroids.device
+        codes = torch.empty(self.num_parts, self.num_embeddings, dtype=codes_dtype(self.num_choices), device=device)
+        for start in range(0, self.num_embeddings, _BLOCK):
+            ids = torch.arange(start, min(start + _BLOCK, self.num_embeddings), device=device)
+            values = rows.read_rows(self.name, ids).unsqueeze(1)
+            found = self._codes(values, self.centroids.unsqueeze(0), ids.unsqueeze(1), self._own_constants(0))
+            codes[:, start : start + len(ids)] = found.squeeze(1).t()
+        table = CodebookTable(
+            self.name,
+            self.num_embeddings,
+            self.embedding_dim,
+            num_parts=self.num_parts,
+            num_choices=self.num_choices,
+            codes=codes,
+            init_std=self.init_std,
+        )
+        return table, {self.name: self.centroids.detach().flatten(0, 1)}
+
+    def served_bytes(self) -> int:
+        """Codes and centroids."""
+        code_bytes = self.num_parts * self.num_embeddings * codes_dtype(self.num_choices).itemsize
+        return code_bytes + 4 * self.num_choices * self.embedding_dim
+
+
+class DPQTable(ProductQuantizedTable):
+    """Differentiable product quantisation: every id chooses among all centroids.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory while training V rows of D and num_choices * D values of centroids; when
+        served num_parts codes per id and the centroids.
+
+    Differs from the paper: centroids also get the gradient of the task, which is exact for them, where the authors move
+    them by the penalty alone; rows are pulled to their centroids as in VQ-VAE (`commitment`); no batch normalisation of
+    distances, so that a code depends on its id alone and the served vector is the trained one.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        num_parts: pieces of a row, and codes per id; None takes 4, or the largest number below that D is a multiple of.
+        num_choices: centroids of each piece, at least 2 and at most 32768.
+        penalty_weight: of the mean over a batch's ids of the squared distance of row and vector, as it moves centroids.
+        commitment: share of penalty_weight with which the same distance moves rows.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: if D is no multiple of num_parts, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        num_parts: int | None = None,
+        num_choices: int = 32,
+        penalty_weight: float = 1.0,
+        commitment: float = 0.25,
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        super().__init__(
+            name,
+            num_embeddings,
+            embedding_dim,
+            num_parts=num_parts,
+            num_choices=num_choices,
+            penalty_weight=penalty_weight,
+            commitment=commitment,
+            init_std=init_std,
+        )
+        self._draw_centroids()
+
+    def closed(self, ids: Tensor, constants: Constants) -> Tensor | None:
+        """None."""
+        return None
+
+
+class MGQETable(ProductQuantizedTable):
+    """Multi-granular quantised embeddings: a DPQTable whose rare ids choose among the first centroids alone.
+
+    Shape:
+        as DPQTable.
+
+    Differs from the paper: as DPQTable; codes of rare ids take as many bytes as the others.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V), the most frequent first.
+        embedding_dim: D.
+        num_frequent: the first num_frequent ids choose among all centroids; None takes a tenth of V.
+        num_parts: pieces of a row, and codes per id; None takes 4, or the largest number below that D is a multiple of.
+        num_choices: centroids of each piece, at most 32768.
+        num_rare_choices: the first of them, for all other ids; at least 2.
+        penalty_weight: see DPQTable.
+        commitment: see DPQTable.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: if D is no multiple of num_parts, or a number is out of range.
+    """
+
+    sizes = Table.sizes | {"num_frequent"}
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        num_frequent: int | None = None,
+        num_parts: int | None = None,
+        num_choices: int = 256,
+        num_rare_choices: int = 64,
+        penalty_weight: float = 1.0,
+        commitment: float = 0.25,
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        super().__init__(
+            name,
+            num_embeddings,
+            embedding_dim,
+            num_parts=num_parts,
+            num_choices=num_choices,
+            penalty_weight=penalty_weight,
+            commitment=commitment,
+            init_std=init_std,
+        )
+        num_frequent = -(-num_embeddings // 10) if num_frequent is None else num_frequent
+        self.require("num_frequent", num_frequent, 0)
+        self.require("num_rare_choices", num_rare_choices, 2, num_choices, "num_choices")
+        self.num_rare_choices = num_rare_choices
+        self.register_constants(num_frequent=[num_frequent])
+        self._draw_centroids()
+
+    def closed(self, ids: Tensor, constants: Constants) -> Tensor | None:
+        """All but the first num_rare_choices, to ids that are not frequent."""
+        is_rare = ids >= constants["num_frequent"].squeeze(-1)
+        is_beyond = torch.arange(self.num_choices, device=ids.device) >= self.num_rare_choices
+        return is_rare.t().unsqueeze(-1) & is_beyond

@@ -1,0 +1,38 @@
+"""Tables that search for what is worth keeping of their rows while they train."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from torch import Tensor
+
+from recsys.tables.base import Constants, Table
+from recsys.tables.physical import PhysicalTable
+
+
+class SearchedTable(Table):
+    """A table with one row of D values per id, of which it learns what to keep.
+
+    Once searched, what scores highest within a budget is selected, trained again from its initial values as a table
+    that has nothing else, and served so.
+    """
+
+    linear = False
+
+    selects_rows: ClassVar[bool]
+    """Whether whole rows are kept or not; otherwise every value for itself."""
+
+    init_std: float
+
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """One matrix, V x D."""
+        return (PhysicalTable(self.name, self.num_embeddings, self.embedding_dim, self.init_std),)
+
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
+        """The id is the row."""
+        return ids
+
+    @abstractmethod
+    def scores(self, rows: Tensor) -> Tensor:
+        """What rows [M, D] are worth, [M], or each of their values, [M, D]; kept is what scores above 0."""

@@ -1,0 +1,142 @@
+"""Tensor-train tables: an id's vector is a product of three small matrices, one from each of three cores.
+
+Source: Yin et al., "TT-Rec: Tensor train compression for deep learning recommendation models" (MLSys 2021),
+arXiv:2101.11714.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.budget import Budget, Bytes, Fraction, size_or_budget
+from recsys.tables.physical import PhysicalTable
+from recsys.tables.routing.partitions import ceil_div, ceil_root
+
+MAX_BUDGET_ROW_DIM = 2048
+"""A budget buys no wider rows of the middle core: every id reads one, and FBGEMM's GPU kernels take none wider."""
+
+Ranks = tuple[int, int]
+
+
+class TTTable(Table):
+    """The digits of an id, (i1, i2, i3) in a mixed radix, pick a matrix of each core, and their product is the vector.
+
+    D = d1 d2 d3; the matrices are d1 x R1, R1 x (d2 R2) and R2 x d3, each kept as one row. Every id has digits of its
+    own. An id reads R1 d2 R2 values and more, so that duplicates cost: where ids are on a CPU, a collection reads and
+    multiplies those of a batch once.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory three matrices of about V ** (1 / 3) rows of d1 R1, R1 d2 R2 and R2 d3.
+
+    Differs from the paper: cores start uniform with the deviation that gives the product init_std, where the authors
+    draw from a normal distribution without its middle; the two ranks may differ, to use up a budget.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        rank: R1 = R2, or the largest that adds anything where that is less; the paper has 16, 32 and 64. Or give
+        budget_bytes: bytes the cores may take in float32; ranks grow until a row of the middle core has 2048 values.
+        budget_fraction: the same as a fraction of the full table's bytes.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: unless exactly one size is given, or if it is below rank 1.
+    """
+
+    linear = False
+    repeats_cost = True
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        rank: int | None = None,
+        budget_bytes: Bytes | None = None,
+        budget_fraction: Fraction | None = None,
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        self.init_std = init_std
+        self.dims = _three_factors(embedding_dim)
+        radix = ceil_root(num_embeddings, 3)
+        self.num_digits = (ceil_div(num_embeddings, radix * radix), radix, radix)
+        rows = [count * dim for count, dim in zip(self.num_digits, self.dims, strict=True)]
+        self._highest = (min(rows[0], rows[1] * rows[2]), min(rows[2], rows[0] * rows[1]))
+        budget = size_or_budget(self, budget_bytes, budget_fraction, rank=rank)
+        if budget is not None:
+            self.ranks = self._ranks_within(budget)
+        else:
+            assert rank is not None
+            self.require("rank", rank, 1)
+            self.ranks = self._capped(rank)
+        self.register_constants(divisor=[radix * radix, radix, 1], modulus=list(self.num_digits))
+
+    def _capped(self, rank: int) -> Ranks:
+        """Ranks above those of the whole matrix, cut at either bond, add nothing."""
+        return min(rank, self._highest[0]), min(rank, self._highest[1])
+
+    def _row_dims(self, ranks: Ranks) -> tuple[int, int, int]:
+        (left, right), (first, middle, last) = ranks, self.dims
+        return first * left, left * middle * right, right * last
+
+    def _bytes_of(self, ranks: Ranks) -> int:
+        return 4 * sum(rows * dim for rows, dim in zip(self.num_digits, self._row_dims(ranks), strict=True))
+
+    def _ranks_within(self, budget: Budget) -> Ranks:
+        """The ranks, within a factor of two of each other, with the largest middle core that fits."""
+        widest = MAX_BUDGET_ROW_DIM // self.dims[1]
+        equal = budget.largest(lambda rank: self._bytes_of(self._capped(rank)), 1, max(1, math.isqrt(widest)))
+        best = self._capped(equal)
+        for left in range(max(1, equal // 2), min(self._highest[0], 2 * equal) + 1):
+            most = min(self._highest[1], 2 * equal, 2 * left, max(1, widest // left))
+            fixed = self.num_digits[0] * self.dims[0] * left
+            per_rank = self.num_digits[1] * left * self.dims[1] + self.num_digits[2] * self.dims[2]
+            right = min(most, (budget.num_bytes // 4 - fixed) // per_rank)
+            if right >= max(1, ceil_div(left, 2)):
+                best = max(best, (left, right), key=lambda ranks: (math.prod(ranks), -abs(ranks[0] - ranks[1])))
+        return best
+
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """The three cores."""
+        # Each value of the product is a sum over both bonds of products of three.
+        std = (self.init_std / math.sqrt(math.prod(self.ranks))) ** (1 / 3)
+        return tuple(
+            PhysicalTable(f"{self.name}/core{core}", num_rows, row_dim, std)
+            for core, (num_rows, row_dim) in enumerate(zip(self.num_digits, self._row_dims(self.ranks), strict=True))
+        )
+
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
+        """The digits of the id, the most significant first."""
+        return ids // constants["divisor"] % constants["modulus"]
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """The product of the three matrices, its values in order."""
+        left, right = self.ranks
+        first, middle, last = rows.split(list(self._row_dims(self.ranks)), dim=-1)
+        product = first.unflatten(-1, (-1, left)) @ middle.unflatten(-1, (left, -1))
+        product = product.flatten(-2).unflatten(-1, (-1, right)) @ last.unflatten(-1, (right, -1))
+        return product.flatten(-2)
+
+
+def _three_factors(dim: int) -> tuple[int, int, int]:
+    """Three factors as alike as there are, the smallest in the middle, where two ranks multiply it.
+
+    >>> _three_factors(16), _three_factors(24), _three_factors(7)
+    ((2, 2, 4), (3, 2, 4), (1, 1, 7))
+    """
+    found = [
+        (last, middle, first)
+        for first in range(1, dim + 1)
+        if dim % first == 0
+        for middle in range(first, dim // first + 1)
+        if dim // first % middle == 0 and (last := dim // first // middle) >= middle
+    ]
+    largest, middle, smallest = min(found)
+    return middle, smallest, largest

@@ -1,0 +1,145 @@
+"""The command on a small trained model: what it writes is read by every other command, and predicts alike."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch.testing import assert_close
+
+from recsys.checkpoints import consolidate, load
+from recsys.checkpoints.reading import read
+from recsys.cli import main
+from recsys.compression.methods import METHODS
+from recsys.configuration.lightning_cli import RecsysCLI
+from recsys.tables.sizing import stored_bytes
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+QUIET = ["--trainer.enable_progress_bar=false", "--trainer.logger=false"]
+
+
+@pytest.fixture(scope="module")
+def trained(prepared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    words = ["-c", str(CONFIGS / "criteo.yaml"), f"--data.init_args.path={prepared}", *QUIET]
+    one = ["--trainer.max_epochs=1", f"--trainer.default_root_dir={folder}"]
+    cli = RecsysCLI.launch(["fit", *words, *one])
+    return Path(cli.trainer.checkpoint_callback.best_model_path), words
+
+
+def compress(*words):
+    with pytest.raises(SystemExit) as stop:
+        main(["compress", *map(str, words)])
+    return stop.value.code
+
+
+@pytest.fixture(scope="module")
+def compressed(trained, tmp_path_factory):
+    checkpoint, words = trained
+    out = tmp_path_factory.mktemp("compressed") / "out"
+    assert compress(checkpoint, out, *words, "--budget_fraction", "30%", "--sweep", "50%") == 0
+    return out
+
+
+def test_the_checkpoint_is_smaller_and_its_bytes_are_those_said(trained, compressed):
+    report = json.loads((compressed / "compression.json").read_text())
+    assert {trial["method"] for trial in report["trials"]} == set(METHODS)
+    collection = load(compressed / "model.ckpt")
+    names = [feature.table for feature in collection.features]
+    taken = stored_bytes({name: collection.table(name) for name in names})
+    budget = int(0.3 * report["full_bytes"])
+    chosen = [
+        trial for trial in report["trials"] if trial["budget_bytes"] == budget and trial["method"] == report["chosen"]
+    ]
+    assert taken == chosen[0]["num_bytes"] <= budget
+    aucs = [trial["val"]["auc"]["second"] for trial in report["trials"] if trial["budget_bytes"] == budget]
+    assert chosen[0]["val"]["auc"]["second"] == max(aucs)
+    saved = {
+        name: sum(value.numel() * value.element_size() for value in read(path)["state_dict"].values())
+        for name, path in (("before", trained[0]), ("after", compressed / "model.ckpt"))
+    }
+    assert saved["after"] < saved["before"]
+    page = (compressed / "report.html").read_text()
+    assert page.count("<svg") >= 1
+    assert (compressed / "auc_against_bytes.png").is_file()
+
+
+def test_lightning_tests_it_with_the_metrics_that_were_printed(trained, compressed, tmp_path):
+    report = json.loads((compressed / "compression.json").read_text())
+    chosen = [
+        trial
+        for trial in report["trials"]
+        if trial["method"] == report["chosen"] and trial["budget_bytes"] == int(0.3 * report["full_bytes"])
+    ]
+    root = f"--trainer.default_root_dir={tmp_path}"
+    cli = RecsysCLI.launch(
+        ["test", "-c", str(compressed / "config.yaml"), root, f"--ckpt_path={compressed / 'model.ckpt'}"]
+    )
+    assert float(cli.trainer.callback_metrics["test/auc"]) == pytest.approx(
+        chosen[0]["test"]["auc"]["second"], abs=1e-9
+    )
+    assert float(cli.trainer.callback_metrics["test/log_loss"]) == pytest.approx(
+        chosen[0]["test"]["log_loss"]["second"], abs=1e-6
+    )
+
+
+def test_other_commands_read_it(compressed, tmp_path, capsys):
+    for command in ("describe", "evaluate"):
+        with pytest.raises(SystemExit) as stop:
+            main([command, "--ckpt_path", str(compressed / "model.ckpt"), "-c", str(compressed / "config.yaml")])
+        assert stop.value.code == 0
+    consolidate(compressed / "model.ckpt", tmp_path / "plain")
+    ids = torch.tensor([[0, 7], [3, 299], [899, 0]])
+    first, second = load(compressed / "model.ckpt"), load(tmp_path / "plain")
+    bags = {"tags": bag_of(torch.tensor([1, 2]), torch.tensor([2, 0]))}
+    assert_close(first(ids, bags), second(ids, bags), rtol=0, atol=0)
+
+
+def bag_of(values, lengths):
+    from recsys.tables import Bag
+
+    return Bag(values, lengths)
+
+
+def test_it_trains_on(compressed, tmp_path):
+    words = ["-c", str(compressed / "config.yaml"), "--trainer.max_epochs=1", f"--trainer.default_root_dir={tmp_path}"]
+    cli = RecsysCLI.launch(["fit", *words])
+    again = cli.trainer.checkpoint_callback.best_model_path
+    tables = load(again).tables._modules
+    assert [type(each) for each in tables.values()] == [
+        type(each) for each in load(compressed / "model.ckpt").tables._modules.values()
+    ]
+
+
+def test_the_config_names_the_saved_tables(compressed):
+    settings = yaml.safe_load((compressed / "config.yaml").read_text())["model"]["init_args"]
+    assert settings["tables"]["default"]["init_args"]["path"] == str(compressed / "model.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--budget_bytes or --budget_fraction"),
+        (["--budget_fraction", "10%", "--budget_bytes", "1MB"], "not both"),
+        (["--budget_fraction", "0"], "must be in (0, 1]"),
+        (["--budget_fraction", "10%", "--method", "magnitud"], "did you mean 'magnitude'"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused_before_anything_is_read(words, said, tmp_path, capsys):
+    assert compress(tmp_path / "none.ckpt", tmp_path / "out", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_out_with_files_is_refused(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert compress(tmp_path / "none.ckpt", tmp_path, "--budget_fraction", "10%") == 2
+    assert "no empty folder" in capsys.readouterr().err
+
+
+def test_a_budget_that_a_method_cannot_meet_names_the_smallest(trained, tmp_path, capsys):
+    checkpoint, words = trained
+    asked = ["--method", "svd", "--budget_bytes", "100"]
+    assert compress(checkpoint, tmp_path / "out", *words, *asked) == 2
+    assert "the smallest budget that can is" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

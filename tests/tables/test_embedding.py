@@ -1,0 +1,274 @@
+"""Embedding beside nn.Embedding: weight, padding, state dicts, devices, shared storage."""
+
+import copy
+import gc
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from contract import EMBEDDING_DIM, EXAMPLES, make
+from torch import nn
+from torch.testing import assert_close
+
+from recsys.tables import (
+    DeepHashTable,
+    Embedding,
+    FullTable,
+    HashTable,
+    MixedDimTable,
+    PrunedTable,
+    QRTable,
+    UnifiedTable,
+)
+
+V, D = 50, 8
+every_example = pytest.mark.parametrize("example", EXAMPLES)
+compressed_example = pytest.mark.parametrize("example", [each for each in EXAMPLES if not make(each).keeps_vectors])
+
+
+def test_the_weight_of_a_full_table_is_the_parameter_of_an_embedding():
+    embedding, theirs = Embedding(FullTable("a", V, D), padding_idx=-1), nn.Embedding(V, D, padding_idx=-1)
+    assert isinstance(embedding, nn.Embedding)
+    assert isinstance(embedding.weight, nn.Parameter)
+    assert list(embedding.state_dict()) == ["weight"] == [name for name, _ in embedding.named_parameters()]
+    embedding.load_state_dict(theirs.state_dict())
+    ids = torch.randint(0, V, (3, 4))
+    assert torch.equal(embedding(ids), theirs(ids))
+    theirs.load_state_dict(embedding.state_dict())
+    embedding.weight = nn.Linear(D, V).weight  # tied to an output layer
+    assert embedding(ids).shape == (3, 4, D)
+
+
+@compressed_example
+def test_the_computed_weight_is_the_vectors_and_differentiable(example):
+    embedding = Embedding(make(example, num_embeddings=300))
+    ids = torch.arange(300)
+    assert embedding.weight.shape == (300, EMBEDDING_DIM)
+    assert torch.equal(embedding.weight, embedding(ids))
+    if not embedding.weight.requires_grad:
+        return  # it is made to be served
+    factors = torch.randn(300, EMBEDDING_DIM)
+    (F.embedding(ids.flip(0), embedding.weight) * factors).sum().backward()
+    through_weight = {name: parameter.grad.clone() for name, parameter in embedding.named_parameters()}
+    assert through_weight
+    embedding.zero_grad()
+    (embedding(ids.flip(0)) * factors).sum().backward()
+    for name, parameter in embedding.named_parameters():
+        assert_close(through_weight[name], parameter.grad, rtol=1e-4, atol=1e-5)
+
+
+WRITES = {
+    "in place": lambda w: w.zero_(),
+    "data": lambda w: w.data.normal_(),
+    "a row of data": lambda w: w.data[0].fill_(0),
+    "item": lambda w: w.__setitem__(0, 1.0),
+    "other data": lambda w: setattr(w, "data", torch.zeros_like(w)),
+    "init": nn.init.xavier_uniform_,
+    "init of data": lambda w: nn.init.normal_(w.data, std=0.02),
+    "a view": lambda w: w.view(-1)[3:].copy_(torch.ones(V * D - 3)),
+    "a row": lambda w: w.unbind(0)[0].mul_(2),
+    "detached": lambda w: w.detach().zero_(),
+    "out": lambda w: torch.add(w, 1, out=w),
+    "inplace": lambda w: F.relu(w, inplace=True),
+    "max_norm": lambda w: F.embedding(torch.tensor([0]), w, max_norm=1e-6),
+    "freezing": lambda w: w.requires_grad_(False),
+    "numpy": lambda w: w.detach().numpy().__setitem__(0, 1),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_writing_to_a_computed_weight_raises(write, mode):
+    embedding = Embedding(QRTable("a", V, D))
+    with mode(), pytest.raises((RuntimeError, ValueError), match=r"cannot be written to|read-only"):
+        write(embedding.weight)
+
+
+def test_a_computed_weight_cannot_be_replaced():
+    embedding = Embedding(QRTable("a", V, D))
+    with pytest.raises(AttributeError, match="cannot be replaced or tied"):
+        embedding.weight = nn.Parameter(torch.zeros(V, D))
+    with pytest.raises(TypeError):
+        nn.Linear(D, V).weight = embedding.weight
+    assert not any(name.endswith("weight") or "weights." in name for name, _ in embedding.named_parameters())
+
+
+@every_example
+@pytest.mark.parametrize("sparse", [False, True])
+def test_padding_gives_no_gradient(example, sparse):
+    if sparse and not list(Embedding(make(example)).table.physical_tables()):
+        pytest.skip("no rows")
+    embedding = Embedding(make(example), padding_idx=-1, sparse=sparse)
+    assert embedding.padding_idx == 2_999
+    if embedding.table.keeps_vectors:
+        assert embedding.weight[-1].abs().sum() == 0
+        with torch.no_grad():
+            embedding.weight[-1] = 1.0  # a row that was loaded is kept, as nn.Embedding keeps it
+    vectors = embedding(torch.tensor([[2_999, 5], [2_999, 2_999]]))
+    assert torch.equal(vectors[1], torch.full((2, EMBEDDING_DIM), float(embedding.table.keeps_vectors)))
+    if not vectors.requires_grad:
+        return  # it is made to be served
+    vectors.square().sum().backward()
+    alone = Embedding(make(example), sparse=sparse)
+    alone(torch.tensor([5])).square().sum().backward()
+    for mine, theirs in zip(embedding.parameters(), alone.parameters(), strict=True):
+        if mine.grad.is_sparse:
+            assert torch.equal(mine.grad.coalesce().indices(), theirs.grad.coalesce().indices()), (
+                "rows that are touched"
+            )
+        assert_close(mine.grad.to_dense(), theirs.grad.to_dense())
+
+
+@every_example
+@pytest.mark.parametrize("ids", [torch.tensor([1.0]), torch.tensor([True]), torch.tensor([1 + 0j])], ids=str)
+def test_ids_are_integers(example, ids):
+    with pytest.raises(ValueError, match="ids must be integers"):
+        Embedding(make(example))(ids)
+
+
+@every_example
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_dtype_asked_is_dtype_given(example, dtype):
+    embedding = Embedding(make(example), dtype=dtype, padding_idx=0)
+    assert embedding(torch.arange(4)).dtype == dtype == embedding.dtype
+    assert embedding.weight.dtype == dtype
+    assert {parameter.dtype for parameter in embedding.parameters() if parameter.is_floating_point()} == {dtype}
+    assert embedding.float()(torch.arange(4)).dtype == torch.float32
+
+
+def test_the_default_dtype_and_device():
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert Embedding(QRTable("a", V, D))(torch.arange(3)).dtype == torch.float64
+        assert Embedding(DeepHashTable("a", V, D, hidden_dim=4)).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert Embedding(QRTable("a", V, D), device="meta").weight.is_meta
+
+
+@every_example
+@pytest.mark.parametrize("way", ["context", "argument"])
+def test_made_without_memory_and_filled_later(example, way):
+    torch.manual_seed(3)
+    expected = Embedding(make(example), padding_idx=1)
+    if way == "context":
+        with torch.device("meta"):
+            table_type, arguments = EXAMPLES[example]
+            embedding = Embedding(table_type("f", 3_000, EMBEDDING_DIM, **arguments), padding_idx=1)
+    else:
+        embedding = Embedding(make(example), padding_idx=1, device="meta")
+    assert all(tensor.is_meta for tensor in embedding.parameters())
+    embedding.to_empty(device="cpu")
+    embedding.reset_parameters()
+    routing = {name: value for name, value in expected.state_dict().items() if name.startswith("table.")}
+    for name, value in embedding.state_dict().items():
+        if embedding.table.observes and name in routing:
+            continue  # it starts with no id, the expected one has seen some
+        assert torch.equal(value, expected.state_dict()[name]), name
+
+
+@every_example
+def test_emptied_it_still_routes_as_before(example):
+    embedding = Embedding(make(example))
+    ids = torch.arange(100)
+    constants = {name: value.clone() for name, value in embedding.table.constants().items()}
+    embedding.to_empty(device="cpu")
+    for name, value in constants.items():
+        assert torch.equal(embedding.table.constants()[name], value)
+    physical = embedding.table.physical_tables()
+    for matrix, rows in zip(physical, embedding.table.rows_of(ids) if physical else (), strict=True):
+        assert int(rows.max()) < matrix.num_rows
+
+
+@every_example
+def test_reset_parameters_starts_afresh(example):
+    torch.manual_seed(7)
+    embedding = Embedding(make(example), padding_idx=2)
+    before = {name: parameter.detach().clone() for name, parameter in embedding.named_parameters()}
+    with torch.no_grad():
+        for parameter in embedding.parameters():
+            parameter.add_(1)
+    embedding.reset_parameters()
+    for name, parameter in embedding.named_parameters():
+        assert torch.equal(parameter, before[name]), name
+    torch.manual_seed(8)
+    embedding.reset_parameters()
+    assert not torch.equal(next(embedding.parameters()), next(iter(before.values())))
+
+
+@every_example
+def test_copied_and_pickled(example):
+    embedding = Embedding(make(example), padding_idx=2)
+    ids = torch.arange(20)
+    for other in (copy.deepcopy(embedding), pickle.loads(pickle.dumps(embedding))):
+        assert type(other) is type(embedding)
+        assert torch.equal(other(ids), embedding(ids))
+        assert not {id(p) for p in other.parameters()} & {id(p) for p in embedding.parameters()}
+
+
+def fields(number=26, storage="unified", first=0):
+    names = [f"C{position}" for position in range(first, first + number)]
+    return nn.ModuleList(Embedding(UnifiedTable(n, 1_000, D, num_rows=500, storage=storage)) for n in names)
+
+
+def test_26_unified_embeddings_are_one_matrix():
+    model = fields()
+    assert len(list(model.parameters())) == 1
+    assert sum(parameter.numel() for parameter in model.parameters()) == 500 * D // 2
+    model[3](torch.arange(1_000)).sum().backward()
+    assert model[7].weights[0].grad.abs().sum() > 0
+    moved = copy.deepcopy(model).to(torch.float64).to_empty(device="cpu")
+    assert len(list(moved.parameters())) == 1
+    assert moved[0].weights[0] is not model[0].weights[0]
+
+
+def test_two_models_share_nothing():
+    first, second = fields(), fields()
+    assert first[0].weights[0] is not second[0].weights[0]
+    assert len(list(second.parameters())) == 1
+    assert torch.equal(first[0].weights[0], second[0].weights[0]), "both start as seed and name say"
+    with torch.no_grad():
+        second[0].weights[0].add_(1)
+    third = fields(3, first=30)
+    assert third[0].weights[0] is not second[0].weights[0], "what was written to is another model's"
+    other = fields(2, storage="other", first=40)
+    assert other[0].weights[0] is not third[0].weights[0]
+    twice = [Embedding(HashTable("a", V, D, num_rows=5)) for _ in range(2)]
+    assert twice[0].weights[0] is not twice[1].weights[0]
+
+
+def test_a_shared_matrix_dies_with_its_readers():
+    from recsys.tables.matrices import _newest, _sharing
+
+    model = fields(storage="mortal")
+    number = len(_sharing)
+    assert len(_newest) >= 1
+    del model
+    gc.collect()
+    assert len(_sharing) < number
+
+
+def test_qr_is_multiplied_directly_and_equal_to_the_bit():
+    table = QRTable("a", 1_000, D, num_remainders=60)
+    embedding, ids = Embedding(table), torch.randint(0, 1_000, (64,))
+    rows = torch.cat([F.embedding(r, w) for r, w in zip(table.rows_of(ids), embedding.weights, strict=True)], dim=1)
+    first = embedding(ids)
+    assert torch.equal(first, table.vectors_of(rows, ids))
+    first.square().sum().backward()
+    grads = [weight.grad.clone() for weight in embedding.weights]
+    embedding.zero_grad()
+    table.vectors_of(rows, ids).square().sum().backward()
+    assert all(torch.equal(weight.grad, grad) for weight, grad in zip(embedding.weights, grads, strict=True))
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(
+    "table",
+    [FullTable("a", V, D), QRTable("a", V, D), MixedDimTable("a", V, D, row_dim=4), PrunedTable("a", V, D, num_rows=9)],
+    ids=lambda table: type(table).__name__,
+)
+def test_frozen_it_stays(table, sparse):
+    embedding = Embedding(table, sparse=sparse).requires_grad_(False)
+    assert not embedding(torch.arange(V)).requires_grad
+    assert not embedding.weight.requires_grad

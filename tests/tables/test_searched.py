@@ -1,0 +1,162 @@
+"""OptEmbed and PEP against slow float64 references, and decay that equals a dense optimizer's."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from recsys.tables import SGD, Embedding, Feature, OptEmbedTable, PEPTable, TableCollection
+from recsys.tables.optembed import LongTailStep
+
+
+def test_the_step_and_its_long_tailed_gradient():
+    values = [-1.5, -1.0, -0.7, -0.4, -0.1, 0.0, 0.1, 0.4, 0.41, 1.0, 1.01]
+    x = torch.tensor(values, dtype=torch.float64, requires_grad=True)
+    found = LongTailStep.apply(x)
+    assert found.tolist() == [float(value > 0) for value in values]
+    found.backward(torch.full_like(x, 3.0))
+    expected = [3 * (2 - 4 * abs(v) if abs(v) <= 0.4 else 0.4 if abs(v) <= 1 else 0.0) for v in values]
+    assert_close(x.grad, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_optembed_equals_a_loop_in_float64_and_so_do_its_gradients():
+    table = OptEmbedTable("f", 40, 6, samples_widths=False, init_std=0.3)
+    table.threshold.data.fill_(1.5)
+    embedding = Embedding(table)
+    ids = torch.tensor([3, 39, 3, 7, 21, 0, 5])
+    weights = torch.randn(7, 6, generator=torch.Generator().manual_seed(0))
+    found = embedding(ids)
+    (found * weights).sum().backward()
+    matrix = embedding.weights[0].detach().double()
+    grad, of_threshold = torch.zeros_like(matrix), 0.0
+    for place, row in enumerate(ids.tolist()):
+        x = float(sum(abs(value) for value in matrix[row].tolist())) - 1.5
+        kept = float(x > 0)
+        assert_close(found[place].detach().double(), kept * matrix[row], rtol=1e-6, atol=1e-7)
+        slope = 2 - 4 * abs(x) if abs(x) <= 0.4 else 0.4 if abs(x) <= 1 else 0.0
+        through = slope * float((weights[place].double() * matrix[row]).sum())
+        grad[row] += kept * weights[place].double() + through * matrix[row].sign()
+        of_threshold -= through
+    assert 0 < int((found.abs().sum(1) > 0).sum()) < len(ids), "some rows are kept, some are not"
+    assert_close(embedding.weights[0].grad.double(), grad, rtol=1e-5, atol=1e-6)
+    assert float(table.threshold.grad) == pytest.approx(of_threshold, rel=1e-5)
+
+
+def test_widths_are_uniform_while_training_and_full_afterwards():
+    embedding = Embedding(OptEmbedTable("f", 4, 8))
+    ids = torch.ones(40_000, dtype=torch.long)
+    widths = (embedding(ids) != 0).sum(1)
+    assert_close(widths.bincount(minlength=9)[1:] / 40_000, torch.full((8,), 1 / 8), rtol=0, atol=0.01)
+    found = embedding(ids)
+    used = (found != 0).long()
+    assert bool((used[:, 1:] <= used[:, :-1]).all()), "columns from the left"
+    assert bool((embedding.eval()(ids) != 0).all())
+
+
+def test_the_penalty_is_the_paper_s():
+    table = OptEmbedTable("f", 4, 8, penalty_weight=0.5)
+    table.threshold.data.fill_(2.0)
+    assert table.regularizer().item() == pytest.approx(0.5 * 2.718281828**-2)
+    assert OptEmbedTable("f", 4, 8, penalty_weight=0).regularizer() is None
+
+
+def train(optimizer_step, collection, batches):
+    for ids in batches:
+        (collection(ids).square().sum() * 3).backward()
+        optimizer_step()
+
+
+def test_lazy_decay_equals_decay_of_all_rows_at_every_step():
+    decay, rate = 0.03, 0.05
+    table = OptEmbedTable("f", 12, 4, row_decay=decay, samples_widths=False, penalty_weight=0)
+    collection = TableCollection([Feature("f", "f")], {"f": table}, optimizer=SGD(rate), dtype=torch.float64)
+    dense = collection.lookup.weight("f").detach().clone()
+    generator = torch.Generator().manual_seed(2)
+    batches = [torch.randint(0, 9, (1, 5), generator=generator) for _ in range(40)]
+    train(collection.step, collection, batches)
+    collection.end_epoch()
+    for ids in batches:
+        dense *= 1 - decay
+        grad = torch.zeros_like(dense)
+        for row in ids[0].tolist():
+            x = float(dense[row].abs().sum())
+            slope = 2 - 4 * x if x <= 0.4 else 0.4 if x <= 1 else 0.0
+            up = 6 * dense[row]
+            grad[row] += up + slope * float((up * dense[row]).sum()) * dense[row].sign()
+        dense -= rate * grad
+    assert_close(collection.lookup.weight("f"), dense, rtol=1e-9, atol=1e-12)
+    before = collection.lookup.weight("f").clone()
+    collection.end_epoch()
+    assert torch.equal(collection.lookup.weight("f"), before), "what has decayed does not decay again"
+
+
+def test_rows_that_are_never_read_are_those_of_adamw():
+    rate, weight_decay = 0.01, 0.5
+    table = OptEmbedTable("f", 6, 4, row_decay=rate * weight_decay, samples_widths=False)
+    collection = TableCollection([Feature("f", "f")], {"f": table}, optimizer=SGD(rate), dtype=torch.float64)
+    weight = torch.nn.Parameter(collection.lookup.weight("f").detach().clone())
+    optimizer = torch.optim.AdamW([weight], lr=rate, weight_decay=weight_decay)
+    for _ in range(25):
+        collection(torch.zeros(1, 3, dtype=torch.long)).sum().backward()
+        collection.step()
+        weight.grad = torch.zeros_like(weight)
+        optimizer.step()
+    collection.end_epoch()
+    assert_close(collection.lookup.weight("f")[1:], weight.detach()[1:], rtol=1e-9, atol=1e-12)
+
+
+def test_decay_goes_on_where_a_checkpoint_stopped():
+    def new():
+        table = OptEmbedTable("f", 12, 4, row_decay=0.1, samples_widths=False)
+        return TableCollection([Feature("f", "f")], {"f": table}, optimizer=SGD(0.1))
+
+    generator = torch.Generator().manual_seed(2)
+    batches = [torch.randint(0, 12, (1, 3), generator=generator) for _ in range(8)]
+    whole, first, second = new(), new(), new()
+    train(whole.step, whole, batches)
+    train(first.step, first, batches[:3])
+    second.load_state_dict(first.state_dict())
+    train(second.step, second, batches[3:])
+    for each in (whole, second):
+        each.end_epoch()
+    assert_close(second.lookup.weight("f"), whole.lookup.weight("f"))
+
+
+@pytest.mark.parametrize("per_column", [True, False])
+def test_pep_equals_a_loop_in_float64_and_so_do_its_gradients(per_column):
+    table = PEPTable("f", 30, 5, per_column=per_column, init_std=0.3)
+    table.s.data.copy_(torch.linspace(-2.0, -0.5, table.s.numel()))
+    embedding = Embedding(table)
+    ids = torch.arange(30)
+    weights = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
+    found = embedding(ids)
+    (found * weights).sum().backward()
+    matrix, s = embedding.weights[0].detach().double(), table.s.detach().double().expand(5)
+    threshold = 1 / (1 + (-s).exp())
+    expected, grad, of_s = torch.zeros_like(matrix), torch.zeros_like(matrix), torch.zeros(5, dtype=torch.float64)
+    for row in range(30):
+        for column in range(5):
+            value, limit = float(matrix[row, column]), float(threshold[column])
+            if abs(value) > limit:
+                sign = 1 if value > 0 else -1
+                expected[row, column] = sign * (abs(value) - limit)
+                grad[row, column] = weights[row, column]
+                of_s[column] -= sign * float(weights[row, column]) * limit * (1 - limit)
+    assert 0.2 < float((expected != 0).double().mean()) < 0.9
+    assert_close(found.detach().double(), expected, rtol=1e-6, atol=1e-7)
+    assert_close(embedding.weights[0].grad.double(), grad, rtol=1e-5, atol=1e-6)
+    assert_close(table.s.grad.double(), of_s if per_column else of_s.sum().view(1), rtol=1e-4, atol=1e-6)
+    assert_close((table.scores(embedding.weights[0].detach()) > 0), expected != 0)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: OptEmbedTable("f", 4, 4, row_decay=1.0), "row_decay must be in"),
+        (lambda: OptEmbedTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
+        (lambda: PEPTable("f", 4, 4, init_threshold=1.0), "init_threshold must be in"),
+        (lambda: PEPTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
+    ],
+)
+def test_bad_settings_are_refused(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
