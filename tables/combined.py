@@ -49,10 +49,8 @@ class CombinedTable(Table):
         init_stds: Sequence[float],
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
-        parts = tuple(
-            make if isinstance(make, Table) else make(f"{name}/{place}", num_embeddings, dim, init_std=std)  # type: ignore[call-arg]
-            for place, (make, dim, std) in enumerate(zip(tables, dims, init_stds, strict=True))
-        )
+        with torch.device("cpu"):  # what parts keep of ids has values, also where rows are to have none yet
+            parts = self._made(tables, dims, init_stds)
         self._parts = parts
         self._check_parts()
         self.linear = all(part.linear for part in parts)  # type: ignore[misc]
@@ -65,6 +63,16 @@ class CombinedTable(Table):
         self._per_ids = [{own: f"part{place}_{own}" for own in part.per_id_names} for place, part in enumerate(parts)]
         self._parameters_of: list[dict[str, str]] = []
         self._register()
+
+    def _made(
+        self, tables: Sequence[PartFactory | Table], dims: Sequence[int], init_stds: Sequence[float]
+    ) -> tuple[Table, ...]:
+        """The parts; those that are tables are taken as they are."""
+        made = []
+        for place, (make, dim, std) in enumerate(zip(tables, dims, init_stds, strict=True)):
+            sizes = (f"{self.name}/{place}", self.num_embeddings, dim)
+            made.append(make if isinstance(make, Table) else make(*sizes, init_std=std))  # type: ignore[call-arg]
+        return tuple(made)
 
     def _check_parts(self) -> None:
         owner = f"{type(self).__name__} '{self.name}'"
@@ -89,7 +97,8 @@ class CombinedTable(Table):
             self.register_listed(**{new: part.get_buffer(own) for own, new in self._per_ids[place].items()})
             names = {own: f"part{place}_{own.replace('.', '_')}" for own, _ in part.named_parameters()}
             for own, new in names.items():
-                self.register_parameter(new, part.get_parameter(own))
+                values = part.get_parameter(own).detach().to(torch.get_default_device(), copy=True)
+                self.register_parameter(new, nn.Parameter(values))
             self._parameters_of.append(names)
         self.register_constants(**constants)
 
@@ -293,7 +302,9 @@ class GateTable(CombinedTable):
         self.linear = False  # type: ignore[misc]
         self._check_unseen(counts, unseen, groups)
         self.unseen = unseen
-        groups = self._groups(counts) if groups is None else groups
+        if groups is None:
+            with torch.device("cpu"):
+                groups = self._groups(counts)
         self.register_per_id(groups=groups.to(torch.uint8))
         self.arguments |= {"counts": None, "groups": self.get_buffer("groups")}
         self.gate = nn.Parameter(torch.zeros(64, number))

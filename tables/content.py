@@ -60,15 +60,16 @@ class ContentTable(Table):
         super().__init__(name, num_embeddings, embedding_dim)
         self.init_std = init_std
         is_drawn = isinstance(vectors, RandomVectors | StoredVectors)
-        given = vectors if isinstance(vectors, Tensor) else vectors.load(f"ContentTable '{name}'", num_embeddings)
-        self._check(given, None if is_drawn else num_embeddings)
-        is_stored = isinstance(vectors, StoredVectors)
-        width = self._width(given.shape[1], is_stored, row_dim, budget_bytes, budget_fraction)
-        self.row_dim = _aligned(width) if is_drawn else _aligned(width + 1)
-        self._rows = None if is_drawn else _rows_of(given.float(), width, self.row_dim)
-        self._is_drawn = isinstance(vectors, RandomVectors)
-        width = self.row_dim if is_drawn else width
-        self.projection = nn.Parameter(self._initial_projection(width))
+        with torch.device("cpu"):  # what is read has values, also where parameters are to have none yet
+            given = vectors if isinstance(vectors, Tensor) else vectors.load(f"ContentTable '{name}'", num_embeddings)
+            self._check(given, None if is_drawn else num_embeddings)
+            is_stored = isinstance(vectors, StoredVectors)
+            width = self._width(given.shape[1], is_stored, row_dim, budget_bytes, budget_fraction)
+            self.row_dim = _aligned(width) if is_drawn else _aligned(width + 1)
+            self._rows = None if is_drawn else _rows_of(given.float(), width, self.row_dim)
+            self._is_drawn = isinstance(vectors, RandomVectors)
+            projection = self._initial_projection(self.row_dim if is_drawn else width)
+        self.projection = nn.Parameter(projection.to(torch.get_default_device()))
         self._made_of = dict(self.arguments)
         if not is_drawn:
             # What a checkpoint says of this table; the rows are among those of its matrices.

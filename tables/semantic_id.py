@@ -74,7 +74,8 @@ class SemanticIdTable(Table):
         super().__init__(name, num_embeddings, embedding_dim)
         self.adaptation = adaptation or Prefixes()
         self.init_std = init_std
-        found = self._codes_of(codes, lengths, num_codes)
+        with torch.device("cpu"):  # what is read has values, also where rows are to have none yet
+            found = self._codes_of(codes, lengths, num_codes)
         self.num_levels, self.num_codes = len(found.codes), found.num_codes
         needs = self._needs()
         self.register_per_id(codes=found.codes, lengths=found.lengths)
@@ -86,9 +87,7 @@ class SemanticIdTable(Table):
         }
         self.num_rows = self._size(num_rows, budget_bytes, budget_fraction)
         self.is_exact = self.num_rows == self._most_rows
-        lookups = (found.lengths.unsqueeze(0) >= torch.tensor(needs).unsqueeze(1)).sum(0)
-        read = lookups[lookups > 0]
-        self._mean_lookups = float(read.double().mean()) if len(read) else float(len(needs))
+        self._mean_lookups = _mean_lookups(found.lengths, needs)
         seeds = [name_seed(name, probe) for probe in self.adaptation.seeds(len(needs))]
         self.register_constants(
             seed=seeds, needs=needs, num_symbols=[self.num_codes], special_row=[self.num_rows - NUM_SPECIAL_ROWS]
@@ -192,3 +191,12 @@ class SemanticIdTable(Table):
             f"the first is {int(differs.nonzero()[0])}; give the codes that it was trained with, or "
             f"StoredCodes(num_levels={self.num_levels}, num_codes={self.num_codes})."
         ]
+
+
+def _mean_lookups(lengths: Tensor, needs: list[int]) -> float:
+    """Rows that ids with codes read, on average over them."""
+    counts = torch.bincount(lengths.long(), minlength=max(needs) + 1).tolist()
+    reads = [sum(need <= length for need in needs) for length in range(len(counts))]
+    num_reading = sum(count for count, read in zip(counts, reads, strict=True) if read)
+    total = sum(count * read for count, read in zip(counts, reads, strict=True))
+    return total / num_reading if num_reading else float(len(needs))
