@@ -32,9 +32,16 @@ $(READY): pyproject.toml recsys/environment.py
 
 demo: setup
 	$(BIN)/python data_scripts/criteo.py --sample 100000 --out $(DATA)/sample --overwrite
-	$(BIN)/lightning fit -c configs/demo.yaml --data.init_args.path $(DATA)/sample
+	$(BIN)/lightning fit -c configs/demo.yaml --data.init_args.path $(DATA)/sample --trainer.default_root_dir $(DATA)/demo
+	$(BIN)/recsys evaluate --ckpt_path $$(ls -td $(DATA)/demo/lightning_logs/version_*/checkpoints/last.ckpt | head -1) \
+		-c configs/demo.yaml --data.init_args.path $(DATA)/sample --out $(DATA)/demo/report
+	@echo
 	@echo "That was the main job, on generated data: no number above says anything about real clicks."
-	@echo "Logs: tensorboard --logdir lightning_logs. Real data: see 'Data' in README.md."
+	@echo "  pictures of it      $(DATA)/demo/report/report.html"
+	@echo "  the training logs   $(BIN)/tensorboard --logdir $(DATA)/demo/lightning_logs"
+	@echo "  another table       $(BIN)/lightning fit -c configs/demo.yaml -c configs/tables/unified.yaml --data.init_args.path $(DATA)/sample"
+	@echo "  your own clicks     $(BIN)/recsys prepare clicks log.csv --label click --out data/mine --config mine.yaml"
+	@echo "  your own model      'In an existing model' in README.md"
 
 lint: setup
 	$(BIN)/ruff check .

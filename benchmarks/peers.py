@@ -40,8 +40,8 @@ BEFORE = {
 
 AFTER = """
 import json
-print()
-print(json.dumps({"before": report.bytes_before, "after": report.bytes_after, "losses": [losses[0], losses[-1]]}))
+sizes = {"before": report.bytes_before, "after": report.bytes_after}
+print("\\n" + json.dumps({**sizes, "losses": [losses[0], losses[-1]]}))
 """
 
 

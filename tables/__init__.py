@@ -8,10 +8,14 @@ from recsys.tables.adaptations import Adaptation, AllBigrams, NGrams, Pieces, Pr
 from recsys.tables.adaptive import AdaptiveTable, hot_rows
 from recsys.tables.alpt import ALPTTable
 from recsys.tables.base import DEFAULT_INIT_STD, Table
+from recsys.tables.cafe import CAFETable
+from recsys.tables.cce import CCETable
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
+from recsys.tables.combined import CombinedTable, ConcatTable, GateTable, SumTable
 from recsys.tables.compact import CompactTable
 from recsys.tables.content import ContentTable
+from recsys.tables.dedup import DedupTable
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.double_hash import DoubleHashTable
 from recsys.tables.embedding import Embedding
@@ -69,13 +73,18 @@ __all__ = [
     "AdaptiveTable",
     "AllBigrams",
     "Bag",
+    "CAFETable",
+    "CCETable",
     "CodeFile",
     "CodeSource",
     "CodebookTable",
+    "CombinedTable",
     "CompactTable",
+    "ConcatTable",
     "ContentTable",
     "Coprime",
     "DPQTable",
+    "DedupTable",
     "DeepHashTable",
     "DenseGradient",
     "DistanceLFU",
@@ -89,6 +98,7 @@ __all__ = [
     "Fitted",
     "Frozen",
     "FullTable",
+    "GateTable",
     "HashEmbeddingTable",
     "HashTable",
     "HeadTailTable",
@@ -124,6 +134,7 @@ __all__ = [
     "SparseTable",
     "StoredCodes",
     "StoredVectors",
+    "SumTable",
     "SwapReport",
     "SwapRule",
     "Swapped",

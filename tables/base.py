@@ -59,6 +59,9 @@ class Table(Startable, ABC):
     moves_rows: ClassVar[bool] = False
     """Whether rows pass from id to id while training, so that no other table may read them."""
 
+    reconciled: ClassVar[frozenset[str]] = frozenset()
+    """What is kept of every id that `reconcile` compares with a checkpoint's, value by value."""
+
     sizes: ClassVar[frozenset[str]] = frozenset(
         {"name", "num_embeddings", "num_rows", "budget_bytes", "budget_fraction", "init_std"}
     )
@@ -106,7 +109,10 @@ class Table(Startable, ABC):
         self.register_listed(**columns)
 
     def register_listed(self, **columns: Tensor) -> None:
-        """Keep columns [N] or [C, N] of any length, such as a word for 64 ids; `constants` gives them as a PerId."""
+        """Keep columns [N] or [C, N] of any length, such as a word for 64 ids; `constants` gives them as a PerId.
+
+        Unlike constants they may change while training.
+        """
         for name, values in columns.items():
             self.register_buffer(name, values.contiguous())
             starts = torch.arange(values.numel() // max(1, values.shape[-1])) * values.shape[-1]
@@ -234,6 +240,11 @@ class Table(Startable, ABC):
         return {**integers, **per_id}
 
     @property
+    def min_epochs(self) -> int:
+        """Epochs of training that the method takes at least."""
+        return 1
+
+    @property
     def observes(self) -> bool:
         """Whether the table takes note of ids."""
         return type(self).observe is not Table.observe
@@ -264,6 +275,14 @@ class Table(Startable, ABC):
         """Expected number of ids that share their vector with an id before them; 0 where all ids are kept apart."""
         return 0.0
 
+    def likeness(self) -> Tensor | None:
+        """[V] a number that ids have in common whose vectors are the same whatever is trained; None if it knows none.
+
+        Needed where vectors are made by matrix products, which may give two equal inputs results that differ in the
+        last bit.
+        """
+        return None
+
     def logical_bytes(self, dtype: torch.dtype = torch.float32) -> int:
         """Bytes of the V x D matrix that this table stands for."""
         return self.num_embeddings * self.embedding_dim * dtype.itemsize
@@ -280,9 +299,16 @@ class Table(Startable, ABC):
         behind = ", ".join(f"{name} {shape}" for name, shape in matrices.items()) or "no rows"
         return f"'{self.name}', {self.num_embeddings}x{self.embedding_dim} in {behind}"
 
+    def reconcile(self, state: dict[str, Tensor]) -> list[str]:
+        """What is wrong with what a checkpoint keeps of every id, by name; entries may be replaced before loading."""
+        return []
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Load, but refuse integers that would route ids to other rows than those trained."""
         errors: list[str] = args[-1]
+        per_id = {name: state_dict[prefix + name] for name in self.per_id_names if prefix + name in state_dict}
+        errors += self.reconcile(per_id)
+        state_dict |= {prefix + name: value for name, value in per_id.items()}
         for name, mine in self.constants().items():
             theirs = state_dict.get(prefix + name)
             if theirs is not None and not torch.equal(theirs.cpu(), mine.cpu()):

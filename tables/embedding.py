@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Self
 
@@ -321,6 +321,9 @@ class Embedding(nn.Module):
     def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
         """See recsys.tables.upkeep.Rows; the optimizer's state is out of reach here."""
         self.write_rows(table, rows, values)
+
+    def agree_on(self, tensors: Sequence[Tensor]) -> None:
+        """See recsys.tables.upkeep.Rows; here there is one process."""
 
 
 class FullEmbedding(FullRows, Embedding, nn.Embedding):  # type: ignore[misc, override]

@@ -99,9 +99,13 @@ class Group(nn.Module):
             rows.reshape(1, len(self.stores), len(flat.ids)), first.t().unsqueeze(0), self.stores, self.matrices
         )
 
+    def merges(self, ids: Tensor) -> bool:
+        """Whether ids that repeat are found out; a GPU would have to be waited for."""
+        return self._merges and ids.device.type == "cpu"
+
     def merged(self, ids: Tensor, features: Tensor | None) -> Distinct | None:
         """Ids [N] of features [N] without repeats; None where these cost less than to find them."""
-        if not self._merges or ids.device.type != "cpu":
+        if not self.merges(ids):
             return None
         return distinct_ids(ids, features, self.get_buffer("num_ids"))
 
@@ -141,10 +145,9 @@ class SingleGroup(Group):
 
     def taken_apart(self, ids: Tensor) -> Single:
         """Ids [G, B] of its features, and which of them are distinct."""
-        num_features, num_samples = ids.shape
         features = None
-        if self._merges and num_features > 1:
-            features = torch.arange(num_features, device=ids.device).repeat_interleave(num_samples)
+        if self.merges(ids) and len(ids) > 1:
+            features = torch.arange(len(ids)).repeat_interleave(ids.shape[1])
         return Single(ids, self.merged(ids.reshape(-1), features))
 
     def route(self, single: Single) -> Request:

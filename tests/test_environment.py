@@ -8,37 +8,44 @@ from pathlib import Path
 import pytest
 
 from recsys import environment
-from recsys.environment import FBGEMM, TORCH, TORCHREC, Versions, mending_command, problems
+from recsys.environment import TRIOS, Versions, mending_command, problems, usable_trios
 
-GOOD = Versions(f"{TORCH}+cpu", TORCHREC, FBGEMM, None, "2.6.6", "0.1.0")
+NEWEST, NEXT = TRIOS[:2]
+GOOD = Versions(f"{NEXT.torch}+cpu", NEXT.torchrec, NEXT.fbgemm, None, "2.6.6", "0.1.0")
 SCRIPT = Path(environment.__file__)
 
 
-@pytest.mark.parametrize(
-    "versions",
-    [GOOD, replace(GOOD, torch="2.13.1"), replace(GOOD, torch="2.13.0+cu130", fbgemm_cpu=None, fbgemm_cuda="1.8.0")],
-)
-def test_a_matching_trio_has_no_problems(versions):
-    assert problems(versions) == []
+@pytest.mark.parametrize("trio", TRIOS, ids=lambda trio: trio.torch)
+def test_a_matching_trio_has_no_problems(trio):
+    good = replace(GOOD, torch=f"{trio.torch}+cpu", torchrec=trio.torchrec, fbgemm_cpu=trio.fbgemm)
+    assert problems(good) == []
+    assert problems(replace(good, torch=trio.torch.rpartition(".")[0] + ".9")) == [], "a later patch"
+    assert problems(replace(good, torch=f"{trio.torch}+cu130", fbgemm_cpu=None, fbgemm_cuda=trio.fbgemm)) == []
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"torch": None}, "torch is not installed"),
-        ({"torch": "2.15.0"}, "torch 2.15.0 is installed; this release is made for torch 2.13.0"),
-        ({"torch": "2.1.3"}, "torch 2.1.3 is installed"),
-        ({"torchrec": None}, "torchrec is not installed"),
-        ({"torchrec": "1.9.2"}, "torchrec 1.9.2 is installed"),
+        ({"torch": None}, "torch is not installed; this release is made for torch 2.14, 2.13, 2.12, 2.11"),
+        ({"torch": "2.15.0"}, "torch is 2.15.0; this release is made for torch 2.14, 2.13, 2.12, 2.11"),
+        ({"torch": "2.1.3"}, "torch is 2.1.3;"),
+        ({"torchrec": None}, "torchrec is not installed; torch 2.13.0+cpu pairs with torchrec 1.8.0"),
+        ({"torchrec": "1.9.2"}, "torchrec 1.9.2 is installed; torch 2.13.0+cpu pairs with torchrec 1.8.0"),
         ({"fbgemm_cpu": None}, "fbgemm is not installed"),
-        ({"fbgemm_cpu": "1.9.0"}, "fbgemm 1.9.0 is installed; torch 2.13.0 pairs with fbgemm 1.8.0"),
-        ({"torch": TORCH, "fbgemm_cuda": "1.9.0"}, "both installed"),
-        ({"fbgemm_cpu": None, "fbgemm_cuda": FBGEMM}, "built for CUDA"),
+        ({"fbgemm_cpu": "1.9.0"}, "fbgemm 1.9.0 is installed; torch 2.13.0+cpu pairs with fbgemm 1.8.0"),
+        ({"torch": NEXT.torch, "fbgemm_cuda": "1.9.0"}, "both installed"),
+        ({"fbgemm_cpu": None, "fbgemm_cuda": NEXT.fbgemm}, "built for CUDA"),
     ],
 )
 def test_each_mismatch_is_one_problem(change, said):
     (problem,) = problems(replace(GOOD, **change))
     assert said in problem
+
+
+def test_the_python_decides_which_there_are():
+    assert usable_trios((3, 11)) == list(TRIOS)
+    with pytest.raises(ValueError, match=r"no torch, torchrec and fbgemm for Python 3.99; take 3.10 to 3.14"):
+        usable_trios((3, 99))
 
 
 @pytest.fixture
@@ -58,17 +65,29 @@ def pip_calls(monkeypatch):
 
 def test_the_cpu_set_up_never_asks_for_a_cuda_build(pip_calls):
     environment.install("cpu", None, None)
-    assert pip_calls[0][0] == "install torch==2.13.0+cpu"
-    assert "fbgemm-gpu-cpu==1.8.0" in pip_calls[0][1]
-    assert pip_calls[0][2] == "install --no-deps torchrec==1.8.0"
+    assert pip_calls[0][0] == f"install torch=={NEWEST.torch}+cpu"
+    assert f"fbgemm-gpu-cpu=={NEWEST.fbgemm}" in pip_calls[0][1]
+    assert pip_calls[0][2] == f"install --no-deps torchrec=={NEWEST.torchrec}"
     assert len(pip_calls[0]) == 3
 
 
-def test_without_a_cpu_build_the_plain_one_is_taken_and_said(pip_calls, capsys):
-    pip_calls[1]["+cpu"] = "ERROR: No matching distribution found for torch==2.13.0+cpu"
+@pytest.mark.parametrize("words", ["No matching distribution found for torch", "ResolutionImpossible: for help visit"])
+def test_the_newest_with_a_cpu_build_is_taken_whole(pip_calls, words):
+    pip_calls[1][f"{NEWEST.torch}+cpu"] = f"ERROR: {words}"
     environment.install("cpu", None, None)
-    assert pip_calls[0][:2] == ["install torch==2.13.0+cpu", "install torch==2.13.0"]
-    assert "no index offers torch 2.13.0+cpu" in capsys.readouterr().out
+    assert pip_calls[0][1] == f"install torch=={NEXT.torch}+cpu"
+    assert f"fbgemm-gpu-cpu=={NEXT.fbgemm}" in pip_calls[0][2]
+    assert pip_calls[0][3] == f"install --no-deps torchrec=={NEXT.torchrec}"
+
+
+def test_without_a_cpu_build_the_plain_one_is_taken_and_said(pip_calls, capsys):
+    pip_calls[1]["+cpu"] = "ERROR: No matching distribution found for torch"
+    environment.install("cpu", None, None)
+    assert pip_calls[0][: len(TRIOS) + 1] == [
+        *(f"install torch=={t.torch}+cpu" for t in TRIOS),
+        f"install torch=={NEWEST.torch}",
+    ]
+    assert "no index offers a torch for CPUs alone" in capsys.readouterr().out
 
 
 def test_a_broken_download_is_no_reason_to_take_the_larger_build(pip_calls):
@@ -81,9 +100,9 @@ def test_a_broken_download_is_no_reason_to_take_the_larger_build(pip_calls):
 def test_cuda_and_indexes(pip_calls):
     environment.install("cuda", "https://mirror.example/simple", "https://torch.example/whl")
     torch, fbgemm, torchrec = pip_calls[0]
-    assert torch == "install --index-url https://torch.example/whl torch==2.13.0,!=2.13.0+cpu"
-    assert fbgemm.startswith("install --index-url https://mirror.example/simple fbgemm-gpu==1.8.0 ")
-    assert torchrec == "install --index-url https://mirror.example/simple --no-deps torchrec==1.8.0"
+    assert torch == "install --index-url https://torch.example/whl torch==2.14.0,!=2.14.0+cpu"
+    assert fbgemm.startswith("install --index-url https://mirror.example/simple fbgemm-gpu==1.9.0 ")
+    assert torchrec == "install --index-url https://mirror.example/simple --no-deps torchrec==1.9.0"
 
 
 def test_the_other_build_of_fbgemm_is_removed_first(pip_calls, monkeypatch):
