@@ -112,7 +112,7 @@ class FbgemmStore(Store):
             self.matrix("weight").data[-1].zero_()
             with torch.set_grad_enabled(self.training):
                 found = self._call(self._in_kernel(rows))
-            self._read = _Read(rows, found, self._version) if self.training else None
+            self._read = _Read(rows, found, self._rows_version) if self.training else None
             return found.detach()
 
     def _in_kernel(self, rows: Tensor) -> Tensor:
@@ -130,14 +130,14 @@ class FbgemmStore(Store):
             self._kernel[0].set_learning_rate(learning_rate)
             self._rate, read = learning_rate, None
         with torch.inference_mode(False), torch.enable_grad():
-            if read is None or read.rows is not rows or read.version != self._version:
+            if read is None or read.rows is not rows or read.version != self._rows_version:
                 found = self._call(self._in_kernel(rows))
             else:
                 found = read.found
             found.backward(grad)
 
     @property
-    def _version(self) -> int:
+    def _rows_version(self) -> int:
         """Changes when rows are written."""
         return self.matrix("weight")._version
 
