@@ -18,7 +18,7 @@ PIP_INDEX := $(if $(INDEX),--index-url $(INDEX))
 
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test check lint docs bench reproduce clean
+.PHONY: setup demo test check lint docs bench test-peers reproduce clean
 
 setup: $(READY)
 
@@ -59,7 +59,12 @@ docs: setup
 	$(BIN)/python -m pip install --quiet $(PIP_INDEX) -e ".[docs]"
 	$(BIN)/mkdocs build --strict --site-dir build/docs
 
+# Tables in models of other packages, each in an environment of its own below build/.
+test-peers: setup
+	$(BIN)/python benchmarks/peers.py
+
 bench: setup
+	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/data_preparation.py
 	$(BIN)/python benchmarks/data_loading.py
 	$(BIN)/python benchmarks/training_speed.py --auc

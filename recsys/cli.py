@@ -12,31 +12,55 @@ from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
 
+from recsys.configuration.shipped import names, with_files
 from recsys.configuration.suggestions import explain
 
 # Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
-_NAMES = ("compare", "compress", "consolidate", "describe", "doctor", "evaluate", "methods", "plan")
-_TOOLS = {name: f"recsys.commands.{name}" for name in _NAMES}
-COMMANDS = ("fit", "validate", "test", "predict", *_TOOLS)
 _INTERRUPTED = 128 + signal.SIGINT
-_USAGE = f"usage: recsys {{{','.join(COMMANDS)}}} -c CONFIG [-c OVERRIDE ...] [--data.path FOLDER ...]"
+_TOOLS = {
+    "prepare": "raw files to a folder to train on",
+    "semantic_ids": "codes of items from their content",
+    "plan": "tables for a folder, within a budget",
+    "methods": "the table methods, from which papers, and what they take",
+    "evaluate": "metrics of predictions, with intervals, slices and comparisons",
+    "compare": "many runs from one file, and their report",
+    "describe": "what the tables of a checkpoint hold",
+    "compress": "trained tables made to fit a budget",
+    "consolidate": "a checkpoint as one plain folder",
+    "doctor": "whether the installation fits together",
+}
+_LIGHTNING = {
+    "fit": "train",
+    "validate": "metrics of the val split",
+    "test": "metrics of the test split",
+    "predict": "scores as a file",
+}
+COMMANDS = (*_LIGHTNING, *_TOOLS)
+_USAGE = (
+    f"usage: recsys {{{','.join(COMMANDS)}}} -c CONFIG [-c OVERRIDE ...] [--data.path FOLDER ...]"
+    "    (recsys COMMAND --help says more)\n"
+)
+_USAGE += "\n".join(f"  {name:<12} {words}" for name, words in (_LIGHTNING | _TOOLS).items())
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake ends with a short message and exit code 2."""
-    arguments = list(sys.argv[1:] if args is None else args)
-    if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
+    arguments = with_files(sys.argv[1:] if args is None else args)
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(_USAGE)
+        return
+    if not arguments or arguments[0] not in COMMANDS:
         sys.exit(_fail(_unknown_command(arguments)))
     # Before torch is loaded: threads that spin while they wait make a step on a busy machine 100 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         if arguments[0] in _TOOLS:
-            sys.exit(import_module(_TOOLS[arguments[0]]).main(arguments[1:]))
+            sys.exit(import_module(f"recsys.commands.{arguments[0]}").main(arguments[1:]))
         _check_files(arguments)
         _check_order(arguments)
         from recsys.configuration.lightning_cli import run
 
-        run(args)
+        run(arguments)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except ModuleNotFoundError as error:
@@ -61,7 +85,7 @@ def _of_missing(error: ModuleNotFoundError, command: str) -> str:
         raise error
     if package in ("torch", "torchrec", "fbgemm_gpu"):
         return f"recsys {command} needs {package}, which is not installed; `recsys doctor` has the command."
-    extra = {"optuna": "search"}.get(package, "train")
+    extra = {"optuna": "search", "sklearn": "semantic", "sentencepiece": "semantic"}.get(package, "train")
     return f"recsys {command} needs {package}, which is not installed: pip install 'recsys-tables[{extra}]'."
 
 
@@ -93,7 +117,8 @@ def _check_files(arguments: Sequence[str]) -> None:
         if flag in ("-c", "--config") and not Path(value).is_file() and ":" not in value:
             folder = Path(value).parent
             siblings = [str(path) for path in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
-            raise FileNotFoundError(explain(f"config file '{value}' does not exist", value, siblings))
+            known = siblings if "/" in value or value.endswith(".yaml") else names()
+            raise FileNotFoundError(explain(f"config file '{value}' does not exist", value, known))
 
 
 def _check_order(arguments: Sequence[str]) -> None:

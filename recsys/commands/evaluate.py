@@ -14,6 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from recsys.commands.words import divided
 from recsys.evaluation.click_report import click_report
 from recsys.evaluation.queries import is_of_sessions
 from recsys.evaluation.ranking_report import ranking_report
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         ValueError: on bad input, naming file, column and row.
     """
-    own, others = _divided(arguments)
+    own, others = divided(arguments, parser())
     chosen = parser().parse_args(own)
     _check_cutoffs(chosen.cutoffs or ())
     if chosen.out is not None and chosen.out.exists() and not chosen.out.is_dir():
@@ -147,20 +148,3 @@ def _not_ours(words: Sequence[str]) -> str:
     close = get_close_matches(words[0].split("=")[0], known, n=1)
     hint = f"; did you mean {close[0]}?" if close else "; see recsys evaluate --help."
     return f"{' '.join(words)}: only with --ckpt_path{hint}"
-
-
-def _divided(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Our own words, and those for `predict`: options that are not ours, each with the value that follows it."""
-    known = {option for action in parser()._actions for option in action.option_strings}
-    own: list[str] = []
-    others: list[str] = []
-    words = iter(arguments)
-    for word in words:
-        option, has_value, _ = word.partition("=")
-        if not option.startswith("--") or option == "--" or option in known:
-            own.append(word)
-            continue
-        others.append(word)
-        if not has_value:
-            others += [value for value in [next(words, None)] if value is not None]
-    return own, others

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys.checkpoints import file as checkpoint_file
 from recsys.compression.probe import Probe, first_batches
 from recsys.compression.trained import Compressed, TrainedTable
 from recsys.data import CTRDataModule
@@ -35,7 +33,7 @@ class TrainedModel:
     Args:
         task: a CTRTask with the rows of its checkpoint.
         data: its data module.
-        counts: how often each id occurs in training, by table; those that are missing are counted.
+        counts: how often each id occurs in training, by table.
         seed: of what is sampled.
         bf16: score in mixed precision with bfloat16, as the model's trainer does.
 
@@ -47,7 +45,7 @@ class TrainedModel:
         self,
         task: TableTask,
         data: LightningDataModule,
-        counts: Mapping[str, Tensor | None],
+        counts: Mapping[str, Tensor],
         seed: int = 0,
         bf16: bool = False,
     ) -> None:
@@ -56,9 +54,8 @@ class TrainedModel:
         self.task, self.data = task.eval(), data
         self._seed, self._bf16 = seed, bf16
         self.trained = task.collection
+        self.counts = dict(counts)
         data.setup("fit")
-        counted = self._counted([name for name, found in counts.items() if found is None])
-        self._counts = {name: counted[name] if found is None else found for name, found in counts.items()}
 
     @property
     def full_bytes(self) -> int:
@@ -77,7 +74,7 @@ class TrainedModel:
         of_feature = probe.sensitivity()
         sensitivity = self._by_table(of_feature)
         found = {
-            name: TrainedTable(name, self._vectors(name), self._counts[name], own) for name, own in sensitivity.items()
+            name: TrainedTable(name, self._vectors(name), self.counts[name], own) for name, own in sensitivity.items()
         }
         if with_column_values:
             probe = Probe(self.task, first_batches(self._train_batches(), _SHAPLEY_ROWS, device))
@@ -99,19 +96,9 @@ class TrainedModel:
         self.task.collection = self.trained
         self.task.eval()
 
-    @torch.inference_mode()
     def scores(self, split: str) -> Scores:
         """Labels and logits of the val or test split with the tables that are used."""
-        self.data.setup({"val": "validate", "test": "test"}[split])
-        loader: Iterable[Batch] = self.data.val_dataloader() if split == "val" else self.data.test_dataloader()
-        labels, logits = [], []
-        for batch in loader:
-            batch = batch.to(self.task.device)
-            assert batch.labels is not None
-            labels.append(batch.labels.cpu())
-            with torch.autocast(self.task.device.type, torch.bfloat16, enabled=self._bf16):
-                logits.append(self.task(batch).cpu())
-        return torch.cat(labels).numpy(), torch.cat(logits).numpy()
+        return scores_of(self.task, self.data, split, self._bf16)
 
     def _train_batches(self) -> Iterable[Batch]:
         return self.data.train_dataloader()
@@ -135,19 +122,27 @@ class TrainedModel:
             found[start : start + len(ids)] = vectors_of(self.trained, name, ids)
         return found
 
-    def _counted(self, names: list[str]) -> dict[str, Tensor]:
-        """How often the ids of some tables occur in the train split."""
-        found = {name: torch.zeros(self.trained.table(name).num_embeddings, dtype=torch.int64) for name in names}
-        if not names:
-            return found
-        single = [feature.name for feature in self.trained.features if feature.pooling is None]
-        for batch in self._train_batches():
-            columns = dict(zip(single, batch.ids, strict=True)) | {name: bag.values for name, bag in batch.bags.items()}
-            for feature in self.trained.features:
-                if feature.table in found:
-                    ids = columns[feature.name].long()
-                    found[feature.table].scatter_add_(0, ids, torch.ones_like(ids))
-        return found
+
+@torch.inference_mode()
+def scores_of(task: CTRTask, data: CTRDataModule, split: str, bf16: bool = False) -> Scores:
+    """Labels and logits of a split.
+
+    Args:
+        task: scores in evaluation mode.
+        data: its data module.
+        split: val or test.
+        bf16: in mixed precision with bfloat16.
+    """
+    data.setup({"val": "validate", "test": "test"}[split])
+    loader: Iterable[Batch] = data.val_dataloader() if split == "val" else data.test_dataloader()
+    labels, logits = [], []
+    for each in loader:
+        batch = each.to(task.device)
+        assert batch.labels is not None
+        labels.append(batch.labels.cpu())
+        with torch.autocast(task.device.type, torch.bfloat16, enabled=bf16):
+            logits.append(task(batch).cpu())
+    return torch.cat(labels).numpy(), torch.cat(logits).numpy()
 
 
 def collection_of(task: CTRTask, compressed: Mapping[str, Compressed]) -> TableCollection:
@@ -181,8 +176,3 @@ def checkpoint_of(task: CTRTask, content: Mapping[str, Any]) -> dict[str, Any]:
     found["state_dict"] = {name: value.detach().cpu().clone() for name, value in task.state_dict().items()}
     task.on_save_checkpoint(found)
     return found
-
-
-def save(path: Path, checkpoint: Mapping[str, Any]) -> None:
-    """Write a checkpoint beside its place, then put it there."""
-    checkpoint_file.write(path, checkpoint)

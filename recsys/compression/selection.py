@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -30,6 +31,11 @@ class Searched:
     rows: Mapping[str, Tensor]
     entries: Mapping[str, Tensor]
     others: Mapping[str, Table]
+
+    @cached_property
+    def sorted_rows(self) -> dict[str, Tensor]:
+        """Scores of rows in ascending order, those not above 0 as 0: what is kept is counted without looking at all."""
+        return {name: own.clamp(min=0).sort().values for name, own in self.rows.items()}
 
     @classmethod
     @torch.no_grad()
@@ -66,13 +72,16 @@ class Searched:
             budget_bytes: of all tables together.
         """
         left = budget_bytes - stored_bytes(self.others)
-        positive = [own.clamp(min=0) for own in (*self.rows.values(), *self.entries.values())]
+        highest = [own[-1:] for own in self.sorted_rows.values()] + [own.max().view(1) for own in self.entries.values()]
 
         def count_bytes(threshold: float) -> int:
-            total = sum(row_bytes(own > threshold, widths[name], embedding_dim) for name, own in self.rows.items())
-            return total + sum(sparse_bytes(own > threshold) for own in self.entries.values())
+            total = sum(sparse_bytes(own > threshold) for own in self.entries.values())
+            for name, own in self.sorted_rows.items():
+                num_kept = len(own) - int(torch.searchsorted(own, torch.tensor(threshold), right=True))
+                total += row_bytes(num_kept, len(own), widths[name], embedding_dim)
+            return total
 
-        return lowest_threshold(positive, count_bytes, left)
+        return lowest_threshold(highest, count_bytes, left)
 
     def refuse(self, budget_bytes: int, embedding_dim: int) -> BudgetError:
         """The error of a budget that not even the smallest tables fit."""
@@ -82,10 +91,9 @@ class Searched:
         )
 
 
-def row_bytes(kept: Tensor, width: int, embedding_dim: int) -> int:
-    """Bytes of a CompactTable with these rows [V] in so many columns."""
-    num_kept = int(kept.sum())
-    bits = 0 if bool(kept[:num_kept].all()) else 12 * -(-len(kept) // WORD_BITS)
+def row_bytes(num_kept: int, num_embeddings: int, width: int, embedding_dim: int) -> int:
+    """The most bytes that a CompactTable with so many rows in so many columns takes."""
+    bits = 0 if num_kept in (0, num_embeddings) else 12 * -(-num_embeddings // WORD_BITS)
     return 4 * (width * num_kept + embedding_dim) + bits
 
 

@@ -97,15 +97,20 @@ class Trials:
 
     def compare(self) -> dict[str, dict[str, Comparison]]:
         """The model as it is now against its trained tables, by split and metric."""
-        return {split: self._compare(self._before[split], self._model.scores(split)) for split in self._splits}
-
-    def _compare(self, first: Scores, second: Scores) -> dict[str, Comparison]:
-        labels = first[0]
-        rows = [Rows(labels > 0, logits, None, {}, logits=True) for _, logits in (first, second)]
         return {
-            "auc": compare_auc(labels, first[1], second[1], self._confidence),
-            "log_loss": compare_means(row_draws(rows), self._confidence)["log_loss"],
+            split: compare_scores(self._before[split], self._model.scores(split), self._confidence)
+            for split in self._splits
         }
+
+
+def compare_scores(first: Scores, second: Scores, confidence: float = 0.95) -> dict[str, Comparison]:
+    """AUC and log loss of two models on the same rows, with paired intervals."""
+    labels = first[0]
+    rows = [Rows(labels > 0, logits, None, {}, logits=True) for _, logits in (first, second)]
+    return {
+        "auc": compare_auc(labels, first[1], second[1], confidence),
+        "log_loss": compare_means(row_draws(rows), confidence)["log_loss"],
+    }
 
 
 def best(trials: Sequence[Trial], metric: str) -> Trial:

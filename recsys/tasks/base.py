@@ -20,6 +20,7 @@ from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
 from recsys.tasks.early_stopping import look_after_validations
 from recsys.tasks.finite import LossWatch
+from recsys.tasks.fused import fuse
 from recsys.tasks.resumption import (
     OPTIMIZERS,
     OWED,
@@ -135,17 +136,21 @@ class TableTask(LightningModule):
                 "set trainer.devices: 1, or trainer.strategy: torchrec to shard them."
             )
 
-    def samples_per_process(self, num_samples: int) -> float | torch.Tensor:
+    def samples_per_process(self, num_samples: int | torch.Tensor) -> float | torch.Tensor:
         """What a sum over the samples of a batch is divided by, so that its mean over processes is that of all samples.
 
-        A process with fewer samples than the others, or none, then weighs as much as its samples do. The count of
-        several processes stays on the device: nobody waits for it.
+        A process with fewer samples than the others, or none, then weighs as much as its samples do. Samples with
+        weights count as the sum of them. The count of several processes stays on the device: nobody waits for it.
         """
-        if self._trainer is None or self._trainer.world_size == 1:
+        several = self._trainer is not None and self._trainer.world_size > 1
+        if isinstance(num_samples, int) and not several:
             return max(1, num_samples)
-        count = torch.full((), float(num_samples), device=self.device)
-        dist.all_reduce(count)
-        return count.clamp(min=1.0) / self._trainer.world_size
+        count = torch.as_tensor(num_samples, dtype=torch.float32).to(self.device).clone()
+        if several:
+            dist.all_reduce(count)
+            count /= self.trainer.world_size
+        # Without samples, or with weights of 0 alone, the sum that is divided is 0.
+        return torch.where(count > 0, count, 1.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the tables and the data in plain values, and keep where each process' random numbers stand.
@@ -189,6 +194,21 @@ class TableTask(LightningModule):
         check_data(checkpoint, self.data_identity)
         if "collection" in self._modules:
             check_tables(checkpoint, self.collection)
+
+    def on_fit_start(self) -> None:
+        """Refuse a run that is too short for what its tables do between epochs.
+
+        Raises:
+            ValueError: naming the table.
+        """
+        max_epochs = self.trainer.max_epochs
+        for feature in self.collection.features:
+            needed = self.collection.table(feature.table).min_epochs
+            if max_epochs is not None and 0 <= max_epochs < needed:
+                raise ValueError(
+                    f"table '{feature.table}' needs at least {needed} epochs of training, got "
+                    f"trainer.max_epochs={max_epochs}; raise it, or let the table do less between epochs."
+                )
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load what a checkpoint holds.
@@ -245,7 +265,7 @@ class TableTask(LightningModule):
         modules = [module for name, module in self.named_children() if name != "collection"]
         every = [*self.parameters(recurse=False), *(each for module in modules for each in module.parameters())]
         dense = [parameter for parameter in every if parameter.requires_grad]
-        optimizer = self._optimizer([{"params": dense}, *self.collection.param_groups()])
+        optimizer = fuse(self._optimizer([{"params": dense}, *self.collection.param_groups()]))
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         check_optimizer(optimizer, self._optimizer_shapes)

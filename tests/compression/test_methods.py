@@ -7,6 +7,8 @@ import torch
 from torch.testing import assert_close
 
 from recsys.compression.allocation import Choice, allocate
+from recsys.compression.codebooks import nearest, product_quantized, weighted_means
+from recsys.compression.histograms import counts_above, lowest_place, threshold_of
 from recsys.compression.method import bytes_of
 from recsys.compression.methods import METHODS
 from recsys.compression.thresholds import lowest_threshold
@@ -35,6 +37,10 @@ def trained(seed=0):
 FULL_BYTES = sum(4 * D * size for size in SIZES.values())
 
 
+FIXED = {"fp16": 0.5, "int8": (D + 4) / (4 * D), "int4": (D / 2 + 4) / (4 * D)}
+"""Methods that take the same bytes whatever they are given, as a fraction of the full tables'."""
+
+
 def reconstructed(tables, compressed):
     """The vectors [V, D] that compressed tables give, by name."""
     collection = TableCollection(
@@ -61,6 +67,11 @@ def loss(tables, vectors):
 def test_budgets_are_met_and_used(method, fraction):
     tables = trained()
     budget = int(fraction * FULL_BYTES)
+    if fraction < FIXED.get(method, 0.0):
+        with pytest.raises(BudgetError, match="cannot be met") as refused:
+            METHODS[method]().compress(tables, budget)
+        assert bytes_of(METHODS[method]().compress(tables, refused.value.smallest_bytes)) > budget
+        return
     compressed = METHODS[method]().compress(tables, budget)
     assert list(compressed) == list(SIZES)
     assert bytes_of(compressed) <= budget
@@ -204,3 +215,55 @@ def test_the_threshold_is_the_lowest_that_fits():
         found = lowest_threshold(scores, count, budget)
         assert count(found) == budget
     assert lowest_threshold(scores, lambda threshold: 1 + count(threshold), 0) is None
+
+
+def test_precision_loses_what_it_says_and_less_than_a_single_one():
+    tables = trained()
+    lost = {}
+    for name in ("int8", "int4", "precision"):
+        budget = int(0.4 * FULL_BYTES)
+        lost[name] = loss(tables, reconstructed(tables, METHODS[name]().compress(tables, budget)))
+    assert lost["precision"] <= lost["int8"] < lost["int4"]
+    vectors = reconstructed(tables, METHODS["int8"]().compress(tables, FULL_BYTES))["large"]
+    step = tables[2].vectors.abs().amax(1, keepdim=True) / 127.5
+    assert bool(((vectors - tables[2].vectors).abs() <= 0.5001 * step).all())
+
+
+def test_planted_clusters_are_found():
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
+    places = torch.arange(400) % 4
+    vectors = centres[places] + 0.1 * torch.randn(400, 2, generator=generator)
+    weights = torch.rand(400, generator=generator)
+    found = weighted_means(vectors, weights, 4, 10, generator)
+    for place, centre in enumerate(centres):
+        own = weights * (places == place)
+        expected = (own / own.sum()) @ vectors
+        assert float((found - expected).norm(dim=1).min()) < 1e-4, centre
+    slow = [min(range(4), key=lambda c: float((vector - found[c]).square().sum())) for vector in vectors]
+    assert nearest(vectors, found).tolist() == slow
+
+
+def test_product_quantization_is_the_better_the_more_parts():
+    tables = trained()
+    table = tables[2]
+    lost = [
+        loss([table], reconstructed([table], {"large": product_quantized(table, parts, 64)})) for parts in (1, 2, 4, 8)
+    ]
+    assert lost == sorted(lost, reverse=True)
+    weights = (table.counts + 0.5).double() / (table.counts + 0.5).double().sum()
+    spread = (table.vectors.double() - weights @ table.vectors.double()).square() @ table.sensitivity.double()
+    assert lost[-1] < 0.02 * float(weights @ spread) < lost[0] * 10
+
+
+def test_scores_that_reach_a_bin_are_counted():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(1_000, generator=generator) ** 8
+    scores[:3] = 0
+    counts = counts_above(scores)
+    places = [0, 1, 40_000, 60_000, 65_000, len(counts) - 1]
+    assert [int(counts[place]) for place in places] == [int((scores >= threshold_of(place)).sum()) for place in places]
+    assert threshold_of(len(counts) - 1) == float("inf")
+    assert 1 < threshold_of(65_001) / threshold_of(65_000) < 1.01
+    assert lowest_place(counts, 500) == next(place for place in range(len(counts)) if counts[place] <= 500)
+    assert lowest_place(counts + 1, 0) is None

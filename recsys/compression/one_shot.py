@@ -1,0 +1,154 @@
+"""A checkpoint compressed without training: methods tried, one chosen, a checkpoint and a report written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from recsys.checkpoints.file import write
+from recsys.checkpoints.reading import read
+from recsys.compression.config_file import write_config
+from recsys.compression.counts import counts_of
+from recsys.compression.method import Method
+from recsys.compression.model import TrainedModel, checkpoint_of
+from recsys.compression.pictures import kept_figures
+from recsys.compression.report import CompressionReport
+from recsys.compression.stage_run import MODEL, fit, publish
+from recsys.compression.trials import Trial, Trials, best
+from recsys.configuration.lightning_cli import RecsysCLI
+from recsys.data import CTRDataModule
+from recsys.tables.budget import BudgetError
+from recsys.tables.sizing import stored_bytes
+from recsys.tasks import CTRTask
+
+CHECKPOINT, CONFIG, FINETUNE = "model.ckpt", "config.yaml", "finetune"
+
+
+class OneShot:
+    """Compression of a checkpoint.
+
+    Args:
+        title: of the report.
+        cli: with the checkpoint's task, its rows loaded, and data.
+        content: of the checkpoint.
+        counts: folder of counts; None for that of the data.
+        seed: of what is sampled.
+
+    Raises:
+        ValueError: on a task that is not CTRTask.
+    """
+
+    def __init__(self, title: str, cli: RecsysCLI, content: Mapping[str, Any], counts: Path | None, seed: int) -> None:
+        task, data = cli.model, cli.datamodule
+        if not isinstance(task, CTRTask) or not isinstance(data, CTRDataModule):
+            raise ValueError(f"recsys compress takes models of CTRTask, got {type(task).__name__}.")
+        self._title, self._cli, self._content = title, cli, content
+        bf16 = str(cli.trainer.precision).startswith("bf16")
+        self._model = TrainedModel(task, data, counts_of(task.collection, data, counts), seed, bf16)
+        tables = {feature.table: task.collection.table(feature.table) for feature in task.collection.features}
+        self._trained_bytes = stored_bytes(tables)
+
+    @property
+    def full_bytes(self) -> int:
+        """Of the V x D matrices that the tables stand for."""
+        return self._model.full_bytes
+
+    def run(
+        self,
+        methods: Sequence[Method],
+        budget_bytes: int | None,
+        sweep: Sequence[int],
+        metric: str,
+        out: Path,
+        finetune_epochs: int = 0,
+    ) -> None:
+        """Try, choose, write.
+
+        Args:
+            methods: to try; one alone must meet the budget.
+            budget_bytes: of the checkpoint that is written; None writes none.
+            sweep: budgets to measure besides.
+            metric: by which the best is chosen on the val split.
+            out: folder for the checkpoint, its config and the report.
+            finetune_epochs: epochs to train what was chosen; it is kept if it validates better.
+
+        Raises:
+            BudgetError: if no method meets the budget.
+        """
+        tables = self._model.tables(any(method.needs_column_values for method in methods))
+        runner = Trials(self._model)
+        trials: list[Trial] = []
+        refused: list[BudgetError] = []
+        for each in sweep:
+            self._try(runner.run(methods, tables, each), trials, refused)
+        winner = None
+        if budget_bytes is not None:
+            here: list[Trial] = []
+            why: list[BudgetError] = []
+            self._try(runner.run(methods, tables, budget_bytes), here, why)
+            if not here:
+                raise min(why, key=lambda error: error.smallest_bytes)
+            winner = best(here, metric)
+            trials, refused = trials + here, refused + why
+        out.mkdir(parents=True, exist_ok=True)
+        if winner is not None:
+            self._write(winner, out)
+            if finetune_epochs:
+                tuned = self._finetune(winner, out, finetune_epochs, runner)
+                trials.append(tuned)
+                winner = best([winner, tuned], metric)
+                if winner is tuned:
+                    publish(out / FINETUNE / MODEL, out / CHECKPOINT)
+        report = CompressionReport(
+            self._title,
+            self.full_bytes,
+            self._trained_bytes,
+            trials,
+            None if winner is None else trials.index(winner),
+            [str(error) for error in refused],
+            self._pictures(winner),
+        )
+        report.write(out)
+        report.print()
+        print(f"report: {out / 'report.html'}")
+
+    def _try(self, found: Any, trials: list[Trial], refused: list[BudgetError]) -> None:
+        for each in found:
+            if isinstance(each, Trial):
+                trials.append(each)
+                print(f"{each.method}: {each.num_bytes:,} bytes, val AUC {each.val['auc'].second:.5f}")
+            else:
+                refused.append(each)
+
+    def _pictures(self, winner: Trial | None) -> dict[str, Any]:
+        if winner is None:
+            return {}
+        return kept_figures({name: table for name, (table, _) in winner.compressed.items()}, self._model.counts)
+
+    def _finetune(self, winner: Trial, out: Path, epochs: int, runner: Trials) -> Trial:
+        """Train the compressed model on, with the config's optimizers."""
+        started = time.perf_counter()
+        command = ["-c", str(out / CONFIG), f"--trainer.max_epochs={epochs}"]
+        fit(command, out / FINETUNE, read(out / CHECKPOINT)["state_dict"])
+        self._model.use(winner.compressed)
+        self._model.task.load_state_dict(read(out / FINETUNE / MODEL)["state_dict"])
+        found = runner.compare()
+        return replace(
+            winner,
+            method=f"{winner.method}, fine-tuned",
+            seconds=time.perf_counter() - started,
+            val=found["val"],
+            test=found.get("test", {}),
+        )
+
+    def _write(self, winner: Trial, out: Path) -> None:
+        self._model.use(winner.compressed)
+        write(out / CHECKPOINT, checkpoint_of(self._model.task, self._content))
+        write_config(self._cli, out / CHECKPOINT, out / CONFIG)
+        print(
+            f"{winner.method}: {winner.num_bytes:,} bytes of tables; lightning test -c {out / CONFIG} "
+            f"--ckpt_path {out / CHECKPOINT}"
+        )

@@ -1,0 +1,76 @@
+"""What the stages of a folder gave: the compact model beside the searched one, and pictures of what is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from recsys.checkpoints import load
+from recsys.checkpoints.reading import read
+from recsys.compression.model import scores_of
+from recsys.compression.pictures import kept_figures, search_figure
+from recsys.compression.stage_run import MODEL, write_json
+from recsys.compression.trials import compare_scores
+from recsys.configuration.lightning_cli import RecsysCLI
+from recsys.evaluation import Comparison
+from recsys.evaluation.plots import svg
+from recsys.human import human_bytes
+from recsys.tables.sizing import stored_bytes
+
+
+def write_stage_report(out: Path, command: list[str], counts: Mapping[str, Tensor]) -> None:
+    """Print the figures of a folder whose stages are done, and write stages.json, pictures and report.html.
+
+    Args:
+        out: the folder.
+        command: -c CONFIG and overrides of the search.
+        counts: how often each id occurs in training, by table.
+    """
+    found = _compared(out, command)
+    collection = load(out / MODEL)
+    tables = {name: collection.table(name) for name in dict.fromkeys(f.table for f in collection.features)}
+    num_bytes, full_bytes = stored_bytes(tables), sum(table.logical_bytes() for table in tables.values())
+    lines = [f"Compact tables: {num_bytes:,} bytes, {num_bytes / full_bytes:.2%} of {human_bytes(full_bytes)}."]
+    for split, metrics in found.items():
+        for name, each in metrics.items():
+            lines.append(
+                f"{split} {name}: {each.first:.5f} searched, {each.second:.5f} compact, difference "
+                f"{each.difference:+.5f} [{each.low:+.5f}, {each.high:+.5f}], 95 % interval of the same rows."
+            )
+    print("\n".join(lines))
+    pictures = {**_search_pictures(out), **kept_figures(tables, counts)}
+    plain = {split: {name: asdict(each) for name, each in metrics.items()} for split, metrics in found.items()}
+    write_json(out / "stages.json", {"num_bytes": num_bytes, "full_bytes": full_bytes, "compared": plain})
+    for caption, figure in pictures.items():
+        figure.savefig(out / f"{caption.lower().replace(' ', '_')}.png", dpi=130)
+    environment = Environment(loader=PackageLoader("recsys.compression"), autoescape=True)
+    drawn = {caption: svg(figure) for caption, figure in pictures.items()}
+    page = environment.get_template("stages.html.jinja").render(title=str(out), lines=lines, pictures=drawn)
+    (out / "report.html").write_text(page, encoding="utf-8")
+    print(f"report: {out / 'report.html'}")
+
+
+def _compared(out: Path, command: list[str]) -> dict[str, dict[str, Comparison]]:
+    """By split and metric, compact against searched."""
+    scores = []
+    for stage, words in (("search", command), ("retrain", ["-c", str(out / "config.yaml")])):
+        cli = RecsysCLI.launch(words, run=False)
+        cli.model.configure_model()
+        cli.model.load_state_dict(read(out / stage / MODEL)["state_dict"])
+        bf16 = str(cli.trainer.precision).startswith("bf16")
+        splits = [split for split in ("val", "test") if split in cli.datamodule.schema.splits]
+        scores.append({split: scores_of(cli.model.eval(), cli.datamodule, split, bf16) for split in splits})
+    return {split: compare_scores(scores[0][split], scores[1][split]) for split in scores[0]}
+
+
+def _search_pictures(out: Path) -> dict[str, Figure]:
+    path = out / "selection" / "evolution.json"
+    if not path.is_file():
+        return {}
+    return {"AUC along the search": search_figure(json.loads(path.read_text())["best"])}

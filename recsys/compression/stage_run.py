@@ -1,0 +1,89 @@
+"""One training run that belongs to a stage: it goes on where it was stopped, and is not repeated."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from recsys.configuration.lightning_cli import RecsysCLI
+
+MODEL = "model.ckpt"
+_DONE, _LAST = "done.json", "last.ckpt"
+
+
+class StageCheckpoint(ModelCheckpoint):
+    """Keeps where a stage is, after each epoch, whatever else is kept by callbacks of the config."""
+
+
+class StartFrom(Callback):
+    """Begins a run with given weights, and leaves one alone that goes on.
+
+    Args:
+        state: of the task.
+    """
+
+    def __init__(self, state: Mapping[str, torch.Tensor]) -> None:
+        self._state = state
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Load the weights."""
+        if trainer.global_step == 0:
+            pl_module.load_state_dict(self._state)
+
+
+def fit(command: Sequence[str], folder: Path, state: Mapping[str, torch.Tensor] | None = None) -> dict[str, Any]:
+    """Fit in a folder, with logs and checkpoints there; what is done is not done again.
+
+    Args:
+        command: -c CONFIG and overrides.
+        folder: of the stage; its model.ckpt is the checkpoint that the config's callbacks call the best.
+        state: weights to begin with, instead of drawn ones.
+
+    Returns: the seed of the run, and the metrics that were logged last.
+    """
+    if (folder / _DONE).is_file():
+        done: dict[str, Any] = json.loads((folder / _DONE).read_text())
+        return done
+    cli = RecsysCLI.launch([*command, f"--trainer.default_root_dir={folder}"], run=False)
+    seed, trainer = torch.initial_seed(), cli.trainer
+    if state is not None:
+        trainer.callbacks.insert(0, StartFrom(state))  # type: ignore[attr-defined]
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            # Of its own, not of the logger's version, which is another when the run goes on.
+            callback.dirpath = str(folder / "checkpoints")
+    trainer.callbacks.append(  # type: ignore[attr-defined]
+        StageCheckpoint(folder, filename=Path(_LAST).stem, every_n_epochs=1, enable_version_counter=False)
+    )
+    resumed = folder / _LAST
+    trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed if resumed.is_file() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    chosen = trainer.checkpoint_callback
+    best = getattr(chosen, "best_model_path", "") or str(resumed)
+    publish(Path(best), folder / MODEL)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    found = {"seed": seed, "metrics": metrics, "epochs": trainer.current_epoch}
+    write_json(folder / _DONE, found)
+    return found
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copy a file beside its new place, then put it there."""
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a file beside its place, then put it there."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)

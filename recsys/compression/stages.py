@@ -1,0 +1,221 @@
+"""From a config of searching tables to a compact model: search, selection, training again from the initial values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from recsys.checkpoints.file import write
+from recsys.checkpoints.reading import read
+from recsys.compression.config_file import write_config
+from recsys.compression.evolution import Candidate, Evolution, Population, evolve
+from recsys.compression.fitness import Fitness
+from recsys.compression.model import checkpoint_of, collection_of
+from recsys.compression.probe import first_batches
+from recsys.compression.selection import Searched, selected_entries, selected_rows, widths_of
+from recsys.compression.stage_run import MODEL, fit, publish, write_json
+from recsys.compression.trained import Compressed
+from recsys.configuration.lightning_cli import RecsysCLI
+from recsys.data import CTRDataModule
+from recsys.tables import SearchedTable, TableCollection
+from recsys.tables.budget import Bytes, Fraction, parse_bytes, parse_fraction
+from recsys.tasks import CTRTask
+
+STAGES = ("search", "selection", "retrain")
+CONFIG = "config.yaml"
+_FITNESS_ROWS = 1 << 17
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of a folder, each in a folder of its name.
+
+    Args:
+        command: -c CONFIG and overrides, of a CTRTask with searching tables.
+        out: the folder.
+        budget_bytes: of all tables of the compact model, as served.
+        budget_fraction: the same, as a fraction of the full tables' bytes.
+        evolution: settings of the search for widths, where tables select rows.
+        seed: of that search.
+        say: called with lines of progress.
+    """
+
+    command: Sequence[str]
+    out: Path
+    budget_bytes: Bytes | None = None
+    budget_fraction: Fraction | None = None
+    evolution: Evolution = field(default_factory=Evolution)
+    seed: int = 0
+    say: Callable[[str], None] = print
+
+    def check(self) -> None:
+        """Build everything once, before anything is trained.
+
+        Raises:
+            ValueError: on a task that is not CTRTask, tables that do not search, or a budget that is none.
+        """
+        task = RecsysCLI.launch(self.command, run=False).model
+        if not isinstance(task, CTRTask):
+            raise ValueError(f"recsys compress takes models of CTRTask, got {type(task).__name__}.")
+        made = task.table_settings.make_tables().values()
+        if not any(isinstance(table, SearchedTable) for table in made):
+            kinds = ", ".join(sorted({type(table).__name__ for table in made}))
+            raise ValueError(
+                f"no table of the config searches ({kinds}); add -c configs/tables/optembed.yaml or pep.yaml, or give "
+                "a checkpoint to compress."
+            )
+        self._budget(sum(table.logical_bytes() for table in made))
+
+    def run(self, stages: Sequence[str] = STAGES) -> None:
+        """Run stages in order; those that are done are passed over.
+
+        Raises:
+            ValueError: if one before them is not done, or the folder was begun with another budget.
+        """
+        for stage in stages:
+            getattr(self, stage)()
+
+    def search(self) -> None:
+        """Train the model with searching tables."""
+        self.say("search: training with searching tables")
+        fit(self.command, self._folder("search"))
+
+    def selection(self) -> None:
+        """Choose what is kept, and give it its initial values."""
+        folder = self._folder("selection")
+        asked = {"budget_bytes": self.budget_bytes, "budget_fraction": self.budget_fraction, "seed": self.seed}
+        self._refuse_other(folder / "asked.json", asked)
+        if (folder / MODEL).is_file():
+            return
+        self._require("search")
+        task, data = self._searched()
+        collection = task.collection
+        full = sum(collection.table(f.table).logical_bytes() for f in collection.features)
+        budget_bytes = self._budget(full)
+        searched = Searched.of(collection)
+        widths = self._widths(task, data, searched, budget_bytes, folder) if searched.rows else {}
+        offset = searched.offset(widths, task.embedding_dim, budget_bytes)
+        if offset is None:
+            raise searched.refuse(budget_bytes, task.embedding_dim)
+        initial = RecsysCLI.launch(self._seeded, run=False)
+        initial.model.configure_model()
+        compressed = self._selected(initial.model.collection, searched, widths, offset)
+        initial.model.collection = collection_of(initial.model, compressed)
+        kept = {name: int((own > offset).sum()) for name, own in [*searched.rows.items(), *searched.entries.items()]}
+        write_json(folder / "selected.json", {"widths": widths, "kept": kept, "offset": offset, "bytes": budget_bytes})
+        write_config(initial, folder / MODEL, folder / CONFIG)
+        write(folder / MODEL, checkpoint_of(initial.model, {}))
+
+    def retrain(self) -> None:
+        """Train what was selected from its initial values, and publish it."""
+        self._require("selection")
+        self.say("retrain: training what was selected, from its initial values")
+        folder, selected = self._folder("retrain"), self.out / "selection"
+        command = ["-c", str(selected / CONFIG), *self._seed_words]
+        fit(command, folder, read(selected / MODEL)["state_dict"])
+        publish(folder / MODEL, self.out / MODEL)
+        write_config(RecsysCLI.launch(command, run=False), self.out / MODEL, self.out / CONFIG)
+
+    @cached_property
+    def _seed_words(self) -> list[str]:
+        """The seed that the search drew its initial values from."""
+        seed = json.loads((self.out / "search" / "done.json").read_text())["seed"]
+        return [f"--seed_everything={seed}"]
+
+    @property
+    def _seeded(self) -> list[str]:
+        return [*self.command, *self._seed_words]
+
+    def _searched(self) -> tuple[CTRTask, CTRDataModule]:
+        """The searched model, all its rows decayed."""
+        cli = RecsysCLI.launch(self._seeded, run=False)
+        task, data = cli.model, cli.datamodule
+        task.configure_model()
+        content = read(self.out / "search" / MODEL)
+        task.check_fits(content)
+        task.load_state_dict(content["state_dict"])
+        tables = [task.collection.table(feature.table) for feature in task.collection.features]
+        for table in {table.name: table for table in tables if isinstance(table, SearchedTable)}.values():
+            table.on_epoch_end(task.collection.lookup)
+        return task.eval(), data
+
+    def _widths(
+        self, task: CTRTask, data: CTRDataModule, searched: Searched, budget_bytes: int, folder: Path
+    ) -> dict[str, int]:
+        """The widths with which the searched model validates best within the budget."""
+        data.setup("validate")
+        batches = first_batches(data.val_dataloader(), _FITNESS_ROWS, task.device)
+        choices = widths_of(task.embedding_dim)
+        fitness = Fitness(task, searched, batches, choices, budget_bytes)
+        population, path = _read_population(folder / "evolution.json"), folder / "evolution.json"
+
+        def after_each(population: Population) -> None:
+            _write_population(path, population)
+            self.say(
+                f"selection: generation {population.num_done} of {self.evolution.num_iterations}, "
+                f"{len(population.fitness)} candidates, best val AUC {population.best[-1]:.5f}"
+            )
+
+        num_tables = len(searched.rows)
+        uniform = [(place,) * num_tables for place in range(len(choices))]
+        winner = evolve(
+            [len(choices)] * num_tables, fitness, self.evolution, population, self.seed, uniform, after_each
+        )
+        return fitness.widths(winner)
+
+    def _selected(
+        self, collection: TableCollection, searched: Searched, widths: dict[str, int], offset: float
+    ) -> dict[str, Compressed]:
+        """What is kept of each table of a collection as it was before the search; the others as they are there."""
+        found: dict[str, Compressed] = {}
+        for name in dict.fromkeys(feature.table for feature in collection.features):
+            table = collection.table(name)
+            initial = {each.name: collection.lookup.weight(each.name).detach() for each in table.physical_tables()}
+            if name in searched.rows:
+                found[name] = selected_rows(name, initial[name], searched.rows[name] > offset, widths[name])
+            elif name in searched.entries:
+                found[name] = selected_entries(name, initial[name], searched.entries[name] > offset)
+            else:
+                found[name] = (table, initial)
+        return found
+
+    def _folder(self, stage: str) -> Path:
+        folder = self.out / stage
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _require(self, stage: str) -> None:
+        done = self.out / stage / ("done.json" if stage == "search" else MODEL)
+        if not done.is_file():
+            raise ValueError(f"stage '{stage}' is not done in '{self.out}'; run it first, or all without --stage.")
+
+    def _budget(self, full_bytes: int) -> int:
+        if self.budget_bytes is not None:
+            return parse_bytes(self.budget_bytes)
+        assert self.budget_fraction is not None
+        return int(parse_fraction(self.budget_fraction) * full_bytes)
+
+    def _refuse_other(self, path: Path, asked: Mapping[str, object]) -> None:
+        """A folder has one selection."""
+        if path.is_file() and json.loads(path.read_text()) != asked:
+            raise ValueError(
+                f"'{path.parent}' was begun with {json.loads(path.read_text())}, and this asks for {asked}; give "
+                "another OUT, or copy its search/ there to keep that."
+            )
+        write_json(path, asked)
+
+
+def _read_population(path: Path) -> Population:
+    if not path.is_file():
+        return Population()
+    content = json.loads(path.read_text())
+    fitness: dict[Candidate, float] = {tuple(places): value for places, value in content["fitness"]}
+    return Population(fitness, content["num_done"], content["best"])
+
+
+def _write_population(path: Path, population: Population) -> None:
+    pairs = [[list(places), value] for places, value in population.fitness.items()]
+    write_json(path, {"num_done": population.num_done, "best": population.best, "fitness": pairs})

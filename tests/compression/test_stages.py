@@ -1,0 +1,237 @@
+"""Search, selection and training again: what each leaves, what is not repeated, a compact model like the masked one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch.testing import assert_close
+
+from recsys.checkpoints import load
+from recsys.checkpoints.reading import read
+from recsys.cli import main
+from recsys.compression.evolution import Evolution
+from recsys.compression.fitness import Fitness
+from recsys.compression.model import collection_of
+from recsys.compression.probe import first_batches
+from recsys.compression.selection import Searched, selected_entries, selected_rows
+from recsys.compression.stages import Stages
+from recsys.configuration.lightning_cli import RecsysCLI
+from recsys.description.vectors import vectors_of
+from recsys.evaluation import auc
+from recsys.tables import CompactTable, FullTable, SparseTable
+from recsys.tables.sizing import stored_bytes
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def words_of(prepared, tables):
+    return [
+        "-c",
+        str(CONFIGS / "criteo.yaml"),
+        "-c",
+        str(CONFIGS / "tables" / f"{tables}.yaml"),
+        f"--data.init_args.path={prepared}",
+        "--model.init_args.exact_up_to=10",
+        "--trainer.max_epochs=2",
+        "--trainer.enable_progress_bar=false",
+        "--trainer.logger=false",
+        "--trainer.precision=32-true",
+    ]
+
+
+def compress(*words):
+    with pytest.raises(SystemExit) as stop:
+        main(["compress", *map(str, words)])
+    return stop.value.code
+
+
+@pytest.fixture(scope="module", params=["optembed", "pep"])
+def compressed(request, prepared, tmp_path_factory):
+    out = tmp_path_factory.mktemp("stages") / request.param
+    words = words_of(prepared, request.param)
+    assert compress(out, *words, "--budget_fraction", "20%", "--generations", "2") == 0
+    return request.param, out, words
+
+
+def test_the_compact_model_keeps_the_budget_and_is_read_by_others(compressed, tmp_path):
+    kind, out, _ = compressed
+    collection = load(out / "model.ckpt")
+    tables = {feature.table: collection.table(feature.table) for feature in collection.features}
+    full = sum(table.logical_bytes() for table in tables.values())
+    assert stored_bytes(tables) <= int(0.2 * full)
+    assert stored_bytes(tables) > 0.15 * full
+    assert type(tables["C1"]) is FullTable
+    assert type(tables["C3"]) is (CompactTable if kind == "optembed" else SparseTable)
+    cli = RecsysCLI.launch(
+        ["test", "-c", str(out / "config.yaml"), f"--ckpt_path={out / 'model.ckpt'}",
+         f"--trainer.default_root_dir={tmp_path}"]
+    )  # fmt: skip
+    report = json.loads((out / "stages.json").read_text())
+    found = report["compared"]["test"]["auc"]["second"]
+    assert float(cli.trainer.callback_metrics["test/auc"]) == pytest.approx(found, abs=1e-9)
+    assert report["num_bytes"] == stored_bytes(tables)
+    pictures = {path.name for path in out.glob("*.png")}
+    assert {"values_kept_by_frequency.png", "values_kept_by_table.png"} <= pictures
+    assert ("auc_along_the_search.png" in pictures) == (kind == "optembed")
+
+
+def test_training_began_with_the_values_that_the_search_began_with(compressed):
+    _, out, words = compressed
+    cli = RecsysCLI.launch(words, run=False)
+    cli.model.configure_model()
+    begun = cli.model.state_dict()
+    selected = load(out / "selection" / "model.ckpt")
+    state = read(out / "selection" / "model.ckpt")["state_dict"]
+    for name, value in state.items():
+        if name.startswith("model."):
+            assert torch.equal(value, begun[name]), name
+    for name in ("C2", "C3"):
+        ids = torch.arange(selected.table(name).num_embeddings)
+        kept = vectors_of(selected, name, ids)
+        initial = begun[f"collection.lookup.{name}.weight"]
+        assert int((kept != 0).sum()) > 0
+        assert_close(kept[kept != 0], initial[kept != 0])
+
+
+def test_what_is_done_is_not_done_again(compressed, monkeypatch, capsys):
+    _, out, words = compressed
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/model.ckpt")}
+    assert len(before) == 3
+    monkeypatch.setattr("lightning.pytorch.Trainer.fit", lambda *_, **__: pytest.fail("it trains again"))
+    assert compress(out, *words, "--budget_fraction", "20%", "--generations", "2") == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_another_budget_in_the_same_folder_is_refused(compressed, capsys):
+    _, out, words = compressed
+    assert compress(out, *words, "--budget_fraction", "30%") == 2
+    assert "was begun with" in capsys.readouterr().err
+
+
+def searched_task(out, words):
+    cli = RecsysCLI.launch(words, run=False)
+    cli.model.configure_model()
+    cli.model.load_state_dict(read(out / "search" / "model.ckpt")["state_dict"])
+    cli.datamodule.setup("validate")
+    return cli.model.eval(), first_batches(cli.datamodule.val_dataloader(), 1 << 20, torch.device("cpu"))
+
+
+def test_the_compact_model_is_the_masked_one(compressed):
+    """With the weights of the search: to 1e-6 in every logit, and the very AUC that the search for widths saw."""
+    kind, out, words = compressed
+    task, batches = searched_task(out, words)
+    searched = Searched.of(task.collection)
+    names = [*searched.rows, *searched.entries]
+    budget = 30_000
+    widths = dict.fromkeys(searched.rows, 8)
+    offset = searched.offset(widths, 16, budget)
+    before = task.collection
+    full = {name: before.lookup.weight(name).detach().clone() for name in names}
+    found, masked = {}, {}
+    for name in dict.fromkeys(feature.table for feature in before.features):
+        if name in searched.rows:
+            kept = searched.rows[name] > offset
+            found[name] = selected_rows(name, full[name], kept, 8)
+            masked[name] = full[name] * kept.unsqueeze(1) * (torch.arange(16) < 8)
+        elif name in searched.entries:
+            kept = searched.entries[name] > offset
+            found[name] = selected_entries(name, full[name], kept)
+            masked[name] = full[name] * kept
+        else:
+            found[name] = (before.table(name), {name: before.lookup.weight(name).detach()})
+    assert stored_bytes({name: table for name, (table, _) in found.items()}) <= budget
+    task.collection = collection_of(task, found)
+    with torch.no_grad():
+        compact = [task(batch) for batch in batches]
+        for name, values in masked.items():
+            assert_close(vectors_of(task.collection, name, torch.arange(len(values))), values, rtol=1e-6, atol=1e-6)
+    task.collection = before
+    if kind == "optembed":
+        fitness = Fitness(task, searched, batches, [4, 8, 16], budget)
+        labels = torch.cat([batch.labels for batch in batches])
+        expected = auc(labels.numpy(), torch.cat(compact).numpy())
+        assert fitness((1,) * len(searched.rows)) == pytest.approx(expected, abs=1e-4)
+        assert all(torch.equal(before.lookup.weight(name), full[name]) for name in names)
+        state = read(out / "search" / "model.ckpt")["state_dict"]
+        assert [before.table(name).threshold.item() for name in names] == pytest.approx(
+            [state[f"collection.tables.{name}.threshold"].item() for name in names]
+        )
+
+
+class StopAt(Callback):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch:
+            raise RuntimeError("killed")
+
+
+def test_a_search_that_was_killed_goes_on_and_ends_alike(prepared, tmp_path, monkeypatch):
+    words = [word for word in words_of(prepared, "optembed") if "max_epochs" not in word]
+    words.append("--trainer.max_epochs=3")
+    whole, killed = (Stages(words, tmp_path / name, budget_fraction="20%") for name in ("whole", "killed"))
+    whole.run(["search"])
+    fresh = RecsysCLI.instantiate_trainer
+
+    def with_stop(self, **kwargs):
+        trainer = fresh(self, **kwargs)
+        trainer.callbacks.append(StopAt(2))
+        return trainer
+
+    monkeypatch.setattr(RecsysCLI, "instantiate_trainer", with_stop)
+    with pytest.raises(RuntimeError, match="killed"):
+        killed.run(["search"])
+    monkeypatch.setattr(RecsysCLI, "instantiate_trainer", fresh)
+    assert not (tmp_path / "killed" / "search" / "done.json").exists()
+    killed.run(["search"])
+    first, second = (read(tmp_path / name / "search" / "last.ckpt")["state_dict"] for name in ("whole", "killed"))
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert_close(second[name], value, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_selection_that_was_stopped_goes_on(compressed, tmp_path):
+    kind, out, words = compressed
+    if kind != "optembed":
+        pytest.skip("nothing to evolve")
+    again = tmp_path / "again"
+    shutil.copytree(out / "search", again / "search")
+    said = []
+    arguments = {"budget_fraction": "20%", "say": said.append}
+    Stages(words, again, evolution=Evolution(num_iterations=1), **arguments).run(["selection"])
+    (again / "selection" / "model.ckpt").unlink()
+    Stages(words, again, evolution=Evolution(num_iterations=2), **arguments).run(["selection"])
+    assert [line.split(",")[0] for line in said] == [
+        f"selection: generation {n} of {m}" for n, m in ((0, 1), (1, 1), (2, 2))
+    ]
+    first, second = ((path / "selection" / "evolution.json").read_text() for path in (out, again))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--sweep", "10%"], "give --budget_bytes or --budget_fraction"),
+        (["--budget_fraction", "10%", "--method", "svd"], "--method is for compression of a checkpoint"),
+        (["--budget_fraction", "10%", "--stage", "searching"], "invalid choice"),
+    ],
+)
+def test_words_that_do_not_fit_stages_are_refused(words, said, tmp_path, capsys):
+    assert compress(tmp_path / "out", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_tables_that_do_not_search_are_refused_before_training(prepared, tmp_path, capsys):
+    assert compress(tmp_path / "out", *words_of(prepared, "full"), "--budget_fraction", "10%") == 2
+    assert "no table of the config searches (FullTable)" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stage_before_is_needed(prepared, tmp_path, capsys):
+    words = [*words_of(prepared, "optembed"), "--budget_fraction", "10%", "--stage", "retrain"]
+    assert compress(tmp_path / "out", *words) == 2
+    assert "stage 'selection' is not done" in capsys.readouterr().err
