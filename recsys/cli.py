@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
 
+from recsys.configuration.shipped import names, with_files
 from recsys.configuration.suggestions import explain
 
 # Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
@@ -44,7 +45,7 @@ _USAGE += "\n".join(f"  {name:<12} {words}" for name, words in (_LIGHTNING | _TO
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake ends with a short message and exit code 2."""
-    arguments = list(sys.argv[1:] if args is None else args)
+    arguments = with_files(sys.argv[1:] if args is None else args)
     if arguments and arguments[0] in ("-h", "--help"):
         print(_USAGE)
         return
@@ -59,7 +60,7 @@ def main(args: Sequence[str] | None = None) -> None:
         _check_order(arguments)
         from recsys.configuration.lightning_cli import run
 
-        run(args)
+        run(arguments)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except ModuleNotFoundError as error:
@@ -116,7 +117,8 @@ def _check_files(arguments: Sequence[str]) -> None:
         if flag in ("-c", "--config") and not Path(value).is_file() and ":" not in value:
             folder = Path(value).parent
             siblings = [str(path) for path in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
-            raise FileNotFoundError(explain(f"config file '{value}' does not exist", value, siblings))
+            known = siblings if "/" in value or value.endswith(".yaml") else names()
+            raise FileNotFoundError(explain(f"config file '{value}' does not exist", value, known))
 
 
 def _check_order(arguments: Sequence[str]) -> None:

@@ -97,8 +97,6 @@ class DeepHashTable(Table):
             weight = torch.empty(before, after).uniform_(-bound, bound, generator=generator)
             self.register_parameter(f"weight{layer}", nn.Parameter(weight))
             self.register_parameter(f"bias{layer}", nn.Parameter(torch.zeros(after)))
-        if self.get_parameter("weight0").is_meta:
-            return
         # Sampled by a hash, so that ids near each other do not meet.
         ids = (mix64(torch.arange(_SAMPLES)) & ((1 << 62) - 1)) % self.num_embeddings
         vectors = self.vectors_of(torch.zeros(_SAMPLES, 0), ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from itertools import count
@@ -18,6 +19,12 @@ class Derived(nn.Module):
 
     arguments: dict[str, object]
     """What the constructor was given, by name: with it the same module can be built again."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Build on the CPU whatever the default device: constructors look at numbers, which "meta" has not."""
+        super().__init_subclass__(**arguments)
+        if "__init__" in vars(cls):
+            cls.__init__ = _on_cpu(cls.__init__)  # type: ignore[method-assign]
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Note the arguments; a copy is made without any and takes them over with the rest of its attributes."""
@@ -56,6 +63,27 @@ class Derived(nn.Module):
         if buffers and _loses_values(fn):
             self._take_over(buffers)
         return self
+
+
+def _on_cpu(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that builds on the CPU; the outermost one then moves what it has built to the default device."""
+
+    @functools.wraps(init)
+    def build(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        if "_is_building" in vars(self):
+            init(self, *args, **kwargs)
+            return
+        device = torch.get_default_device()
+        object.__setattr__(self, "_is_building", True)
+        try:
+            with torch.device("cpu"):
+                init(self, *args, **kwargs)
+        finally:
+            vars(self).pop("_is_building", None)
+        if device.type != "cpu":
+            self.to(device)
+
+    return build
 
 
 def _loses_values(fn: Callable[[Tensor], Tensor]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Self
 
@@ -91,6 +91,7 @@ class Embedding(nn.Module):
         device = torch.get_default_device() if device is None else torch.device(device)
         dtype = torch.get_default_dtype() if dtype is None else dtype
         self.table = table.to(device=device, dtype=dtype)
+        self._dtype = dtype
         self.padding_idx = padding_idx
         self.sparse = sparse
         self._make_rows(device, dtype)
@@ -99,7 +100,6 @@ class Embedding(nn.Module):
         physical = unique_physical_tables([self.table])
         made = [matrix_of(self.table, each, dtype, device, sparse=self.sparse) for each in physical.values()]
         self.matrices = nn.ModuleList(made)
-        self._has_own_dtypes = any(each.dtype is not None for each in physical.values())
         names = list(physical)
         slots = enumerate(names.index(each.name) for each in self.table.physical_tables())
         # Neighbouring lookups of one matrix are one read.
@@ -132,8 +132,14 @@ class Embedding(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Of the vectors."""
-        rows = (matrix.rows for matrix in self._own_matrices() if matrix.physical.dtype is None)
-        return next((each.dtype for each in (*rows, *self.table.parameters())), torch.get_default_dtype())
+        free = [matrix.rows for matrix in self._own_matrices() if matrix.physical.dtype is None]
+        values = (*free, *self.table.parameters())
+        return next((each.dtype for each in values if each.is_floating_point()), self._dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or convert; rows of integers keep their dtype, and are read in the new one."""
+        self._dtype = fn(torch.zeros((), dtype=self._dtype, device="cpu")).dtype
+        return super()._apply(fn, recurse)
 
     def __getattr__(self, name: str) -> Any:
         """Compute the weight: every time it is asked for costs a forward pass of all ids."""
@@ -191,15 +197,16 @@ class Embedding(nn.Module):
             return self.table.vectors_of(ids.new_zeros(ids.shape[0], 0, dtype=self.dtype), ids)
         rows = self.table.rows_of(ids)
         weights = self.weights
-        pieces = [self._read(weights[matrix], rows[slots[0] : slots[-1] + 1].t()) for matrix, slots in self._reads]
-        if self._has_own_dtypes:
-            pieces = [piece.to(self.dtype) for piece in pieces]
+        dtype = self.dtype
+        pieces = [
+            self._read(weights[matrix], rows[slots[0] : slots[-1] + 1].t()).to(dtype) for matrix, slots in self._reads
+        ]
         return self.table.vectors_of(pieces, ids)
 
     def _read(self, weight: Tensor, rows: Tensor) -> Tensor:
         """Rows [N, K] of a matrix, side by side [N, K * W]; for -1 zeros, which touch nothing in the backward pass."""
         if not weight.dtype.is_floating_point:
-            return weight[rows.clamp(min=0)].to(self.dtype).masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
+            return weight[rows.clamp(min=0)].masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
         sparse = self.sparse and weight.requires_grad
         if not self.table.leaves_out:
             return F.embedding(rows, weight, sparse=sparse).flatten(1)

@@ -54,6 +54,11 @@ class FullRows(nn.Module):
         self._zero_padding()
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the vectors."""
+        return self.weight.dtype
+
+    @property
     def weights(self) -> list[nn.Parameter]:
         """The weight."""
         return [self.weight]

@@ -67,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--method", default=AUTO, help=f"{', '.join(METHODS)}, or {AUTO}: the one that validates best")
     found.add_argument("--metric", default=METRICS[0], choices=METRICS, help="by which auto chooses")
     found.add_argument("--sweep", nargs="+", default=[], metavar="FRACTION", help="also measure at these fractions")
+    found.add_argument("--finetune", type=int, default=0, metavar="EPOCHS", help="train what was chosen for so long")
     found.add_argument("--stage", choices=STAGES, help="this stage alone")
     found.add_argument("--generations", type=int, default=30, help="of the search for widths, in stages (30)")
     found.add_argument("--counts", type=Path, help="folder of counts (default: counts/ of the data)")
@@ -94,8 +95,10 @@ def check(chosen: argparse.Namespace) -> None:
     _ = chosen.budget_bytes is None or parse_bytes(chosen.budget_bytes)
     for fraction in [*chosen.sweep, *([chosen.budget_fraction] if chosen.budget_fraction is not None else [])]:
         parse_fraction(fraction)
+    if chosen.finetune < 0 or (chosen.finetune and chosen.budget_bytes is None and chosen.budget_fraction is None):
+        raise ValueError(f"--finetune must be at least 0 and needs a budget, got {chosen.finetune}.")
     if in_stages:
-        _refuse(chosen, "of a checkpoint, give CKPT OUT", method=AUTO, metric=METRICS[0], sweep=[])
+        _refuse(chosen, "of a checkpoint, give CKPT OUT", method=AUTO, metric=METRICS[0], sweep=[], finetune=0)
         return
     _refuse(chosen, "in stages, give OUT alone", stage=None, generations=30)
     out = chosen.paths[1]
@@ -122,7 +125,7 @@ def _at_once(chosen: argparse.Namespace, command: Sequence[str]) -> None:
         budget_bytes = int(parse_fraction(chosen.budget_fraction) * work.full_bytes)
     sweep = [int(parse_fraction(fraction) * work.full_bytes) for fraction in chosen.sweep]
     methods = [kind() for name, kind in METHODS.items() if chosen.method in (AUTO, name)]
-    work.run(methods, budget_bytes, sweep, chosen.metric, out)
+    work.run(methods, budget_bytes, sweep, chosen.metric, out, chosen.finetune)
 
 
 def _in_stages(chosen: argparse.Namespace, command: Sequence[str]) -> None:

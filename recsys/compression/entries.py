@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from recsys.compression.histograms import counts_above, lowest_place, threshold_of
 from recsys.compression.method import Method, bytes_of
-from recsys.compression.thresholds import lowest_threshold
 from recsys.compression.trained import Compressed, TrainedTable, whole
 from recsys.tables import SparseTable
 from recsys.tables.routing.ranks import WORD_BITS, pack_bits
@@ -21,13 +21,11 @@ class EntryPruning(Method):
     def compress(self, tables: Sequence[TrainedTable], budget_bytes: int) -> dict[str, Compressed]:
         """See Method."""
         scores = [self.scores(table) for table in tables]
-
-        def count_bytes(threshold: float) -> int:
-            return sum(_num_bytes(own >= threshold) for own in scores)
-
-        threshold = lowest_threshold(scores, count_bytes, budget_bytes)
-        if threshold is None:
-            raise self.refuse(budget_bytes, count_bytes(float("inf")))
+        num_bytes = torch.stack([_bytes_by_bin(own) for own in scores]).sum(0)
+        place = lowest_place(num_bytes, budget_bytes)
+        if place is None:
+            raise self.refuse(budget_bytes, int(num_bytes[-1]))
+        threshold = threshold_of(place)
         found = {}
         for table, own in zip(tables, scores, strict=True):
             kept = own >= threshold
@@ -112,13 +110,18 @@ def _is_whole(kept: Tensor) -> bool:
     return 4 * kept.numel() <= sparse_bytes(kept)
 
 
-def _num_bytes(kept: Tensor) -> int:
-    """Bytes of a table with these values."""
-    return min(4 * kept.numel(), sparse_bytes(kept))
+def _bytes_by_bin(scores: Tensor) -> Tensor:
+    """Bytes of a table [V, D] whose values reach each bin."""
+    num_values, num_rows = counts_above(scores), counts_above(scores.amax(1))
+    return _bytes_of_counts(num_values, num_rows, *scores.shape).clamp(max=4 * scores.numel())
 
 
 def sparse_bytes(kept: Tensor) -> int:
     """Bytes of a SparseTable with these values [V, D]."""
-    num_ids, embedding_dim = kept.shape
-    words = -(-num_ids // WORD_BITS) + -(-int(kept.any(1).sum()) * embedding_dim // WORD_BITS)
-    return 4 * (int(kept.sum()) + embedding_dim) + 12 * words
+    return int(_bytes_of_counts(kept.sum(), kept.any(1).sum(), *kept.shape))
+
+
+def _bytes_of_counts(num_values: Tensor, num_rows: Tensor, num_embeddings: int, embedding_dim: int) -> Tensor:
+    """Bytes of SparseTables with so many values, in so many rows."""
+    num_words = -(-num_embeddings // WORD_BITS) - (-num_rows * embedding_dim).div(WORD_BITS, rounding_mode="floor")
+    return 4 * (num_values + embedding_dim) + 12 * num_words

@@ -49,10 +49,11 @@ class Basis:
         self._table = table
         sensitivity = table.sensitivity.double()
         self._scale = sensitivity.clamp(min=max(float(sensitivity.max()) * _LEAST, 1e-30)).sqrt()
+        scale = self._scale.float()
         moment = torch.zeros(table.embedding_dim, table.embedding_dim, dtype=torch.float64)
         for piece in table.pieces():
-            scaled = table.vectors[piece].double() * self._scale
-            moment += scaled.T @ (scaled * table.weights[piece].double().unsqueeze(1))
+            scaled = table.vectors[piece] * scale
+            moment += (scaled.T @ (scaled * table.weights[piece].unsqueeze(1))).double()
         values, directions = torch.linalg.eigh(moment)
         self._values = values.flip(0).clamp(min=0)
         self._directions = directions.flip(1)

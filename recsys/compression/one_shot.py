@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from recsys.checkpoints.file import write
+from recsys.checkpoints.reading import read
 from recsys.compression.config_file import write_config
 from recsys.compression.counts import counts_of
 from recsys.compression.method import Method
 from recsys.compression.model import TrainedModel, checkpoint_of
 from recsys.compression.pictures import kept_figures
 from recsys.compression.report import CompressionReport
+from recsys.compression.stage_run import MODEL, fit, publish
 from recsys.compression.trials import Trial, Trials, best
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.data import CTRDataModule
@@ -20,7 +24,7 @@ from recsys.tables.budget import BudgetError
 from recsys.tables.sizing import stored_bytes
 from recsys.tasks import CTRTask
 
-CHECKPOINT, CONFIG = "model.ckpt", "config.yaml"
+CHECKPOINT, CONFIG, FINETUNE = "model.ckpt", "config.yaml", "finetune"
 
 
 class OneShot:
@@ -53,7 +57,13 @@ class OneShot:
         return self._model.full_bytes
 
     def run(
-        self, methods: Sequence[Method], budget_bytes: int | None, sweep: Sequence[int], metric: str, out: Path
+        self,
+        methods: Sequence[Method],
+        budget_bytes: int | None,
+        sweep: Sequence[int],
+        metric: str,
+        out: Path,
+        finetune_epochs: int = 0,
     ) -> None:
         """Try, choose, write.
 
@@ -63,6 +73,7 @@ class OneShot:
             sweep: budgets to measure besides.
             metric: by which the best is chosen on the val split.
             out: folder for the checkpoint, its config and the report.
+            finetune_epochs: epochs to train what was chosen; it is kept if it validates better.
 
         Raises:
             BudgetError: if no method meets the budget.
@@ -85,6 +96,12 @@ class OneShot:
         out.mkdir(parents=True, exist_ok=True)
         if winner is not None:
             self._write(winner, out)
+            if finetune_epochs:
+                tuned = self._finetune(winner, out, finetune_epochs, runner)
+                trials.append(tuned)
+                winner = best([winner, tuned], metric)
+                if winner is tuned:
+                    publish(out / FINETUNE / MODEL, out / CHECKPOINT)
         report = CompressionReport(
             self._title,
             self.full_bytes,
@@ -110,6 +127,22 @@ class OneShot:
         if winner is None:
             return {}
         return kept_figures({name: table for name, (table, _) in winner.compressed.items()}, self._model.counts)
+
+    def _finetune(self, winner: Trial, out: Path, epochs: int, runner: Trials) -> Trial:
+        """Train the compressed model on, with the config's optimizers."""
+        started = time.perf_counter()
+        command = ["-c", str(out / CONFIG), f"--trainer.max_epochs={epochs}"]
+        fit(command, out / FINETUNE, read(out / CHECKPOINT)["state_dict"])
+        self._model.use(winner.compressed)
+        self._model.task.load_state_dict(read(out / FINETUNE / MODEL)["state_dict"])
+        found = runner.compare()
+        return replace(
+            winner,
+            method=f"{winner.method}, fine-tuned",
+            seconds=time.perf_counter() - started,
+            val=found["val"],
+            test=found.get("test", {}),
+        )
 
     def _write(self, winner: Trial, out: Path) -> None:
         self._model.use(winner.compressed)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from recsys.compression.histograms import counts_above, lowest_place, threshold_of
 from recsys.compression.method import Method, bytes_of
-from recsys.compression.thresholds import lowest_threshold
 from recsys.compression.trained import Compressed, TrainedTable, compact
 from recsys.tables.routing.ranks import WORD_BITS
 
@@ -26,12 +26,13 @@ class RowPruning(Method):
         """See Method."""
         scores = [row_scores(table) for table in tables]
 
-        def count_bytes(threshold: float) -> int:
-            return sum(_num_bytes(table, own >= threshold) for table, own in zip(tables, scores, strict=True))
-
-        threshold = lowest_threshold(scores, count_bytes, budget_bytes)
-        if threshold is None:
-            raise self.refuse(budget_bytes, count_bytes(float("inf")))
+        num_bytes = torch.stack(
+            [_num_bytes(table, counts_above(own)) for table, own in zip(tables, scores, strict=True)]
+        ).sum(0)
+        place = lowest_place(num_bytes, budget_bytes)
+        if place is None:
+            raise self.refuse(budget_bytes, int(num_bytes[-1]))
+        threshold = threshold_of(place)
         found = {
             table.name: compact(table, own >= threshold, None, mean_of_others(table, own >= threshold))
             for table, own in zip(tables, scores, strict=True)
@@ -60,10 +61,8 @@ def mean_of_others(table: TrainedTable, kept: Tensor) -> Tensor:
     return (total / weight).float() if weight else total.float()
 
 
-def _num_bytes(table: TrainedTable, kept: Tensor) -> int:
-    """Bytes of a table with these rows, as `compact` makes it."""
-    num_kept = int(kept.sum())
-    if num_kept == table.num_embeddings:
-        return table.full_bytes
-    bits = 0 if bool(kept[:num_kept].all()) else 12 * -(-table.num_embeddings // WORD_BITS)
-    return 4 * table.embedding_dim * (num_kept + 1) + bits
+def _num_bytes(table: TrainedTable, num_kept: Tensor) -> Tensor:
+    """The most bytes that a table with so many rows takes, as `compact` makes it."""
+    bits = 12 * -(-table.num_embeddings // WORD_BITS)
+    found = 4 * table.embedding_dim * (num_kept + 1) + bits * (num_kept > 0)
+    return torch.where(num_kept == table.num_embeddings, table.full_bytes, found)

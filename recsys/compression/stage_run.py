@@ -68,12 +68,18 @@ def fit(command: Sequence[str], folder: Path, state: Mapping[str, torch.Tensor] 
         raise KeyboardInterrupt
     chosen = trainer.checkpoint_callback
     best = getattr(chosen, "best_model_path", "") or str(resumed)
-    shutil.copyfile(best, folder / f"{MODEL}.partial")
-    (folder / f"{MODEL}.partial").replace(folder / MODEL)
+    publish(Path(best), folder / MODEL)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     found = {"seed": seed, "metrics": metrics, "epochs": trainer.current_epoch}
     write_json(folder / _DONE, found)
     return found
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copy a file beside its new place, then put it there."""
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
 
 
 def write_json(path: Path, content: object) -> None:

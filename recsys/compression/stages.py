@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +16,7 @@ from recsys.compression.fitness import Fitness
 from recsys.compression.model import checkpoint_of, collection_of
 from recsys.compression.probe import first_batches
 from recsys.compression.selection import Searched, selected_entries, selected_rows, widths_of
-from recsys.compression.stage_run import MODEL, fit, write_json
+from recsys.compression.stage_run import MODEL, fit, publish, write_json
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.data import CTRDataModule
@@ -117,8 +116,7 @@ class Stages:
         folder, selected = self._folder("retrain"), self.out / "selection"
         command = ["-c", str(selected / CONFIG), *self._seed_words]
         fit(command, folder, read(selected / MODEL)["state_dict"])
-        shutil.copyfile(folder / MODEL, self.out / f"{MODEL}.partial")
-        (self.out / f"{MODEL}.partial").replace(self.out / MODEL)
+        publish(folder / MODEL, self.out / MODEL)
         write_config(RecsysCLI.launch(command, run=False), self.out / MODEL, self.out / CONFIG)
 
     @cached_property

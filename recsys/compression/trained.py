@@ -14,7 +14,7 @@ from recsys.tables.routing.ranks import pack_bits
 Compressed = tuple[Table, dict[str, Tensor]]
 """A table that is filled but for its matrices, and the rows of these by name."""
 
-_PIECE_VALUES = 1 << 24
+_PIECE_VALUES = 1 << 22
 _UNSEEN = 0.5
 """Occurrences that an id is taken to have beyond those seen in training: one never seen there may come."""
 
@@ -69,7 +69,7 @@ class TrainedTable:
         if "mean" not in self._kept:
             total = torch.zeros(self.embedding_dim, dtype=torch.float64)
             for piece in self.pieces():
-                total += self.weights[piece].double() @ self.vectors[piece].double()
+                total += (self.weights[piece] @ self.vectors[piece]).double()
             self._kept["mean"] = total.float()
         return self._kept["mean"]
 

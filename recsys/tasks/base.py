@@ -21,7 +21,15 @@ from recsys.tables import TableCollection
 from recsys.tasks.early_stopping import look_after_validations
 from recsys.tasks.finite import LossWatch
 from recsys.tasks.fused import fuse
-from recsys.tasks.resumption import OWED, keep_best, owes_validation, validate_now
+from recsys.tasks.resumption import (
+    OPTIMIZERS,
+    OWED,
+    check_optimizer,
+    keep_best,
+    optimizer_shape,
+    owes_validation,
+    validate_now,
+)
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableSettings
 
@@ -78,6 +86,7 @@ class TableTask(LightningModule):
         self._schedule = Schedule(warmup_steps)
         self._random_states: dict[str, torch.Tensor] | None = None
         self._owes_validation, self._last_validated_step = False, -1
+        self._optimizer_shapes: list[dict[str, Any]] = []
         self._callback_states: Mapping[str, Any] = {}
         self.finite = LossWatch()
         self.embedding_dim = settings.embedding_dim
@@ -150,6 +159,7 @@ class TableTask(LightningModule):
         """
         checkpoint[KEY] = {**describe_collection(self.collection), DATA: self.data_identity}
         checkpoint[RANDOM_STATES] = random_states(self.device)
+        checkpoint[OPTIMIZERS] = [optimizer_shape(each) for each in self._trainer.optimizers] if self._trainer else []
         checkpoint[OWED] = self._trainer is not None and owes_validation(self._trainer, self._last_validated_step)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -163,6 +173,7 @@ class TableTask(LightningModule):
             print(f"weights: {self._trainer.ckpt_path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
         self._random_states = checkpoint.get(RANDOM_STATES)
         self._owes_validation = bool(checkpoint.get(OWED))
+        self._optimizer_shapes = checkpoint.get(OPTIMIZERS, [])
         self._callback_states = checkpoint.get("callbacks", {})
 
     @property
@@ -246,13 +257,18 @@ class TableTask(LightningModule):
         self.collection.end_epoch()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The dense optimizer, over everything outside the collection and whatever of it takes dense gradients."""
+        """The dense optimizer, over everything outside the collection and whatever of it takes dense gradients.
+
+        Raises:
+            ValueError: if the checkpoint that is gone on from has the state of another one.
+        """
         modules = [module for name, module in self.named_children() if name != "collection"]
         every = [*self.parameters(recurse=False), *(each for module in modules for each in module.parameters())]
         dense = [parameter for parameter in every if parameter.requires_grad]
         optimizer = fuse(self._optimizer([{"params": dense}, *self.collection.param_groups()]))
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
+        check_optimizer(optimizer, self._optimizer_shapes)
         return optimizer
 
     def log_loss(self, loss: torch.Tensor, num_samples: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,33 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 OWED = "validation_owed"
 """The entry of a checkpoint that says whether it was saved between a step and the validation due after it."""
+OPTIMIZERS = "dense_optimizers"
+"""The entry of a checkpoint that says which optimizers its states are of."""
+
+
+def optimizer_shape(optimizer: Any) -> dict[str, Any]:
+    """What must agree for a state to be loaded: class, and parameters by group."""
+    whole = getattr(optimizer, "optimizer", optimizer)
+    return {"class": type(whole).__name__, "groups": [len(group["params"]) for group in whole.param_groups]}
+
+
+def check_optimizer(optimizer: Any, before: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to go on with the state of another optimizer.
+
+    Args:
+        optimizer: of this run.
+        before: shapes of the optimizers of the run before; empty if there was none.
+
+    Raises:
+        ValueError: naming both.
+    """
+    here = optimizer_shape(optimizer)
+    if before and [dict(each) for each in before] != [here]:
+        there = " and ".join(f"{each['class']} of {sum(each['groups'])} parameters" for each in before)
+        raise ValueError(
+            f"the checkpoint has the state of {there}, and this config's optimizer is {here['class']} of "
+            f"{sum(here['groups'])}: give the same optimizer and table_optimizer to go on."
+        )
 
 
 def owes_validation(trainer: Trainer, last_validated_step: int) -> bool:

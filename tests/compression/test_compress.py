@@ -112,6 +112,21 @@ def test_it_trains_on(compressed, tmp_path):
     ]
 
 
+def test_fine_tuning_is_kept_where_it_validates_better(trained, tmp_path):
+    checkpoint, words = trained
+    out = tmp_path / "out"
+    asked = ["--budget_fraction", "10%", "--method", "svd", "--finetune", "2"]
+    assert compress(checkpoint, out, *words, *asked) == 0
+    plain, tuned = json.loads((out / "compression.json").read_text())["trials"]
+    assert (plain["method"], tuned["method"]) == ("svd", "svd, fine-tuned")
+    assert plain["num_bytes"] == tuned["num_bytes"]
+    better = tuned if tuned["val"]["auc"]["second"] > plain["val"]["auc"]["second"] else plain
+    command = ["test", "-c", str(out / "config.yaml"), f"--ckpt_path={out / 'model.ckpt'}"]
+    cli = RecsysCLI.launch([*command, f"--trainer.default_root_dir={tmp_path}"])
+    assert float(cli.trainer.callback_metrics["test/auc"]) == pytest.approx(better["test"]["auc"]["second"], abs=1e-9)
+    assert plain["test"]["log_loss"]["second"] != tuned["test"]["log_loss"]["second"], "it has trained"
+
+
 def test_the_config_names_the_saved_tables(compressed):
     settings = yaml.safe_load((compressed / "config.yaml").read_text())["model"]["init_args"]
     assert settings["tables"]["default"]["init_args"]["path"] == str(compressed / "model.ckpt")
@@ -123,6 +138,8 @@ def test_the_config_names_the_saved_tables(compressed):
         ([], "--budget_bytes or --budget_fraction"),
         (["--budget_fraction", "10%", "--budget_bytes", "1MB"], "not both"),
         (["--budget_fraction", "0"], "must be in (0, 1]"),
+        (["--sweep", "10%", "--finetune", "1"], "--finetune must be at least 0 and needs a budget"),
+        (["--budget_fraction", "10%", "--stage", "search"], "--stage is for compression in stages"),
         (["--budget_fraction", "10%", "--method", "magnitud"], "did you mean 'magnitude'"),
     ],
 )

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from recsys.compression.allocation import Choice, allocate
 from recsys.compression.codebooks import nearest, product_quantized, weighted_means
+from recsys.compression.histograms import counts_above, lowest_place, threshold_of
 from recsys.compression.method import bytes_of
 from recsys.compression.methods import METHODS
 from recsys.compression.thresholds import lowest_threshold
@@ -253,3 +254,16 @@ def test_product_quantization_is_the_better_the_more_parts():
     weights = (table.counts + 0.5).double() / (table.counts + 0.5).double().sum()
     spread = (table.vectors.double() - weights @ table.vectors.double()).square() @ table.sensitivity.double()
     assert lost[-1] < 0.02 * float(weights @ spread) < lost[0] * 10
+
+
+def test_scores_that_reach_a_bin_are_counted():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(1_000, generator=generator) ** 8
+    scores[:3] = 0
+    counts = counts_above(scores)
+    places = [0, 1, 40_000, 60_000, 65_000, len(counts) - 1]
+    assert [int(counts[place]) for place in places] == [int((scores >= threshold_of(place)).sum()) for place in places]
+    assert threshold_of(len(counts) - 1) == float("inf")
+    assert 1 < threshold_of(65_001) / threshold_of(65_000) < 1.01
+    assert lowest_place(counts, 500) == next(place for place in range(len(counts)) if counts[place] <= 500)
+    assert lowest_place(counts + 1, 0) is None

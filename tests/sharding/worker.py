@@ -22,7 +22,6 @@ from recsys.tables import (
     SGD,
     Adagrad,
     Adam,
-    ALPTTable,
     CAFETable,
     DeepHashTable,
     DenseGradient,
@@ -30,7 +29,6 @@ from recsys.tables import (
     HashEmbeddingTable,
     HashTable,
     ManagedCollisionTable,
-    MGQETable,
     MixedDimTable,
     PrunedTable,
     QRConcatTable,
@@ -65,8 +63,6 @@ CASES["weighted"] = (lambda name, v, d: HashEmbeddingTable(name, v, d, num_rows=
 CASES["pruned"] = (lambda name, v, d: PrunedTable(name, v, d, num_rows=150), RowWiseAdagrad(0.05))
 CASES["deep"] = (lambda name, v, d: DeepHashTable(name, v, d, hidden_dim=4, num_hashes=6), SGD(0.1))
 CASES["cafe"] = (lambda name, v, d: CAFETable(name, v, d, num_rows=60, interval=3), Adagrad(0.05))
-CASES["mgqe"] = (lambda name, v, d: MGQETable(name, v, d, num_choices=20, num_rare_choices=5), RowWiseAdagrad(0.05))
-CASES["alpt"] = (ALPTTable, Adagrad(0.05))
 CASES["quantized"] = (QuantizedTable, SGD(0.1))
 CASES["accumulated"] = CASES["unified"]
 CASES["rows clipped"] = CASES["sgd"]

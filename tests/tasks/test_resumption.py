@@ -79,6 +79,17 @@ def test_a_resumed_run_keeps_the_best_of_the_run_before(data, tmp_path):
     assert read(Path(resumed.best_model_path))["global_step"] == step, "equal scores leave the first"
 
 
+def test_another_optimizer_is_named(data, tmp_path):
+    kept = callbacks(("ModelCheckpoint", EVERY_STEP))
+    fit(data, tmp_path / "first", kept, "--trainer.max_steps=5")
+    (checkpoint,) = tmp_path.rglob("5.ckpt")
+    other = "--model.optimizer={class_path: torch.optim.SGD, init_args: {lr: 0.1}}"
+    with pytest.raises(ValueError, match="has the state of Adam of 3 parameters, and this config's optimizer is SGD"):
+        fit(data, tmp_path / "second", kept, other, f"--ckpt_path={checkpoint}")
+    with pytest.raises(ValueError, match="optimizer is 'Adagrad' in the checkpoint and 'SGD' here"):
+        fit(data, tmp_path / "third", kept, "--model.table_optimizer=SGD", f"--ckpt_path={checkpoint}")
+
+
 def test_every_run_claims_a_folder_of_its_own(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         versions = list(pool.map(lambda _: ClaimedTensorBoardLogger(tmp_path).version, range(16)))

@@ -76,10 +76,9 @@ def config_text(schema: dict[str, Any], folder: str) -> str:
     if num_val:
         lines += [
             f"    - {{class_path: EarlyStopping, init_args: {{monitor: {monitor}, mode: max, patience: 2}}}}",
-            f"    - {{class_path: ModelCheckpoint, init_args: {{monitor: {monitor}, mode: max, save_last: true}}}}",
+            f"    - {{class_path: ModelCheckpoint, init_args: {{monitor: {monitor}, mode: max}}}}",
         ]
-    else:
-        lines += ["    - {class_path: ModelCheckpoint, init_args: {save_last: true}}"]
+    lines += ["    - {class_path: ModelCheckpoint, init_args: {filename: last, enable_version_counter: false}}"]
     return "\n".join(lines) + "\n"
 
 

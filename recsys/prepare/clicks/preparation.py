@@ -28,7 +28,7 @@ from recsys.prepare.clicks.parquet_output import write_splits
 from recsys.prepare.clicks.preparation_report import FeatureSummary, describe, schema_of
 from recsys.prepare.clicks.raw_dataset import ParsedBlock, RawDataset
 from recsys.prepare.clicks.raw_keys import KeyCodes, code_keys
-from recsys.prepare.clicks.row_split import SPLITS, SplitRule, assign_splits
+from recsys.prepare.clicks.row_split import SPLITS, TRAIN, SplitRule, assign_splits
 from recsys.prepare.clicks.row_store import RowStore
 from recsys.prepare.files.bad_lines import LineReport
 from recsys.prepare.files.open_table import Block
@@ -67,6 +67,7 @@ def prepare(dataset: RawDataset, rule: PreparationRule, folder: Path) -> list[st
     with _progress_bar() as bar, LineReport(rule.on_bad_line, folder / "bad_lines.tsv") as report:
         _read(dataset, rule, store, report, bar)
         assign_splits(rule.split, store)
+        _check_weights(rule, store)
         fitted = _fit(dataset, rule, store, bar)
         encoded = _encode(dataset, rule, store, folder, bar) | _write_bins(fitted, folder)
         task = bar.add_task("writing", total=store.num_rows)
@@ -114,6 +115,14 @@ def _read(dataset: RawDataset, rule: PreparationRule, store: RowStore, report: L
     if not store.num_rows:
         names = ", ".join(file.name for file in dataset.main_files)
         raise ValueError("\n".join([f"{names} has no usable line.", *report.summary()]))
+
+
+def _check_weights(rule: PreparationRule, store: RowStore) -> None:
+    if store.weights is None or rule.split.by == "test":
+        return
+    blocks = range(store.num_blocks)
+    if not any((store.weights.read(block)[store.splits.read(block) == TRAIN] > 0).any() for block in blocks):
+        raise ValueError("--weight: no train row has a weight above 0, so there is nothing to train on.")
 
 
 def _fit(dataset: RawDataset, rule: PreparationRule, store: RowStore, bar: Progress) -> dict[str, DenseTransform]:

@@ -16,6 +16,8 @@ from recsys.prepare.files.prepared_folder import PreparedFolder
 from recsys.prepare.files.raw_files import RawFile
 from recsys.prepare.files.raw_paths import named_files
 
+FRACTIONS = (0.8, 0.1, 0.1)
+
 
 def program_name(name: str) -> str:
     """What a program calls itself: as it was started, from a clone or as a command."""
@@ -51,7 +53,7 @@ def add_shared_arguments(parser: argparse.ArgumentParser, requires_out: bool = T
     add = parser.add_argument
     add("--out", type=Path, required=requires_out, help="folder to make; it appears when everything is written")
     add("--overwrite", action="store_true", help="replace --out if a preparation has made all that is in it")
-    add("--fractions", type=float, nargs=3, default=(0.8, 0.1, 0.1), metavar=("TRAIN", "VAL", "TEST"))
+    add("--fractions", type=float, nargs=3, default=FRACTIONS, metavar=("TRAIN", "VAL", "TEST"))
     add("--seed", type=int, default=0, help="of the random split (default %(default)s)")
     add("--on-bad-line", choices=POLICIES, default="fail", help="stop, or skip and list them (default %(default)s)")
 

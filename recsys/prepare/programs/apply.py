@@ -25,7 +25,7 @@ from recsys.prepare.clicks.feature_encoding import EncodingRule
 from recsys.prepare.clicks.preparation import PreparationRule
 from recsys.prepare.clicks.row_split import SplitBy, SplitRule
 from recsys.prepare.files.open_table import Table, find_column, open_tables
-from recsys.prepare.files.preparation_arguments import add_shared_arguments, prepare_folder, program_name
+from recsys.prepare.files.preparation_arguments import FRACTIONS, add_shared_arguments, prepare_folder, program_name
 from recsys.prepare.files.run_program import run_program
 from recsys.prepare.files.text_format_arguments import add_format_arguments, text_format
 
@@ -58,6 +58,8 @@ def _apply(parsed: argparse.Namespace) -> None:
     earlier = EarlierFolder(parsed.folder)
     if parsed.min_count is not None and not parsed.grow:
         raise ValueError("--min-count decides which values are new ids; it goes with --grow.")
+    if not parsed.grow and (tuple(parsed.fractions) != FRACTIONS or parsed.seed):
+        raise ValueError("--fractions and --seed split rows to train on; they go with --grow.")
     given = text_format(parsed)
     format = replace(given, columns=given.columns or earlier.columns, missing=given.missing or earlier.missing)
     tables = open_tables(parsed.files, format, "FILE")

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--time-format", metavar="FORMAT", help="of times that are other texts, such as %%d/%%m/%%Y")
     add = parser.add_argument
     add("--split", type=_split, help="time (the default with --time), random (without), rows, or given:COLUMN")
-    add("--min-count", type=int, default=2, help="values seen less often in train share id 0 (default %(default)s)")
+    add("--min-count", type=int, help="values seen less often in train share id 0 (default 2)")
     add("--hash-bits", type=int, help="no vocabulary: hash each value into 2**BITS ids, at most 30 bits")
     add("--config", type=Path, metavar="FILE", help="write a configuration that trains at once")
     add_shared_arguments(parser, requires_out=False)
@@ -88,9 +88,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _split(word: str) -> str:
-    if word not in ("time", "random", "rows") and not (word.startswith("given:") and word != "given:"):
+    if not _is_split(word):
         raise argparse.ArgumentTypeError(f"must be time, random, rows or given:COLUMN, got '{word}'")
     return word
+
+
+def _is_split(word: str) -> bool:
+    return word in ("time", "random", "rows") or (word.startswith("given:") and word != "given:")
 
 
 def _prepare(parsed: argparse.Namespace) -> None:
@@ -117,9 +121,11 @@ def _rule(parsed: argparse.Namespace, spec: ClickSpec, split: str, format: TextF
     by: SplitBy = "given" if split.startswith("given:") else split  # type: ignore[assignment]
     if by == "time" and spec.time is None:
         raise ValueError("--split time needs times; give --time COLUMN.")
-    min_count = 1 if parsed.hash_bits is not None and parsed.min_count == 2 else parsed.min_count
+    if by != "time" and parsed.time is not None:
+        raise ValueError(f"--time {parsed.time} is what --split time goes by, and has no use with --split {split}.")
+    usual = 2 if parsed.hash_bits is None else 1
     return PreparationRule(
-        EncodingRule(min_count, parsed.hash_bits),
+        EncodingRule(usual if parsed.min_count is None else parsed.min_count, parsed.hash_bits),
         SplitRule(by, tuple(parsed.fractions), parsed.seed),
         parsed.on_bad_line,
         says={"columns": spec.as_json(), "format": {"columns": format.columns, "missing": format.missing}},
@@ -140,7 +146,13 @@ def _spec(parsed: argparse.Namespace, tables: list[Table]) -> tuple[ClickSpec, s
         if options or named or parsed.positive_from is not None:
             raise ValueError(f"--spec '{parsed.spec}' exists and says what the columns are; change it there.")
         spec, split = read_spec(parsed.spec)
-        return spec, split or _default_split(spec)
+        if spec.label is None:
+            raise ValueError(f"--spec '{parsed.spec}': names no label.")
+        if split is not None and not _is_split(split):
+            raise ValueError(
+                f"--spec '{parsed.spec}': split must be time, random, rows or given:COLUMN, got '{split}'."
+            )
+        return spec, parsed.split or split or _default_split(spec)
     first = tables[0]
     for role, name in [*said.items(), *(("key", key) for key in parsed.key)]:
         if name is not None:

@@ -146,6 +146,10 @@ def _read(parsed: argparse.Namespace) -> EventLog:
         if len(parsed.raw) > 1:
             raise ValueError(f"--raw: --set {parsed.set} takes one folder.")
         return read_set(parsed.set, parsed.raw[0])
+    if parsed.items and not parsed.item_columns:
+        raise ValueError("--items needs --item-columns, what of it is kept.")
+    if parsed.items_id is not None and not parsed.items:
+        raise ValueError("--items-id names a column of --items, which is not given.")
     columns = _columns(parsed)
     _check_texts(columns.item_columns, parsed.text_dim)
     name = parsed.raw[0].name.split(".")[0] or parsed.raw[0].name

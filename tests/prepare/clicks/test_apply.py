@@ -99,6 +99,7 @@ def test_grown_vocabularies_move_no_id(tmp_path, mine, open_prepared):
     ("options", "message"),
     [
         (["--min-count", "3"], "it goes with --grow"),
+        (["--seed", "3"], "they go with --grow"),
         (["--grow", "--key", "nothing"], "--key: 'old.csv' has no column 'nothing'"),
     ],
 )

@@ -92,6 +92,8 @@ def test_what_was_decided_is_written_and_read_again(tmp_path, capsys):
         ("columns: {logit: {kind: categorical}}", "prepared rows or predictions have a column of this name"),
         ("columns: {a/b: {kind: categorical}}", "the name becomes that of a file"),
         ("columns: {}", "no column is a feature"),
+        ("columns: {x: {kind: dense}}", "names no label"),
+        ("{label: a, split: tim, columns: {x: {kind: dense}}}", "split must be time, random, rows or given:COLUMN"),
     ],
 )
 def test_a_spec_that_cannot_be_meant(tmp_path, text, message):

@@ -233,3 +233,20 @@ def test_real_rows(tmp_path, open_prepared, shared_data):
     ids = folder.vocabulary("C3")
     assert folder.column("train", "C3") == [ids.get(value, 0) for value in rows["C3"][:64_000]]
     assert folder.column("test", "C3") == [ids.get(value, 0) for value in rows["C3"][72_000:]]
+
+
+def test_the_days_of_a_longer_log_in_natural_order(tmp_path, criteo_lines, open_prepared):
+    (tmp_path / "all.txt").write_text("\n".join(criteo_lines) + "\n")
+    (tmp_path / "days").mkdir()
+    for day, lines in {"day_2": criteo_lines[:3], "day_9": criteo_lines[3:4], "day_10": criteo_lines[4:]}.items():
+        (tmp_path / "days" / day).write_text("\n".join(lines) + "\n")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(tmp_path / "all.txt", whole)
+    run(tmp_path / "days", parts)
+    for name in ("label", "C1", "I2"):
+        for split in ("train", "val", "test"):
+            assert open_prepared(parts).column(split, name) == open_prepared(whole).column(split, name)
+    schema = open_prepared(parts).schema
+    assert {name: counts["kept"] for name, counts in schema["source"]["lines"].items()} == {
+        **{"day_2": 3, "day_9": 1, "day_10": 6},
+    }

@@ -153,7 +153,7 @@ def test_a_damaged_stream_is_no_bad_line(tmp_path, damage, policy):
 
 def test_utf16_is_named_and_a_mark_of_utf8_is_none_of_the_text(tmp_path, open_prepared):
     (tmp_path / "wide.txt").write_bytes(GOOD.encode("utf-16"))
-    with pytest.raises(SystemExit, match=r"wide\.txt is UTF-16, not UTF-8; convert it with: iconv"):
+    with pytest.raises(SystemExit, match=r"wide\.txt is UTF-16, not UTF-8, or no text; convert it with: iconv"):
         run(tmp_path / "wide.txt", tmp_path / "out")
     (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbf" + GOOD.encode() + b"\n")
     run(tmp_path / "marked.txt", tmp_path / "out", "--fractions", "1", "0", "0")

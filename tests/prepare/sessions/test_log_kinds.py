@@ -123,6 +123,10 @@ def test_items_called_otherwise_and_those_unknown_are_counted(tmp_path, capsys):
     (tmp_path / "log.csv").write_text("who;what\n" + "".join(f"u;{item:03d}\n" for item in range(1, 8)))
     (tmp_path / "items.tsv").write_text("sku\tbrand\n" + "".join(f"{item}\tb\n" for item in range(1, 8)) + "003\tx\n")
     command = ["--user", "who", "--item", "what", "--items", str(tmp_path / "items.tsv"), "--item-columns", "brand"]
+    with pytest.raises(SystemExit, match="--items needs --item-columns"):
+        run(tmp_path, tmp_path / "log.csv", *command[:6])
+    with pytest.raises(SystemExit, match="--items-id names a column of --items, which is not given"):
+        run(tmp_path, tmp_path / "log.csv", *command[:4], "--items-id", "sku")
     with pytest.raises(SystemExit, match=r"--item: 'items\.tsv' has no column 'what'"):
         run(tmp_path, tmp_path / "log.csv", *command)
     run(tmp_path, tmp_path / "log.csv", *command, "--items-id", "sku")
