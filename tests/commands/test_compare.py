@@ -38,7 +38,7 @@ def comparison(prepared, tmp_path):
     path = tmp_path / "comparison.yaml"
 
     def write(**changes):
-        configs = [str(CONFIGS / "criteo.yaml"), "quick.yaml"]
+        configs = [str(CONFIGS / "criteo_80k.yaml"), "quick.yaml"]
         content = {"configs": configs, "data": str(prepared), "seeds": [0], "axes": {"model": MODELS}, **changes}
         path.write_text(yaml.safe_dump(content))
         return path

@@ -18,7 +18,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 @pytest.fixture(scope="module")
 def trained(prepared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    words = ["-c", str(CONFIGS / "criteo.yaml"), f"--data.init_args.path={prepared}"]
+    words = ["-c", str(CONFIGS / "criteo_80k.yaml"), f"--data.init_args.path={prepared}"]
     words += ["--model.init_args.table_optimizer=DenseGradient"]
     quiet = ["--trainer.enable_progress_bar=false", "--trainer.logger=false", "--trainer.max_epochs=1"]
     cli = RecsysCLI.launch(["fit", *words, *quiet, f"--trainer.default_root_dir={folder}"])
