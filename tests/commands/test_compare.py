@@ -22,7 +22,10 @@ from recsys.comparison.metric_check import check_logged
 from recsys.comparison.search import search
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-QUICK = {"trainer": {"max_epochs": 1, "accelerator": "cpu", "logger": False}}
+QUICK = {
+    "trainer": {"max_epochs": 1, "accelerator": "cpu", "logger": False},
+    "model": {"init_args": {"table_optimizer": {"class_path": "DenseGradient"}, "warmup_steps": 0}},
+}
 MODELS = {
     "LR": {"model": {"init_args": {"model": "LogisticRegression"}}},
     "Unfinished": {"model": {"init_args": {"model": "LogisticRegression"}}, "trainer": {"limit_val_batches": 0}},
@@ -83,8 +86,8 @@ def test_contenders_that_cannot_be_built_are_named_before_any_run(comparison, tm
     }
     assert run("run", comparison(axes={"model": wrong}), "--store", tmp_path / "runs") == 2
     error = " ".join(capsys.readouterr().err.split())
-    assert "2 contenders cannot be built: 'Typo': there is no class 'LogisticRegresion'; did you mean" in error
-    assert "'Budget': " in error
+    assert "2 contenders cannot be built: 'Budget': the budget of 3 bytes" in error
+    assert "'Typo': there is no class 'LogisticRegresion'; did you mean 'LogisticRegression'?" in error
     assert not (tmp_path / "runs").exists()
 
 
