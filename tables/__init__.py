@@ -7,12 +7,14 @@ ManagedCollisionTable first gives out rows.
 from recsys.tables.adaptations import Adaptation, AllBigrams, NGrams, Pieces, Prefixes
 from recsys.tables.adaptive import AdaptiveTable, hot_rows
 from recsys.tables.alpt import ALPTTable
+from recsys.tables.autosrh import AutoSrhTable
 from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
 from recsys.tables.compact import CompactTable
 from recsys.tables.content import ContentTable
 from recsys.tables.deep_hash import DeepHashTable
+from recsys.tables.deeplight import DeepLightTable
 from recsys.tables.double_hash import DoubleHashTable
 from recsys.tables.embedding import Embedding
 from recsys.tables.embedding_bag import EmbeddingBag
@@ -63,6 +65,7 @@ __all__ = [
     "Adaptation",
     "AdaptiveTable",
     "AllBigrams",
+    "AutoSrhTable",
     "Bag",
     "CodeFile",
     "CodeSource",
@@ -72,6 +75,7 @@ __all__ = [
     "Coprime",
     "DPQTable",
     "DeepHashTable",
+    "DeepLightTable",
     "DenseGradient",
     "DistanceLFU",
     "DoubleHashTable",
