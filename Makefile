@@ -18,7 +18,7 @@ PIP_INDEX := $(if $(INDEX),--index-url $(INDEX))
 
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test check lint docs bench reproduce clean
+.PHONY: setup demo test check lint docs bench test-peers reproduce clean
 
 setup: $(READY)
 
@@ -32,9 +32,16 @@ $(READY): pyproject.toml recsys/environment.py
 
 demo: setup
 	$(BIN)/python data_scripts/criteo.py --sample 100000 --out $(DATA)/sample --overwrite
-	$(BIN)/lightning fit -c configs/demo.yaml --data.init_args.path $(DATA)/sample
+	$(BIN)/lightning fit -c configs/demo.yaml --data.init_args.path $(DATA)/sample --trainer.default_root_dir $(DATA)/demo
+	$(BIN)/recsys evaluate --ckpt_path $$(ls -td $(DATA)/demo/lightning_logs/version_*/checkpoints/last.ckpt | head -1) \
+		-c configs/demo.yaml --data.init_args.path $(DATA)/sample --out $(DATA)/demo/report
+	@echo
 	@echo "That was the main job, on generated data: no number above says anything about real clicks."
-	@echo "Logs: tensorboard --logdir lightning_logs. Real data: see 'Data' in README.md."
+	@echo "  pictures of it      $(DATA)/demo/report/report.html"
+	@echo "  the training logs   $(BIN)/tensorboard --logdir $(DATA)/demo/lightning_logs"
+	@echo "  another table       $(BIN)/lightning fit -c configs/demo.yaml -c configs/tables/unified.yaml --data.init_args.path $(DATA)/sample"
+	@echo "  your own clicks     $(BIN)/recsys prepare clicks log.csv --label click --out data/mine --config mine.yaml"
+	@echo "  your own model      'In an existing model' in README.md"
 
 lint: setup
 	$(BIN)/ruff check .
@@ -52,7 +59,12 @@ docs: setup
 	$(BIN)/python -m pip install --quiet $(PIP_INDEX) -e ".[docs]"
 	$(BIN)/mkdocs build --strict --site-dir build/docs
 
+# Tables in models of other packages, each in an environment of its own below build/.
+test-peers: setup
+	$(BIN)/python benchmarks/peers.py
+
 bench: setup
+	$(BIN)/python benchmarks/embedding.py
 	$(BIN)/python benchmarks/data_preparation.py
 	$(BIN)/python benchmarks/data_loading.py
 	$(BIN)/python benchmarks/training_speed.py --auc

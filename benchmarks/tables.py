@@ -23,14 +23,22 @@ import torch
 from contenders import BATCH, dlrm, lightning_fit
 
 from recsys.tables import (
+    CCETable,
+    DeepHashTable,
+    DoubleHashTable,
     FullTable,
+    HashEmbeddingTable,
     HashTable,
     ManagedCollisionTable,
     MixedDimTable,
+    MurmurTable,
+    PathQRTable,
     QRConcatTable,
     QRSumTable,
     QRTable,
+    RobeTable,
     Table,
+    TTTable,
     UnifiedTable,
 )
 
@@ -49,6 +57,15 @@ def methods() -> dict[str, Contender]:
         "QRSumTable": QRSumTable,
         "QRConcatTable": QRConcatTable,
         "MixedDimTable": partial(MixedDimTable, alpha=0.3),
+        "HashEmbeddingTable": partial(HashEmbeddingTable, budget_fraction=0.2),
+        "DoubleHashTable": lambda name, v, d: DoubleHashTable(name, v, d, num_rows=2 + v // 5),
+        "MurmurTable": partial(MurmurTable, budget_fraction=0.2),
+        "RobeTable": partial(RobeTable, num_rows=50_000, num_chunks=2),
+        "RobeTable aligned": partial(RobeTable, num_rows=50_000, num_chunks=2, aligned=True),
+        "CCETable": lambda name, v, d: CCETable(name, v, d, num_clusters=1 + v // 20, num_chunks=2),
+        "TTTable": partial(TTTable, rank=8),
+        "PathQRTable": lambda name, v, d: PathQRTable(name, v, d, num_rows=1 + v // 8),
+        "DeepHashTable": partial(DeepHashTable, hidden_dim=64),
     }
     return {name: (sizes, table) for name, table in found.items()}
 

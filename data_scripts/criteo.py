@@ -1,6 +1,7 @@
 """Prepare the Criteo display advertising data.
 
     python data_scripts/criteo.py --raw train.txt --out data/criteo --min-count 2
+    python data_scripts/criteo.py --raw day_0 day_1 day_2 --out data/days
     python data_scripts/criteo.py --sample 100000 --out data/sample
 
 A line is: label, 13 whole numbers I1..I13, 26 hexadecimal categories C1..C26, separated by tabs, no header; an empty

@@ -68,7 +68,8 @@ class DLRM(nn.Module):
             inputs = concat_padded(self.pairwise_dots(embeddings))
         else:
             dense_vector = self.bottom(dense)
-            vectors = torch.cat([dense_vector.unsqueeze(1), embeddings], dim=1)
+            # Narrow before they are copied: the products are made of narrow values anyhow.
+            vectors = torch.cat([dense_vector.unsqueeze(1), embeddings.to(dense_vector.dtype)], dim=1)
             inputs = concat_padded(dense_vector, self.pairwise_dots(vectors))
         logits: Tensor = self.top(inputs)
         return logits

@@ -3,44 +3,97 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
 
+from recsys.configuration.shipped import names, with_files
 from recsys.configuration.suggestions import explain
 
 # Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
-_NAMES = ("compare", "compress", "consolidate", "describe", "doctor", "evaluate", "methods", "plan")
-_TOOLS = {name: f"recsys.commands.{name}" for name in _NAMES}
-COMMANDS = ("fit", "validate", "test", "predict", *_TOOLS)
-_USAGE = f"usage: recsys {{{','.join(COMMANDS)}}} -c CONFIG [-c OVERRIDE ...] [--data.path FOLDER ...]"
+_INTERRUPTED = 128 + signal.SIGINT
+_TOOLS = {
+    "prepare": "raw files to a folder to train on",
+    "semantic_ids": "codes of items from their content",
+    "plan": "tables for a folder, within a budget",
+    "methods": "the table methods, from which papers, and what they take",
+    "evaluate": "metrics of predictions, with intervals, slices and comparisons",
+    "compare": "many runs from one file, and their report",
+    "describe": "what the tables of a checkpoint hold",
+    "compress": "trained tables made to fit a budget",
+    "consolidate": "a checkpoint as one plain folder",
+    "doctor": "whether the installation fits together",
+}
+_LIGHTNING = {
+    "fit": "train",
+    "validate": "metrics of the val split",
+    "test": "metrics of the test split",
+    "predict": "scores as a file",
+}
+COMMANDS = (*_LIGHTNING, *_TOOLS)
+_USAGE = (
+    f"usage: recsys {{{','.join(COMMANDS)}}} -c CONFIG [-c OVERRIDE ...] [--data.path FOLDER ...]"
+    "    (recsys COMMAND --help says more)\n"
+)
+_USAGE += "\n".join(f"  {name:<12} {words}" for name, words in (_LIGHTNING | _TOOLS).items())
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command; a user's mistake ends with a short message and exit code 2."""
-    arguments = list(sys.argv[1:] if args is None else args)
-    if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help"):
+    arguments = with_files(sys.argv[1:] if args is None else args)
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(_USAGE)
+        return
+    if not arguments or arguments[0] not in COMMANDS:
         sys.exit(_fail(_unknown_command(arguments)))
     # Before torch is loaded: threads that spin while they wait make a step on a busy machine 100 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         if arguments[0] in _TOOLS:
-            sys.exit(import_module(_TOOLS[arguments[0]]).main(arguments[1:]))
+            sys.exit(import_module(f"recsys.commands.{arguments[0]}").main(arguments[1:]))
         _check_files(arguments)
         _check_order(arguments)
         from recsys.configuration.lightning_cli import run
 
-        run(args)
-    except (ValueError, FileNotFoundError) as error:
+        run(arguments)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except ModuleNotFoundError as error:
+        sys.exit(_fail(_of_missing(error, arguments[0])))
+    except (ValueError, OSError) as error:
         mistake = _mistake(error)
-        said = explain(str(mistake or error))
+        said = _of_system(error) or explain(str(mistake or error))
         # A parser that tried several types keeps what ours said and not where it was said.
         if mistake is None and said == str(error):
             raise
         sys.exit(_fail(said))
+
+
+def _of_missing(error: ModuleNotFoundError, command: str) -> str:
+    """What to install.
+
+    Raises:
+        ModuleNotFoundError: if no extra of this package would help.
+    """
+    package = str(error.name).partition(".")[0]
+    if package == "recsys" or find_spec(package) is not None:
+        raise error
+    if package in ("torch", "torchrec", "fbgemm_gpu"):
+        return f"recsys {command} needs {package}, which is not installed; `recsys doctor` has the command."
+    extra = {"optuna": "search", "sklearn": "semantic", "sentencepiece": "semantic"}.get(package, "train")
+    return f"recsys {command} needs {package}, which is not installed: pip install 'recsys-tables[{extra}]'."
+
+
+def _of_system(error: BaseException) -> str | None:
+    """What the system refused, and of which file, in a sentence; None if the system has refused nothing."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return None
+    return f"{error.strerror}: '{error.filename}'" if error.filename is not None else f"{error.strerror}."
 
 
 def _mistake(error: BaseException | None) -> BaseException | None:
@@ -64,7 +117,8 @@ def _check_files(arguments: Sequence[str]) -> None:
         if flag in ("-c", "--config") and not Path(value).is_file() and ":" not in value:
             folder = Path(value).parent
             siblings = [str(path) for path in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
-            raise FileNotFoundError(explain(f"config file '{value}' does not exist", value, siblings))
+            known = siblings if "/" in value or value.endswith(".yaml") else names()
+            raise FileNotFoundError(explain(f"config file '{value}' does not exist", value, known))
 
 
 def _check_order(arguments: Sequence[str]) -> None:

@@ -168,6 +168,10 @@ def _install_torch(device: str, options: list[str]) -> Trio:
     return trios[0]
 
 
+_MISSING = ("No matching distribution", "ResolutionImpossible")
+"""What pip says of a release that no index has; the second where a file of constraints names the package too."""
+
+
 def _pip(*arguments: str, may_be_missing: bool = False) -> bool:
     """Run pip quietly; False if no index offers what was asked for and that is allowed.
 
@@ -177,7 +181,7 @@ def _pip(*arguments: str, may_be_missing: bool = False) -> bool:
     print("pip", *arguments, flush=True)
     command = [sys.executable, "-m", "pip", *arguments, "--quiet"]
     result = subprocess.run(command, check=False, stderr=subprocess.PIPE, text=True)
-    if result.returncode and may_be_missing and "No matching distribution" in result.stderr:
+    if result.returncode and may_be_missing and any(words in result.stderr for words in _MISSING):
         return False
     if result.returncode:
         print(result.stderr, file=sys.stderr)

@@ -9,10 +9,14 @@ from recsys.tables.adaptive import AdaptiveTable, hot_rows
 from recsys.tables.alpt import ALPTTable
 from recsys.tables.autosrh import AutoSrhTable
 from recsys.tables.base import DEFAULT_INIT_STD, Table
+from recsys.tables.cafe import CAFETable
+from recsys.tables.cce import CCETable
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
+from recsys.tables.combined import CombinedTable, ConcatTable, GateTable, SumTable
 from recsys.tables.compact import CompactTable
 from recsys.tables.content import ContentTable
+from recsys.tables.dedup import DedupTable
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.deeplight import DeepLightTable
 from recsys.tables.double_hash import DoubleHashTable
@@ -20,6 +24,7 @@ from recsys.tables.embedding import Embedding
 from recsys.tables.embedding_bag import EmbeddingBag
 from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
 from recsys.tables.features import Bag, Embedded, Feature
+from recsys.tables.fitting import Fitted
 from recsys.tables.full import FullTable
 from recsys.tables.hash_embedding import HashEmbeddingTable
 from recsys.tables.hashing import HashTable
@@ -28,6 +33,7 @@ from recsys.tables.item_codes import CodeFile, CodeSource, RandomCodes, StoredCo
 from recsys.tables.item_vectors import RandomVectors, StoredVectors, VectorFile, VectorSource
 from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.fbgemm import FbgemmLookup
+from recsys.tables.lookups.keyed import KeyedCollection
 from recsys.tables.lookups.numba import NumbaLookup
 from recsys.tables.lookups.optimizers import SGD, Adagrad, Adam, DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
 from recsys.tables.lookups.torch import TorchLookup
@@ -51,7 +57,10 @@ from recsys.tables.serving import quantized, served
 from recsys.tables.sharded.lookup import TorchrecLookup
 from recsys.tables.sharded.plan import Sharding, TableSharding
 from recsys.tables.sparse import SparseTable
+from recsys.tables.swap_rules import Swapped, SwapReport, SwapRule
+from recsys.tables.swapping import swap_
 from recsys.tables.tensor_train import TTTable
+from recsys.tables.tied_head import TiedHead
 from recsys.tables.unified import UnifiedTable
 
 __all__ = [
@@ -67,13 +76,18 @@ __all__ = [
     "AllBigrams",
     "AutoSrhTable",
     "Bag",
+    "CAFETable",
+    "CCETable",
     "CodeFile",
     "CodeSource",
     "CodebookTable",
+    "CombinedTable",
     "CompactTable",
+    "ConcatTable",
     "ContentTable",
     "Coprime",
     "DPQTable",
+    "DedupTable",
     "DeepHashTable",
     "DeepLightTable",
     "DenseGradient",
@@ -85,11 +99,14 @@ __all__ = [
     "EvictionPolicy",
     "FbgemmLookup",
     "Feature",
+    "Fitted",
     "Frozen",
     "FullTable",
+    "GateTable",
     "HashEmbeddingTable",
     "HashTable",
     "HeadTailTable",
+    "KeyedCollection",
     "Lookup",
     "MGQETable",
     "MLETTable",
@@ -121,11 +138,16 @@ __all__ = [
     "SparseTable",
     "StoredCodes",
     "StoredVectors",
+    "SumTable",
+    "SwapReport",
+    "SwapRule",
+    "Swapped",
     "TTTable",
     "Table",
     "TableCollection",
     "TableOptimizer",
     "TableSharding",
+    "TiedHead",
     "TorchLookup",
     "TorchrecLookup",
     "UnifiedTable",
@@ -136,4 +158,5 @@ __all__ = [
     "power_law_dims_for_budget",
     "quantized",
     "served",
+    "swap_",
 ]

@@ -83,25 +83,29 @@ class ALPTTable(Table):
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The rounded row."""
-        values, scale, levels, outermost = self._levels(rows, ids, constants)
-        rounded = levels.floor() + 0.5
-        # Written so that no gradient is a difference of large numbers: the scale's is rounded - levels.
-        bound = outermost * scale
-        learned = torch.minimum(torch.maximum(values, -bound), bound) + (rounded - levels) * scale
-        return ((rounded * scale).detach() + (learned - learned.detach())).to(rows.dtype)
+        return self.combine_pieces([rows[..., :-1], rows[..., -1:]], parameters, ids, constants)
 
-    def _levels(self, rows: Tensor, ids: Tensor, constants: Constants) -> tuple[Tensor, Tensor, Tensor, Any]:
-        """Rows' values, their scale, the first in units of the second without gradient, and the outermost level."""
+    def combine_pieces(
+        self, pieces: Sequence[Tensor], parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants
+    ) -> Tensor:
+        """The same without laying rows and scales side by side."""
+        if len(pieces) == 1:
+            return self.combine(pieces[0], parameters, ids, constants)
+        values, log_scale = pieces
+        values, scale, outermost = self._scaled(values, log_scale, ids, constants)
+        factor = (self.embedding_dim * (outermost + 0.5)) ** -0.5
+        return _Rounded.apply(values, scale, outermost, factor).to(pieces[0].dtype)
+
+    def _scaled(
+        self, values: Tensor, log_scale: Tensor, ids: Tensor, constants: Constants
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Rows' values, their scale, and the outermost level in units of it: [N, G, D], [N, G, 1], [N, G, 1] or one."""
         # Half precision could not tell levels apart.
-        rows = rows.to(torch.promote_types(rows.dtype, torch.float32))
-        values, log_scale = rows[..., :-1], rows[..., -1:]
+        dtype = torch.promote_types(values.dtype, torch.float32)
         width = 2 * math.sqrt(3) * self.init_std
         first_scale = self._of_precision([width / _FIRST_LEVELS[each] for each in self.precisions], ids, constants)
         half = self._of_precision([FORMATS[each].num_levels / 2 for each in self.precisions], ids, constants)
-        scale = first_scale * (_HASTE * log_scale).exp()
-        scale = scale.detach() + (scale - scale.detach()) * (self.embedding_dim * half) ** -0.5
-        levels = torch.clamp((values / scale).detach(), 0.5 - half, half - 0.5)
-        return values, scale, levels, half - 0.5
+        return values.to(dtype), first_scale * (_HASTE * log_scale.to(dtype)).exp(), half - 0.5
 
     def _of_precision(self, values: Sequence[float], ids: Tensor, constants: Constants) -> Any:
         """The value of each id's precision: one for all, or [N, G, 1]."""
@@ -123,8 +127,9 @@ class ALPTTable(Table):
             found[scales.name] = torch.zeros(scales.num_rows, 1, device=device)
             for start in range(first, last, _BLOCK):
                 ids = torch.arange(start, min(start + _BLOCK, last), device=device)
-                values = torch.cat([rows.read_rows(each.name, ids) for each in self.physical_tables()], 1)
-                _, scale, levels, _ = self._levels(values.unsqueeze(1), ids.unsqueeze(1), self._own_constants(0))
+                values, log_scale = (rows.read_rows(each.name, ids).unsqueeze(1) for each in self.physical_tables())
+                values, scale, outermost = self._scaled(values, log_scale, ids.unsqueeze(1), self._own_constants(0))
+                levels = torch.clamp(values / scale, -outermost, outermost)
                 place = slice(start - first, start - first + len(ids))
                 found[codes.name][place] = packed((levels.squeeze(1).floor() + kind.num_levels // 2).long(), precision)
                 found[scales.name][place] = scale.squeeze(1).float()
@@ -143,3 +148,26 @@ class ALPTTable(Table):
     def served_bytes(self) -> int:
         """Codes and scales."""
         return sum(physical.num_bytes() for physical in self._served_table().physical_tables())
+
+
+class _Rounded(torch.autograd.Function):
+    """Values at the levels of their scale nearest to them; see ALPTTable for the gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, scale: Tensor, outermost: Any, factor: Any) -> Tensor:
+        """[N, G, D], [N, G, 1] -> [N, G, D]."""
+        units = values / scale
+        levels = torch.clamp(units, -outermost, outermost)
+        rounded = levels.floor().add_(0.5)
+        is_within = units == levels
+        # Beyond the outermost level the vector is that level times the scale.
+        ctx.save_for_backward(is_within, rounded - units * is_within)
+        ctx.factor = factor
+        return rounded * scale
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Of values and scale."""
+        (grad,) = grads
+        is_within, by_scale = ctx.saved_tensors
+        return grad * is_within, (grad * by_scale).sum(-1, keepdim=True) * ctx.factor, None, None

@@ -15,10 +15,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from recsys.tables.derived import Derived
-from recsys.tables.per_id import PerId, PerIdColumns
+from recsys.tables.derived import Unchanging
+from recsys.tables.per_id import PerId
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.ranks import WORD_BITS, count_before, count_bits
+from recsys.tables.startable import Startable
 from recsys.tables.upkeep import Rows
 
 DEFAULT_INIT_STD = 0.05 / math.sqrt(3)
@@ -27,7 +28,7 @@ Constants = Mapping[str, Any]
 """Integers by name, each a Tensor, and what a table keeps of every id, each a PerId."""
 
 
-class Table(Derived, ABC):
+class Table(Startable, ABC):
     """A logical embedding table, V x D, that owns no rows: a method from a paper.
 
     A subclass says which matrices it needs (`physical_tables`), which row of each an id reads (`route`) and how the
@@ -58,6 +59,9 @@ class Table(Derived, ABC):
     moves_rows: ClassVar[bool] = False
     """Whether rows pass from id to id while training, so that no other table may read them."""
 
+    reconciled: ClassVar[frozenset[str]] = frozenset()
+    """What is kept of every id that `reconcile` compares with a checkpoint's, value by value."""
+
     sizes: ClassVar[frozenset[str]] = frozenset(
         {"name", "num_embeddings", "num_rows", "budget_bytes", "budget_fraction", "init_std"}
     )
@@ -73,6 +77,7 @@ class Table(Derived, ABC):
         self.require("num_embeddings", num_embeddings, 1)
         self.require("embedding_dim", embedding_dim, 1)
         self._constant_names: tuple[str, ...] = ()
+        self._unchanging = Unchanging(name, {})
         self._per_id_names: tuple[str, ...] = ()
 
     def require(self, argument: str, value: int, low: int, high: int | None = None, high_name: str = "") -> None:
@@ -89,6 +94,9 @@ class Table(Derived, ABC):
         for name, values in constants.items():
             self.register_buffer(name, torch.tensor(values, dtype=torch.int64))
         self._constant_names = tuple(constants)
+        self._unchanging = Unchanging(
+            f"{type(self).__name__} '{self.name}'", {name: list(values) for name, values in constants.items()}
+        )
 
     def register_per_id(self, **columns: Tensor) -> None:
         """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId."""
@@ -101,7 +109,10 @@ class Table(Derived, ABC):
         self.register_listed(**columns)
 
     def register_listed(self, **columns: Tensor) -> None:
-        """Keep columns [N] or [C, N] of any length, such as a word for 64 ids; `constants` gives them as a PerId."""
+        """Keep columns [N] or [C, N] of any length, such as a word for 64 ids; `constants` gives them as a PerId.
+
+        Unlike constants they may change while training.
+        """
         for name, values in columns.items():
             self.register_buffer(name, values.contiguous())
             starts = torch.arange(values.numel() // max(1, values.shape[-1])) * values.shape[-1]
@@ -220,12 +231,18 @@ class Table(Derived, ABC):
 
     def _own_constants(self, dim: int) -> dict[str, Any]:
         """What `route` is given, with dim -1: [K, 1]; what `combine` is given, with dim 0: [1, K]."""
+        self._unchanging.check(self)
         integers = {name: self.get_buffer(name).unsqueeze(dim) for name in self._constant_names}
         per_id = {
             name: PerId(self.get_buffer(name).reshape(-1), self.get_buffer(f"_first_{name}").unsqueeze(dim))
             for name in self._per_id_names
         }
         return {**integers, **per_id}
+
+    @property
+    def min_epochs(self) -> int:
+        """Epochs of training that the method takes at least."""
+        return 1
 
     @property
     def observes(self) -> bool:
@@ -258,6 +275,14 @@ class Table(Derived, ABC):
         """Expected number of ids that share their vector with an id before them; 0 where all ids are kept apart."""
         return 0.0
 
+    def likeness(self) -> Tensor | None:
+        """[V] a number that ids have in common whose vectors are the same whatever is trained; None if it knows none.
+
+        Needed where vectors are made by matrix products, which may give two equal inputs results that differ in the
+        last bit.
+        """
+        return None
+
     def logical_bytes(self, dtype: torch.dtype = torch.float32) -> int:
         """Bytes of the V x D matrix that this table stands for."""
         return self.num_embeddings * self.embedding_dim * dtype.itemsize
@@ -274,9 +299,16 @@ class Table(Derived, ABC):
         behind = ", ".join(f"{name} {shape}" for name, shape in matrices.items()) or "no rows"
         return f"'{self.name}', {self.num_embeddings}x{self.embedding_dim} in {behind}"
 
+    def reconcile(self, state: dict[str, Tensor]) -> list[str]:
+        """What is wrong with what a checkpoint keeps of every id, by name; entries may be replaced before loading."""
+        return []
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Load, but refuse integers that would route ids to other rows than those trained."""
         errors: list[str] = args[-1]
+        per_id = {name: state_dict[prefix + name] for name in self.per_id_names if prefix + name in state_dict}
+        errors += self.reconcile(per_id)
+        state_dict |= {prefix + name: value for name, value in per_id.items()}
         for name, mine in self.constants().items():
             theirs = state_dict.get(prefix + name)
             if theirs is not None and not torch.equal(theirs.cpu(), mine.cpu()):
@@ -327,9 +359,3 @@ def _hashable(value: object) -> object:
     if isinstance(value, dict):
         return tuple((key, _hashable(each)) for key, each in value.items())
     return id(value) if isinstance(value, Tensor) else value
-
-
-def routing_constants(tables: Sequence[Table]) -> tuple[dict[str, Tensor], dict[str, PerIdColumns]]:
-    """The integers [G, K] of some tables of one kind, and what they keep of every id."""
-    stacked = {name: torch.stack([table.constants()[name] for table in tables]) for name in tables[0].constants()}
-    return stacked, {name: PerIdColumns(tables, name) for name in tables[0].per_id_names}

@@ -220,9 +220,17 @@ class TableCollection(nn.Module):
 
     @torch.no_grad()
     def end_epoch(self) -> None:
-        """Let the tables tidy up after an epoch of training; several processes must call this together."""
+        """Let the tables tidy up after an epoch of training; several processes must call this together.
+
+        Frozen rows stay as they are.
+        """
+        if self.lookup.gradients.is_frozen:
+            return
         for name in dict.fromkeys(feature.table for feature in self.features):
-            self.table(name).on_epoch_end(self.lookup)
+            table = self.table(name)
+            optimizers = {self.lookup.optimizer_of(physical.name) for physical in table.physical_tables()}
+            if optimizers != {Frozen()}:
+                table.on_epoch_end(self.lookup)
 
     def table(self, name: str) -> Table:
         """The table of a name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from recsys.tables.budget import Budget, Bytes, Fraction, budget_of, exactly_one
 from recsys.tables.item_vectors import RandomVectors, StoredVectors, VectorSource
 from recsys.tables.lookups.optimizers import Frozen
 from recsys.tables.physical import PhysicalTable, named_generator
+from recsys.tables.routing.hashes import mix64
 
 _ALIGNMENT = 4
 _BLOCK_ROWS = 1 << 16
@@ -58,20 +60,27 @@ class ContentTable(Table):
         super().__init__(name, num_embeddings, embedding_dim)
         self.init_std = init_std
         is_drawn = isinstance(vectors, RandomVectors | StoredVectors)
-        given = vectors if isinstance(vectors, Tensor) else vectors.load(f"ContentTable '{name}'", num_embeddings)
-        self._check(given, None if is_drawn else num_embeddings)
-        width = given.shape[1]
-        if not isinstance(vectors, StoredVectors):
-            width = self._width(width, row_dim, budget_bytes, budget_fraction)
-        self.row_dim = _aligned(width) if is_drawn else _aligned(width + 1)
-        self._rows = None if is_drawn else _rows_of(given.float(), width, self.row_dim)
-        self._is_drawn = isinstance(vectors, RandomVectors)
-        width = self.row_dim if is_drawn else width
-        self.projection = nn.Parameter(self._initial_projection(width))
-        if not self._is_drawn:
+        with torch.device("cpu"):  # what is read has values, also where parameters are to have none yet
+            given = vectors if isinstance(vectors, Tensor) else vectors.load(f"ContentTable '{name}'", num_embeddings)
+            self._check(given, None if is_drawn else num_embeddings)
+            is_stored = isinstance(vectors, StoredVectors)
+            width = self._width(given.shape[1], is_stored, row_dim, budget_bytes, budget_fraction)
+            self.row_dim = _aligned(width) if is_drawn else _aligned(width + 1)
+            self._rows = None if is_drawn else _rows_of(given.float(), width, self.row_dim)
+            self._is_drawn = isinstance(vectors, RandomVectors)
+            projection = self._initial_projection(self.row_dim if is_drawn else width)
+        self.projection = nn.Parameter(projection.to(torch.get_default_device()))
+        self._made_of = dict(self.arguments)
+        if not is_drawn:
             # What a checkpoint says of this table; the rows are among those of its matrices.
-            settings = {"vectors": StoredVectors(self.row_dim), "row_dim": None}
-            self.arguments |= {**settings, "budget_bytes": None, "budget_fraction": None}
+            self.arguments |= {"vectors": StoredVectors(self.row_dim, f"{checksum(given)} in {width}")}
+            self.arguments |= {"row_dim": None, "budget_bytes": None, "budget_fraction": None}
+
+    def built_again(self) -> Self:
+        """Of the vectors that this one was made of."""
+        made_of: dict[str, Any] = dict(self._made_of)
+        with torch.device("cpu"):
+            return type(self)(**made_of)
 
     def _check(self, given: Tensor, num_rows: int | None) -> None:
         if given.dim() != 2 or given.shape[1] < 1 or (num_rows is not None and len(given) != num_rows):
@@ -81,9 +90,16 @@ class ContentTable(Table):
             )
 
     def _width(
-        self, most: int, row_dim: int | None, budget_bytes: Bytes | None, budget_fraction: Fraction | None
+        self,
+        most: int,
+        is_stored: bool,
+        row_dim: int | None,
+        budget_bytes: Bytes | None,
+        budget_fraction: Fraction | None,
     ) -> int:
         """Columns that are kept."""
+        if is_stored and not (row_dim is None and budget_bytes is None and budget_fraction is None):
+            raise ValueError(f"ContentTable '{self.name}': StoredVectors have their width; leave sizes out.")
         given = {"row_dim": row_dim, "budget_bytes": budget_bytes, "budget_fraction": budget_fraction}
         if any(value is not None for value in given.values()):
             exactly_one(f"ContentTable '{self.name}'", **given)
@@ -130,9 +146,26 @@ class ContentTable(Table):
         projected = torch.bmm(rows.transpose(0, 1), parameters["projection"].to(rows.dtype))
         return projected.transpose(0, 1)
 
+    def likeness(self) -> Tensor | None:
+        """A number of the vector that is given for an id."""
+        return None if self._rows is None else _keys(self._rows).sum(1)
+
     def signature(self) -> tuple[object, ...]:
         """Tables of one width are projected together, whichever vectors they have."""
         return (type(self), self.row_dims, self.embedding_dim)
+
+
+def checksum(vectors: Tensor) -> str:
+    """Of all values and their places."""
+    rows = _keys(vectors.float()).sum(1)
+    total = int(mix64(rows, torch.arange(len(rows))).sum())
+    return f"{total & ((1 << 64) - 1):016x}"
+
+
+def _keys(values: Tensor) -> Tensor:
+    """Numbers of values [N, T] that depend on their column; zero has two signs and one number."""
+    bits = (values + 0.0).contiguous().view(torch.int32).long()
+    return mix64(bits, torch.arange(values.shape[1]))
 
 
 def _aligned(width: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -96,8 +97,6 @@ class DeepHashTable(Table):
             weight = torch.empty(before, after).uniform_(-bound, bound, generator=generator)
             self.register_parameter(f"weight{layer}", nn.Parameter(weight))
             self.register_parameter(f"bias{layer}", nn.Parameter(torch.zeros(after)))
-        if self.get_parameter("weight0").is_meta:
-            return
         # Sampled by a hash, so that ids near each other do not meet.
         ids = (mix64(torch.arange(_SAMPLES)) & ((1 << 62) - 1)) % self.num_embeddings
         vectors = self.vectors_of(torch.zeros(_SAMPLES, 0), ids)
@@ -110,6 +109,15 @@ class DeepHashTable(Table):
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """None."""
         return ()
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same network: hashes do not depend on the number of ids."""
+        return {
+            "num_embeddings": num_embeddings,
+            "hidden_dim": self.hidden_dim,
+            "budget_bytes": None,
+            "budget_fraction": None,
+        }
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The MLP of the id's numbers: one batched product per layer for the whole group."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any, Self
 
@@ -18,6 +19,12 @@ class Derived(nn.Module):
 
     arguments: dict[str, object]
     """What the constructor was given, by name: with it the same module can be built again."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        """Build on the CPU whatever the default device: constructors look at numbers, which "meta" has not."""
+        super().__init_subclass__(**arguments)
+        if "__init__" in vars(cls):
+            cls.__init__ = _on_cpu(cls.__init__)  # type: ignore[method-assign]
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
         """Note the arguments; a copy is made without any and takes them over with the rest of its attributes."""
@@ -58,8 +65,65 @@ class Derived(nn.Module):
         return self
 
 
+def _on_cpu(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor that builds on the CPU; the outermost one then moves what it has built to the default device."""
+
+    @functools.wraps(init)
+    def build(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        if "_is_building" in vars(self):
+            init(self, *args, **kwargs)
+            return
+        device = torch.get_default_device()
+        object.__setattr__(self, "_is_building", True)
+        try:
+            with torch.device("cpu"):
+                init(self, *args, **kwargs)
+        finally:
+            vars(self).pop("_is_building", None)
+        if device.type != "cpu":
+            self.to(device)
+
+    return build
+
+
 def _loses_values(fn: Callable[[Tensor], Tensor]) -> bool:
     """Whether what moves tensors leaves their values behind; each time tried with another number."""
     token = torch.tensor([next(_tokens)], device="cpu")
     moved = fn(token)
     return not moved.is_meta and not torch.equal(moved.cpu(), token)
+
+
+class Unchanging:
+    """Integers that ids are routed by, and that nothing may write to; looked at again when they were.
+
+    Args:
+        name: of whose they are.
+        values: as they must be, by name.
+    """
+
+    def __init__(self, name: str, values: Mapping[str, object]) -> None:
+        self._name = name
+        self._values = dict(values)
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def check(self, buffers: nn.Module) -> None:
+        """Refuse what was written to them in place.
+
+        Raises:
+            RuntimeError: naming what was changed.
+        """
+        if torch.compiler.is_compiling():
+            return
+        for name, values in self._values.items():
+            tensor = buffers.get_buffer(name)
+            if type(tensor) is not Tensor or tensor.is_meta or tensor.is_inference():
+                continue
+            state = (id(tensor), tensor._version)
+            if self._seen.get(name) == state or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+                continue
+            if tensor.tolist() != values:
+                raise RuntimeError(
+                    f"{self._name}: {name}, by which ids are routed, was overwritten, as "
+                    "AveragedModel(use_buffers=True) does; average parameters alone."
+                )
+            self._seen[name] = state

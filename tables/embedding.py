@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Self
 
@@ -12,7 +14,10 @@ from torch import Tensor, nn
 from recsys.tables.base import Table, unique_physical_tables
 from recsys.tables.checks import check_ids
 from recsys.tables.computed_weight import ComputedWeight
-from recsys.tables.matrices import Matrix, fill, matrix_of
+from recsys.tables.fitting import Fitted, fit, grown_table
+from recsys.tables.full_rows import FullRows
+from recsys.tables.matrices import Matrix, matrix_of
+from recsys.tables.physical import PhysicalTable
 
 
 class Embedding(nn.Module):
@@ -86,6 +91,7 @@ class Embedding(nn.Module):
         device = torch.get_default_device() if device is None else torch.device(device)
         dtype = torch.get_default_dtype() if dtype is None else dtype
         self.table = table.to(device=device, dtype=dtype)
+        self._dtype = dtype
         self.padding_idx = padding_idx
         self.sparse = sparse
         self._make_rows(device, dtype)
@@ -126,13 +132,19 @@ class Embedding(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """Of the vectors."""
-        values = (*self.weights, *self.table.parameters())
-        return next((each.dtype for each in values if each.is_floating_point()), torch.get_default_dtype())
+        free = [matrix.rows for matrix in self._own_matrices() if matrix.physical.dtype is None]
+        values = (*free, *self.table.parameters())
+        return next((each.dtype for each in values if each.is_floating_point()), self._dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move or convert; rows of integers keep their dtype, and are read in the new one."""
+        self._dtype = fn(torch.zeros((), dtype=self._dtype, device="cpu")).dtype
+        return super()._apply(fn, recurse)
 
     def __getattr__(self, name: str) -> Any:
         """Compute the weight: every time it is asked for costs a forward pass of all ids."""
         if name == "weight" and not isinstance(self, FullRows):
-            return ComputedWeight.of(self._computed(torch.arange(self.num_embeddings, device=self.device)))
+            return ComputedWeight.of(self.read(torch.arange(self.num_embeddings, device=self.device)))
         return super().__getattr__(name)
 
     @property
@@ -158,15 +170,15 @@ class Embedding(nn.Module):
         """
         check_ids(ids, self.num_embeddings, [self.table.name])
         self._observe(ids)
-        return self._computed(ids)
+        return self.read(ids)
 
     def _observe(self, ids: Tensor) -> None:
         if self.table.observes and self.table.training:
             with torch.no_grad():
                 self.table.observe(ids.reshape(-1).long(), self)
 
-    def _computed(self, ids: Tensor) -> Tensor:
-        """Vectors of ids in range, of any shape."""
+    def read(self, ids: Tensor) -> Tensor:
+        """Vectors of ids in range, of any shape, with gradients: unchecked, and no table takes note of them."""
         flat = ids.reshape(-1)
         if self.padding_idx is None:
             vectors = self._vectors(flat)
@@ -185,13 +197,16 @@ class Embedding(nn.Module):
             return self.table.vectors_of(ids.new_zeros(ids.shape[0], 0, dtype=self.dtype), ids)
         rows = self.table.rows_of(ids)
         weights = self.weights
-        pieces = [self._read(weights[matrix], rows[slots[0] : slots[-1] + 1].t()) for matrix, slots in self._reads]
+        dtype = self.dtype
+        pieces = [
+            self._read(weights[matrix], rows[slots[0] : slots[-1] + 1].t()).to(dtype) for matrix, slots in self._reads
+        ]
         return self.table.vectors_of(pieces, ids)
 
     def _read(self, weight: Tensor, rows: Tensor) -> Tensor:
         """Rows [N, K] of a matrix, side by side [N, K * W]; for -1 zeros, which touch nothing in the backward pass."""
         if not weight.dtype.is_floating_point:
-            return weight[rows.clamp(min=0)].to(self.dtype).masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
+            return weight[rows.clamp(min=0)].masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
         sparse = self.sparse and weight.requires_grad
         if not self.table.leaves_out:
             return F.embedding(rows, weight, sparse=sparse).flatten(1)
@@ -201,6 +216,85 @@ class Embedding(nn.Module):
         present = (flat >= 0).nonzero().squeeze(1)
         found = F.embedding(flat[present], weight, sparse=True)
         return found.new_zeros(flat.shape[0], weight.shape[1]).index_copy(0, present, found).view(rows.shape[0], -1)
+
+    @torch.no_grad()
+    def vectors(self, ids: Tensor) -> Tensor:
+        """Vectors of ids of any shape, to look at: without gradient, and no table takes note of them."""
+        check_ids(ids, self.num_embeddings, [self.table.name])
+        return self.read(ids)
+
+    def all_vectors(self, chunk: int = 1 << 16) -> Iterator[Tensor]:
+        """The vectors of all ids in their order, [chunk, D] at a time."""
+        for first in range(0, self.num_embeddings, chunk):
+            last = min(first + chunk, self.num_embeddings)
+            yield self.vectors(torch.arange(first, last, device=self.device))
+
+    def fit_(self, weight: Tensor) -> float:
+        """Overwrite the rows so that the vectors are closest, in squares, to given ones: equal for a FullTable.
+
+        Means for hashing and rows side by side, least squares for sums, the best product in every column for QRTable,
+        singular vectors for MixedDimTable. Computed in float32 on the CPU; what shares the rows changes too.
+
+        Shape:
+            weight [V, D]
+
+        Returns: |weight - vectors| / |weight|, by Frobenius' norm.
+
+        Raises:
+            ValueError: on another shape, values that are not finite, or a method that has no such rows.
+        """
+        return fit(self, weight)
+
+    def all_rows(self, matrix: str) -> Tensor:
+        """The rows of a matrix [R, row_dim], by name."""
+        return self._rows_of(matrix).detach()
+
+    def set_rows(self, rows: Mapping[str, Tensor]) -> None:
+        """Overwrite whole matrices, by name."""
+        with torch.no_grad():
+            for name, values in rows.items():
+                self._rows_of(name).copy_(values)
+
+    @classmethod
+    def from_pretrained(
+        cls, weight: Tensor, table: Table, *, padding_idx: int | None = None, sparse: bool = False
+    ) -> Fitted[Self]:
+        """An Embedding of a table that starts from given vectors, and how far from them it is; see `fit_`.
+
+        Differs from nn.Embedding.from_pretrained: nothing is frozen; `requires_grad_(False)` freezes.
+
+        Shape:
+            weight [V, D]
+
+        Args:
+            weight: the vectors; their dtype and device are the Embedding's.
+            table: the method, of as many ids and the same width.
+            padding_idx: see Embedding.
+            sparse: see Embedding.
+
+        Raises:
+            ValueError: see `fit_`.
+        """
+        made = cls(table, padding_idx=padding_idx, sparse=sparse, device=weight.device, dtype=weight.dtype)
+        return Fitted(made, made.fit_(weight))
+
+    def grow(self, num_embeddings: int) -> Self:
+        """An Embedding of more ids, whose old ids keep their vectors; the new ones start as the table says.
+
+        Matrices that stay as they are are shared with this one; larger ones are new parameters, which an optimizer must
+        be given.
+
+        Raises:
+            ValueError: if the method cannot grow so far without moving its old ids, or there would be fewer ids.
+        """
+        grown = copy.copy(self)
+        grown._modules, grown._parameters = dict(self._modules), dict(self._parameters)
+        grown.table = grown_table(self.table, num_embeddings).to(device=self.device, dtype=self.dtype)
+        grown._grow_rows(unique_physical_tables([grown.table]))
+        return grown
+
+    def _grow_rows(self, physical: Mapping[str, PhysicalTable]) -> None:
+        self.matrices = nn.ModuleList(each.grown(physical[each.physical.name]) for each in self._own_matrices())
 
     def extra_repr(self) -> str:
         """What was asked for beside the table."""
@@ -228,46 +322,8 @@ class Embedding(nn.Module):
         """See recsys.tables.upkeep.Rows; the optimizer's state is out of reach here."""
         self.write_rows(table, rows, values)
 
-
-class FullRows(nn.Module):
-    """What an Embedding of a table that keeps all vectors does otherwise: its weight is its only parameter.
-
-    The row of padding_idx starts as zeros and is kept as it is.
-    """
-
-    table: Table
-    weight: nn.Parameter
-    padding_idx: int | None
-    sparse: bool
-    max_norm = None
-    norm_type = 2.0
-    scale_grad_by_freq = False
-
-    def _make_rows(self, device: torch.device, dtype: torch.dtype) -> None:
-        matrix = Matrix(self.table.physical_tables()[0], dtype, device)
-        self.register_parameter("weight", matrix.rows)
-        self._zero_padding()
-
-    @torch.no_grad()
-    def _zero_padding(self) -> None:
-        if self.padding_idx is not None:
-            self.weight[self.padding_idx].fill_(0)
-
-    def reset_parameters(self) -> None:
-        """Start afresh, as when built with torch's present seed."""
-        fill(self.weight, self.table.physical_tables()[0])
-        self._zero_padding()
-
-    @property
-    def weights(self) -> list[nn.Parameter]:
-        """The weight."""
-        return [self.weight]
-
-    def _computed(self, ids: Tensor) -> Tensor:
-        return F.embedding(ids, self.weight, self.padding_idx, sparse=self.sparse and self.weight.requires_grad)
-
-    def _rows_of(self, matrix: str) -> nn.Parameter:
-        return self.weight
+    def agree_on(self, tensors: Sequence[Tensor]) -> None:
+        """See recsys.tables.upkeep.Rows; here there is one process."""
 
 
 class FullEmbedding(FullRows, Embedding, nn.Embedding):  # type: ignore[misc, override]

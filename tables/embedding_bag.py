@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from recsys.tables.base import Table
 from recsys.tables.checks import check_ids
-from recsys.tables.embedding import Embedding, FullRows
+from recsys.tables.embedding import Embedding
+from recsys.tables.full_rows import FullRows
 
 _MODES = ("sum", "mean", "max")
 
@@ -82,7 +83,7 @@ class EmbeddingBag(Embedding):
 
     def _pooled(self, ids: Tensor, offsets: Tensor | None, weights: Tensor | None) -> Tensor:
         """The vectors of all ids, pooled by torch's own kernel as if they were a matrix of N rows."""
-        vectors = self._computed(ids.reshape(-1))
+        vectors = self.read(ids.reshape(-1))
         places = torch.arange(vectors.shape[0], device=ids.device)
         padding = None
         if self.padding_idx is not None:

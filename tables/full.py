@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
@@ -35,6 +37,10 @@ class FullTable(Table):
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """One matrix, V x D."""
         return (PhysicalTable(self.name, self.num_embeddings, self.embedding_dim, self.init_std),)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """A row more for each id."""
+        return {"num_embeddings": num_embeddings}
 
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """The id is the row."""

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recsys.tables.base import Table, routing_constants
+from recsys.tables.base import Table
 from recsys.tables.checks import check_ids, check_lengths
+from recsys.tables.derived import Unchanging
 from recsys.tables.distinct import Distinct, distinct_ids
 from recsys.tables.features import Bag, Feature, concatenate_bags, pad_sequences, pool
 from recsys.tables.group_ids import Flat, Ragged, Single
 from recsys.tables.lookups.base import Place, Request
-from recsys.tables.per_id import PerId
+from recsys.tables.per_id import PerId, PerIdColumns
 
 
 class Group(nn.Module):
@@ -36,10 +37,12 @@ class Group(nn.Module):
         self.stores = tuple(place.store for place in places[0])
         self.width = sum(tables[0].row_dims)
         self.matrices = frozenset(physical.name for table in tables for physical in table.physical_tables())
-        constants, self._per_id = routing_constants(tables)
+        constants, self._per_id = _routing_constants_of(tables)
         self._constant_names = tuple(constants)
         for name, stacked in constants.items():
             self.register_buffer(name, stacked, persistent=False)
+        values = {name: stacked.tolist() for name, stacked in constants.items() if not stacked.is_meta}
+        self._unchanging = Unchanging(f"the tables of {[feature.name for feature in self.features]}", values)
         for name, columns in self._per_id.items():
             self.register_buffer(f"first_{name}", columns.first, persistent=False)
         first_rows = torch.tensor([[place.first_row for place in each] for each in places], dtype=torch.int64)
@@ -73,6 +76,7 @@ class Group(nn.Module):
 
     def _routing_constants(self, of: Tensor | None) -> dict[str, Any]:
         """What `route` is given: integers [G, K, 1], or [K, N] of the features [N] that ids belong to."""
+        self._unchanging.check(self)
 
         def pick(name: str) -> Tensor:
             values = self.get_buffer(name)
@@ -95,9 +99,13 @@ class Group(nn.Module):
             rows.reshape(1, len(self.stores), len(flat.ids)), first.t().unsqueeze(0), self.stores, self.matrices
         )
 
+    def merges(self, ids: Tensor) -> bool:
+        """Whether ids that repeat are found out; a GPU would have to be waited for."""
+        return self._merges and ids.device.type == "cpu"
+
     def merged(self, ids: Tensor, features: Tensor | None) -> Distinct | None:
         """Ids [N] of features [N] without repeats; None where these cost less than to find them."""
-        if not self._merges or ids.device.type != "cpu":
+        if not self.merges(ids):
             return None
         return distinct_ids(ids, features, self.get_buffer("num_ids"))
 
@@ -137,10 +145,9 @@ class SingleGroup(Group):
 
     def taken_apart(self, ids: Tensor) -> Single:
         """Ids [G, B] of its features, and which of them are distinct."""
-        num_features, num_samples = ids.shape
         features = None
-        if self._merges and num_features > 1:
-            features = torch.arange(num_features, device=ids.device).repeat_interleave(num_samples)
+        if self.merges(ids) and len(ids) > 1:
+            features = torch.arange(len(ids)).repeat_interleave(ids.shape[1])
         return Single(ids, self.merged(ids.reshape(-1), features))
 
     def route(self, single: Single) -> Request:
@@ -239,3 +246,9 @@ def _all_weighted_or_none(bags: Sequence[Bag]) -> Sequence[Bag]:
         bag if bag.weights is not None else replace(bag, weights=torch.ones(len(bag.values), device=bag.values.device))
         for bag in bags
     ]
+
+
+def _routing_constants_of(tables: Sequence[Table]) -> tuple[dict[str, Tensor], dict[str, PerIdColumns]]:
+    """The integers [G, K] of some tables of one kind, and what they keep of every id."""
+    stacked = {name: torch.stack([table.constants()[name] for table in tables]) for name in tables[0].constants()}
+    return stacked, {name: PerIdColumns(tables, name) for name in tables[0].per_id_names}

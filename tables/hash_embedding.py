@@ -7,14 +7,20 @@ arXiv:1709.03933.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
+from recsys.tables.least_squares import reads_of, solve_rows
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, expected_collisions, name_seeds
+
+_TURNS = 3
+"""Of rows and weights, where a table starts from given vectors."""
 
 
 class HashEmbeddingTable(Table):
@@ -96,6 +102,32 @@ class HashEmbeddingTable(Table):
         width = self.num_lookups * self.embedding_dim
         vectors = rows[..., :width].unflatten(-1, (self.num_lookups, self.embedding_dim))
         return (vectors * rows[..., width:].unsqueeze(-1)).sum(-2)
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Rows for weights of 1, by least squares; then weights and rows in turns, each the best for the other."""
+        matrix, weights = rows[self.name], rows[f"{self.name}/weights"]
+        codes, ones = self.rows_of(ids), torch.ones_like(weights)
+        weights.copy_(ones)
+        for _ in range(_TURNS):
+            given = weights[codes[-1]]
+
+            def combine(matrices: Sequence[Tensor], places: Tensor, given: Tensor = given) -> Tensor:
+                found = matrices[0][codes[:-1, places]]
+                return (found * given[places].t().unsqueeze(2)).sum(0)
+
+            solve_rows(combine, [matrix], reads_of([codes[:-1].reshape(-1)], [matrix]), vectors)
+            if self.num_weights < self.num_embeddings:
+                return
+            found = matrix[codes[:-1]].transpose(0, 1)
+            ridge = 1e-6 * found.square().sum((1, 2), keepdim=True).clamp(min=1e-12)
+            gram = found @ found.mT + ridge * torch.eye(self.num_lookups).to(found)
+            weights[codes[-1]] = torch.linalg.solve(gram, found @ vectors.unsqueeze(2)).squeeze(2)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows; a row of weights more for each id, if each has its own."""
+        num_weights = num_embeddings if self.num_weights == self.num_embeddings else self.num_weights
+        sizes = {"budget_bytes": None, "budget_fraction": None, "num_rows": self.num_rows, "num_weights": num_weights}
+        return {"num_embeddings": num_embeddings, **sizes}
 
     def expected_collisions(self) -> float:
         """Ids expected to read the same rows, and the same weights, as one before them; 0 with weights of their own."""

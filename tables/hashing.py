@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -77,6 +78,15 @@ class HashTable(Table):
         if self.num_lookups == 1:
             return rows
         return rows.unflatten(-1, (self.num_lookups, self.embedding_dim)).sum(-2)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows: hashes do not depend on the number of ids."""
+        return {
+            "num_embeddings": num_embeddings,
+            "num_rows": self.num_rows,
+            "budget_bytes": None,
+            "budget_fraction": None,
+        }
 
     def expected_collisions(self) -> float:
         """Ids expected to add up the same rows as one before them."""

@@ -110,9 +110,11 @@ class StoredVectors(VectorSource):
 
     Args:
         width: of the rows.
+        checksum: of the vectors that they were made of, as the checkpoint says.
     """
 
     width: int
+    checksum: str = ""
 
     def load(self, owner: str, num_embeddings: int) -> Tensor:
         """Nothing is read: the rows come with the checkpoint."""

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.base import DEFAULT_INIT_STD, Constants
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.eviction import DistanceLFU, EvictionPolicy
+from recsys.tables.interval import IntervalTable
 from recsys.tables.physical import PhysicalTable, named_seed
 from recsys.tables.routing.hashes import hashed_uniform
 from recsys.tables.upkeep import Rows
@@ -23,7 +24,7 @@ from recsys.tables.upkeep import Rows
 _OPEN_SLOT = torch.iinfo(torch.int64).max
 
 
-class ManagedCollisionTable(Table):
+class ManagedCollisionTable(IntervalTable):
     """num_rows - 1 ids have a row of their own, as the policy decides from the ids seen in training; others share one.
 
     After every eviction_interval training batches the ids of these batches compete with those that have rows. An id
@@ -57,8 +58,6 @@ class ManagedCollisionTable(Table):
     Raises:
         ValueError: unless exactly one size is given, if a number is out of range, or torchrec is not installed.
     """
-
-    moves_rows = True
 
     def __init__(
         self,
@@ -97,10 +96,8 @@ class ManagedCollisionTable(Table):
         for counter in self.policy.counters:
             self.register_buffer(counter, torch.zeros(num_rows, dtype=torch.int64))
         self.register_buffer("num_intervals", torch.zeros(1, dtype=torch.int64))
-        self.register_buffer("num_waiting_batches", torch.zeros(1, dtype=torch.int64))
+        self.wait_for(eviction_interval)
         self.register_buffer("init_seed", torch.tensor([named_seed(name)]))
-        self._waiting_ids = torch.zeros(0, dtype=torch.int64)
-        self._num_waiting = 0
 
     def _bytes_of(self, num_rows: int) -> int:
         """Bytes of the matrix and the buffers."""
@@ -117,25 +114,16 @@ class ManagedCollisionTable(Table):
         belongs = self.get_buffer("slot_ids")[slots] == ids
         return torch.where(belongs, self.get_buffer("slot_rows")[slots], self.num_rows - 1)
 
-    @torch.no_grad()
-    def observe(self, ids: Tensor, rows: Rows) -> None:
-        """Keep the ids until an interval ends; then decide which have rows; those that change hands start afresh."""
-        self._waiting_ids = torch.cat([self._waiting_ids.to(ids.device), ids.reshape(-1).long()])
-        self._num_waiting += 1
-        self.get_buffer("num_waiting_batches").fill_(self._num_waiting)
-        if self._num_waiting < self.eviction_interval:
-            return
-        given = self._decide(self._waiting_ids)
-        self._num_waiting = 0
-        self.get_buffer("num_waiting_batches").zero_()
-        self._waiting_ids = self._waiting_ids[:0].clone()
+    def decide(self, ids: Tensor, rows: Rows) -> None:
+        """Give rows to those that won them; a row that changes hands starts afresh."""
+        given = self._given(ids)
         ids_by_row = torch.empty_like(self.get_buffer("slot_ids"))
         ids_by_row[self.get_buffer("slot_rows")] = self.get_buffer("slot_ids")
         bound = math.sqrt(3) * self.init_std
         values = hashed_uniform(ids_by_row[given], self.get_buffer("init_seed"), self.embedding_dim)
         rows.reset_rows(self.name, given, bound * values)
 
-    def _decide(self, ids: Tensor) -> Tensor:
+    def _given(self, ids: Tensor) -> Tensor:
         """Let torchrec update the mapping after an interval with these ids; the rows [M] that went to other ids.
 
         torchrec's module keeps a history whose size it takes from the first batch, and which it does not save. Made
@@ -162,19 +150,15 @@ class ManagedCollisionTable(Table):
         rows: Tensor = module.evict()
         return rows
 
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows and the same mapping."""
+        return {
+            "num_embeddings": num_embeddings,
+            "num_rows": self.num_rows,
+            "budget_bytes": None,
+            "budget_fraction": None,
+        }
+
     def expected_collisions(self) -> float:
         """Ids that can have no row of their own at a time."""
         return float(max(0, self.num_embeddings - (self.num_rows - 1)))
-
-    def own_bytes(self) -> int:
-        """Bytes of the mapping, the counters and, in training, the ids that wait; every process holds them."""
-        return super().own_bytes() + self._waiting_ids.numel() * self._waiting_ids.element_size()
-
-    def get_extra_state(self) -> Tensor:
-        """The ids that wait: as a buffer their changing number would be refused by what copies buffers."""
-        return self._waiting_ids
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take the waiting ids of a checkpoint, and count its batches on the host: a GPU is asked nothing each step."""
-        self._waiting_ids = state.to(self.get_buffer("slot_ids").device, copy=True)
-        self._num_waiting = int(self.get_buffer("num_waiting_batches"))

@@ -36,6 +36,14 @@ class Matrix(nn.Module):
         """Fresh rows, by torch's present seed and the matrix' name."""
         fill(self.rows, self.physical)
 
+    def grown(self, physical: PhysicalTable) -> Matrix:
+        """This one if it has as many rows, else another that begins with them."""
+        if physical.num_rows == self.physical.num_rows:
+            return self
+        more = type(self)(physical, self.rows.dtype, torch.device("meta"))
+        more.rows = grown_rows(self.rows, physical)
+        return more
+
     def extra_repr(self) -> str:
         """Name and size."""
         return f"'{self.physical.name}', {self.physical.num_rows}x{self.physical.row_dim}"
@@ -54,6 +62,15 @@ def fill(rows: Tensor, physical: PhysicalTable) -> None:
         return
     for start, block in physical.initial_blocks(0, physical.num_rows, rows.dtype):
         rows[start : start + len(block)].copy_(block)
+
+
+@torch.no_grad()
+def grown_rows(rows: nn.Parameter, physical: PhysicalTable) -> nn.Parameter:
+    """A parameter of more rows that begins with these; the others are fresh."""
+    more = rows.new_empty(physical.num_rows, physical.row_dim)
+    fill(more, physical)
+    more[: len(rows)] = rows
+    return nn.Parameter(more, requires_grad=rows.requires_grad)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -177,6 +178,27 @@ class MixedDimTable(Table):
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """The id is the row."""
         return ids
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """The first row_dim right singular vectors, scaled as the projection starts, and what they make of vectors."""
+        if self.keeps_vectors:
+            rows[self.name][ids] = vectors
+            return
+        gain = math.sqrt(self.embedding_dim / self.row_dim)
+        _, directions = torch.linalg.eigh(vectors.double().t() @ vectors.double())
+        first = directions[:, -self.row_dim :].flip(1).to(vectors.dtype)
+        self.projection.copy_(gain * first.t())
+        rows[self.name][ids] = vectors @ first / gain
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """A row more for each id, and the same projection."""
+        return {
+            "num_embeddings": num_embeddings,
+            "row_dim": self.row_dim,
+            "alpha": None,
+            "budget_bytes": None,
+            "budget_fraction": None,
+        }
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Project every table's rows with its own matrix: one batched product for the whole group."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,6 +93,11 @@ class MurmurTable(Table):
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Sum of the four rows."""
         return rows.unflatten(-1, (_WORDS, self.embedding_dim)).sum(-2)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows: hashes do not depend on the number of ids."""
+        sizes = {"num_rows": self.num_rows, "budget_bytes": None, "budget_fraction": None}
+        return {"num_embeddings": num_embeddings, **sizes}
 
     def expected_collisions(self) -> float:
         """Ids expected to add up the same rows as one before them."""

@@ -37,7 +37,7 @@ class PathQRTable(Table):
         name: feature or table name.
         num_embeddings: V, ids are in [0, V).
         embedding_dim: D.
-        num_remainders: m, rows of the first partition, from ceil(V / 1024) to V; or give one of:
+        num_rows: m, rows of the first partition, from ceil(V / 1024) to V; or give one of:
         budget_bytes: the largest m whose rows and bank fit these bytes in float32.
         budget_fraction: the same as a fraction of the full table's bytes.
         hidden_dim: width of each network's hidden layer; the paper tries 16 to 128.
@@ -49,7 +49,6 @@ class PathQRTable(Table):
 
     linear = False
     repeats_cost = True
-    sizes = Table.sizes | {"num_remainders"}
 
     def __init__(
         self,
@@ -57,7 +56,7 @@ class PathQRTable(Table):
         num_embeddings: int,
         embedding_dim: int,
         *,
-        num_remainders: int | None = None,
+        num_rows: int | None = None,
         budget_bytes: Bytes | None = None,
         budget_fraction: Fraction | None = None,
         hidden_dim: int = 16,
@@ -67,22 +66,22 @@ class PathQRTable(Table):
         self.require("hidden_dim", hidden_dim, 1)
         self.hidden_dim, self.init_std = hidden_dim, init_std
         fewest = ceil_div(num_embeddings, MAX_PATHS)
-        budget = size_or_budget(self, budget_bytes, budget_fraction, num_remainders=num_remainders)
+        budget = size_or_budget(self, budget_bytes, budget_fraction, num_rows=num_rows)
         if budget is not None:
-            num_remainders = budget.largest(self._bytes_of, self._cheapest(), num_embeddings)
-        assert num_remainders is not None
-        self.require("num_remainders", num_remainders, fewest, num_embeddings, "num_embeddings")
-        self.num_remainders = num_remainders
-        self.num_paths = ceil_div(num_embeddings, num_remainders)
-        self.register_constants(divisor=[1, *[num_remainders] * 3], modulus=[num_remainders, *[self.num_paths] * 3])
+            num_rows = budget.largest(self._bytes_of, self._cheapest(), num_embeddings)
+        assert num_rows is not None
+        self.require("num_rows", num_rows, fewest, num_embeddings, "num_embeddings")
+        self.num_rows = num_rows
+        self.num_paths = ceil_div(num_embeddings, num_rows)
+        self.register_constants(divisor=[1, *[num_rows] * 3], modulus=[num_rows, *[self.num_paths] * 3])
 
     @property
     def _network_values(self) -> int:
         return (2 * self.embedding_dim + 1) * self.hidden_dim + self.embedding_dim
 
-    def _bytes_of(self, num_remainders: int) -> int:
-        num_paths = ceil_div(self.num_embeddings, num_remainders)
-        return 4 * (num_remainders * self.embedding_dim + num_paths * self._network_values)
+    def _bytes_of(self, num_rows: int) -> int:
+        num_paths = ceil_div(self.num_embeddings, num_rows)
+        return 4 * (num_rows * self.embedding_dim + num_paths * self._network_values)
 
     def _cheapest(self) -> int:
         """The number of rows that takes the least bytes: for each number of networks, as few rows as it leaves."""
@@ -94,7 +93,7 @@ class PathQRTable(Table):
         dim, hidden = self.embedding_dim, self.hidden_dim
         # Half of the second moment of a symmetric number is left by ReLU, so that rows keep theirs through 2 / D.
         return (
-            PhysicalTable(self.name, self.num_remainders, dim, self.init_std),
+            PhysicalTable(self.name, self.num_rows, dim, self.init_std),
             PhysicalTable(f"{self.name}/in", self.num_paths, dim * hidden, math.sqrt(2 / dim)),
             PhysicalTable(f"{self.name}/out", self.num_paths, hidden * dim, math.sqrt(1 / hidden)),
             PhysicalTable(f"{self.name}/biases", self.num_paths, hidden + dim, 0.0),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,8 @@ from recsys.tables.upkeep import Rows
 
 _SAMPLES = 4096
 """Rows whose nearest centroids are measured, to start with the deviation asked for."""
+_AT_ONCE = 1 << 20
+"""Distances that a CPU computes at a time, which its cache holds; a GPU 256 times as many."""
 _BLOCK = 1 << 16
 """Ids that are encoded at a time."""
 
@@ -72,8 +75,8 @@ class ProductQuantizedTable(Table):
         self.penalty_weight, self.commitment, self.init_std = penalty_weight, commitment, init_std
 
     @abstractmethod
-    def closed(self, ids: Tensor, constants: Constants) -> Tensor | None:
-        """Centroids that ids may not choose: [N, G] -> [G, N, num_choices], or None."""
+    def restricted(self, ids: Tensor, constants: Constants) -> tuple[Tensor, int] | None:
+        """Ids that may choose among the first centroids alone, [N, G] -> [N, G], and how many; or None."""
 
     def _draw_centroids(self) -> None:
         """Centroids in pairs of opposite ones, and the deviation of rows with which the nearest have the one asked for.
@@ -87,6 +90,9 @@ class ProductQuantizedTable(Table):
         rows = torch.empty(_SAMPLES, 1, self.embedding_dim).uniform_(-1, 1, generator=generator)
         ids = torch.arange(_SAMPLES).unsqueeze(1) * max(1, self.num_embeddings // _SAMPLES) % self.num_embeddings
         self.centroids = nn.Parameter(centroids)
+        if centroids.is_meta:
+            self.row_std: float = self.built_again().row_std
+            return
         with torch.no_grad():
             scale = self.init_std / max(float(self.vectors_of(rows.squeeze(1), ids.squeeze(1)).std()), 1e-12)
             self.centroids.mul_(scale)
@@ -120,15 +126,25 @@ class ProductQuantizedTable(Table):
         dtype = torch.promote_types(rows.dtype, torch.float32)
         pieces = rows.to(dtype).unflatten(-1, (self.num_parts, -1)).permute(2, 1, 0, 3)
         centres = centroids.to(dtype).transpose(0, 1)
-        closed = self.closed(ids, constants)
+        restricted = self.restricted(ids, constants)
+        at_once = _AT_ONCE if rows.device.type == "cpu" else _AT_ONCE << 8
+        block = max(1, at_once // (rows.shape[1] * self.num_choices))
         codes = []
-        with torch.autocast(rows.device.type, enabled=False):
+        # The meta device has no autocast to be left.
+        with nullcontext() if rows.is_meta else torch.autocast(rows.device.type, enabled=False):
             # Part by part, so that distances to all centroids are never held at once.
             for piece, centre in zip(pieces, centres, strict=True):
-                halves = centre.square().sum(-1).unsqueeze(1) / 2
-                distances = torch.baddbmm(halves, piece, centre.transpose(1, 2), alpha=-1)
-                codes.append((distances if closed is None else distances.masked_fill(closed, math.inf)).argmin(-1))
-        return torch.stack(codes, -1).transpose(0, 1)
+                halves, turned = centre.square().sum(-1).unsqueeze(1) / 2, centre.transpose(1, 2)
+                found = []
+                for part in piece.split(block, 1):
+                    distances = torch.baddbmm(halves, part, turned, alpha=-1)
+                    found.append(distances.argmin(-1))
+                    if restricted is not None:
+                        found.append(distances[..., : restricted[1]].argmin(-1))
+                kinds = 1 if restricted is None else 2
+                nearest, *first = [torch.cat(found[kind::kinds], 1).t() for kind in range(kinds)]
+                codes.append(nearest if restricted is None else torch.where(restricted[0], first[0], nearest))
+        return torch.stack(codes, -1)
 
     def penalty(self, rows: Tensor, vectors: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
         """Mean over ids of the squared distance of row and centroids, as it moves each of them; summed over tables."""
@@ -216,7 +232,7 @@ class DPQTable(ProductQuantizedTable):
         )
         self._draw_centroids()
 
-    def closed(self, ids: Tensor, constants: Constants) -> Tensor | None:
+    def restricted(self, ids: Tensor, constants: Constants) -> tuple[Tensor, int] | None:
         """None."""
         return None
 
@@ -278,8 +294,6 @@ class MGQETable(ProductQuantizedTable):
         self.register_constants(num_frequent=[num_frequent])
         self._draw_centroids()
 
-    def closed(self, ids: Tensor, constants: Constants) -> Tensor | None:
-        """All but the first num_rare_choices, to ids that are not frequent."""
-        is_rare = ids >= constants["num_frequent"].squeeze(-1)
-        is_beyond = torch.arange(self.num_choices, device=ids.device) >= self.num_rare_choices
-        return is_rare.t().unsqueeze(-1) & is_beyond
+    def restricted(self, ids: Tensor, constants: Constants) -> tuple[Tensor, int] | None:
+        """Those that are not frequent, and num_rare_choices."""
+        return ids >= constants["num_frequent"].squeeze(-1), self.num_rare_choices

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -87,6 +89,14 @@ class PrunedTable(Table):
             rows: Tensor = constants["rows"](ids)
             return rows
         return torch.where(ids < constants["num_kept"], ids, -1)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows; new ids have none."""
+        sizes = {"num_embeddings": num_embeddings, "budget_bytes": None, "budget_fraction": None}
+        if "rows" not in self.per_id_names:
+            return {**sizes, "num_rows": self.num_rows}
+        rows = self.get_buffer("rows")
+        return {**sizes, "rows": torch.cat([rows, rows.new_full((num_embeddings - self.num_embeddings,), -1)])}
 
     def expected_collisions(self) -> float:
         """Ids that share the vector of zeros with one before them."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Budget, Bytes, Fraction, budget_of
+from recsys.tables.least_squares import solve_product
 from recsys.tables.physical import PhysicalTable
-from recsys.tables.routing.partitions import MixedRadix, Partition, Remainders, ceil_div, ceil_root
+from recsys.tables.routing.partitions import Given, MixedRadix, Partition, Remainders, ceil_div, ceil_root
 
 
 class PartitionedTable(Table):
@@ -97,6 +99,23 @@ class PartitionedTable(Table):
             for position, (num_rows, row_dim) in enumerate(zip(self._moduli, self._row_dims, strict=True))
         )
 
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same divisors; a last matrix of more rows where it counts quotients.
+
+        Raises:
+            ValueError: if remainders by the same numbers do not tell more ids apart.
+        """
+        divisors, moduli = (self.get_buffer(name).tolist() for name in ("divisor", "modulus"))
+        if len(set(divisors)) > 1 or len(moduli) == 1:
+            moduli[-1] = max(moduli[-1], ceil_div(num_embeddings, divisors[-1]))
+        elif math.prod(moduli) < num_embeddings:
+            raise ValueError(
+                f"{type(self).__name__} '{self.name}' cannot grow to num_embeddings={num_embeddings}: remainders by "
+                f"{moduli} tell {math.prod(moduli)} ids apart; make a new table."
+            )
+        sizes = {"num_remainders": None, "budget_bytes": None, "budget_fraction": None}
+        return {"num_embeddings": num_embeddings, **sizes, "partition": Given(tuple(moduli), tuple(divisors))}
+
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """The codes of the id: (id // divisor) mod modulus, in integers."""
         return ids // constants["divisor"] % constants["modulus"]
@@ -131,6 +150,10 @@ class QRTable(PartitionedTable):
         for factor in factors:
             product = product * factor
         return product
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """The best product in every column, by alternating least squares."""
+        solve_product(list(rows.values()), self.rows_of(ids), vectors)
 
 
 class QRSumTable(PartitionedTable):

@@ -22,7 +22,7 @@ from recsys.tables.lookups.optimizers import Frozen
 from recsys.tables.physical import PhysicalTable
 
 Precision = Literal["float32", "float16", "bfloat16", "int8", "int4"]
-"""How a value of a row is stored."""
+"""How a value of a row is stored; "float32" is as in other tables: in the dtype of the collection."""
 Known = TypeVar("Known", bound=str)
 
 
@@ -36,7 +36,7 @@ class _Format:
         codes_per_value: that a value of the matrix holds.
     """
 
-    dtype: torch.dtype
+    dtype: torch.dtype | None
     num_levels: int = 0
     codes_per_value: int = 1
 
@@ -46,7 +46,7 @@ class _Format:
 
 
 FORMATS = {
-    "float32": _Format(torch.float32),
+    "float32": _Format(None),
     "float16": _Format(torch.float16),
     "bfloat16": _Format(torch.bfloat16),
     "int8": _Format(torch.int8, 256),
@@ -58,8 +58,8 @@ class QuantizedTable(Table):
     """One row per id, of fewer bits: half-precision values, or codes of 8 or 4 bits and a scale per row.
 
     A value is (code - mean code) * scale: levels lie evenly on both sides of 0, all 256 or 16 are used, and none is 0;
-    two codes of 4 bits share a byte. Codes never change; scales and half-precision rows train as the collection does,
-    so freeze it to serve. Ids in order of falling count may be stored in steps of falling precision.
+    two codes of 4 bits share a byte. It is made to be served: nothing of it is trained (ALPTTable is). Ids in order of
+    falling count may be stored in steps of falling precision.
 
     Shape:
         ids [N] -> embeddings [N, D]; memory per id 4 D, 2 D, D + 4 or D / 2 + 4 bytes.
@@ -111,14 +111,17 @@ class QuantizedTable(Table):
             kind = FORMATS[precision]
             num_rows, row_dim = max(1, num_ids), kind.row_dim(self.embedding_dim)
             if not kind.num_levels:
-                found.append(PhysicalTable(name, num_rows, row_dim, self.init_std, dtype=kind.dtype))
+                found.append(
+                    PhysicalTable(name, num_rows, row_dim, self.init_std, optimizer=Frozen(), dtype=kind.dtype)
+                )
                 continue
             # Bytes are drawn evenly from all there are, and so is each code.
             middle = -0.5 if kind.dtype == torch.int8 else 127.5
             spread = math.sqrt((256**2 - 1) / 12)
             codes = PhysicalTable(name, num_rows, row_dim, spread, middle, optimizer=Frozen(), dtype=kind.dtype)
             scale = self.init_std / math.sqrt((kind.num_levels**2 - 1) / 12)
-            found += [codes, PhysicalTable(f"{name}/scale", num_rows, 1, 0.0, scale, dtype=torch.float32)]
+            scales = PhysicalTable(f"{name}/scale", num_rows, 1, 0.0, scale, optimizer=Frozen())
+            found += [codes, scales]
         return tuple(found)
 
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
@@ -158,7 +161,7 @@ class QuantizedTable(Table):
                 found[matrix.name] = encoded(part, scale, precision)
                 found[next(matrices).name] = scale
             else:
-                found[matrix.name] = part.to(kind.dtype)
+                found[matrix.name] = part.to(kind.dtype or part.dtype)
             if not bool(found[matrix.name].isfinite().all()) or not bool(part.isfinite().all()):
                 raise ValueError(f"QuantizedTable '{self.name}': vectors must be finite in {precision}, and are not.")
         return found
@@ -211,7 +214,7 @@ def packed(codes: Tensor, precision: str) -> Tensor:
     if kind.dtype == torch.int8:
         return (codes - 128).to(torch.int8)
     codes = F.pad(codes, (0, codes.shape[1] % 2))
-    return (codes[:, 0::2] * 16 + codes[:, 1::2]).to(kind.dtype)
+    return (codes[:, 0::2] * 16 + codes[:, 1::2]).to(torch.uint8)
 
 
 def decoded(values: Tensor, precision: str) -> Tensor:

@@ -7,12 +7,14 @@ model" (MLSys 2022), arXiv:2108.02191.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants
 from recsys.tables.budget import Bytes, Fraction
+from recsys.tables.least_squares import fit_linear
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, expected_collisions, mix64, name_seeds
 from recsys.tables.sharing import SharingTable
@@ -125,6 +127,15 @@ class RobeTable(SharingTable):
         words = mix64(hashes, torch.arange(-(-self.row_dim // _SIGNS_PER_WORD), device=ids.device))
         bits = words.index_select(-1, value // _SIGNS_PER_WORD) >> (value % _SIGNS_PER_WORD)
         return 2 * (bits & 1) - 1
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Least squares: windows are linear in the rows, whatever their ids."""
+        fit_linear(self, vectors, ids, rows)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows: hashes do not depend on the number of ids."""
+        sizes = {"num_rows": self.num_rows, "budget_bytes": None, "budget_fraction": None}
+        return {"num_embeddings": num_embeddings, **sizes}
 
     def expected_collisions(self) -> float:
         """Ids of this feature expected to take all their windows where an earlier id of it does, signs aside."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +53,7 @@ class SemanticIdTable(Table):
     """
 
     leaves_out = True
+    reconciled = frozenset({"codes", "lengths"})
     sizes = Table.sizes | {"codes", "lengths", "num_codes"}
 
     def __init__(
@@ -74,7 +74,8 @@ class SemanticIdTable(Table):
         super().__init__(name, num_embeddings, embedding_dim)
         self.adaptation = adaptation or Prefixes()
         self.init_std = init_std
-        found = self._codes_of(codes, lengths, num_codes)
+        with torch.device("cpu"):  # what is read has values, also where rows are to have none yet
+            found = self._codes_of(codes, lengths, num_codes)
         self.num_levels, self.num_codes = len(found.codes), found.num_codes
         needs = self._needs()
         self.register_per_id(codes=found.codes, lengths=found.lengths)
@@ -86,12 +87,10 @@ class SemanticIdTable(Table):
         }
         self.num_rows = self._size(num_rows, budget_bytes, budget_fraction)
         self.is_exact = self.num_rows == self._most_rows
-        lookups = (found.lengths.unsqueeze(0) >= torch.tensor(needs).unsqueeze(1)).sum(0)
-        read = lookups[lookups > 0]
-        self._mean_lookups = float(read.double().mean()) if len(read) else float(len(needs))
+        self._mean_lookups = _mean_lookups(found.lengths, needs)
         seeds = [name_seed(name, probe) for probe in self.adaptation.seeds(len(needs))]
         self.register_constants(
-            seed=seeds, needs=needs, num_symbols=[self.num_codes], first_special=[self.num_rows - NUM_SPECIAL_ROWS]
+            seed=seeds, needs=needs, num_symbols=[self.num_codes], special_row=[self.num_rows - NUM_SPECIAL_ROWS]
         )
 
     def _codes_of(self, codes: CodeSource | Tensor, lengths: Tensor | None, num_codes: int | None) -> ItemCodes:
@@ -142,7 +141,7 @@ class SemanticIdTable(Table):
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """A row for every piece; where an id has no piece at all, one of its kind in place of the first."""
         codes, lengths = constants["codes"](ids).long(), constants["lengths"](ids)
-        special = constants["first_special"]
+        special = constants["special_row"]
         rows = self.adaptation.keys(codes, constants["num_symbols"], self.is_exact)
         if not self.is_exact:
             rows = bucket(rows, constants["seed"], special)
@@ -158,13 +157,14 @@ class SemanticIdTable(Table):
 
     def expected_collisions(self) -> float:
         """Ids that read the same rows as one before them: counted, since which they are is known."""
-        if not self.num_embeddings:
-            return 0.0
-        keys = [
-            mix64(self.rows_of(ids).sort(0).values + 1, torch.arange(len(self._needs())).unsqueeze(1)).sum(0)
-            for ids in torch.arange(self.num_embeddings, device=self.get_buffer("codes").device).split(_BLOCK_IDS)
-        ]
-        return float(self.num_embeddings - len(torch.cat(keys).unique()))
+        return float(self.num_embeddings - len(self.likeness().unique()))
+
+    def likeness(self) -> Tensor:
+        """A number of the rows that an id reads, in any order."""
+        device = self.get_buffer("codes").device
+        places = torch.arange(len(self._needs()), device=device).unsqueeze(1)
+        blocks = torch.arange(self.num_embeddings, device=device).split(_BLOCK_IDS)
+        return torch.cat([mix64(self.rows_of(ids).sort(0).values + 1, places).sum(0) for ids in blocks])
 
     def num_without_codes(self) -> int:
         """Ids that have none, id 0 among them if so."""
@@ -175,18 +175,28 @@ class SemanticIdTable(Table):
         have = self.num_embeddings - self.num_without_codes()
         return f"{super().extra_repr()}, {self.adaptation}, {have} ids with {self.num_levels} of {self.num_codes} codes"
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load, but refuse other codes for ids that had some; ids without any keep what they have here."""
-        codes, lengths = (state_dict.get(prefix + name) for name in ("codes", "lengths"))
+    def reconcile(self, state: dict[str, Tensor]) -> list[str]:
+        """Refuse other codes for ids that had some; ids without any keep what they have here."""
+        codes, lengths = state.get("codes"), state.get("lengths")
         mine, own = self.get_buffer("codes"), self.get_buffer("lengths")
-        if codes is not None and lengths is not None and codes.shape == mine.shape and bool(own.any()):
-            codes, lengths = codes.to(mine.device), lengths.to(own.device)
-            differs = (lengths > 0) & ((lengths != own) | (codes != mine).any(0))
-            if bool(differs.any()):
-                args[-1].append(
-                    f"SemanticIdTable '{self.name}': {int(differs.sum())} ids have other codes in the checkpoint than "
-                    f"here, the first is {int(differs.nonzero()[0])}; give the codes that it was trained with, or "
-                    f"StoredCodes(num_levels={self.num_levels}, num_codes={self.num_codes})."
-                )
-            state_dict[prefix + "codes"], state_dict[prefix + "lengths"] = mine, own
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        if codes is None or lengths is None or codes.shape != mine.shape or not bool(own.any()):
+            return []
+        codes, lengths = codes.to(mine.device), lengths.to(own.device)
+        differs = (lengths > 0) & ((lengths != own) | (codes != mine).any(0))
+        state |= {"codes": mine, "lengths": own}
+        if not bool(differs.any()):
+            return []
+        return [
+            f"SemanticIdTable '{self.name}': {int(differs.sum())} ids have other codes in the checkpoint than here, "
+            f"the first is {int(differs.nonzero()[0])}; give the codes that it was trained with, or "
+            f"StoredCodes(num_levels={self.num_levels}, num_codes={self.num_codes})."
+        ]
+
+
+def _mean_lookups(lengths: Tensor, needs: list[int]) -> float:
+    """Rows that ids with codes read, on average over them."""
+    counts = torch.bincount(lengths.long(), minlength=max(needs) + 1).tolist()
+    reads = [sum(need <= length for need in needs) for length in range(len(counts))]
+    num_reading = sum(count for count, read in zip(counts, reads, strict=True) if read)
+    total = sum(count * read for count, read in zip(counts, reads, strict=True))
+    return total / num_reading if num_reading else float(len(needs))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants
@@ -73,6 +75,15 @@ class UnifiedTable(SharingTable):
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """One hash per lookup, seeded by the feature."""
         return bucket(ids, constants["seed"], constants["num_buckets"])
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows: hashes do not depend on the number of ids."""
+        return {
+            "num_embeddings": num_embeddings,
+            "num_rows": self.num_rows,
+            "budget_bytes": None,
+            "budget_fraction": None,
+        }
 
     def expected_collisions(self) -> float:
         """Ids of this feature expected to share all their rows with an earlier id of it."""

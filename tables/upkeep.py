@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -21,7 +22,10 @@ class Rows(Protocol):
         """Overwrite rows; their optimizer state stays."""
 
     def copy_rows(self, table: str, sources: Tensor, targets: Tensor) -> None:
-        """Copy rows [M] to rows [M], with their optimizer state."""
+        """Copy rows [M] to rows [M], with their optimizer state; a source may be given several times."""
 
     def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
         """Start rows afresh, from these values and without optimizer state."""
+
+    def agree_on(self, tensors: Sequence[Tensor]) -> None:
+        """Give tensors the values that they have in the first of all processes."""

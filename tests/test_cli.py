@@ -129,7 +129,7 @@ def test_every_precision_takes_multi_valued_features(prepared, tmp_path, precisi
         ),
         (["--trainr.max_epochs=3"], ["'trainr' is not an argument", "did you mean 'trainer'?"]),
         (["--trainer.max_epocks=3"], ["'max_epocks' is not an argument", "did you mean 'max_epochs'?"]),
-        (["--data.init_args.path=no/criteo"], ["'no/criteo' does not exist", "python data_scripts/criteo.py --raw"]),
+        (["--data.init_args.path=no/criteo"], ["'no/criteo' does not exist", "recsys prepare criteo --raw"]),
     ],
 )
 def test_a_mistake_ends_with_what_was_meant(prepared, tmp_path, capsys, changes, messages):
@@ -177,6 +177,14 @@ def test_a_wrong_command_or_file_is_named(capsys, words, message):
         main(words)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_help_lists_every_command_with_a_line(capsys):
+    main(["--help"])
+    printed = capsys.readouterr().out.splitlines()
+    modules = {path.stem for path in (Path(__file__).parents[1] / "recsys" / "commands").glob("*.py")}
+    for name in {"fit", "validate", "test", "predict", *modules} - {"__init__", "checkpoint_predictions"}:
+        assert [line for line in printed if line.startswith(f"  {name} ")], name
 
 
 def test_doctor_runs():

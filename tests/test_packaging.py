@@ -28,6 +28,11 @@ def test_wheel_holds_every_source_of_the_package(wheel):
     assert "recsys/py.typed" in wheel.namelist()
 
 
+def test_wheel_holds_the_configs(wheel):
+    expected = {f"recsys/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
+    assert {name for name in wheel.namelist() if name.startswith("recsys/configs/")} == expected
+
+
 def test_wheel_installs_both_commands(wheel):
     (entry_points,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     text = wheel.read(entry_points).decode()

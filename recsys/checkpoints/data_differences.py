@@ -13,7 +13,7 @@ DATA = "data"
 _SHOWN = 5
 _WORDS = {
     "ids": "the ids of {} stand for other values",
-    "values": "the items have other values of {}",
+    "values": "there are other values of {}",
     "vectors": "the items have other vectors {}",
 }
 

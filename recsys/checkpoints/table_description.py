@@ -72,7 +72,7 @@ def build_collection(
     if version != FORMAT_VERSION:
         raise ValueError(f"description: format_version must be {FORMAT_VERSION}, got {version!r}.")
     try:
-        tables = {name: build_table(name, entry, state or {}) for name, entry in description["tables"].items()}
+        tables = {name: build_table(f"{name}.", entry, state or {}) for name, entry in description["tables"].items()}
         features = [Feature(**entry) for entry in description["features"]]
         dtype = description["dtype"]
     except (KeyError, TypeError, AttributeError) as error:
@@ -93,9 +93,15 @@ def _describe_table(table: Table) -> dict[str, Any]:
 
 
 def _plain(key: str, value: object, table: Table) -> object:
-    """A value that JSON holds; a tensor, which the table keeps as a buffer of the argument's name, by its checksum."""
+    """A value that JSON holds; a tensor, which the table keeps as a buffer of the argument's name, by its checksum.
+
+    What the table itself compares when it is loaded goes without.
+    """
     if isinstance(value, Tensor) and key in dict(table.named_buffers()):
-        return {"buffer": key, "shape": list(value.shape), "sha256": _sha256(table.get_buffer(key))}
+        kept = {"buffer": key, "shape": list(value.shape)}
+        return kept if key in table.reconciled else {**kept, "sha256": _sha256(table.get_buffer(key))}
+    if isinstance(value, Table):
+        return {"part": _describe_table(value)}
     if is_dataclass(value) and not isinstance(value, type):
         return {"class": type(value).__name__, "arguments": asdict(value)}
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -112,18 +118,18 @@ def _sha256(values: Tensor) -> str:
     return hashlib.sha256(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
-def build_table(name: str, entry: Mapping[str, Any], state: Mapping[str, Tensor]) -> Table:
+def build_table(prefix: str, entry: Mapping[str, Any], state: Mapping[str, Tensor]) -> Table:
     """A table as described, its parameters and buffers not yet those trained.
 
     Args:
-        name: of the table.
+        prefix: of the table's buffers in the state, "<table>.".
         entry: of `tables` in a description.
         state: see `build_collection`.
 
     Raises:
         ValueError: if the class is not imported, or makes other constants.
     """
-    arguments = {key: _argument(name, value, state) for key, value in entry["arguments"].items()}
+    arguments = {key: _argument(prefix, value, state) for key, value in entry["arguments"].items()}
     table: Table = _subclass((Table,), entry["class"])(**arguments)
     mine = {name: values.tolist() for name, values in table.constants().items()}
     if mine != entry["constants"]:
@@ -134,14 +140,19 @@ def build_table(name: str, entry: Mapping[str, Any], state: Mapping[str, Tensor]
     return table
 
 
-def _argument(table: str, value: Any, state: Mapping[str, Tensor]) -> Any:
+def _argument(prefix: str, value: Any, state: Mapping[str, Tensor]) -> Any:
+    """An argument of the table whose buffers have this prefix; a part's have its place in it."""
+    if isinstance(value, list):
+        return [_argument(f"{prefix}part{place}_", item, state) for place, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
+    if "part" in value:
+        return build_table(prefix, value["part"], state)
     if "buffer" not in value:
         return _subclass((Partition, EvictionPolicy, Adaptation, VectorSource), value["class"])(**value["arguments"])
-    key = f"{table}.{value['buffer']}"
+    key = prefix + value["buffer"]
     if key not in state:
-        raise ValueError(f"description: table '{table}' is made of a tensor '{value['buffer']}', which is not there.")
+        raise ValueError(f"description: a table is made of the tensor '{key}', which is not there.")
     return state[key]
 
 

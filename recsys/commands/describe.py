@@ -99,6 +99,6 @@ def load_collection(task: TableTask, content: dict[str, Any], path: Path) -> Tab
     task.check_fits(content)
     try:
         task.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise ValueError(f"--ckpt_path: '{path}' does not fit the config: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"--ckpt_path '{path}': {error}") from error
     return task.collection

@@ -21,6 +21,8 @@ from recsys.evaluation.ranking_report import ranking_report
 from recsys.evaluation.request import Request
 from recsys.evaluation.tables import TableFiles
 
+_MOST_CUTOFF = 10_000
+
 
 def main(arguments: Sequence[str]) -> int:
     """Evaluate, print and write; returns the exit code.
@@ -30,6 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     own, others = divided(arguments, parser())
     chosen = parser().parse_args(own)
+    _check_cutoffs(chosen.cutoffs or ())
     if chosen.out is not None and chosen.out.exists() and not chosen.out.is_dir():
         raise ValueError(f"--out '{chosen.out}' is a file; give a folder.")
     if chosen.ckpt_path is None:
@@ -45,6 +48,12 @@ def main(arguments: Sequence[str]) -> int:
         configs = [word for config in chosen.config for word in ("-c", config)]
         path = predict_for(chosen.ckpt_path, [*configs, *others], request.columns, Path(folder))
         return _evaluate(chosen, _request(chosen, (path,), str(chosen.ckpt_path)))
+
+
+def _check_cutoffs(cutoffs: Sequence[int]) -> None:
+    for cutoff in cutoffs:
+        if not 1 <= cutoff <= _MOST_CUTOFF:
+            raise ValueError(f"--cutoffs must be in [1, {_MOST_CUTOFF}], got {cutoff}.")
 
 
 def _evaluate(chosen: argparse.Namespace, request: Request) -> int:

@@ -17,7 +17,6 @@ from threading import Event
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import recsys
 from recsys.comparison.lock import Stopped, held, name_owner
 from recsys.comparison.spec import Run
 from recsys.comparison.store import RunStore
@@ -25,7 +24,7 @@ from recsys.comparison.store import RunStore
 _ERROR_LINES = 30
 _WORKER = f"""
 import sys
-sys.path.append({str(Path(recsys.__file__).absolute().parents[1])!r})
+sys.path.append({str(Path(__file__).absolute().parents[2])!r})
 from recsys.comparison.worker import work
 work(*sys.argv[1:])
 """

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.strategies import StrategyRegistry
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import recsys.data
 import recsys.models
 import recsys.tables
 import recsys.tasks
 from recsys.checkpoints.io import FolderCheckpointIO
+from recsys.configuration.classes import own_classes
 from recsys.configuration.config_files import ConfigFile, explicit_checkpoint
+from recsys.configuration.quiet import keep_quiet
+from recsys.configuration.run_folder import ClaimedTensorBoardLogger, CSVLoggerBeside
 from recsys.configuration.suggestions import explain
+from recsys.data import SessionDataModule
 from recsys.hardware import has_bf16_hardware
+from recsys.tasks.session import SessionTask
 
 
 class RecsysCLI(LightningCLI):
@@ -33,8 +39,19 @@ class RecsysCLI(LightningCLI):
     @classmethod
     def launch(cls, arguments: Sequence[str] | None, run: bool = True) -> RecsysCLI:
         """Parse the arguments, build everything and run the command; without `run`, the arguments have no command."""
-        # Arguments given from Python are meant, whatever the process was started with.
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter")
+        keep_quiet()
+        try:
+            return cls._launch(arguments, run)
+        except SIGTERMException:
+            raise SystemExit(128 + signal.SIGTERM) from None
+        except SystemExit as stop:
+            # Lightning ends with 1 after Ctrl-C.
+            if isinstance(stop.__context__, KeyboardInterrupt):
+                raise SystemExit(128 + signal.SIGINT) from None
+            raise
+
+    @classmethod
+    def _launch(cls, arguments: Sequence[str] | None, run: bool) -> RecsysCLI:
         return cls(
             recsys.tasks.TableTask,
             LightningDataModule,
@@ -85,11 +102,13 @@ class RecsysCLI(LightningCLI):
         """Leave the checkpoint alone: the config decides what is built, and our reader is the only one."""
 
     def before_instantiate_classes(self) -> None:
-        """Refuse to score with weights that were not loaded.
+        """Refuse a task on data of another kind, and to score with weights that were not loaded.
 
         Raises:
-            ValueError: naming what is missing.
+            ValueError: naming what does not fit, or is missing.
         """
+        chosen = self.config if self.subcommand is None else self.config[self.subcommand]
+        _check_kinds(chosen)
         if self.subcommand is None:
             return
         chosen = self.config[self.subcommand]
@@ -141,17 +160,18 @@ class RecsysCLI(LightningCLI):
             plugins.append(FolderCheckpointIO())
         root = settings.get("default_root_dir") or "."
         if settings.get("logger") in (None, True):
-            tensorboard = TensorBoardLogger(root, default_hp_metric=False)
-            kwargs["logger"] = [tensorboard, CSVLogger(root, version=f"version_{tensorboard.version}/csv")]
-        return super().instantiate_trainer(
-            **{
-                **kwargs,
-                "callbacks": [*given, *extra],
-                "plugins": plugins,
-                "precision": _usable(settings) if falls_back else settings.get("precision"),
-                "enable_model_summary": False,
-            }
-        )
+            tensorboard = ClaimedTensorBoardLogger(root, default_hp_metric=False)
+            kwargs["logger"] = [tensorboard, CSVLoggerBeside(tensorboard)]
+        settled = {
+            "callbacks": [*given, *extra],
+            "plugins": plugins,
+            "precision": _usable(settings) if falls_back else settings.get("precision"),
+            "enable_model_summary": False,
+        }
+        try:
+            return super().instantiate_trainer(**{**kwargs, **settled})
+        except (MisconfigurationException, TypeError, ValueError) as error:
+            raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def run(arguments: Sequence[str] | None) -> RecsysCLI:
@@ -164,6 +184,24 @@ def run(arguments: Sequence[str] | None) -> RecsysCLI:
         return RecsysCLI.launch(arguments)
     except ArgumentError as error:
         raise ValueError(str(error)) from error
+
+
+def _check_kinds(chosen: Any) -> None:
+    """Refuse a task of clicks on sessions, and the other way round.
+
+    Raises:
+        ValueError: naming both classes, and the data that would fit.
+    """
+    names = [str((chosen.get(key) or {}).get("class_path", "")) for key in ("model", "data")]
+    task, data = (own_classes().get(name.rpartition(".")[2]) for name in names)
+    if task is None or data is None:
+        return
+    for kind, module in ((recsys.tasks.CTRTask, recsys.data.CTRDataModule), (SessionTask, SessionDataModule)):
+        if issubclass(task, kind) and not issubclass(data, module):
+            raise ValueError(
+                f"model {task.__name__} does not read data of {data.__name__}; give data: {module.__name__}, or "
+                "another task."
+            )
 
 
 def _check_strategy(strategy: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from recsys.configuration.classes import all_classes, classes_of, own_classes, parameters, takers
+from recsys.configuration.type_errors import wrong_type
 
 _SECTIONS = ("seed_everything", "model", "data", "trainer", "ckpt_path")
 _UNNAMED = ("TableTask", "LightningDataModule")
@@ -24,6 +25,11 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
     own = re.search(r"^\s*- (\w+: .+, got .+\.)$", message, re.MULTILINE)
     if own:
         return own.group(1)
+    refused = re.search(
+        r"(?:[Uu]nrecognized arguments: --|does not accept option ')(optimizer|lr_scheduler)\b", message
+    )
+    if refused:
+        return _of_optimizer(refused.group(1))
     option = re.search(r"[Oo]ption '([\w.]+)' is not accepted", message)
     if option:
         return _of_option(option.group(1), message[: option.start()], message[option.end() :])
@@ -44,7 +50,15 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
         if place == "constraints":
             return _of_constraint(rejected)
         return _of_class(rejected, message[: name.start()])
-    return message
+    return wrong_type(message) or message
+
+
+def _of_optimizer(rejected: str) -> str:
+    """The command line's own optimizer would leave rows untrained, and its schedule would not reach them."""
+    return (
+        f"--{rejected} is not an argument here: the task has model.init_args.optimizer for dense parameters and "
+        "model.init_args.table_optimizer for rows, and warmup_steps and final_learning_rate_fraction for both rates."
+    )
 
 
 def _place(before: str) -> str:
@@ -79,6 +93,8 @@ def _of_class(rejected: str, before: str) -> str:
     expected = re.findall(r"Subtypes: \[(.*)\]", before[before.rfind("Parser key") :])
     fitting = classes_of(set(re.findall(r"[\w.]+", expected[-1]))) if expected else []
     known = fitting or sorted(own_classes())
+    if rejected in known:
+        return f"'{rejected}' is given by its whole name here: {own_classes()[rejected].__module__}.{rejected}."
     return _suggest(f"there is no class '{rejected}'", rejected, fitting or sorted(all_classes()), known)
 
 

@@ -33,7 +33,13 @@ def check_types(path: Path, stored: pa.Schema, schema: Schema) -> None:
     Raises:
         ValueError: naming the file and the column that is missing or of another type.
     """
-    _check_type(path, stored, schema.label, "label", _is_number, "numbers")
+    for name, kind in ((schema.label, "label"), (schema.weight, "weight")):
+        if name is not None:
+            _check_type(path, stored, name, kind, _is_number, "numbers")
+    if schema.group is not None:
+        _check_type(path, stored, schema.group, "group", pa.types.is_integer, "integers")
+    for name in schema.keys:
+        _check_type(path, stored, name, "key", lambda found: True, "")
     for column in schema.columns:
         if column.kind == "dense":
             _check_type(path, stored, column.name, "dense", _is_number, "numbers")
@@ -68,20 +74,31 @@ def check_not_null(array: pa.Array, place: Place) -> None:
         place.refuse(int(np.flatnonzero(array.is_null())[0]), "the value is null")
 
 
-def check_finite(values: NDArray[Any], place: Place) -> None:
-    """No number is NaN or infinite."""
-    finite = np.isfinite(values)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        place.refuse(row, f"the value is {values[row]}, must be finite")
-
-
 def check_labels(values: NDArray[Any], place: Place) -> None:
     """Every label is 0 or 1."""
     valid = (values == 0) | (values == 1)
     if not valid.all():
         row = int(np.argmin(valid))
         place.refuse(row, f"the label is {values[row]}, must be 0 or 1")
+
+
+def check_weights(values: NDArray[Any], place: Place) -> None:
+    """Every weight is finite and at least 0."""
+    valid = np.isfinite(values) & (values >= 0)
+    if not valid.all():
+        row = int(np.argmin(valid))
+        place.refuse(row, f"the weight is {values[row]}, must be finite and at least 0")
+
+
+def check_float32(values: NDArray[Any], place: Place) -> NDArray[np.float32]:
+    """The values as float32, all of them finite."""
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32, copy=False)
+    finite = np.isfinite(narrow)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        place.refuse(row, f"the value is {values[row]}, must be finite in float32")
+    return narrow
 
 
 def check_ids(values: NDArray[Any], column: Column, place: Place, offsets: NDArray[Any] | None = None) -> None:

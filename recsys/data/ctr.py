@@ -32,7 +32,7 @@ class CTRDataModule(LightningDataModule):
         schema: the columns of the folder.
 
     Args:
-        path: folder written by one of the scripts in data_scripts/.
+        path: folder written by `recsys prepare`, or by hand (docs/data.md).
         batch_size: rows B of a training batch, of each rank.
         eval_batch_size: rows of a batch of the other splits, of each rank; batch_size if None.
         seed: of the order of the train rows.
@@ -72,7 +72,7 @@ class CTRDataModule(LightningDataModule):
         self.drop_last = drop_last
         self.predict_split: Split = predict_split
         self.num_threads = None if num_threads is None else _positive("num_threads", num_threads)
-        self._splits: dict[Split, ParquetSplit] = {}
+        self._splits: dict[tuple[Split, bool], ParquetSplit] = {}
         self._train_loader: BatchLoader | None = None
         self._state_to_load: dict[str, Any] | None = None
 
@@ -84,8 +84,15 @@ class CTRDataModule(LightningDataModule):
             "test": ("test",),
             "predict": (self.predict_split,),
         }
+        if self.schema.label is None and stage != "predict":
+            raise ValueError(f"'{self.schema.path}' has no labels; such rows can only be predicted.")
         for split in needed[stage]:
             self._split(split)
+
+    @property
+    def predict_columns(self) -> tuple[str, ...]:
+        """What predictions have beside the ids of features."""
+        return (*self.schema.keys, *(() if self.schema.group is None else ("group",)))
 
     def train_dataloader(self) -> BatchLoader:
         """Shuffled batches of the train split, from the loaded position on."""
@@ -106,8 +113,10 @@ class CTRDataModule(LightningDataModule):
         return self._eval_loader("test")
 
     def predict_dataloader(self) -> BatchLoader:
-        """Batches of `predict_split` in stored order."""
-        return self._eval_loader(self.predict_split)
+        """Batches of `predict_split` in stored order, with the data's key columns."""
+        return self._loader(
+            self.predict_split, self.eval_batch_size, shuffle=False, drop_last=False, with_keys=bool(self.schema.keys)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the train split.
@@ -125,8 +134,10 @@ class CTRDataModule(LightningDataModule):
     def _eval_loader(self, split: Split) -> BatchLoader:
         return self._loader(split, self.eval_batch_size, shuffle=False, drop_last=False)
 
-    def _loader(self, split: Split, batch_size: int, shuffle: bool, drop_last: bool) -> BatchLoader:
-        rows = self._split(split)
+    def _loader(
+        self, split: Split, batch_size: int, shuffle: bool, drop_last: bool, with_keys: bool = False
+    ) -> BatchLoader:
+        rows = self._split(split, with_keys)
         trainer = self.trainer
         num_processes = 1 if trainer is None else trainer.num_devices
         return BatchLoader(
@@ -141,10 +152,10 @@ class CTRDataModule(LightningDataModule):
             pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
         )
 
-    def _split(self, split: Split) -> ParquetSplit:
-        if split not in self._splits:
-            self._splits[split] = ParquetSplit(self.schema, split)
-        return self._splits[split]
+    def _split(self, split: Split, with_keys: bool = False) -> ParquetSplit:
+        if (split, with_keys) not in self._splits:
+            self._splits[split, with_keys] = ParquetSplit(self.schema, split, with_keys)
+        return self._splits[split, with_keys]
 
 
 def _positive(name: str, value: int, at_least: int = 1) -> int:

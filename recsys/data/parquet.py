@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.data.checks import Place, check_finite, check_ids, check_labels, check_not_null, check_types
+from recsys.data.checks import Place, check_float32, check_ids, check_labels, check_not_null, check_types, check_weights
 from recsys.data.schema import Column, Schema, prepare_command
 from recsys.prepare.files.fingerprints import of_split
 
@@ -26,14 +26,18 @@ class RowGroup:
     """The checked columns of one row group, as stored, most of them views of Arrow's memory.
 
     Shape:
-        ids F arrays [n]; dense num_dense arrays [n]; labels [n];
-        lists: values [N] and lengths [n] of each multi-valued column.
+        ids F arrays [n]; dense num_dense arrays [n]; labels, weights and groups [n], or None;
+        lists: values [N] and lengths [n] of each multi-valued column; keys n rows, or None.
     """
 
+    num_rows: int
     ids: list[Array]
     dense: list[Array]
-    labels: Array
+    labels: Array | None
     lists: dict[str, tuple[Array, Array]]
+    weights: Array | None = None
+    groups: Array | None = None
+    keys: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -54,14 +58,16 @@ class ParquetSplit:
     Args:
         schema: what the folder says it holds.
         split: "train", "val" or "test".
+        with_keys: whether the key columns are read.
 
     Raises:
         ValueError: if the split is empty, a file is not readable, a column is missing or of a wrong type, or the
             number of rows is not the schema's.
     """
 
-    def __init__(self, schema: Schema, split: str) -> None:
+    def __init__(self, schema: Schema, split: str, with_keys: bool = False) -> None:
         self.schema = schema
+        self._keys = list(schema.keys) if with_keys else []
         self.folder = schema.path / split
         self._addresses: list[_Address] = []
         for path in sorted(self.folder.glob("*.parquet")):
@@ -83,16 +89,20 @@ class ParquetSplit:
                 0 and 1, number that is not finite, or null; or the file, if it is damaged.
         """
         at = self._addresses[group]
-        names = [self.schema.label, *(column.name for column in self.schema.columns)]
+        schema, names = self.schema, [*self.schema.stored, *self._keys]
         table = _readable(
             at.path, lambda: _open(at.path, at.metadata).read_row_group(at.number, names, use_threads=False)
         )
-        stored = {name: (_array(table.column(name)), Place(at.path, at.first_row, name)) for name in names}
+        stored = {name: (_array(table.column(name)), Place(at.path, at.first_row, name)) for name in schema.stored}
         return RowGroup(
-            ids=[_ids(column, *stored[column.name]) for column in self.schema.categorical],
-            dense=[_dense(*stored[name]) for name in self.schema.dense],
-            labels=_labels(*stored[self.schema.label]),
-            lists={column.name: _lists(column, *stored[column.name]) for column in self.schema.multi_valued},
+            num_rows=len(table),
+            ids=[_ids(column, *stored[column.name]) for column in schema.categorical],
+            dense=[_dense(*stored[name]) for name in schema.dense],
+            labels=None if schema.label is None else _labels(*stored[schema.label]),
+            lists={column.name: _lists(column, *stored[column.name]) for column in schema.multi_valued},
+            weights=None if schema.weight is None else _weights(*stored[schema.weight]),
+            groups=None if schema.group is None else _groups(*stored[schema.group]),
+            keys=table.select(self._keys) if self._keys else None,
         )
 
     def _add(self, path: Path) -> None:
@@ -106,10 +116,13 @@ class ParquetSplit:
                 first_row += num_rows
 
     def _check_num_rows(self, split: str) -> None:
-        promised = self.schema.splits[split].num_rows if split in self.schema.splits else None
+        if split not in self.schema.splits:
+            have = ", ".join(self.schema.splits)
+            raise ValueError(f"'{self.schema.path}' has no split {split} (it has: {have}); prepare one that does.")
+        promised = self.schema.splits[split].num_rows
         if self.num_rows == 0 or self.num_rows != promised:
             raise ValueError(
-                f"'{self.folder}' holds {self.num_rows} rows and schema.json promises {promised or 'no such split'}; "
+                f"'{self.folder}' holds {self.num_rows} rows and schema.json promises {promised}; "
                 f"make the folder again with\n  {prepare_command(self.schema.path)}"
             )
 
@@ -138,8 +151,18 @@ def _ids(column: Column, array: pa.Array, place: Place) -> Array:
 
 def _dense(array: pa.Array, place: Place) -> Array:
     check_not_null(array, place)
+    return check_float32(array.to_numpy(), place)
+
+
+def _weights(array: pa.Array, place: Place) -> Array:
+    check_not_null(array, place)
+    check_weights(array.to_numpy(), place)
+    return check_float32(array.to_numpy(), place)
+
+
+def _groups(array: pa.Array, place: Place) -> Array:
+    check_not_null(array, place)
     values: Array = array.to_numpy()
-    check_finite(values, place)
     return values
 
 

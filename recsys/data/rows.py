@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -35,17 +36,20 @@ class Rows:
     """Rows in the order in which they are trained on.
 
     Shape:
-        ids [F, n], dense [n, num_dense], labels [n]
+        ids [F, n], dense [n, num_dense]; labels, weights and groups [n], or None; keys n rows, or None
     """
 
     ids: Tensor
     dense: Tensor
-    labels: Tensor
+    labels: Tensor | None
     lists: dict[str, Ragged]
+    weights: Tensor | None = None
+    groups: Tensor | None = None
+    keys: pa.Table | None = None
     is_pinned: bool = False
 
     def __len__(self) -> int:
-        return self.labels.numel()
+        return self.dense.shape[0]
 
     def batch(self, start: int, stop: int) -> Batch:
         """Rows [start, stop); only the ids are copied, to be contiguous."""
@@ -54,27 +58,61 @@ class Rows:
             ids=torch.empty_like(ids, memory_format=torch.contiguous_format, pin_memory=self.is_pinned).copy_(ids),
             bags={name: lists.bag(start, stop) for name, lists in self.lists.items()},
             dense=self.dense[start:stop],
-            labels=self.labels[start:stop],
+            labels=None if self.labels is None else self.labels[start:stop],
+            weights=None if self.weights is None else self.weights[start:stop],
+            groups=None if self.groups is None else self.groups[start:stop],
+            beside=None if self.keys is None else self.keys.slice(start, stop - start),
         )
 
 
 def pick(schema: Schema, groups: Sequence[RowGroup], picked: Picked, pin_memory: bool = False) -> Rows:
     """The picked rows of the row groups laid end to end, column by column; ids are int32 if all of them fit."""
     id_type = np.int64 if schema.wide_ids else np.int32
-    num_stored = sum(group.labels.size for group in groups)
-    num_rows = len(range(num_stored)[picked]) if isinstance(picked, slice) else len(picked)
-    ids, id_arrays = _empty((len(schema.categorical), num_rows), id_type, pin_memory)
+    num_stored = sum(group.num_rows for group in groups)
+    places = np.arange(num_stored)[picked]
+    ids, id_arrays = _empty((len(schema.categorical), len(places)), id_type, pin_memory)
     for feature, array in enumerate(id_arrays):
         _pick(_join([group.ids[feature] for group in groups], id_type), picked, array)
-    dense, dense_array = _empty((num_rows, len(schema.dense)), np.float32, pin_memory)
+    dense, dense_array = _empty((len(places), len(schema.dense)), np.float32, pin_memory)
     _pick(_join_dense(groups, len(schema.dense)), picked, dense_array)
-    labels, label_array = _empty((num_rows,), np.float32, pin_memory)
-    _pick(_join([group.labels for group in groups], np.float32), picked, label_array)
     lists = {
         column.name: _pick_lists([group.lists[column.name] for group in groups], picked, id_type, pin_memory)
         for column in schema.multi_valued
     }
-    return Rows(ids, dense, labels, lists, pin_memory)
+    labels, weights = (
+        _pick_one(each, len(places), picked, np.float32, pin_memory)
+        for each in ([group.labels for group in groups], [group.weights for group in groups])
+    )
+    numbers = _pick_one([group.groups for group in groups], len(places), picked, np.int64, pin_memory)
+    keys = [group.keys for group in groups if group.keys is not None]
+    return Rows(
+        ids,
+        dense,
+        labels,
+        lists,
+        weights,
+        None if numbers is None else _apart(numbers, places),
+        pa.concat_tables(keys).take(pa.array(places)) if keys else None,
+        pin_memory,
+    )
+
+
+def _pick_one(
+    parts: Sequence[Array | None], num_rows: int, picked: Picked, dtype: type, pin_memory: bool
+) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    if not known:
+        return None
+    tensor, array = _empty((num_rows,), dtype, pin_memory)
+    _pick(_join(known, dtype), picked, array)
+    return tensor
+
+
+def _apart(groups: Tensor, places: Array) -> Tensor:
+    """Rows of group 0, whom nobody knows, become groups of their own: such a group has one label, and no AUC."""
+    unknown = groups == 0
+    groups[unknown] = -1 - torch.from_numpy(places)[unknown]
+    return groups
 
 
 def _empty(shape: tuple[int, ...], dtype: type, pin_memory: bool) -> tuple[Tensor, Array]:
@@ -92,7 +130,7 @@ def _pick(values: Array, picked: Picked, out: Array) -> None:
 
 
 def _join_dense(groups: Sequence[RowGroup], num_dense: int) -> Array:
-    dense = np.empty((sum(group.labels.size for group in groups), num_dense), np.float32)
+    dense = np.empty((sum(group.num_rows for group in groups), num_dense), np.float32)
     for number in range(num_dense):
         dense[:, number] = _join([group.dense[number] for group in groups], np.float32)
     return dense
@@ -150,5 +188,7 @@ def empty_batch(schema: Schema) -> Batch:
             for column in schema.multi_valued
         },
         dense=torch.empty(0, len(schema.dense)),
-        labels=torch.empty(0),
+        labels=None if schema.label is None else torch.empty(0),
+        weights=None if schema.weight is None else torch.empty(0),
+        groups=None if schema.group is None else torch.empty(0, dtype=torch.int64),
     )

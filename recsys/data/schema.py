@@ -17,11 +17,14 @@ Pooling = Literal["sum", "mean"]
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
+NOT_A_FILE = "it must be a folder that a preparation has written, as with"
+FOLDERS = ("train", "val", "test", "counts", "vocabulary", "vectors", "items.parquet")
+"""Where the files are without which a folder is not whole."""
 SCRIPTS = {
-    "criteo": "python data_scripts/criteo.py --raw train.txt --out {path}",
-    "avazu": "python data_scripts/avazu.py --raw train.gz --out {path}",
-    "ml-1m": "python data_scripts/movielens.py --raw ml-1m --out {path}",
-    "movielens": "python data_scripts/movielens.py --raw ml-1m --out {path}",
+    "criteo": "recsys prepare criteo --raw train.txt --out {path}",
+    "avazu": "recsys prepare avazu --raw train.gz --out {path}",
+    "ml-1m": "recsys prepare movielens --raw ml-1m --out {path}",
+    "movielens": "recsys prepare movielens --raw ml-1m --out {path}",
 }
 
 
@@ -34,12 +37,14 @@ class Column:
         kind: what a cell holds.
         num_embeddings: number of ids V, ids are in [0, V); None for a dense column.
         pooling: how a multi_valued column's vectors become one; None for the other kinds.
+        scale: what a dense column's numbers were made by, such as the mean and deviation of train; None if not known.
     """
 
     name: str
     kind: Kind
     num_embeddings: int | None = None
     pooling: Pooling | None = None
+    scale: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,15 +60,26 @@ class Schema:
     """The columns and splits of a prepared data folder.
 
     Attributes:
+        path: the folder.
+        dataset: name of the data set.
+        label: the column of 0 and 1; None for rows without labels.
+        columns: features.
+        splits: sizes.
+        weight: the column of weights of rows, if there is one.
+        group: the column of numbers of users, or of whatever GAUC is averaged over, if there is one; 0 is nobody known.
+        keys: columns that are kept as they are, for predictions.
         marks: fingerprints that the preparation has written; they are computed where it has not.
         hash_bits: of ids that are hashes of their values; None where there are vocabularies.
     """
 
     path: Path
     dataset: str
-    label: str
+    label: str | None
     columns: tuple[Column, ...]
     splits: Mapping[str, SplitInfo]
+    weight: str | None = None
+    group: str | None = None
+    keys: tuple[str, ...] = ()
     marks: Marks = field(default_factory=dict)
     hash_bits: int | None = None
 
@@ -77,6 +93,8 @@ class Schema:
         """
         folder = Path(path)
         file = folder / "schema.json"
+        if folder.is_file():
+            raise ValueError(f"data path '{folder}' is a file; {NOT_A_FILE}\n  {prepare_command(Path('data'))}")
         if not file.is_file():
             problem = "has no schema.json" if folder.is_dir() else "does not exist"
             raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {prepare_command(folder)}")
@@ -85,7 +103,15 @@ class Schema:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint keeps of the data: what every id stands for, and the order of the dense columns."""
-        return identity_of(self.path, self.marks, self.columns, self.dense, self.hash_bits)
+        found = identity_of(self.path, self.marks, self.columns, self.dense, self.hash_bits)
+        scales = {column.name: column.scale for column in self.columns if column.scale is not None}
+        return {**found, "values": {**found["values"], **scales}}
+
+    @property
+    def stored(self) -> list[str]:
+        """All Parquet columns of a split but the keys."""
+        special = (self.label, self.weight, self.group)
+        return [*(name for name in special if name is not None), *(column.name for column in self.columns)]
 
     @property
     def dense(self) -> tuple[str, ...]:
@@ -110,6 +136,30 @@ class Schema:
     def counts_path(self, name: str) -> Path:
         """The file that says how often each id of a column occurs in the train split."""
         return self.path / "counts" / f"{name}.parquet"
+
+
+def check_files(folder: Path, content: Mapping[str, Any]) -> None:
+    """Refuse a folder without some of the files that its schema.json lists, or with one of another size.
+
+    Raises:
+        ValueError: naming the first, and how many there are.
+    """
+    listed = content.get("files", {})
+    if not isinstance(listed, dict) or not all(isinstance(entry, dict) for entry in listed.values()):
+        raise ValueError(f"{folder / 'schema.json'}: files must map names to their bytes, got {listed!r}.")
+    problems = []
+    for name, entry in listed.items():
+        found = _size(folder / name)
+        if Path(name).parts[0] in FOLDERS and found != entry.get("bytes", found):
+            size = f"holds {found:,} bytes in '{name}', not the {entry['bytes']:,} that were written"
+            problems.append(f"lacks '{name}'" if found < 0 else size)
+    if problems:
+        more = f" ({len(problems) - 1} more files are not as they were)" if len(problems) > 1 else ""
+        raise ValueError(f"data folder '{folder}' {problems[0]}{more}; prepare it again.")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
 
 
 def identity_of(
@@ -153,7 +203,7 @@ def prepare_command(folder: Path) -> str:
     for dataset, command in SCRIPTS.items():
         if dataset in folder.name.lower():
             return command.format(path=folder)
-    return SCRIPTS["criteo"].format(path=folder) + "    (or another script of data_scripts/)"
+    return f"recsys prepare clicks FILE --out {folder}    (or another program of recsys prepare)"
 
 
 class _Parser:
@@ -165,8 +215,13 @@ class _Parser:
     def schema(self, folder: Path) -> Schema:
         content = self._content()
         columns = tuple(self._column(entry) for entry in self._get(content, "features", list, "schema"))
-        label = self._get(content, "label", str, "schema")
-        self._check_names([column.name for column in columns], label)
+        label, weight, group = (self._optional(content, key) for key in ("label", "weight", "group"))
+        if label is None and "label" not in content:
+            self._fail("schema: label must name a column, or be null for rows without labels")
+        keys = self._get(content, "keys", list, "schema") if "keys" in content else []
+        others = [*(name for name in (label, weight, group) if name is not None), *keys]
+        self._check_names([column.name for column in columns], others)
+        check_files(folder, content)
         splits = self._get(content, "splits", dict, "schema")
         return Schema(
             path=folder,
@@ -174,6 +229,9 @@ class _Parser:
             label=label,
             columns=columns,
             splits={name: self._split(name, entry) for name, entry in splits.items()},
+            weight=weight,
+            group=group,
+            keys=tuple(keys),
             marks=read_marks(content, self.file),
             hash_bits=content.get("hash_bits"),
         )
@@ -201,7 +259,10 @@ class _Parser:
         if (pooling not in get_args(Pooling)) if kind == "multi_valued" else (pooling is not None):
             self._fail(f"feature '{name}': pooling is 'sum' or 'mean' for multi_valued, absent else; got {pooling!r}")
         num_embeddings = None if kind == "dense" else self._num_embeddings(name, entry)
-        return Column(name, cast(Kind, kind), num_embeddings, pooling)
+        scale = entry.get("transform") if kind == "dense" else None
+        if isinstance(scale, dict):
+            scale = json.dumps({key: scale[key] for key in sorted(scale) if key != "num_missing"})
+        return Column(name, cast(Kind, kind), num_embeddings, pooling, scale)
 
     def _num_embeddings(self, name: str, entry: dict[str, Any]) -> int:
         num_embeddings = self._get(entry, "num_embeddings", int, f"feature '{name}'")
@@ -215,11 +276,14 @@ class _Parser:
         num_rows = self._get(entry, "num_rows", int, f"split '{name}'")
         return SplitInfo(num_rows, entry.get("label_rate"))
 
-    def _check_names(self, names: list[str], label: str) -> None:
+    def _optional(self, content: dict[str, Any], key: str) -> str | None:
+        return None if content.get(key) is None else self._get(content, key, str, "schema")
+
+    def _check_names(self, names: list[str], others: list[str]) -> None:
         if not names:
             self._fail("features must not be empty")
-        for name in [*names, label]:
-            if [*names, label].count(name) > 1:
+        for name in [*names, *others]:
+            if [*names, *others].count(name) > 1:
                 self._fail(f"column '{name}' is named more than once")
 
     def _get(self, entry: dict[str, Any], key: str, kind: type[T], where: str) -> T:

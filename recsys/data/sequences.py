@@ -77,7 +77,7 @@ def read_sequences(schema: SessionSchema, split: str) -> Sequences:
 
     Raises:
         ValueError: if there is no file, one is not readable or lacks a column, an item is outside 1..num_items, times
-            do not fit the items, or the number of rows or events is not the schema's.
+            do not fit the items or fall within a row, or the number of rows, events or targets is not the schema's.
     """
     folder = schema.path / split
     paths = sorted(folder.glob("*.parquet"))
@@ -94,6 +94,7 @@ def read_sequences(schema: SessionSchema, split: str) -> Sequences:
         if not np.array_equal(offsets, time_offsets):
             raise ValueError(f"{folder}: every row must have as many times as items.")
     targets = _integers(folder, table, "target") if "target" in names else None
+    _check_ids(schema, split, items, targets)
     sequences = Sequences(offsets, items.astype(np.int32), times, _integers(folder, table, "user"), targets)
     _check(schema, split, sequences)
     return sequences
@@ -108,6 +109,9 @@ def _read(path: Path, names: list[str]) -> pa.Table:
 
 def _lists(folder: Path, table: pa.Table, name: str) -> tuple[Ints, Ints]:
     """Values [N] and offsets [S + 1] of a column of lists."""
+    kind = table[name].type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_integer(kind.value_type):
+        raise ValueError(f"{folder}: column '{name}' must hold lists of integers, got {kind}.")
     column = table[name].cast(pa.large_list(pa.int64())).combine_chunks()
     if column.null_count or column.flatten().null_count:
         raise ValueError(f"{folder}: column '{name}' has a null.")
@@ -117,6 +121,8 @@ def _lists(folder: Path, table: pa.Table, name: str) -> tuple[Ints, Ints]:
 
 
 def _integers(folder: Path, table: pa.Table, name: str) -> Ints:
+    if not pa.types.is_integer(table[name].type):
+        raise ValueError(f"{folder}: column '{name}' must hold integers, got {table[name].type}.")
     if table[name].null_count:
         raise ValueError(f"{folder}: column '{name}' has a null.")
     values: NDArray[Any] = table[name].to_numpy()
@@ -131,9 +137,22 @@ def _check(schema: SessionSchema, split: str, sequences: Sequences) -> None:
             f"{folder}: schema.json says {info.num_rows:,} rows of {info.num_events:,} events, the files have "
             f"{found[0]:,} of {found[1]:,}; prepare the folder again."
         )
-    for name, ids in (("items", sequences.items), ("target", sequences.targets)):
+    num_targets = 0 if sequences.targets is None else len(sequences.targets)
+    if num_targets != info.num_targets:
+        raise ValueError(f"{folder}: schema.json says {info.num_targets:,} targets, the files have {num_targets:,}.")
+    if sequences.times is not None and len(sequences.times):
+        begins = np.zeros(len(sequences.times), np.bool_)
+        begins[sequences.offsets[:-1][sequences.lengths > 0]] = True
+        falls = np.append(False, np.diff(sequences.times) < 0) & ~begins
+        if falls.any():
+            row = int(np.searchsorted(sequences.offsets, int(falls.argmax()), side="right")) - 1
+            raise ValueError(f"{folder}: times of row {row} fall; events of a row must be in the order of time.")
+
+
+def _check_ids(schema: SessionSchema, split: str, items: Ints, targets: Ints | None) -> None:
+    for name, ids in (("items", items), ("target", targets)):
         if ids is not None and len(ids) and (ids.min() < 1 or ids.max() > schema.num_items):
             raise ValueError(
-                f"{folder}: column '{name}' must hold ids 1..num_items={schema.num_items}, "
+                f"{schema.path / split}: column '{name}' must hold ids 1..num_items={schema.num_items}, "
                 f"got {ids.min()}..{ids.max()}."
             )

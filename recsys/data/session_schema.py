@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, cast, get_args
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.data.schema import Column, Kind, identity_of, read_marks
+from recsys.data.schema import NOT_A_FILE, Column, Kind, check_files, identity_of, read_marks
 from recsys.prepare.files.fingerprints import Marks
 
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
-COMMAND = "python data_scripts/sessions.py --set SET --raw FOLDER --out {path}"
+COMMAND = "recsys prepare sessions --set SET --raw FOLDER --out {path}"
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class SessionSchema:
         """
         folder = Path(path)
         file = folder / "schema.json"
+        if folder.is_file():
+            raise ValueError(f"data path '{folder}' is a file; {NOT_A_FILE}\n  {COMMAND.format(path='data')}")
         if not file.is_file():
             problem = "has no schema.json" if folder.is_dir() else "does not exist"
             command = COMMAND.format(path=folder)
@@ -95,7 +98,7 @@ class SessionSchema:
             ValueError: if items have no such categorical column, or its values do not fit the schema.
         """
         column = self._item_column(name, "categorical")
-        values = self._column("items.parquet", name).to_numpy().astype(np.int64)
+        values = self._integers("items.parquet", name)
         self._check_range(column, values)
         return values
 
@@ -107,7 +110,12 @@ class SessionSchema:
         """
         column = self._item_column(name, "multi_valued")
         lists = self._column("items.parquet", name).combine_chunks()
-        values = lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+        flat = lists.flatten()
+        if not pa.types.is_integer(flat.type) or flat.null_count:
+            raise ValueError(
+                f"{self.path / 'items.parquet'}: column '{name}' must hold lists of integers, got {flat.type}."
+            )
+        values = flat.to_numpy(zero_copy_only=False).astype(np.int64)
         self._check_range(column, values)
         lengths = pc.fill_null(pc.list_value_length(lists), 0)
         return values, lengths.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -142,24 +150,58 @@ class SessionSchema:
             )
 
     def item_counts(self) -> NDArray[np.int64]:
-        """[V + 1] how often each item is an event of the train split; 0 at entry 0."""
+        """[V + 1] how often each item is an event of the train split; 0 at entry 0.
+
+        Raises:
+            ValueError: if a count is negative or no whole number, or ids are not 0..num_items in order.
+        """
         return self._counts
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
-        return self._column("counts/item.parquet", "count").to_numpy().astype(np.int64)
+        counts = self._integers("counts/item.parquet", "count")
+        ids = self._integers("counts/item.parquet", "id")
+        if not np.array_equal(ids, np.arange(self.num_items + 1)):
+            raise ValueError(f"{self.path / 'counts/item.parquet'}: ids must be 0..{self.num_items} in order.")
+        if counts.min(initial=0) < 0:
+            raise ValueError(f"{self.path / 'counts/item.parquet'}: counts must be at least 0, got {counts.min()}.")
+        return counts
 
     def item_vectors(self, name: str) -> NDArray[np.float32]:
-        """[V + 1, T] a matrix of vectors/; zeros for items without one."""
+        """[V + 1, T] a matrix of vectors/; zeros for items without one.
+
+        Raises:
+            ValueError: if there is none of that name, or it is not finite or of another shape.
+        """
         if name not in self.vectors:
             raise ValueError(f"'{self.path}' has no vectors '{name}' (it has: {', '.join(self.vectors) or 'none'}).")
-        found: NDArray[np.float32] = np.load(self.path / "vectors" / f"{name}.npy", allow_pickle=False)
-        return found
+        path = self.path / "vectors" / f"{name}.npy"
+        try:
+            found: NDArray[Any] = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: cannot be read as a matrix ({error}); prepare the folder again.") from error
+        shape = (self.num_items + 1, self.vectors[name])
+        if found.shape != shape or not np.issubdtype(found.dtype, np.floating):
+            raise ValueError(f"{path}: must be floats {list(shape)}, got {found.dtype} {list(found.shape)}.")
+        if not np.isfinite(found).all():
+            raise ValueError(f"{path}: row {int(np.argwhere(~np.isfinite(found))[0][0])} is not finite.")
+        return found.astype(np.float32, copy=False)
+
+    def _integers(self, file: str, name: str) -> NDArray[np.int64]:
+        """A column of whole numbers without a null."""
+        column = self._column(file, name)
+        if not pa.types.is_integer(column.type) or column.null_count:
+            problem = f"has {column.null_count} nulls" if column.null_count else f"is of type {column.type}"
+            raise ValueError(f"{self.path / file}: column '{name}' must hold integers, and {problem}.")
+        return column.to_numpy().astype(np.int64)
 
     def _column(self, file: str, name: str) -> Any:
         """A column with an entry for every item, as Arrow has it."""
         path = self.path / file
-        values = pq.read_table(path, columns=[name])[name]
+        try:
+            values = pq.read_table(path, columns=[name])[name]
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise ValueError(f"{path}: cannot be read as a file with a column '{name}' ({error}).") from error
         if len(values) != self.num_items + 1:
             raise ValueError(f"{path}: must have a row for each of ids 0..{self.num_items}, got {len(values)} rows.")
         return values
@@ -193,9 +235,10 @@ class _Parser:
         except ValueError as error:
             raise ValueError(f"{self.file}: not valid JSON ({error}); prepare the folder again.") from error
         if not isinstance(content, dict) or "num_items" not in content:
-            self._fail("not a folder of sessions; make one with data_scripts/sessions.py, or use CTRDataModule")
+            self._fail("not a folder of sessions; make one with recsys prepare sessions, or use CTRDataModule")
         if content.get("format_version") != FORMAT_VERSION:
             self._fail(f"format_version must be {FORMAT_VERSION}, got {content.get('format_version')!r}")
+        check_files(self.file.parent, content)
         return cast(dict[str, Any], content)
 
     def _column(self, entry: Any) -> Column:

@@ -51,7 +51,7 @@ class TablePortrait:
         training_bytes: with optimizer state, of the rows and of the table's own parameters.
         compression_ratio: V x D values over serving_bytes.
         expected_collisions: ids expected to share all their rows with another.
-        collisions: ids that do, among those seen in training; None with more than 5 million ids.
+        collisions: ids that do, or have the same content, among those seen in training; None with more than 5 million.
         unused_rows: rows that no id seen in training reads; None likewise.
         dead_rows: rows of nothing but zeros.
         effective_rank: RankMe of sampled vectors, in [1, D].
@@ -161,11 +161,15 @@ def _use_of_rows(collection: TableCollection, name: str, seen: NDArray[np.int64]
         return None, None
     table = collection.table(name)
     rows = table.rows_of(torch.from_numpy(seen))
-    _, sizes = torch.unique(rows, dim=1, return_counts=True) if len(rows) else (rows, torch.tensor([len(seen)]))
+    likeness = table.likeness()
+    if likeness is not None:
+        _, sizes = likeness[torch.from_numpy(seen)].unique(return_counts=True)
+    else:
+        _, sizes = torch.unique(rows, dim=1, return_counts=True) if len(rows) else (rows, torch.tensor([len(seen)]))
     collisions = int(sizes[sizes > 1].sum())
     used: dict[str, Tensor] = {}
     for physical, picked in zip(table.physical_tables(), rows, strict=True):
-        used.setdefault(physical.name, torch.zeros(physical.num_rows, dtype=torch.bool))[picked] = True
+        used.setdefault(physical.name, torch.zeros(physical.num_rows, dtype=torch.bool))[picked[picked >= 0]] = True
     return collisions, sum(int((~flags).sum()) for flags in used.values())
 
 

@@ -40,19 +40,31 @@ def exclude(scores: Tensor, items: Bag) -> None:
     Shape:
         scores [B, V], items of B sessions
     """
-    sessions = torch.arange(len(items), device=scores.device).repeat_interleave(items.lengths)
+    sessions = _sessions_of(items)
     scores[sessions, items.values - 1] = -torch.inf
 
 
 def in_history(items: Tensor, history: Bag, num_items: int) -> Tensor:
     """Which items the session's history holds: items [B, K] in [1, num_items] -> bool [B, K]."""
-    sessions = torch.arange(len(history), device=items.device)
-    events = sessions.repeat_interleave(history.lengths) * (num_items + 1) + history.values
-    return torch.isin(sessions.unsqueeze(1) * (num_items + 1) + items, events)
+    if not len(history.values):
+        return torch.zeros_like(items, dtype=torch.bool)
+    # One number for a session and an item of it, looked up among those that are there, ascending.
+    asked = torch.arange(len(history), device=items.device).unsqueeze(1) * (num_items + 1) + items
+    events = (_sessions_of(history) * (num_items + 1) + history.values).sort().values
+    places = torch.searchsorted(events, asked).clamp(max=len(events) - 1)
+    return events[places] == asked
+
+
+def _sessions_of(bag: Bag) -> Tensor:
+    """Which session each id [N] is of; the number of ids is known, so that no GPU is waited for."""
+    sessions = torch.arange(len(bag), device=bag.lengths.device)
+    return sessions.repeat_interleave(bag.lengths, output_size=len(bag.values))
 
 
 class RankingMetrics:
     """Ranks of the targets and lists of the items scored best, gathered batch by batch and evaluated once.
+
+    What is gathered stays on the device of the batches until then: nobody waits for a GPU between batches.
 
     Example:
         >>> metrics = RankingMetrics(torch.tensor([0, 5, 0]), cutoffs=(1,), list_length=1)
@@ -77,7 +89,7 @@ class RankingMetrics:
         self._ranks: list[Tensor] = []
         self._targets: list[Tensor] = []
         self._repeated: list[Tensor] = []
-        self._shown = torch.zeros(len(self._counts), dtype=torch.int64)
+        self._shown: Tensor | None = None
         self._shown_repeated: list[Tensor] = []
         self._num_shown: list[Tensor] = []
         self._diverged: list[Tensor] = []
@@ -94,14 +106,16 @@ class RankingMetrics:
         shown = (best.indices + 1).masked_fill(best.values == -torch.inf, NOTHING)
         # The first of a list is NaN where any score is, and else infinite where any is.
         self._diverged.append(~(best.values[:, 0] < torch.inf))
-        self._ranks.append(ranks_of_targets(scores, targets - 1).cpu())
-        self._targets.append(targets.cpu())
-        self._shown += torch.bincount(shown.flatten(), minlength=num_items + 1).cpu()
+        self._ranks.append(ranks_of_targets(scores, targets - 1))
+        self._targets.append(targets.clone())
+        if self._shown is None:
+            self._shown = torch.zeros(len(self._counts), dtype=torch.bool, device=scores.device)
+        self._shown.index_fill_(0, shown.flatten(), True)
         if history is not None:
             repeated = in_history(torch.cat([targets.unsqueeze(1), shown], dim=1), history, num_items)
-            self._repeated.append(repeated[:, 0].long().cpu())
-            self._shown_repeated.append(repeated[:, 1:].sum(1).cpu())
-            self._num_shown.append((shown != NOTHING).sum(1).cpu())
+            self._repeated.append(repeated[:, 0].long())
+            self._shown_repeated.append(repeated[:, 1:].sum(1))
+            self._num_shown.append((shown != NOTHING).sum(1))
 
     def compute(self) -> dict[str, float]:
         """Every metric over the sessions of all processes; each process must call this, and gets the same values.
@@ -132,7 +146,7 @@ class RankingMetrics:
         return metrics
 
     def _require_finite(self) -> None:
-        diverged = _gathered([rows.long().cpu() for rows in self._diverged])
+        diverged = _gathered([rows.long() for rows in self._diverged])
         if diverged.any():
             raise ValueError(
                 f"the scores of {diverged.sum():,} of {len(diverged):,} sessions are NaN or infinite; training has "
@@ -146,7 +160,8 @@ class RankingMetrics:
         return {**values, f"fraction_{name}": _mean(chosen.astype(np.float64))}
 
     def _coverage(self) -> dict[str, float]:
-        shown = np.unique(_gathered([self._shown[1:].nonzero().squeeze(1) + 1]))
+        own = [] if self._shown is None else [self._shown.cpu()[1:].nonzero().squeeze(1) + 1]
+        shown = np.unique(_gathered(own))
         is_cold = self._counts == 0
         num_cold = int(is_cold[1:].sum())
         return {
@@ -156,7 +171,8 @@ class RankingMetrics:
 
 
 def _gathered(chunks: list[Tensor]) -> NDArray[np.int64]:
-    gathered: NDArray[np.int64] = gather_rows(torch.cat([torch.empty(0, dtype=torch.int64), *chunks])).numpy()
+    joined = torch.cat([torch.empty(0, dtype=torch.int64), *(chunk.cpu() for chunk in chunks)])
+    gathered: NDArray[np.int64] = gather_rows(joined).numpy()
     return gathered
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,6 +20,16 @@ from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
 from recsys.tasks.early_stopping import look_after_validations
 from recsys.tasks.finite import LossWatch
+from recsys.tasks.fused import fuse
+from recsys.tasks.resumption import (
+    OPTIMIZERS,
+    OWED,
+    check_optimizer,
+    keep_best,
+    optimizer_shape,
+    owes_validation,
+    validate_now,
+)
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableSettings
 
@@ -75,6 +85,9 @@ class TableTask(LightningModule):
         self._final_fraction = final_learning_rate_fraction
         self._schedule = Schedule(warmup_steps)
         self._random_states: dict[str, torch.Tensor] | None = None
+        self._owes_validation, self._last_validated_step = False, -1
+        self._optimizer_shapes: list[dict[str, Any]] = []
+        self._callback_states: Mapping[str, Any] = {}
         self.finite = LossWatch()
         self.embedding_dim = settings.embedding_dim
         self.collection: TableCollection
@@ -123,17 +136,21 @@ class TableTask(LightningModule):
                 "set trainer.devices: 1, or trainer.strategy: torchrec to shard them."
             )
 
-    def samples_per_process(self, num_samples: int) -> float | torch.Tensor:
+    def samples_per_process(self, num_samples: int | torch.Tensor) -> float | torch.Tensor:
         """What a sum over the samples of a batch is divided by, so that its mean over processes is that of all samples.
 
-        A process with fewer samples than the others, or none, then weighs as much as its samples do. The count of
-        several processes stays on the device: nobody waits for it.
+        A process with fewer samples than the others, or none, then weighs as much as its samples do. Samples with
+        weights count as the sum of them. The count of several processes stays on the device: nobody waits for it.
         """
-        if self._trainer is None or self._trainer.world_size == 1:
+        several = self._trainer is not None and self._trainer.world_size > 1
+        if isinstance(num_samples, int) and not several:
             return max(1, num_samples)
-        count = torch.full((), float(num_samples), device=self.device)
-        dist.all_reduce(count)
-        return count.clamp(min=1.0) / self._trainer.world_size
+        count = torch.as_tensor(num_samples, dtype=torch.float32).to(self.device).clone()
+        if several:
+            dist.all_reduce(count)
+            count /= self.trainer.world_size
+        # Without samples, or with weights of 0 alone, the sum that is divided is 0.
+        return torch.where(count > 0, count, 1.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Describe the tables and the data in plain values, and keep where each process' random numbers stand.
@@ -142,6 +159,8 @@ class TableTask(LightningModule):
         """
         checkpoint[KEY] = {**describe_collection(self.collection), DATA: self.data_identity}
         checkpoint[RANDOM_STATES] = random_states(self.device)
+        checkpoint[OPTIMIZERS] = [optimizer_shape(each) for each in self._trainer.optimizers] if self._trainer else []
+        checkpoint[OWED] = self._trainer is not None and owes_validation(self._trainer, self._last_validated_step)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name all data and tables that differ from those the checkpoint was written with; note the random numbers.
@@ -153,6 +172,9 @@ class TableTask(LightningModule):
         if self._trainer is not None and self._trainer.is_global_zero and self._trainer.ckpt_path:
             print(f"weights: {self._trainer.ckpt_path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
         self._random_states = checkpoint.get(RANDOM_STATES)
+        self._owes_validation = bool(checkpoint.get(OWED))
+        self._optimizer_shapes = checkpoint.get(OPTIMIZERS, [])
+        self._callback_states = checkpoint.get("callbacks", {})
 
     @property
     def data_identity(self) -> dict[str, Any] | None:
@@ -173,12 +195,53 @@ class TableTask(LightningModule):
         if "collection" in self._modules:
             check_tables(checkpoint, self.collection)
 
+    def on_fit_start(self) -> None:
+        """Refuse a run that is too short for what its tables do between epochs.
+
+        Raises:
+            ValueError: naming the table.
+        """
+        max_epochs = self.trainer.max_epochs
+        for feature in self.collection.features:
+            needed = self.collection.table(feature.table).min_epochs
+            if max_epochs is not None and 0 <= max_epochs < needed:
+                raise ValueError(
+                    f"table '{feature.table}' needs at least {needed} epochs of training, got "
+                    f"trainer.max_epochs={max_epochs}; raise it, or let the table do less between epochs."
+                )
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load what a checkpoint holds.
+
+        Raises:
+            ValueError: naming what is missing, too much, or of another shape.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            path = None if self._trainer is None else self._trainer.ckpt_path
+            said = " and ".join(_mismatches(self.state_dict(), state_dict)) or " ".join(str(error).split())
+            name = "the checkpoint" if path is None else f"checkpoint '{path}'"
+            raise ValueError(f"{name} does not fit this config: {said}.") from error
+
     def on_train_start(self) -> None:
-        """Fix the length of the decay; a resumed run draws the numbers that it would have drawn."""
+        """Fix the length of the decay; a resumed run draws the numbers that it would have drawn.
+
+        It keeps the best checkpoint of the run before, and makes up a validation that was due when it was saved.
+        """
         set_random_state(self._random_states, self.device)
         self._random_states = None
         total_steps = self.trainer.estimated_stepping_batches if self._final_fraction < 1 else 0
         self._schedule = Schedule(self._warmup_steps, self._final_fraction, int(total_steps))
+        keep_best(self.trainer, self._callback_states)
+        if self._owes_validation:
+            validate_now(self.trainer)
+        self._owes_validation, self._callback_states = False, {}
+
+    def on_validation_end(self) -> None:
+        """Note after which step it was."""
+        if not self.trainer.sanity_checking:
+            self._last_validated_step = self.trainer.global_step
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Set the rates of rows and dense parameters for this step."""
@@ -194,17 +257,18 @@ class TableTask(LightningModule):
         self.collection.end_epoch()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The dense optimizer, over everything outside the collection and whatever of it takes dense gradients."""
-        dense = [
-            parameter
-            for name, module in self.named_children()
-            if name != "collection"
-            for parameter in module.parameters()
-            if parameter.requires_grad
-        ]
-        optimizer = self._optimizer([{"params": dense}, *self.collection.param_groups()])
+        """The dense optimizer, over everything outside the collection and whatever of it takes dense gradients.
+
+        Raises:
+            ValueError: if the checkpoint that is gone on from has the state of another one.
+        """
+        modules = [module for name, module in self.named_children() if name != "collection"]
+        every = [*self.parameters(recurse=False), *(each for module in modules for each in module.parameters())]
+        dense = [parameter for parameter in every if parameter.requires_grad]
+        optimizer = fuse(self._optimizer([{"params": dense}, *self.collection.param_groups()]))
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
+        check_optimizer(optimizer, self._optimizer_shapes)
         return optimizer
 
     def log_loss(self, loss: torch.Tensor, num_samples: int) -> None:
@@ -216,3 +280,12 @@ class TableTask(LightningModule):
         """The loss plus what the tables' methods add."""
         penalty = self.collection.regularizer()
         return loss if penalty is None else loss + penalty
+
+
+def _mismatches(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """What a checkpoint lacks, and what it has beyond what is known here."""
+    lacking = [each for each in own if each not in given]
+    beyond = [each for each in given if each not in own]
+    for words, names in (("it lacks", lacking), ("it has", beyond)):
+        if names:
+            yield f"{words} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")

@@ -27,7 +27,7 @@ class CTRTask(TableTask):
 
     Table rows are updated in the backward pass by `table_optimizer`, everything else by `optimizer`. Metrics are
     logged as val/auc, val/log_loss, val/normalised_entropy and val/calibration over the whole split, never averaged
-    over batches.
+    over batches; with groups in the data val/gauc too. Weights of the data act in loss and metrics: 2 is the row twice.
 
     Args:
         model: factory of the dense part; receives (num_features, embedding_dim, num_dense).
@@ -115,10 +115,11 @@ class CTRTask(TableTask):
         return replace(batch, started=self.collection.start(batch.ids, batch.bags))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean binary cross-entropy of the batch, plus what the tables' methods add."""
+        """Mean binary cross-entropy of the batch, rows weighted, plus what the tables' methods add."""
         assert batch.labels is not None
-        total = F.binary_cross_entropy_with_logits(self(batch), batch.labels, reduction="sum")
-        loss = total / self.samples_per_process(len(batch))
+        total = F.binary_cross_entropy_with_logits(self(batch), batch.labels, weight=batch.weights, reduction="sum")
+        num_samples = len(batch) if batch.weights is None else batch.weights.sum()
+        loss = total / self.samples_per_process(num_samples)
         self.log_loss(loss, len(batch))
         return self.finite(self.with_penalty(loss))
 
@@ -133,17 +134,19 @@ class CTRTask(TableTask):
     def _collect(self, batch: Batch) -> None:
         logits = self(batch)
         assert batch.labels is not None
-        self._metrics.update(logits, batch.labels)
+        self._metrics.update(logits, batch.labels, batch.weights, batch.groups)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor | Bag]:
-        """Logits [B] in float32, beside labels and weights where the data have them, and the ids of every feature.
+        """Logits [B] in float32, beside labels, weights and groups where the data have them, and the features' ids.
+
+        Rows of one group have one number; a negative one is that of a row whose group nobody knows.
 
         Raises:
             ValueError: if a logit is NaN.
         """
         logits = self(batch)
         refuse_nan(logits)
-        known = {"label": batch.labels, "weight": getattr(batch, "weights", None)}
+        known = {"label": batch.labels, "weight": batch.weights, "group": batch.groups}
         given = {name: values for name, values in known.items() if values is not None}
         features = {column.name: ids for column, ids in zip(self.schema.categorical, batch.ids, strict=True)}
         features |= batch.bags

@@ -100,6 +100,13 @@ class ItemSide(nn.Module):
         given = [row_keys(part.get_buffer("given")) for part in (self.numbers, self.text) if part is not None]
         return twins([keys[1:] for keys in (*features, *bags, *given)])
 
+    def alike(self, collection: TableCollection) -> Tensor | None:
+        """[V] for every item the row of the first that has the same vector, whatever is trained; None if all differ."""
+        if self._buffers["features"] is not None or self.numbers is not None or self.text is not None:
+            return self.twins
+        likeness = collection.table(collection.features[0].table).likeness()
+        return None if likeness is None else twins([likeness[1:]])
+
     def forward(self, collection: TableCollection, ids: Tensor) -> Tensor:
         """One lookup of all features of the items."""
         features = self.get_buffer("features") if self._buffers["features"] is not None else None
@@ -122,7 +129,8 @@ def item_matrix(
     """
     ids = torch.arange(1, num_items + 1, device=device)
     vectors = torch.cat([side(collection, chunk) for chunk in ids.split(chunk_items)])
-    return vectors if side.twins is None else vectors.index_select(0, side.twins.to(device))
+    alike = side.alike(collection)
+    return vectors if alike is None else vectors.index_select(0, alike.to(device))
 
 
 class FeatureHeads(nn.Module):

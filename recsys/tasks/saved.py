@@ -35,7 +35,7 @@ class SavedTable(Table):
         described = checkpoint.description["tables"]
         if name not in described:
             raise ValueError(f"SavedTable: '{path}' has no table '{name}', but {', '.join(described)}.")
-        table = build_table(name, described[name], _state_of(checkpoint, name))
+        table = build_table(f"{name}.", described[name], _state_of(checkpoint, name))
         found, wanted = (table.num_embeddings, table.embedding_dim), (num_embeddings, embedding_dim)
         if found != wanted:
             raise ValueError(

@@ -28,6 +28,9 @@ from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.sizing import fit_tables, stored_bytes
 from recsys.tasks.assignment import assign_features, did_you_mean
 
+MAX_EMBEDDING_DIM = 4096
+"""Wider rows are beyond what the kernels are tried with; some end the process there."""
+
 TableFactory = Callable[[str, int, int], Table]
 """Called with (name, num_embeddings, embedding_dim)."""
 
@@ -118,6 +121,9 @@ class TableSettings:
 
     def __post_init__(self) -> None:
         """Find what does not fit before any data is read."""
+        width = self.embedding_dim
+        if not isinstance(width, int) or not 1 <= width <= MAX_EMBEDDING_DIM:
+            raise ValueError(f"embedding_dim must be a whole number in [1, {MAX_EMBEDDING_DIM}], got {width}.")
         self.entries()
         for name, options in self.options.items():
             if name not in self.tables:

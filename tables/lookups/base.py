@@ -338,6 +338,7 @@ class Lookup(nn.Module, ABC):
             started: what `start` gave for these requests.
         """
         self._refuse_group()
+        self.gradients.refuse_averages()
         found: list[dict[int, Tensor]] = [{} for _ in requests]
         for number, store in enumerate(self._all()):
             asked = [i for i, request in enumerate(requests) if number in request.stores]

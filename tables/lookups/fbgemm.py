@@ -6,6 +6,7 @@ fbgemm_gpu is imported when the first store is built, so that the rest of recsys
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -45,6 +46,21 @@ def _build_kernel(
     )
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A read of the kernel, whose backward pass may follow.
+
+    Args:
+        rows: row numbers as they were asked for.
+        found: what the kernel gave.
+        version: of the matrix then.
+    """
+
+    rows: Tensor
+    found: Tensor
+    version: int
+
+
 class FbgemmStore(Store):
     """Matrices of one width, stacked into one table of a kernel, and after them a spare row for "no row".
 
@@ -73,6 +89,8 @@ class FbgemmStore(Store):
         # In a tuple, so that the kernel's matrix is not a parameter of the module: its backward pass is its optimizer.
         self._kernel = (_build_kernel(self.num_rows + 1, self.row_dim, optimizer, device, location),)
         self._offsets = torch.zeros(0, dtype=torch.int64)
+        self._rate = optimizer.learning_rate
+        self._read: _Read | None = None
 
     def _call(self, rows: Tensor) -> Tensor:
         """The kernel [N, D] on bags of one id."""
@@ -90,19 +108,42 @@ class FbgemmStore(Store):
             if self._is_cached:
                 # What is written to the spare row beside the cache would be read from it only by chance.
                 return self._call(self._in_kernel(rows)).masked_fill(rows.unsqueeze(1) < 0, 0)
-            self.matrix("weight")[-1].zero_()
-            return self._call(self._in_kernel(rows))
+            # Behind autograd's back, to which the matrix would have changed since the last read.
+            self.matrix("weight").data[-1].zero_()
+            with torch.set_grad_enabled(self.training):
+                found = self._call(self._in_kernel(rows))
+            self._read = _Read(rows, found, self._rows_version) if self.training else None
+            return found.detach()
 
     def _in_kernel(self, rows: Tensor) -> Tensor:
         return torch.where(rows < 0, self.num_rows, rows)
 
     def step(self, rows: Tensor, grad: Tensor, learning_rate: float) -> None:
-        """See Store: the kernel's own backward pass adds up what is given to equal rows."""
+        """See Store: the kernel's own backward pass adds up what is given to equal rows.
+
+        It follows the read that these gradients are of, if that was the last one and nothing has changed since.
+        """
         if rows.numel() == 0:
             return
-        self._kernel[0].set_learning_rate(learning_rate)
+        read, self._read = self._read, None
+        if learning_rate != self._rate:
+            self._kernel[0].set_learning_rate(learning_rate)
+            self._rate, read = learning_rate, None
         with torch.inference_mode(False), torch.enable_grad():
-            self._call(self._in_kernel(rows)).backward(grad)
+            if read is None or read.rows is not rows or read.version != self._rows_version:
+                found = self._call(self._in_kernel(rows))
+            else:
+                found = read.found
+            found.backward(grad)
+
+    @property
+    def _rows_version(self) -> int:
+        """Changes when rows are written."""
+        return self.matrix("weight")._version
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has read nothing yet."""
+        return {**self.__dict__, "_read": None}
 
     def forget_cached(self) -> None:
         """See Store; reading the rows, to write them, has flushed newer copies before."""

@@ -80,12 +80,30 @@ class RowGradients(nn.Module):
         self._pass = -1
         self._num_passes = 0
         self._has_stepped = False
+        self._copied_version: int | None = None
         if self._stores:
             self.handle = nn.Parameter(torch.zeros((), device=device, dtype=torch.float32))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move to a device; the handle's gradient is a number that float16 does not hold."""
         return super()._apply(lambda tensor: fn(tensor).to(tensor.dtype), recurse)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy, which notices when its handle is written to without a step."""
+        super().__setstate__(state)
+        self._copied_version = self.handle._version if self._stores else None
+
+    def refuse_averages(self) -> None:
+        """Refuse to read rows as an average: what stands for them was averaged, they were not.
+
+        Raises:
+            RuntimeError: in a copy whose parameters were written to without an optimizer's step.
+        """
+        if self._copied_version is not None and self.handle._version != self._copied_version:
+            raise RuntimeError(
+                "the rows of a TableCollection are no parameters, so AveragedModel averages the rest of a model and "
+                "not them; average with recsys.tasks.averaging, or give the rows DenseGradient() as optimizer."
+            )
 
     @property
     def is_frozen(self) -> bool:
@@ -182,7 +200,7 @@ class RowGradients(nn.Module):
             self.handle.zero_()
             self.handle.grad = None
         self._records.clear()
-        self._noted, self._has_stepped = None, True
+        self._noted, self._has_stepped, self._copied_version = None, True, None
 
     def _save_to_state_dict(self, *args: Any) -> None:
         """The handle is always 0."""

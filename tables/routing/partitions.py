@@ -121,3 +121,24 @@ class Coprime(Partition):
     def divisors(self, moduli: list[int]) -> list[int]:
         """Every remainder is of the id itself."""
         return [1] * len(moduli)
+
+
+@dataclass(frozen=True)
+class Given(Partition):
+    """Moduli and divisors as they are given: what a table that has grown goes on with.
+
+    Args:
+        given_moduli: number of codes of each partition.
+        given_divisors: what the id is divided by before each modulus.
+    """
+
+    given_moduli: tuple[int, ...]
+    given_divisors: tuple[int, ...]
+
+    def moduli(self, num_embeddings: int) -> list[int]:
+        """As given."""
+        return list(self.given_moduli)
+
+    def divisors(self, moduli: list[int]) -> list[int]:
+        """As given."""
+        return list(self.given_divisors)

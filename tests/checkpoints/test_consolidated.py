@@ -136,14 +136,15 @@ def test_damage_is_noticed(trained, tmp_path):
 def test_every_method_is_rebuilt_from_json(example):
     collection = TableCollection([Feature("f", "f")], {"f": make(example)})
     description = json.loads(json.dumps(describe_collection(collection)))
-    again = build_collection(description)
+    state = {f"f.{name}": value for name, value in collection.table("f").state_dict().items()}
+    again = build_collection(description, state=state)
     # What is rebuilt is for reading: its rows are frozen.
     for physical in description["physical_tables"].values():
         physical["optimizer"] = "Frozen"
     assert describe_collection(again) == description
     description["tables"]["f"]["constants"]["extra"] = [1]
     with pytest.raises(ValueError, match="constants"):
-        build_collection(description)
+        build_collection(description, state=state)
 
 
 def test_differences_name_every_table():

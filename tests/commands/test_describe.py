@@ -78,7 +78,7 @@ def test_what_is_no_checkpoint_of_the_config_is_named(trained, tmp_path, capsys,
     assert not (tmp_path / "executed").exists()
     swap = ["-c", str(CONFIGS / "tables" / "hash.yaml")]
     assert run("--ckpt_path", checkpoint, *words, *swap) == 2
-    assert "does not fit the config" in capsys.readouterr().err
+    assert "does not fit this config" in capsys.readouterr().err
 
 
 def test_counts_of_another_table_are_named(trained, tmp_path, capsys):

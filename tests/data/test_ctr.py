@@ -15,7 +15,7 @@ def folder(tmp_path):
 
 
 def test_a_missing_folder_fails_before_anything_else(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"python data_scripts/criteo\.py --raw train\.txt --out .*criteo"):
+    with pytest.raises(FileNotFoundError, match=r"recsys prepare criteo --raw train\.txt --out .*criteo"):
         CTRDataModule(tmp_path / "criteo")
 
 

@@ -37,11 +37,11 @@ def test_ids_are_wide_when_one_column_needs_it(tmp_path, content, num_embeddings
 @pytest.mark.parametrize(
     ("folder", "command"),
     [
-        ("criteo", "python data_scripts/criteo.py --raw train.txt --out {path}"),
-        ("avazu", "python data_scripts/avazu.py --raw train.gz --out {path}"),
-        ("ml-1m", "python data_scripts/movielens.py --raw ml-1m --out {path}"),
-        ("movielens", "python data_scripts/movielens.py --raw ml-1m --out {path}"),
-        ("mine", "data_scripts/"),
+        ("criteo", "recsys prepare criteo --raw train.txt --out {path}"),
+        ("avazu", "recsys prepare avazu --raw train.gz --out {path}"),
+        ("ml-1m", "recsys prepare movielens --raw ml-1m --out {path}"),
+        ("movielens", "recsys prepare movielens --raw ml-1m --out {path}"),
+        ("mine", "recsys prepare clicks FILE --out {path}"),
     ],
 )
 def test_a_missing_folder_tells_how_to_make_it(tmp_path, folder, command):

@@ -292,7 +292,7 @@ def edit_schema(folder, **changes):
 
 
 def test_what_is_wrong_with_a_folder_is_said(folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"does not exist; make it with\n  python data_scripts/sessions.py"):
+    with pytest.raises(FileNotFoundError, match=r"does not exist; make it with\n  recsys prepare sessions"):
         SessionDataModule(tmp_path / "none")
     with pytest.raises(ValueError, match="max_length must be at least 1, got 0"):
         SessionDataModule(folder, max_length=0)

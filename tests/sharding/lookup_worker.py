@@ -17,6 +17,7 @@ from recsys.tables import (
     Adagrad,
     Adam,
     Bag,
+    CCETable,
     DeepHashTable,
     Feature,
     FullTable,
@@ -30,6 +31,7 @@ from recsys.tables import (
     TableCollection,
     TableSharding,
     TorchrecLookup,
+    TTTable,
     UnifiedTable,
 )
 from recsys.tables.lookups.base import LookupFactory
@@ -48,7 +50,7 @@ IMPOSSIBLE = {(kind, "row_wise_adagrad") for kind in ("column_wise", "grid_shard
 LEFT_OUT = {(kind, "adam") for kind in ("table_wise", "table_row_wise", "planner", "planner_columns", "mixed")}
 CASES = [case for case in product(SHARDINGS, OPTIMIZERS) if case not in IMPOSSIBLE | LEFT_OUT]
 
-NUM_IDS, DIM, BATCH = (50, 400, 300, 300, 200, 90, 80, 60), 8, 12
+NUM_IDS, DIM, BATCH = (50, 400, 300, 300, 200, 90, 80, 60, 70, 500), 8, 12
 SHARES = {1: (0, 12), 2: (0, 12, 12), 4: (0, 5, 7, 7, 12)}
 """Where the samples of each process begin and end: unequal, and none for one of them."""
 
@@ -64,6 +66,8 @@ def collection_of(optimizer: str, lookup: LookupFactory) -> TableCollection:
         "weighted": HashEmbeddingTable("weighted", NUM_IDS[5], DIM, num_rows=31, num_weights=45),
         "pruned": PrunedTable("pruned", NUM_IDS[6], DIM, num_rows=33),
         "deep": DeepHashTable("deep", NUM_IDS[7], DIM, hidden_dim=5, num_hashes=7),
+        "cce": CCETable("cce", NUM_IDS[8], DIM, num_clusters=40, num_chunks=2, num_pointers=30),
+        "train": TTTable("train", NUM_IDS[9], DIM, rank=2),
         "tags": FullTable("tags", 20, DIM),
     }
     features = [Feature(name, name, "mean" if name == "tags" else None) for name in tables]
@@ -71,10 +75,13 @@ def collection_of(optimizer: str, lookup: LookupFactory) -> TableCollection:
 
 
 def train(collection: TableCollection, rank: int, num_ranks: int, seed: int = 1) -> None:
-    """Twenty steps; a loss that is a sum over samples, scaled as a mean over processes wants it."""
+    """Twenty steps, and the end of an epoch after ten.
+
+    The loss is a sum over samples, scaled as a mean over processes wants it.
+    """
     generator = torch.Generator().manual_seed(seed)
     start, stop = SHARES[num_ranks][rank : rank + 2]
-    for _ in range(20):
+    for step in range(20):
         ids = torch.stack([torch.randint(0, size, (BATCH,), generator=generator) for size in NUM_IDS])
         lengths = torch.randint(0, 3, (BATCH,), generator=generator)
         values = torch.randint(0, 20, (int(lengths.sum()),), generator=generator)
@@ -84,13 +91,17 @@ def train(collection: TableCollection, rank: int, num_ranks: int, seed: int = 1)
         vectors = collection(ids[:, start:stop], {"tags": tags})
         (num_ranks * (vectors * wanted[start:stop]).sum()).backward()
         collection.step()
+        if step == 9:
+            collection.end_epoch()
 
 
 def rows_of(collection: TableCollection) -> dict[str, torch.Tensor]:
-    """Every matrix and its optimiser state, whole, and which ids have rows."""
+    """Every matrix and its optimiser state, whole, which ids have rows, and which share them."""
     lookup = collection.lookup
     found = {f"{name}.{kind}": v.clone() for name in lookup.tables for kind, v in lookup.tensors(name).items()}
-    return found | {f"managed.{kind}": v.clone() for kind, v in collection.table("managed").state_dict().items()}
+    for name in ("managed", "cce"):
+        found |= {f"{name}.{kind}": v.clone() for kind, v in collection.table(name).state_dict().items()}
+    return found
 
 
 def load(collection: TableCollection, path: Path) -> None:

@@ -82,6 +82,7 @@ def test_the_types_asked_for_are_used(sharded):
 def test_rows_have_passed_from_id_to_id_and_ids_wait(sharded):
     state = sharded[4]["row_wise-sgd"]
     assert int(state["managed.num_intervals"]) == 6
+    assert int(state["cce.num_clusterings"]) == 1
     assert int((state["managed.slot_ids"] < 200).sum()) == 39
     assert len(state["managed._extra_state"]) == 2 * 12
 

@@ -100,6 +100,11 @@ def test_ids_have_lost_their_rows_to_others(runs):
     assert len(state["collection.tables.C3._extra_state"]) > 0
 
 
+def test_ids_were_promoted_in_both_processes_alike(runs):
+    state = runs[0][2]["cafe"]["state"]
+    assert int((state["collection.tables.C3.cell_rows"] >= 0).sum()) == 42
+
+
 def test_the_plan_is_kept(runs):
     (line,) = json.loads((runs[1] / "sharding_plan.json").read_text())
     assert line == {

@@ -22,6 +22,7 @@ from recsys.tables import (
     SGD,
     Adagrad,
     Adam,
+    CAFETable,
     DeepHashTable,
     DenseGradient,
     FullTable,
@@ -33,6 +34,7 @@ from recsys.tables import (
     QRConcatTable,
     QRSumTable,
     QRTable,
+    QuantizedTable,
     RowWiseAdagrad,
     UnifiedTable,
 )
@@ -60,12 +62,14 @@ CASES["adam"] = (TABLES["hash"], Adam(0.01))
 CASES["weighted"] = (lambda name, v, d: HashEmbeddingTable(name, v, d, num_rows=40, num_weights=60), Adagrad(0.05))
 CASES["pruned"] = (lambda name, v, d: PrunedTable(name, v, d, num_rows=150), RowWiseAdagrad(0.05))
 CASES["deep"] = (lambda name, v, d: DeepHashTable(name, v, d, hidden_dim=4, num_hashes=6), SGD(0.1))
+CASES["cafe"] = (lambda name, v, d: CAFETable(name, v, d, num_rows=60, interval=3), Adagrad(0.05))
+CASES["quantized"] = (QuantizedTable, SGD(0.1))
 CASES["accumulated"] = CASES["unified"]
 CASES["rows clipped"] = CASES["sgd"]
 CASES["averaged"] = CASES["qr"]
 CASES["averaged dense"] = CASES["dense"]
-RESUMED = ("managed_collision", "unified")
-"""Cases that two processes also train in two runs; the managed one is cut off with ids waiting for a row."""
+RESUMED = ("managed_collision", "cafe", "unified")
+"""Cases that two processes also train in two runs; two are cut off with ids waiting for a row."""
 
 
 PIPELINED = ("full", "qr", "mixed_dim", "managed_collision", "dense")

@@ -1,6 +1,7 @@
 """What every Table must satisfy: the examples, and a slow float64 oracle that knows nothing of lookups or groups."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,10 +14,14 @@ from recsys.tables import (
     ALPTTable,
     AutoSrhTable,
     Bag,
+    CAFETable,
+    CCETable,
     CodebookTable,
     CompactTable,
+    ConcatTable,
     ContentTable,
     Coprime,
+    DedupTable,
     DeepHashTable,
     DeepLightTable,
     DistanceLFU,
@@ -24,6 +29,7 @@ from recsys.tables import (
     DPQTable,
     Feature,
     FullTable,
+    GateTable,
     HashEmbeddingTable,
     HashTable,
     HeadTailTable,
@@ -49,6 +55,7 @@ from recsys.tables import (
     RobeTable,
     SemanticIdTable,
     SparseTable,
+    SumTable,
     Table,
     TableCollection,
     TTTable,
@@ -57,6 +64,9 @@ from recsys.tables import (
 from recsys.tables.physical import named_generator
 
 Factory = Callable[[str, int, int], Table]
+
+SEMANTIC = partial(SemanticIdTable, codes=RandomCodes(2, 256), num_rows=997)
+CONTENT = partial(ContentTable, vectors=RandomVectors(9))
 
 EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "full": (FullTable, {}),
@@ -88,6 +98,8 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "path-qr": (PathQRTable, {"budget_fraction": 0.4, "hidden_dim": 8}),
     "tensor-train": (TTTable, {"rank": 8}),
     "tensor-train-budget": (TTTable, {"budget_fraction": 0.2}),
+    "cce": (CCETable, {"num_clusters": 701, "num_chunks": 2}),
+    "cce-pointers": (CCETable, {"num_clusters": 500, "num_pointers": 900}),
     "pruned": (PrunedTable, {"num_rows": 900}),
     "head-tail": (HeadTailTable, {"num_head": 500, "num_rows": 997}),
     "head-tail-3": (HeadTailTable, {"num_head": 900, "num_rows": 701, "num_lookups": 3}),
@@ -95,11 +107,13 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "codebook": (CodebookTable, {"num_parts": 6, "num_choices": 200}),
     "dpq": (DPQTable, {"num_choices": 16}),
     "mgqe": (MGQETable, {"num_parts": 3, "num_choices": 40, "num_rare_choices": 10}),
+    "dedup": (DedupTable, {"num_rows": 704}),
     "quantized": (QuantizedTable, {}),
     "quantized-steps": (QuantizedTable, {"precisions": ["float32", "int8", "int4"], "num_ids": [200, 900]}),
     "alpt": (ALPTTable, {}),
     "alpt-steps": (ALPTTable, {"precisions": ["int8", "int4"], "num_ids": [400]}),
     "mlet": (MLETTable, {"inner_dim": 40}),
+    "cafe": (CAFETable, {"num_rows": 701, "interval": 1}),
     "compact": (CompactTable, {"num_rows": 900}),
     "compact-narrow": (CompactTable, {"budget_fraction": 0.1, "columns": [0, 3, 7, 8, 9, 20]}),
     "sparse": (SparseTable, {"num_values": 900 * 24}),
@@ -122,6 +136,10 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "semantic-pieces": (SemanticIdTable, {"codes": RandomCodes(3, 900), "adaptation": Pieces()}),
     "content": (ContentTable, {"vectors": RandomVectors(9)}),
     "content-wide": (ContentTable, {"vectors": RandomVectors(40)}),
+    "sum": (SumTable, {"tables": [FullTable, SEMANTIC, CONTENT]}),
+    "concat": (ConcatTable, {"tables": [partial(HashTable, num_rows=701), SEMANTIC], "dims": [8, 16]}),
+    "gate": (GateTable, {"tables": [FullTable, SEMANTIC]}),
+    "gate-of-networks": (GateTable, {"tables": [partial(DeepHashTable, hidden_dim=8, num_hashes=16), FullTable]}),
     "managed-lru": (ManagedCollisionTable, {"num_rows": 701, "policy": LRU(), "eviction_interval": 1}),
     "managed-lfu": (ManagedCollisionTable, {"num_rows": 701, "policy": LFU(), "eviction_interval": 1}),
     "managed-distance": (ManagedCollisionTable, {"num_rows": 701, "policy": DistanceLFU(1.5), "eviction_interval": 1}),
@@ -149,6 +167,12 @@ class Rows:
     """Rows that nobody looks at."""
 
     def reset_rows(self, table, rows, values):
+        pass
+
+    def agree_on(self, tensors):
+        pass
+
+    def copy_rows(self, table, sources, targets):
         pass
 
 

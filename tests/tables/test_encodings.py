@@ -11,6 +11,7 @@ from recsys.tables import (
     SGD,
     AdaptiveTable,
     CodebookTable,
+    DedupTable,
     DPQTable,
     Embedding,
     FullTable,
@@ -62,6 +63,51 @@ def test_a_budget_with_a_mapping_counts_it():
         AdaptiveTable("f", 1_000, D, budget_bytes=4_500, rows=rows)
 
 
+def test_a_block_of_ids_reads_a_block_of_rows():
+    table = DedupTable("f", 100, D, blocks=torch.tensor([0, 1, 0, 2, 1, 0, 3, 3, 2, 1, 0, 1, 4]), block_size=8)
+    rows = table.rows_of(torch.arange(100))[0]
+    assert rows[8 * 4 + 5] == 8 * 1 + 5
+    assert table.num_rows == 36 == rows.max() + 1
+    assert table.own_bytes() == 13 * 4
+    hashed = DedupTable("f", 100, D, num_rows=30, block_size=8)
+    rows = hashed.rows_of(torch.arange(100))[0]
+    assert hashed.num_rows == 24
+    assert torch.equal(rows, bucket(torch.arange(100) // 8, name_seed("f"), 3) * 8 + torch.arange(100) % 8)
+
+
+@given(
+    num_patterns=st.integers(1, 5),
+    num_embeddings=st.integers(1, 300),
+    block_size=st.integers(1, 7),
+    seed=st.integers(0, 999),
+)
+@settings(deadline=None, max_examples=50)
+def test_equal_blocks_are_merged_and_none_moves_too_far(num_patterns, num_embeddings, block_size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    patterns = torch.randn(num_patterns, block_size, D, generator=generator)
+    num_blocks = -(-num_embeddings // block_size)
+    chosen = torch.randint(0, num_patterns, (num_blocks,), generator=generator)
+    vectors = patterns[chosen].reshape(-1, D)[:num_embeddings]
+    table, values = DedupTable.of_vectors("f", vectors, block_size=block_size, tolerance=0.0)
+    assert_close(values["f"][table.rows_of(torch.arange(num_embeddings))[0]], vectors, rtol=0, atol=0)
+    whole = chosen[: num_embeddings // block_size]
+    short = num_embeddings % block_size
+    assert table.num_rows == len(whole.unique()) * block_size + short
+    noisy = vectors + 0.02 * torch.randn(vectors.shape, generator=generator)
+    table, values = DedupTable.of_vectors("f", noisy, block_size=block_size, tolerance=0.1)
+    moved = values["f"][table.rows_of(torch.arange(num_embeddings))[0]] - noisy
+    blocks = moved[: len(whole) * block_size].view(len(whole), block_size * D)
+    assert (blocks.square().mean(1).sqrt() <= 0.1 * noisy.std(correction=0) * (1 + 1e-5)).all()
+    assert torch.equal(moved[len(whole) * block_size :], torch.zeros(short, D))
+
+
+def test_nearly_equal_blocks_are_found_among_many():
+    patterns = torch.randn(20, 8, D)
+    vectors = patterns[torch.arange(2_000) % 20] + 0.01 * torch.randn(2_000, 8, D)
+    table, _ = DedupTable.of_vectors("f", vectors.view(-1, D), tolerance=0.05)
+    assert table.num_rows <= 8 * 50
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -69,6 +115,14 @@ def test_a_budget_with_a_mapping_counts_it():
         (lambda: AdaptiveTable("f", 3, 4, num_rows=3, rows=torch.tensor([0, 0, -1])), "without gaps, each once"),
         (lambda: AdaptiveTable("f", 3, 4, num_rows=2, rows=torch.tensor([0, 1, -1])), "num_rows must be in"),
         (lambda: hot_rows(torch.ones(3), 4), r"num_hot must be in \[1, len\(counts\)=3\], got 4"),
+        (lambda: DedupTable("f", 9, 4, blocks=torch.tensor([0, 2]), block_size=5), "from 0 without gaps"),
+        (
+            lambda: DedupTable("f", 9, 4, blocks=torch.zeros(3), block_size=5),
+            r"must be 2 numbers, one for each 5 of num_embeddings=9 ids, got \[3\]",
+        ),
+        (lambda: DedupTable("f", 9, 4, num_rows=4, block_size=5), r"num_rows must be in \[5"),
+        (lambda: DedupTable("f", 99, 4, budget_bytes=99, block_size=8), "budget that can is 128 bytes"),
+        (lambda: DedupTable.of_vectors("f", torch.ones(9, 4), tolerance=-1.0), "tolerance must be at least 0"),
         (lambda: DPQTable("f", 9, 8, num_parts=3), "embedding_dim=8 must be a multiple of num_parts, got 3"),
         (lambda: DPQTable("f", 9, 8, num_choices=1), r"num_choices must be in \[2"),
         (lambda: DPQTable("f", 9, 8, penalty_weight=-1.0), "penalty_weight must be at least 0, got -1.0"),

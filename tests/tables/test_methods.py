@@ -9,16 +9,22 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from recsys.tables import (
+    CCETable,
     Coprime,
+    DoubleHashTable,
     Embedding,
     FullTable,
     HashTable,
     ManagedCollisionTable,
     MixedDimTable,
     MixedRadix,
+    MurmurTable,
+    PathQRTable,
     QRConcatTable,
     QRSumTable,
     QRTable,
+    RobeTable,
+    TTTable,
     UnifiedTable,
     power_law_dims,
     power_law_dims_for_budget,
@@ -118,7 +124,10 @@ def bytes_of(table):
 
 @given(
     table_type=st.sampled_from(
-        [HashTable, QRTable, QRSumTable, QRConcatTable, MixedDimTable, UnifiedTable, ManagedCollisionTable]
+        [
+            *(HashTable, QRTable, QRSumTable, QRConcatTable, MixedDimTable, UnifiedTable, ManagedCollisionTable),
+            *(CCETable, DoubleHashTable, MurmurTable, PathQRTable, RobeTable, TTTable),
+        ]
     ),
     num_embeddings=st.integers(1, 10**6),
     budget_bytes=st.integers(1, 10**6),

@@ -10,7 +10,7 @@ from recsys.tables import Embedding, PathQRTable
 
 
 def test_by_hand():
-    embedding = Embedding(PathQRTable("f", 1_000, 6, num_remainders=60, hidden_dim=5))
+    embedding = Embedding(PathQRTable("f", 1_000, 6, num_rows=60, hidden_dim=5))
     with torch.no_grad():
         for weight in embedding.weights:
             weight.normal_()
@@ -21,7 +21,7 @@ def test_by_hand():
 
 
 def test_every_id_has_a_pair_of_its_own():
-    table = PathQRTable("f", 1_003, 6, num_remainders=60)
+    table = PathQRTable("f", 1_003, 6, num_rows=60)
     assert table.rows_of(torch.arange(1_003))[:2].unique(dim=1).shape[1] == 1_003
     assert [matrix.num_rows for matrix in table.physical_tables()] == [60, 17, 17, 17]
 
@@ -45,5 +45,5 @@ def test_the_smallest_budget_is_that_of_all_sizes(num_embeddings, budget_bytes, 
 
 
 def test_the_bank_is_bounded():
-    with pytest.raises(ValueError, match=r"num_remainders must be in \[98, num_embeddings=100000\], got 97"):
-        PathQRTable("f", 100_000, 8, num_remainders=97)
+    with pytest.raises(ValueError, match=r"num_rows must be in \[98, num_embeddings=100000\], got 97"):
+        PathQRTable("f", 100_000, 8, num_rows=97)

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from contract import collect as collect_example
 from torch import nn
 from torch.testing import assert_close
 
@@ -312,3 +313,38 @@ def test_a_module_that_is_moved_to_a_dtype_reads_in_it_and_keeps_its_rows(lookup
     wanted.step()
     assert collection.lookup.weight("a").dtype == torch.float32
     assert_rows(collection, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_of_fbgemm_reads_no_row_again(monkeypatch):
+    collection = collect_example("full", ["one", "two"], lookup=FbgemmLookup, optimizer=RowWiseAdagrad(0.1))
+    (store,) = collection.lookup.stores
+    reads = []
+    call = store._call
+    monkeypatch.setattr(store, "_call", lambda rows: reads.append(rows) or call(rows))
+    ids = torch.tensor([[3, 3, 5], [7, 8, 7]])
+
+    def backward():
+        collection(ids).square().sum().backward()
+
+    for num_reads, prepare in (
+        (1, lambda: None),
+        (2, lambda: collection.lookup.load_weight("one", torch.ones(3_000, 24))),
+        (1, lambda: None),
+    ):
+        reads.clear()
+        backward()
+        prepare()
+        collection.step()
+        assert len(reads) == num_reads
+    assert float(collection.lookup.weight("one")[9].mean()) == 1.0
+    reads.clear()
+    backward()
+    collection.step(0.5)
+    assert len(reads) == 2
+    twin = collect_example("full", ["one", "two"], lookup=TorchLookup, optimizer=RowWiseAdagrad(0.1))
+    twin.load_state_dict(collection.state_dict())
+    for each in (collection, twin):
+        each(ids).square().sum().backward()
+        each(ids).sum().backward()
+        each.step()
+    assert_close(collection.lookup.weight("two"), twin.lookup.weight("two"))

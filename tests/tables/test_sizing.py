@@ -6,7 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recsys.tables import HashEmbeddingTable, HashTable, MixedDimTable, PrunedTable, QRSumTable, UnifiedTable
+from recsys.tables import (
+    CCETable,
+    DoubleHashTable,
+    HashEmbeddingTable,
+    HashTable,
+    MixedDimTable,
+    MurmurTable,
+    PrunedTable,
+    QRSumTable,
+    RobeTable,
+    TTTable,
+    UnifiedTable,
+)
 from recsys.tables.budget import BudgetError, parse_bytes, parse_fraction
 from recsys.tables.sizing import fit_tables, stored_bytes
 
@@ -17,10 +29,15 @@ METHODS = {
     "weighted": HashEmbeddingTable,
     "qr": QRSumTable,
     "mixed": MixedDimTable,
+    "clustered": CCETable,
+    "double": DoubleHashTable,
+    "murmur": MurmurTable,
+    "robe": RobeTable,
+    "train": TTTable,
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ["hash", "pruned", "unified", "weighted", "qr", "mixed", "double", "train"])
 @given(
     sizes=st.lists(st.integers(1, 20_000), min_size=1, max_size=6),
     fraction=st.floats(0.001, 1.2),
@@ -48,7 +65,7 @@ def smallest_of(fit):
     return refused.value.smallest_bytes
 
 
-@pytest.mark.parametrize("method", ["hash", "pruned", "unified", "weighted"])
+@pytest.mark.parametrize("method", ["hash", "pruned", "unified", "weighted", "clustered", "double", "murmur", "robe"])
 @pytest.mark.parametrize("fraction", [0.9, 0.5, 0.1, 0.01])
 def test_at_least_95_percent_are_used_where_rows_can_be_counted_out(method, fraction):
     sizes = {"a": 50_000, "b": 7_000, "c": 900, "d": 40}

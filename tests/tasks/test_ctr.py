@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from recsys.evaluation import auc, log_loss
 from recsys.models import DCNv2, DeepFM
 from recsys.tables import (
     Adam,
+    CCETable,
     DenseGradient,
     FbgemmLookup,
     FullTable,
@@ -285,6 +287,16 @@ def test_a_decay_without_a_last_step_is_refused(prepared, tmp_path):
 def test_a_mistake_is_named_before_anything_is_read(prepared, arguments, message):
     with pytest.raises(ValueError, match=message):
         make_task(CTRDataModule(prepared), **arguments)
+
+
+def test_tables_that_need_more_epochs_refuse_a_short_run_and_get_their_epoch_ends(prepared, tmp_path):
+    data = CTRDataModule(prepared, batch_size=100)
+    tables = {"default": partial(CCETable, num_clusters=6, num_chunks=2)}
+    task = make_task(data, tables=tables, table_optimizer=RowWiseAdagrad(0.1))
+    with pytest.raises(ValueError, match=r"table 'C1' needs at least 2 epochs of training, got trainer\.max_epochs=1"):
+        make_trainer(tmp_path, max_epochs=1).fit(task, datamodule=data)
+    make_trainer(tmp_path, max_epochs=2).fit(task, datamodule=data)
+    assert task.collection.table("C1").num_clusterings.item() == 1
 
 
 def test_several_processes_are_refused(prepared):

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from recsys.losses import Cosine, DotProduct, query_side
 from recsys.metrics.next_item import ranks_of_targets
 from recsys.models import ConcatFusion
-from recsys.tables import HashTable, MixedDimTable
+from recsys.tables import ContentTable, GateTable, HashTable, MixedDimTable, SemanticIdTable
 from recsys.tasks import equal_items
 from recsys.tasks.equal_items import equal_rows
 from recsys.tasks.item_scores import ItemScores
@@ -68,6 +68,27 @@ def test_rows_that_share_a_key_by_chance_are_told_apart(monkeypatch):
     assert firsts[places].tolist() == [0, 1, 0]
 
 
+def semantic_ids(name, num_embeddings, embedding_dim, **arguments):
+    """Codes of which the last items have only the first, or none: they were never in a training event."""
+    codes = torch.stack([torch.arange(num_embeddings) % 3, torch.arange(num_embeddings) % 2])
+    codes[1, -5:], codes[0, -2:] = -1, -1
+    return SemanticIdTable(name, num_embeddings, embedding_dim, codes=codes, **arguments)
+
+
+def alike_content(name, num_embeddings, embedding_dim, **arguments):
+    """Five vectors of which every item has one, or none."""
+    vectors = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))[torch.arange(num_embeddings) % 5]
+    vectors[-2:] = 0
+    return ContentTable(name, num_embeddings, embedding_dim, vectors=vectors, **arguments)
+
+
+def gated(name, num_embeddings, embedding_dim):
+    """Both, weighted otherwise in every group of frequency."""
+    table = GateTable(name, num_embeddings, embedding_dim, tables=[semantic_ids, alike_content])
+    torch.nn.init.normal_(table.gate)
+    return table
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 @pytest.mark.parametrize(
     "describe",
@@ -76,8 +97,11 @@ def test_rows_that_share_a_key_by_chance_are_told_apart(monkeypatch):
         {"tables": {"default": lambda n, v, d: HashTable(n, v, d, num_rows=3)}},
         {"item_features": ["size", "colour"], "text": "text"},
         {"item_features": ["colour"], "tables": {"default": lambda n, v, d: MixedDimTable(n, v, d, row_dim=2)}},
+        {"tables": {"default": lambda n, v, d: semantic_ids(n, v, d)}},
+        {"tables": {"default": lambda n, v, d: alike_content(n, v, d)}},
+        {"tables": {"default": lambda n, v, d: gated(n, v, d)}},
     ],
-    ids=["metadata", "hashed", "text", "projected"],
+    ids=["metadata", "hashed", "text", "projected", "semantic ids", "content", "both, gated"],
 )
 @pytest.mark.parametrize("num_items", [29, 66])
 def test_items_of_one_description_tie_exactly(describe, chunk, num_items):

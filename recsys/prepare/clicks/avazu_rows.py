@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
 
-from recsys.prepare.clicks.raw_dataset import Feature, ParsedBlock, Rows
+from recsys.prepare.clicks.raw_dataset import Beside, Feature, ParsedBlock, Rows
 from recsys.prepare.clicks.raw_keys import LongValues, keys_of
 from recsys.prepare.files.bad_lines import LineReport
 from recsys.prepare.files.raw_files import RawBlock, RawFile
@@ -26,18 +27,24 @@ SATURDAY = 6
 
 
 class AvazuRows:
-    """One train file."""
+    """One train file, or several."""
 
     name = "avazu"
 
-    def __init__(self, main_file: RawFile) -> None:
-        self.main_file = main_file
+    def __init__(self, main_files: Sequence[RawFile]) -> None:
+        self.main_files = main_files
         self.side_files: list[RawFile] = []
+        self.beside = Beside()
         self.long_values = LongValues()
         self.features = [Feature(column, "categorical") for column in (*TIMES, *VALUES)]
 
     def read_side_files(self, report: LineReport) -> None:
         """Do nothing: train refers to no other file."""
+
+    def blocks(self) -> Iterator[RawBlock]:
+        """Yield whole lines."""
+        for file in self.main_files:
+            yield from file.blocks()
 
     def parse(self, block: RawBlock) -> ParsedBlock:
         """Parse whole lines.

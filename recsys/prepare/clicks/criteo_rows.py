@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from recsys.prepare.clicks.integer_bins import bin_keys
-from recsys.prepare.clicks.raw_dataset import Feature, ParsedBlock, Rows
+from recsys.prepare.clicks.raw_dataset import Beside, Feature, ParsedBlock, Rows
 from recsys.prepare.clicks.raw_keys import LongValues, keys_of
 from recsys.prepare.files.bad_lines import LineReport
 from recsys.prepare.files.raw_files import RawBlock, RawFile
@@ -21,10 +23,10 @@ SMALLEST = dict.fromkeys(INTEGERS, 0) | {"I2": -3}
 
 
 class CriteoRows:
-    """One train.txt.
+    """One train.txt, or the days of a longer log.
 
     Args:
-        main_file: The raw lines.
+        main_files: The raw lines.
         bin_integers: Add the binned numbers as categorical features.
         missing_indicators: Add a dense feature for each number, 1 where it is missing.
         name: Of the data set.
@@ -32,14 +34,15 @@ class CriteoRows:
 
     def __init__(
         self,
-        main_file: RawFile,
+        main_files: Sequence[RawFile],
         bin_integers: bool = False,
         missing_indicators: bool = False,
         name: str = "criteo",
     ) -> None:
         self.name = name
-        self.main_file = main_file
+        self.main_files = main_files
         self.side_files: list[RawFile] = []
+        self.beside = Beside()
         self.bin_integers = bin_integers
         self.missing_indicators = missing_indicators
         self.long_values = LongValues()
@@ -52,6 +55,11 @@ class CriteoRows:
 
     def read_side_files(self, report: LineReport) -> None:
         """Do nothing: train.txt refers to no other file."""
+
+    def blocks(self) -> Iterator[RawBlock]:
+        """Yield whole lines."""
+        for file in self.main_files:
+            yield from file.blocks()
 
     def parse(self, block: RawBlock) -> ParsedBlock:
         """Parse whole lines."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,17 @@ class EncodingRule:
     Attributes:
         min_count: Values seen less often in train share id 0.
         hash_bits: If set, there is no vocabulary: ids are hashes below ``2**hash_bits``.
+        number_unseen: Features whose values that train does not have get ids of their own, the last ones, with a count
+            of 0: for tables that know such ids by their content.
+        known: Vocabularies by feature, of an earlier preparation, whose ids stay; new values share id 0.
+        grow: New values are appended to the known ones instead.
     """
 
     min_count: int = 1
     hash_bits: int | None = None
+    number_unseen: frozenset[str] = frozenset()
+    known: Mapping[str, Vocabulary] = field(default_factory=dict)
+    grow: bool = False
 
     def __post_init__(self) -> None:
         if self.min_count < 1:
@@ -35,6 +42,8 @@ class EncodingRule:
             raise ValueError(f"--hash-bits must be in [1, {MAX_HASH_BITS}], got {self.hash_bits}.")
         if self.hash_bits is not None and self.min_count > 1:
             raise ValueError("--hash-bits keeps no vocabulary, so --min-count cannot be applied; leave one out.")
+        if self.number_unseen and (self.hash_bits is not None or self.min_count > 1):
+            raise ValueError("--number-unseen gives every value an id; leave --hash-bits and --min-count out.")
 
 
 @dataclass(frozen=True)
@@ -42,14 +51,18 @@ class EncodedFeature:
     """What encoding found out.
 
     Attributes:
-        counts: How often each id occurs in train.
+        counts: How often each id occurs in train, of an earlier preparation included.
         vocabulary: None where values are hashed.
         num_values: Distinct values in all splits; None where values are hashed.
+        num_unseen: Values of val and test, row by row, that are not missing and share id 0.
+        num_new: Ids that were appended to known ones.
     """
 
     counts: NDArray[np.int64]
     vocabulary: Vocabulary | None
     num_values: int | None
+    num_unseen: int = 0
+    num_new: int = 0
 
     @property
     def num_embeddings(self) -> int:
@@ -64,11 +77,33 @@ def encode_feature(store: RowStore, name: str, rule: EncodingRule, long_values: 
         hash_bits = rule.hash_bits
         _fill_ids(column, lambda keys: hashed_ids(keys, name, hash_bits))
         return EncodedFeature(_count_ids(store, column, 2**hash_bits), None, None)
-    keys, counts = count_keys(_train_counts(store, column))
-    vocabulary = build_vocabulary(keys, counts, rule.min_count, long_values)
+    keys, counts = count_keys(_counts(store, column))
+    min_count = 0 if name in rule.number_unseen else rule.min_count
+    if name in rule.known:
+        known = rule.known[name]
+        vocabulary = known.grown(keys, counts, min_count, long_values) if rule.grow else known
+    else:
+        known = Vocabulary(np.empty(0, np.uint64), np.empty(0, np.int64))
+        vocabulary = build_vocabulary(keys, counts, min_count, long_values)
     _fill_ids(column, vocabulary.ids)
-    num_rest = counts.sum() - vocabulary.counts.sum()
-    return EncodedFeature(np.append(num_rest, vocabulary.counts), vocabulary, int(np.count_nonzero(keys != MISSING)))
+    num_rest = counts.sum() + known.counts.sum() - vocabulary.counts.sum() if name not in rule.known or rule.grow else 0
+    return EncodedFeature(
+        np.append(known.num_rest + num_rest, vocabulary.counts),
+        vocabulary,
+        int(np.count_nonzero(keys != MISSING)),
+        _num_unseen(store, column),
+        len(vocabulary.keys) - len(known.keys) if name in rule.known else 0,
+    )
+
+
+def encode_group(store: RowStore, long_values: LongValues) -> Vocabulary:
+    """Number the groups of all rows, train or not, each apart; 0 is a missing one."""
+    assert store.group is not None
+    column = store.group
+    keys, counts = count_keys(_counts(store, column, every_split=True))
+    vocabulary = build_vocabulary(keys, counts, 1, long_values)
+    _fill_ids(column, vocabulary.ids)
+    return vocabulary
 
 
 def _fill_ids(column: CodedColumn, ids_of: Callable[[Keys], NDArray[np.int32]]) -> None:
@@ -78,18 +113,36 @@ def _fill_ids(column: CodedColumn, ids_of: Callable[[Keys], NDArray[np.int32]]) 
             column.ids.append(ids)
 
 
-def _train_counts(store: RowStore, column: CodedColumn) -> Iterator[tuple[Keys, NDArray[np.int64]]]:
+def _counts(
+    store: RowStore, column: CodedColumn, every_split: bool = False
+) -> Iterator[tuple[Keys, NDArray[np.int64]]]:
     """Yield the dictionary of each block and how often train rows have each of its keys (0 for some)."""
     for block in range(column.num_blocks):
-        in_train = store.splits.read(block) == TRAIN
-        if column.lengths is not None:
-            in_train = np.repeat(in_train, column.lengths.read(block))
-        keys = column.dictionary.read(block)
-        yield keys, np.bincount(column.codes.read(block)[in_train], minlength=len(keys))
+        keys, codes = column.dictionary.read(block), column.codes.read(block)
+        if not every_split:
+            codes = codes[_is_value_of(store, column, block, lambda splits: splits == TRAIN)]
+        yield keys, np.bincount(codes, minlength=len(keys))
+
+
+def _is_value_of(
+    store: RowStore, column: CodedColumn, block: int, chosen: Callable[[NDArray[np.uint8]], NDArray[np.bool_]]
+) -> NDArray[np.bool_]:
+    """Which values of a block belong to rows of the chosen splits."""
+    rows = chosen(store.splits.read(block))
+    return rows if column.lengths is None else np.repeat(rows, column.lengths.read(block))
+
+
+def _num_unseen(store: RowStore, column: CodedColumn) -> int:
+    found = 0
+    for block in range(column.num_blocks):
+        held_out = _is_value_of(store, column, block, lambda splits: splits != TRAIN)
+        unseen = (column.ids.read(block) == 0) & (column.dictionary.read(block) != MISSING)
+        found += int(np.count_nonzero(unseen[column.codes.read(block)[held_out]]))
+    return found
 
 
 def _count_ids(store: RowStore, column: CodedColumn, num_embeddings: int) -> NDArray[np.int64]:
     counts = np.zeros(num_embeddings, dtype=np.int64)
-    for block, (_, key_counts) in enumerate(_train_counts(store, column)):
+    for block, (_, key_counts) in enumerate(_counts(store, column)):
         np.add.at(counts, column.ids.read(block), key_counts)
     return counts

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from recsys.prepare.clicks.movielens_side import read_movie_genres, read_users
-from recsys.prepare.clicks.raw_dataset import Feature, KeyBag, ParsedBlock, Rows
+from recsys.prepare.clicks.raw_dataset import Beside, Feature, KeyBag, ParsedBlock, Rows
 from recsys.prepare.clicks.raw_keys import Keys, LongValues, keys_of
 from recsys.prepare.files.bad_lines import LineReport
 from recsys.prepare.files.raw_files import RawBlock, RawFile
@@ -26,7 +27,8 @@ class MovieLensRows:
     name = "movielens-1m"
 
     def __init__(self, folder: Path, genres: bool) -> None:
-        self.main_file = RawFile(folder / "ratings.dat")
+        self.main_files = [RawFile(folder / "ratings.dat")]
+        self.beside = Beside()
         self.users_file = RawFile(folder / "users.dat")
         self.movies_file = RawFile(folder / "movies.dat") if genres else None
         self.side_files = [file for file in (self.users_file, self.movies_file) if file is not None]
@@ -42,6 +44,10 @@ class MovieLensRows:
         if self.movies_file is not None:
             self.genres = read_movie_genres(self.movies_file, report, self.long_values)
 
+    def blocks(self) -> Iterator[RawBlock]:
+        """Yield whole lines of ratings.dat."""
+        yield from self.main_files[0].blocks()
+
     def parse(self, block: RawBlock) -> ParsedBlock:
         """Parse whole lines of ratings.dat."""
         lines, bad = read_frame(block, RATINGS)
@@ -51,7 +57,7 @@ class MovieLensRows:
         checks.reject("timestamp", lines.frame["timestamp"].is_null(), "not a time in seconds")
         user_keys, item_keys = (keys_of(lines.frame[name], self.long_values) for name in ("user", "item"))
         places, known = self.users.find(user_keys)
-        checks.reject("user", ~known, f"which is not in {self.users_file.path.name}")
+        checks.reject("user", ~known, f"which is not in {self.users_file.name}")
         rows = Rows(
             labels=(ratings > NEUTRAL).astype(np.uint8),
             dense=(),
@@ -67,5 +73,5 @@ class MovieLensRows:
         if self.genres is None or self.movies_file is None:
             return ()
         bag, known = self.genres.find(items)
-        checks.reject("item", ~known, f"which is not in {self.movies_file.path.name}")
+        checks.reject("item", ~known, f"which is not in {self.movies_file.name}")
         return (bag,)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recsys.prepare.clicks.raw_dataset import KeyBag
 from recsys.prepare.clicks.raw_keys import Keys, LongValues, keys_of
-from recsys.prepare.files.bad_lines import BadLine, LineReport
+from recsys.prepare.files.bad_lines import LineReport
 from recsys.prepare.files.raw_files import RawFile
 from recsys.prepare.files.raw_frames import Layout, Mask, read_frame
 
@@ -75,19 +75,16 @@ def read_movie_genres(file: RawFile, report: LineReport, long_values: LongValues
 
 def _read(file: RawFile, layout: Layout, report: LineReport) -> pl.DataFrame:
     """Return the good lines of a side file and account for all of its lines."""
-    counts = report.of(file.path.name)
+    counts = report.of(file.name)
     frames = []
     for block in file.blocks():
         counts.read += block.num_lines
-        if block.damage is not None:
-            report.bad([BadLine(block.file, block.first_line, block.damage)])
-            continue
         lines, bad = read_frame(block, layout)
         report.bad(bad)
         counts.kept += len(lines.frame)
         frames.append(lines.frame)
     if not counts.kept:
-        raise ValueError(f"{file.path.name} has no usable line.")
+        raise ValueError(f"{file.name} has no usable line.")
     return pl.concat(frames)
 
 
@@ -100,5 +97,5 @@ def _order(file: RawFile, column: str, texts: pl.Series, keys: Keys) -> NDArray[
     order = np.argsort(keys, kind="stable")
     twice = np.flatnonzero(keys[order][1:] == keys[order][:-1])
     if len(twice):
-        raise ValueError(f"{file.path.name}: {column} '{texts[int(order[twice[0]])]}' is there twice; keep one line.")
+        raise ValueError(f"{file.name}: {column} '{texts[int(order[twice[0]])]}' is there twice; keep one line.")
     return order

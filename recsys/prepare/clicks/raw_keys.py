@@ -1,8 +1,8 @@
 """A 64-bit key for each categorical value, without a Python object per value.
 
-Up to eight bytes, the key is the value itself: its UTF-8 bytes, zero-padded, first byte lowest. A longer value gets a
-key whose top byte is 0xFF, which no UTF-8 text contains, over 56 bits of its BLAKE2 digest; ``LongValues`` remembers
-it and refuses two values with one digest. Key 0 is the missing value.
+Up to eight bytes, the key is the value itself: its UTF-8 bytes, zero-padded, first byte lowest. A longer value, or one
+that ends in a zero byte, gets a key whose top byte is 0xFF, which no UTF-8 text contains, over 56 bits of its BLAKE2
+digest; ``LongValues`` remembers it and refuses two values with one digest. Key 0 is the missing value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HALF = np.uint64(32)
 
 
 class LongValues:
-    """The categorical values of more than eight bytes, by key."""
+    """The categorical values that are not their own keys, by key."""
 
     def __init__(self) -> None:
         self.by_key: dict[int, bytes] = {}
@@ -44,8 +44,12 @@ class LongValues:
 
 def pack(values: list[bytes], long_values: LongValues) -> Keys:
     """Return the keys of ``values``, one by one."""
-    keys = [int.from_bytes(value, "little") if len(value) <= KEY_BYTES else long_values.key(value) for value in values]
+    keys = [long_values.key(value) if _is_long(value) else int.from_bytes(value, "little") for value in values]
     return np.array(keys, dtype=np.uint64)
+
+
+def _is_long(value: bytes) -> bool:
+    return len(value) > KEY_BYTES or value.endswith(b"\0")
 
 
 def unpack(keys: Keys, long_values: LongValues) -> list[bytes]:
@@ -64,9 +68,13 @@ def keys_of(texts: pl.Series, long_values: LongValues) -> Keys:
     views = np.frombuffer(array.buffers()[1], np.uint64)[2 * array.offset :][: 2 * len(array)]
     keys = (views[0::2] >> _HALF) | (views[1::2] << _HALF)
     lengths = views[0::2].astype(np.uint32)
-    if lengths.max() > KEY_BYTES:
-        long = np.flatnonzero(lengths > KEY_BYTES)
-        keys[long] = pack([text.encode() for text in texts.gather(long)], long_values)
+    last_byte = keys >> (np.uint64(8) * (lengths.clip(1, KEY_BYTES).astype(np.uint64) - np.uint64(1)))
+    long = np.flatnonzero((lengths > KEY_BYTES) | ((lengths > 0) & (last_byte == 0)))
+    if len(long):
+        # Each distinct text once: a digest costs more than a place in a dictionary.
+        coded = texts.gather(long).to_arrow().dictionary_encode()
+        distinct = pack([text.encode() for text in coded.dictionary.to_pylist()], long_values)
+        keys[long] = distinct[coded.indices.to_numpy()]
     return keys
 
 

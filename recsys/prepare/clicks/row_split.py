@@ -1,4 +1,4 @@
-"""Which rows train, which validate, which test: by row order, at random, or by day."""
+"""Which rows train, which validate, which test: by row order, at random, by day or time, or as given."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.prepare.clicks.row_store import RowStore
+from recsys.prepare.clicks.row_store import ArrayFile, RowStore
 
 SPLITS = ("train", "val", "test")
 TRAIN = 0
-SplitBy = Literal["rows", "random", "day"]
+SplitBy = Literal["rows", "random", "day", "time", "given", "test"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class SplitRule:
     Attributes:
         by: ``rows`` cuts the row order; ``random`` draws for each row on its own, so the fractions hold on average;
             ``day`` gives whole days in time order to the split where the middle of the day's rows falls, and at least
-            one day to each split whose fraction is not 0.
+            one day to each split whose fraction is not 0; ``time`` cuts the order of time, and rows of one time stay
+            together; ``given`` takes the split that the rows have; ``test`` takes all of them to test.
         fractions: Of train, val and test; they sum to 1.
         seed: Of the random draw.
     """
@@ -32,7 +33,7 @@ class SplitRule:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.fractions) < 0 or abs(sum(self.fractions) - 1) > 1e-6 or self.fractions[0] == 0:
+        if not (min(self.fractions) >= 0 and abs(sum(self.fractions) - 1) <= 1e-6 and self.fractions[0] > 0):
             raise ValueError(
                 f"fractions must be three numbers >= 0 that sum to 1, the first (train) above 0, got {self.fractions}."
             )
@@ -50,17 +51,25 @@ def assign_splits(rule: SplitRule, store: RowStore) -> None:
     """Fill ``store.splits`` with 0 (train), 1 (val) or 2 (test) for each row.
 
     Raises:
-        ValueError: There are too few days for the split by day.
+        ValueError: There are too few days for the split by day, or too few times for that by time; no given row trains.
     """
+    if rule.by == "given":
+        return _check_given(store)
     days = _split_of_days(rule, store) if rule.by == "day" else {}
+    last_times = _last_times(rule, store) if rule.by == "time" else []
     ends = np.round(store.num_rows * np.cumsum(rule.fractions[:2]))
     for block in range(store.num_blocks):
-        start, stop = store.labels.ends[block : block + 2]
+        start, stop = store.ends[block : block + 2]
         if rule.by == "day":
             known, places = np.unique(store.days.read(block), return_inverse=True)
             store.splits.append(np.array([days[day] for day in known.tolist()], dtype=np.uint8)[places])
         elif rule.by == "random":
             store.splits.append(_place(uniform(rule.seed, start, stop), rule.fractions))
+        elif rule.by == "time":
+            assert store.times is not None
+            store.splits.append(np.searchsorted(np.array(last_times), store.times.read(block), side="left"))
+        elif rule.by == "test":
+            store.splits.append(np.full(stop - start, SPLITS.index("test")))
         else:
             store.splits.append(np.searchsorted(ends, np.arange(start, stop), side="right"))
 
@@ -101,3 +110,49 @@ def _split_of_days(rule: SplitRule, store: RowStore) -> dict[int, int]:
     train_end = min(max(num_before[0], 1), len(days) - for_val - for_test)
     val_end = min(max(num_before[1], train_end + for_val), len(days) - for_test)
     return {day: int(place >= train_end) + int(place >= val_end) for place, day in enumerate(days)}
+
+
+def _check_given(store: RowStore) -> None:
+    if not any((store.splits.read(block) == TRAIN).any() for block in range(store.num_blocks)):
+        raise ValueError("--split given: no row has the split train.")
+
+
+def _last_times(rule: SplitRule, store: RowStore) -> list[int]:
+    """The latest time of train, and that of val."""
+    assert store.times is not None
+    num_train, num_before_test = np.round(store.num_rows * np.cumsum(rule.fractions[:2])).astype(int).tolist()
+    last_train, last_val = (nth_smallest(store.times, max(place, 1)) for place in (num_train, num_before_test))
+    latest = nth_smallest(store.times, store.num_rows)
+    empty = [
+        name
+        for name, fraction, is_empty in (
+            ("val", rule.fractions[1], last_val == last_train),
+            ("test", rule.fractions[2], latest == last_val),
+        )
+        if fraction > 0 and is_empty
+    ]
+    if empty:
+        raise ValueError(
+            f"--split time: no row is left for {' and '.join(empty)}, because too many rows have one time; give other "
+            "--fractions, or --split random."
+        )
+    return [last_train, last_val]
+
+
+def nth_smallest(times: ArrayFile[np.int64], place: int) -> int:
+    """Return the number at ``place``, from 1, in sorted order: four passes of 16 bits, in little memory."""
+    found, fixed = 0, 64
+    while fixed > 0:
+        fixed -= 16
+        counts = np.zeros(1 << 16, dtype=np.int64)
+        for block in range(len(times.ends) - 1):
+            # The sign bit turned: then the order of the words is that of the numbers.
+            words = times.read(block).view(np.uint64) ^ np.uint64(1 << 63)
+            if fixed < 48:
+                words = words[words >> np.uint64(fixed + 16) == np.uint64(found)]
+            counts += np.bincount((words >> np.uint64(fixed)) & np.uint64(0xFFFF), minlength=1 << 16)
+        before = np.cumsum(counts)
+        digit = int(np.searchsorted(before, place))
+        place -= int(before[digit] - counts[digit])
+        found = found << 16 | digit
+    return found - (1 << 63)

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import TextIO
 
 POLICIES = ("fail", "skip")
+LOUD_FRACTION = 0.1
+"""What is dropped beyond this is said loudly."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,9 @@ class LineReport:
             skipped = f"{counts.skipped:,} bad lines skipped"
             lines.append(f"{file}: {counts.read:,} lines read, {counts.kept:,} kept{dropped}, {skipped}")
         lines += [f"  skipped {bad.file}, line {bad.line}: {bad.reason}" for bad in self.first_bad]
+        num_read = sum(counts.read for counts in self.files.values())
+        if self.num_skipped > LOUD_FRACTION * num_read:
+            lines.append(f"WARNING: {self.num_skipped:,} of {num_read:,} lines were skipped, more than a tenth")
         if self.num_skipped > len(self.first_bad):
             lines.append(f"  ... all {self.num_skipped:,} are listed in {self.listing.name}")
         return lines

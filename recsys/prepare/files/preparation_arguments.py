@@ -1,9 +1,10 @@
-"""The command line that the data scripts share."""
+"""The command line that the programs share."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from recsys.prepare.clicks.feature_encoding import EncodingRule
@@ -12,31 +13,63 @@ from recsys.prepare.clicks.raw_dataset import RawDataset
 from recsys.prepare.clicks.row_split import SplitBy, SplitRule
 from recsys.prepare.files.bad_lines import POLICIES
 from recsys.prepare.files.prepared_folder import PreparedFolder
+from recsys.prepare.files.raw_files import RawFile
+from recsys.prepare.files.raw_paths import named_files
+
+FRACTIONS = (0.8, 0.1, 0.1)
 
 
-def make_parser(description: str, raw_help: str, splits: tuple[SplitBy, ...]) -> argparse.ArgumentParser:
+def program_name(name: str) -> str:
+    """What a program calls itself: as it was started, from a clone or as a command."""
+    return f"python {sys.argv[0]}" if sys.argv[0].endswith(f"{name}.py") else f"recsys prepare {name}"
+
+
+def make_parser(name: str, description: str, raw_help: str, splits: tuple[SplitBy, ...]) -> argparse.ArgumentParser:
     """Return a parser with the shared arguments; the first of ``splits`` is the default."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=program_name(name),
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add = parser.add_argument
-    add("--raw", type=Path, help=raw_help)
-    add("--out", type=Path, required=True, help="folder to make; it appears when everything is written")
-    add("--overwrite", action="store_true", help="replace --out if it is a prepared folder")
+    add("--raw", type=Path, nargs="+", metavar="PATH", help=raw_help)
     add("--min-count", type=int, default=1, help="values seen less often in train share id 0 (default %(default)s)")
     add("--hash-bits", type=int, help="no vocabulary: hash each value into 2**BITS ids, at most 30 bits")
+    add(
+        "--number-unseen",
+        nargs="+",
+        default=[],
+        metavar="FEATURE",
+        help="values of these features that train does not have get ids of their own instead of id 0",
+    )
     add("--split", choices=splits, default=splits[0], help="by row order, at random or by day (default %(default)s)")
-    add("--fractions", type=float, nargs=3, default=(0.8, 0.1, 0.1), metavar=("TRAIN", "VAL", "TEST"))
+    add_shared_arguments(parser)
+    return parser
+
+
+def add_shared_arguments(parser: argparse.ArgumentParser, requires_out: bool = True) -> None:
+    """Add what every preparation of clicks may be told."""
+    add = parser.add_argument
+    add("--out", type=Path, required=requires_out, help="folder to make; it appears when everything is written")
+    add("--overwrite", action="store_true", help="replace --out if a preparation has made all that is in it")
+    add("--fractions", type=float, nargs=3, default=FRACTIONS, metavar=("TRAIN", "VAL", "TEST"))
     add("--seed", type=int, default=0, help="of the random split (default %(default)s)")
     add("--on-bad-line", choices=POLICIES, default="fail", help="stop, or skip and list them (default %(default)s)")
-    return parser
 
 
 def make_rule(arguments: argparse.Namespace) -> PreparationRule:
     """Return the rule that the shared arguments ask for."""
     return PreparationRule(
-        encoding=EncodingRule(arguments.min_count, arguments.hash_bits),
+        encoding=EncodingRule(arguments.min_count, arguments.hash_bits, frozenset(arguments.number_unseen)),
         split=SplitRule(arguments.split, tuple(arguments.fractions), arguments.seed),
         on_bad_line=arguments.on_bad_line,
     )
+
+
+def raw_files(paths: Sequence[Path]) -> list[RawFile]:
+    """Return the files that --raw names, parts of folders included."""
+    return [RawFile(path, name) for path, name in named_files(paths, "--raw")]
 
 
 def prepare_folder(dataset: RawDataset, rule: PreparationRule, out: Path, overwrite: bool) -> None:
@@ -44,8 +77,3 @@ def prepare_folder(dataset: RawDataset, rule: PreparationRule, out: Path, overwr
     with PreparedFolder(out, overwrite) as folder:
         report = prepare(dataset, rule, folder)
     print("\n".join([*report, f"wrote {out}"]))
-
-
-def fail(error: ValueError) -> None:
-    """End the script with the user's mistake on one line."""
-    sys.exit(f"error: {error}")

@@ -1,12 +1,8 @@
-"""A log's file as a table of its good lines: fast where Polars accepts the whole file, line by line where it does not.
-
-CSV logs have quotes and a header, so `raw_frames`, which splits at every separator, does not fit them.
-"""
+"""A log's files as one table in memory: their good rows, and what was left out."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,123 +11,122 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.prepare.files.bad_lines import BadLine, BadLineError
-from recsys.prepare.files.raw_files import RawFile
-from recsys.prepare.sessions.log import read_file, separator_of
-
-MAX_RECORD_LINES = 100
-"""Lines that one quoted value may span; a quote still open after these is one that was never closed."""
-OPEN_QUOTE = "a quote that is not closed"
-
-Cells = list[str]
+from recsys.prepare.files.column_values import texts_of
+from recsys.prepare.files.open_table import Table, find_column, open_tables
+from recsys.prepare.files.text_table import TextFormat
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """Good rows of a file.
+    """Good rows of files with the same columns.
 
     Shape:
-        frame [R, columns]; rows [R], the number of each row in the file, from 1 and without the header; bad, the lines
-        left out
+        frame [R, columns]; lines [R], the number of each row's line in its file, from 1 (a row in Parquet and Arrow);
+        files [R], the place of its file among `names`; bad, the lines left out
+
+    Attributes:
+        words: what messages call the files.
     """
 
-    path: Path
+    words: str
+    names: tuple[str, ...]
     frame: pl.DataFrame
-    rows: NDArray[np.int64]
+    lines: NDArray[np.int64]
+    files: NDArray[np.int64]
     bad: tuple[BadLine, ...] = ()
 
     @property
     def note(self) -> str:
         """What was read and left out."""
-        read = f"{self.path.name}: {len(self.frame) + len(self.bad):,} rows read"
+        read = f"{', '.join(self.names[:3])}{' ...' if len(self.names) > 3 else ''}: "
+        read += f"{len(self.frame) + len(self.bad):,} rows read"
         if not self.bad:
             return read
         first = self.bad[0]
         return f"{read}, {len(self.bad):,} bad lines skipped (the first: line {first.line}, {first.reason})"
 
+    def place(self, row: int) -> str:
+        """File and line of a row."""
+        return f"{self.names[self.files[row]]}, line {self.lines[row]}"
 
-def read_table(path: Path, skip_bad: bool) -> RawTable:
-    """Read a Parquet file, or a CSV file whose values all become text; a short line lacks its last values.
+
+def read_table(
+    paths: Sequence[Path],
+    format: TextFormat,
+    option: str,
+    skip_bad: bool,
+    needed: Mapping[str, str],
+    typed_header: bool = False,
+) -> RawTable:
+    """Read files, or folders of them; all values of text files are text.
+
+    Args:
+        paths: of the files.
+        format: of text files.
+        option: that names them.
+        skip_bad: whether bad lines are left out.
+        needed: columns, and the option that names each.
+        typed_header: whether names of columns end in a colon and a type, which are left out of them.
 
     Raises:
-        ValueError: the file is missing, is empty or cannot be read, or, unless skip_bad, a line cannot.
+        ValueError: a file is missing, is empty, cannot be read, lacks a column or, unless skip_bad, has a line that
+            cannot be read.
     """
-    if path.suffix == ".parquet" or not path.is_file():
-        return _whole(path, read_file(path))
-    try:
-        frame = read_file(path)
-    except ValueError:
-        return _line_by_line(path, skip_bad)  # which says what is wrong, and where
-    num_lines = sum(block.num_lines for block in RawFile(path).blocks())
-    # Fewer rows than lines: a quoted value spans lines, or a quote that was never closed has swallowed some.
-    return _whole(path, frame) if len(frame) == num_lines - 1 else _line_by_line(path, skip_bad)
-
-
-def _whole(path: Path, frame: pl.DataFrame) -> RawTable:
-    return RawTable(path, frame, np.arange(1, len(frame) + 1))
-
-
-def _line_by_line(path: Path, skip_bad: bool) -> RawTable:
-    header, *lines = _lines(path)
-    columns = _columns(path, header)
-    good: list[Cells] = []
-    rows: list[int] = []
+    tables = open_tables(paths, format, option)
+    words = f"'{paths[0]}'" if len(paths) == 1 else f"'{paths[0]}' and others"
+    frames, lines, files = [], [], []
     bad: list[BadLine] = []
-    for row, (line, cells) in enumerate(_records(lines, separator_of(path), len(columns)), start=1):
-        if isinstance(cells, str):
-            bad.append(BadLine(path.name, line, cells))
-            if not skip_bad:
-                raise BadLineError(
-                    f"{path.name}, line {line}: {cells}. Mend the line, or pass --on-bad-line skip to leave it out."
-                )
-            continue
-        good.append(cells + [""] * (len(columns) - len(cells)))
-        rows.append(row)
-    if not good:
-        raise ValueError(f"'{path}' has no {'usable ' if bad else ''}rows.")
-    texts = pl.DataFrame(good, schema=dict.fromkeys(columns, pl.String), orient="row")
-    return RawTable(path, texts.with_columns(pl.all().replace("", None)), np.array(rows), tuple(bad))
+    for place, table in enumerate(tables):
+        full = {name.partition(":")[0] if typed_header else name: name for name in table.columns}
+        for name, told_by in needed.items():
+            find_column(list(full), name, told_by, table.file.name)
+        table.only([full[name] for name in needed])
+        for frame, numbers in _rows(table, skip_bad, bad):
+            frames.append(frame.rename({full[name]: name for name in needed}))
+            lines.append(numbers)
+            files.append(np.full(len(frame), place))
+    joined = concatenated(frames)
+    if not len(joined):
+        raise ValueError(f"{words} has no {'usable ' if bad else ''}rows.")
+    names = tuple(table.file.name for table in tables)
+    return RawTable(words, names, joined, np.concatenate(lines), np.concatenate(files), tuple(bad))
 
 
-def _lines(path: Path) -> list[bytes]:
-    parts = []
-    for block in RawFile(path).blocks():
-        if block.damage is not None:
-            raise ValueError(f"{block.file}, line {block.first_line}: {block.damage}.")
-        parts.append(block.data)
-    return b"".join(parts).split(b"\n")[:-1]
+def _rows(table: Table, skip_bad: bool, bad: list[BadLine]) -> list[tuple[pl.DataFrame, NDArray[np.int64]]]:
+    found = []
+    for block in table.blocks():
+        parsed = table.parse(block)
+        if parsed.bad and not skip_bad:
+            first = parsed.bad[0]
+            raise BadLineError(
+                f"{first.file}, line {first.line}: {first.reason}. "
+                "Mend the line, or pass --on-bad-line skip to leave it out."
+            )
+        bad += parsed.bad
+        found.append((parsed.rows.frame, parsed.rows.lines))
+    return found
 
 
-def _columns(path: Path, header: bytes) -> list[str]:
-    """Names as Polars gives them."""
-    try:
-        return pl.read_csv(header, separator=separator_of(path), infer_schema=False).columns
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(
-            f"{path.name}, line 1: {str(error).splitlines()[0]}. Mend the names of the columns."
-        ) from error
+def concatenated(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The rows of all frames; a column of several types becomes texts, or lists of texts where some cell is a list."""
+    changed = {}
+    for name in frames[0].columns:
+        types = {frame.schema[name] for frame in frames if len(frame)}
+        if len(types) > 1:
+            changed[name] = any(isinstance(kind, pl.List | pl.Array) for kind in types)
+    alike = [
+        frame.with_columns(_alike(frame[name], is_list).alias(name) for name, is_list in changed.items())
+        for frame in frames
+        if len(frame)
+    ]
+    return pl.concat(alike) if alike else frames[0]
 
 
-def _records(lines: list[bytes], separator: str, num_columns: int) -> Iterator[tuple[int, Cells | str]]:
-    """Number of each record's first line in the file, with its values, or with what is wrong with that line."""
-    place = 0
-    while place < len(lines):
-        cells, num_lines = _record(lines[place : place + MAX_RECORD_LINES], separator, num_columns)
-        yield place + 2, cells
-        place += num_lines
-
-
-def _record(lines: list[bytes], separator: str, num_columns: int) -> tuple[Cells | str, int]:
-    """Values of the first record, or what is wrong with its first line, and how many lines that takes."""
-    reader = csv.reader((line.decode() + "\n" for line in lines), delimiter=separator, strict=True)
-    try:
-        cells = next(reader)
-    except UnicodeDecodeError as error:
-        if reader.line_num > 0:
-            return OPEN_QUOTE, 1
-        return f"byte 0x{error.object[error.start]:02x} at byte {error.start + 1} is not valid utf-8", 1
-    except csv.Error as error:
-        is_open = reader.line_num > 1 or "unexpected end of data" in str(error)
-        return OPEN_QUOTE if is_open else str(error), 1
-    if len(cells) > num_columns:
-        return f"expected {num_columns} columns separated by {separator!r}, found {len(cells)}", 1
-    return cells, reader.line_num
+def _alike(values: pl.Series, is_list: bool) -> pl.Series:
+    if not is_list:
+        return texts_of(values, f"column '{values.name}'")
+    if isinstance(values.dtype, pl.List | pl.Array):
+        return values.cast(pl.List(pl.String))
+    texts = texts_of(values, f"column '{values.name}'")
+    lists = texts.reshape((len(texts), 1)).cast(pl.List(pl.String)).alias(values.name)
+    return lists.set(texts.is_null(), None) if texts.null_count() else lists

@@ -20,10 +20,15 @@ WAITING_KEYS = 1 << 20
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The kept values of one feature: ``keys[i]`` has id ``i + 1`` and occurs ``counts[i]`` times in train."""
+    """The kept values of one feature: ``keys[i]`` has id ``i + 1`` and occurs ``counts[i]`` times in train.
+
+    Attributes:
+        num_rest: How often id 0 occurs in train, of a vocabulary that was read.
+    """
 
     keys: Keys
     counts: NDArray[np.int64]
+    num_rest: int = 0
 
     @property
     def num_embeddings(self) -> int:
@@ -35,6 +40,16 @@ class Vocabulary:
         places = pc.index_in(pa.array(keys), value_set=pa.array(self.keys)).fill_null(-1)
         ids: NDArray[np.int32] = places.to_numpy() + np.int32(1)
         return ids
+
+    def grown(self, keys: Keys, counts: NDArray[np.int64], min_count: int, long_values: LongValues) -> Vocabulary:
+        """Return this vocabulary with the new keys behind the old ones, whose ids stay; counts are added."""
+        places = self.ids(keys) - 1
+        total = self.counts.copy()
+        np.add.at(total, places[places >= 0], counts[places >= 0])
+        new = build_vocabulary(keys[places < 0], counts[places < 0], min_count, long_values)
+        return Vocabulary(
+            np.concatenate([self.keys, new.keys]), np.concatenate([total, new.counts]), num_rest=self.num_rest
+        )
 
 
 def count_keys(blocks: Iterable[tuple[Keys, NDArray[np.int64]]]) -> tuple[Keys, NDArray[np.int64]]:

@@ -12,20 +12,19 @@ day, the first eight train, the ninth validates, the tenth tests.
 from __future__ import annotations
 
 from recsys.prepare.clicks.avazu_rows import AvazuRows
-from recsys.prepare.files.preparation_arguments import fail, make_parser, make_rule, prepare_folder
-from recsys.prepare.files.raw_files import RawFile
+from recsys.prepare.files.preparation_arguments import make_parser, make_rule, prepare_folder, raw_files
+from recsys.prepare.files.run_program import run_program
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the script."""
-    parser = make_parser(__doc__ or "", "train, plain or gzip", ("day", "random", "rows"))
+    parser = make_parser("avazu", __doc__ or "", "train, plain or packed, or its parts", ("day", "random", "rows"))
     parsed = parser.parse_args(arguments)
     if parsed.raw is None:
         parser.error("give --raw FILE")
-    try:
-        prepare_folder(AvazuRows(RawFile(parsed.raw)), make_rule(parsed), parsed.out, parsed.overwrite)
-    except ValueError as error:
-        fail(error)
+    run_program(
+        lambda: prepare_folder(AvazuRows(raw_files(parsed.raw)), make_rule(parsed), parsed.out, parsed.overwrite)
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Prepare the Criteo display advertising data.
 
     python data_scripts/criteo.py --raw train.txt --out data/criteo --min-count 2
+    python data_scripts/criteo.py --raw day_0 day_1 day_2 --out data/days
     python data_scripts/criteo.py --sample 100000 --out data/sample
 
 A line is: label, 13 whole numbers I1..I13, 26 hexadecimal categories C1..C26, separated by tabs, no header; an empty
@@ -18,18 +19,20 @@ and one for negative numbers, so that a model may learn any shape of its effect 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from recsys.prepare.clicks.criteo_rows import CriteoRows
 from recsys.prepare.clicks.criteo_sample import write_sample
 from recsys.prepare.clicks.preparation import prepare
-from recsys.prepare.files.preparation_arguments import fail, make_parser, make_rule, prepare_folder
+from recsys.prepare.files.preparation_arguments import make_parser, make_rule, prepare_folder, raw_files
 from recsys.prepare.files.prepared_folder import PreparedFolder
 from recsys.prepare.files.raw_files import RawFile
+from recsys.prepare.files.run_program import run_program
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Parse and check the command line."""
-    parser = make_parser(__doc__ or "", "train.txt, plain or gzip", ("rows", "random"))
+    parser = make_parser("criteo", __doc__ or "", "train.txt, plain or packed, or day_0 to day_23", ("rows", "random"))
     parser.add_argument("--bin-integers", action="store_true", help="add I1_bin..I13_bin as categorical features")
     parser.add_argument("--missing-indicators", action="store_true", help="add I1_missing..I13_missing, 0 or 1")
     parser.add_argument("--sample", type=int, metavar="ROWS", help="generate ROWS raw lines instead of reading --raw")
@@ -39,7 +42,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     return parsed
 
 
-def make_dataset(arguments: argparse.Namespace, raw: RawFile, name: str) -> CriteoRows:
+def make_dataset(arguments: argparse.Namespace, raw: Sequence[RawFile], name: str) -> CriteoRows:
     """Return the lines to parse, with the features asked for."""
     return CriteoRows(raw, arguments.bin_integers, arguments.missing_indicators, name)
 
@@ -51,21 +54,22 @@ def prepare_sample(arguments: argparse.Namespace) -> None:
         (folder / "raw").mkdir()
         raw = folder / "raw" / "train.txt"
         write_sample(raw, arguments.sample, arguments.seed)
-        report = prepare(make_dataset(arguments, RawFile(raw), "criteo_sample"), rule, folder)
+        report = prepare(make_dataset(arguments, [RawFile(raw)], "criteo_sample"), rule, folder)
     print("\n".join([*report, f"wrote {arguments.out}: GENERATED rows with a planted signal, not Criteo's"]))
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the script."""
     parsed = parse_arguments(arguments)
-    try:
-        if parsed.sample is not None:
-            prepare_sample(parsed)
-        else:
-            dataset = make_dataset(parsed, RawFile(parsed.raw), "criteo")
-            prepare_folder(dataset, make_rule(parsed), parsed.out, parsed.overwrite)
-    except ValueError as error:
-        fail(error)
+    run_program(lambda: _prepare(parsed))
+
+
+def _prepare(parsed: argparse.Namespace) -> None:
+    if parsed.sample is not None:
+        prepare_sample(parsed)
+        return
+    dataset = make_dataset(parsed, raw_files(parsed.raw), "criteo")
+    prepare_folder(dataset, make_rule(parsed), parsed.out, parsed.overwrite)
 
 
 if __name__ == "__main__":

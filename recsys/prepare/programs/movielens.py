@@ -11,25 +11,24 @@ the published count, which the report prints; id 0 of each field and values that
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from recsys.prepare.clicks.movielens_rows import MovieLensRows
-from recsys.prepare.files.preparation_arguments import fail, make_parser, make_rule, prepare_folder
+from recsys.prepare.files.preparation_arguments import make_parser, make_rule, prepare_folder
+from recsys.prepare.files.run_program import run_program
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the script."""
     raw_help = "the folder with ratings.dat, users.dat and movies.dat"
-    parser = make_parser(__doc__ or "", raw_help, ("random", "rows", "day"))
+    parser = make_parser("movielens", __doc__ or "", raw_help, ("random", "rows", "day"))
     parser.add_argument("--genres", action="store_true", help="add the multi-valued feature genres from movies.dat")
     parsed = parser.parse_args(arguments)
-    if parsed.raw is None:
+    if parsed.raw is None or len(parsed.raw) > 1:
         parser.error("give --raw FOLDER")
-    raw: Path = parsed.raw
-    try:
-        prepare_folder(MovieLensRows(raw, parsed.genres), make_rule(parsed), parsed.out, parsed.overwrite)
-    except ValueError as error:
-        fail(error)
+    run_program(
+        lambda: prepare_folder(
+            MovieLensRows(parsed.raw[0], parsed.genres), make_rule(parsed), parsed.out, parsed.overwrite
+        )
+    )
 
 
 if __name__ == "__main__":

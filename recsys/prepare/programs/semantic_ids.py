@@ -23,10 +23,9 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from recsys.prepare.files.preparation_arguments import fail
 from recsys.prepare.files.prepared_folder import PreparedFolder
+from recsys.prepare.files.run_program import run_program
 from recsys.prepare.semantic.content import read_items
 from recsys.prepare.semantic.making import (
     LOADS,
@@ -47,10 +46,11 @@ from recsys.prepare.semantic.published import Arrays, Published, read_published
 def main(arguments: list[str] | None = None) -> None:
     """Run the script."""
     parsed = parser().parse_args(arguments)
-    try:
-        made = make(parsed)
-    except ValueError as error:
-        fail(error)
+    run_program(lambda: _run(parsed))
+
+
+def _run(parsed: argparse.Namespace) -> None:
+    made = make(parsed)
     print("\n".join([*summary(made.use), f"fingerprint {made.codes.fingerprint()}, wrote {parsed.out}"]))
 
 
@@ -87,9 +87,14 @@ def _content(parsed: argparse.Namespace) -> ContentColumns:
 
 def _same_content(old: Published, vectors: str | None) -> ContentColumns:
     """The columns that published codes were made of; a file of vectors may be another."""
-    stored: dict[str, Any] = dict(old.settings["content"])
-    lists: dict[str, Any] = {key: tuple(value) for key, value in stored.items() if isinstance(value, list)}
-    content = ContentColumns(**(stored | lists))
+    stored = old.settings["content"]
+    content = ContentColumns(
+        stored["vectors"],
+        tuple(stored["text"]),
+        stored["text_dim"],
+        tuple(stored["categories"]),
+        stored["num_bins"],
+    )
     if vectors is not None and content.vectors is None:
         raise ValueError("--vectors: the codes to extend were not made of vectors that were given; leave it out.")
     return content if vectors is None else replace(content, vectors=vectors)

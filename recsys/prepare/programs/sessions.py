@@ -1,20 +1,24 @@
 """Prepare an event log as sequences of items, one per user or session, for next-item prediction.
 
-    python data_scripts/sessions.py --set s3rec-beauty --raw s3rec-beauty --out data/beauty
-    python data_scripts/sessions.py --set ml-1m --raw ml-1m --out data/ml-1m --text-dim 64
-    python data_scripts/sessions.py --raw log.csv --user visitor --item sku --time at --gap-minutes 30 \
+    recsys prepare sessions --set s3rec-beauty --raw s3rec-beauty --out data/beauty
+    recsys prepare sessions --set ml-1m --raw ml-1m --out data/ml-1m --text-dim 64
+    recsys prepare sessions --layout yoochoose --raw yoochoose-clicks.dat --split sequences --out data/yoochoose
+    recsys prepare sessions --raw log.csv --user visitor --item sku --time at --gap-minutes 30 \
         --min-item-count 5 --min-length 2 --split sequences --targets every --item-columns brand tags:multi_valued \
         --out data/shop
 
-Events are sorted by user and time, to the microsecond, and events of one time stay in the file's order; the folder
-holds whole seconds. --set knows a publisher's files,
-and refuses others by their counts of users, items and events. Filters come before the split, as in published work, and
-so item counts of later events decide which items there are; --min-item-count 1 avoids that.
+Logs are CSV, Parquet, Arrow or JSON lines, plain or packed, one file, many or folders of parts, with a row an event, or
+a row a sequence whose items are a list (in CSV a text that --list-separator divides). Events are sorted by user and
+time, to the microsecond, and events of one time stay in the file's order; the folder holds whole seconds. --layout
+knows how a publisher writes, and --set knows a data set, and refuses others by their counts of users, items and events.
+Filters come before the split, as in published work, and so item counts of later events decide which items there are;
+--min-item-count 1 avoids that.
 
-Splits: leave-one-out holds out each sequence's last two events, although other users' later events are trained on; time
-holds out what happened last of all; sequences holds out whole sequences, by the time they begin; given keeps the
-publisher's test sequences. With --targets every, each held-out event is told from those before it; training needs no
-such prefixes, since every position predicts the next.
+Splits: leave-one-out holds out each sequence's last two events, although other users' later events are trained on;
+random holds out two of each at random, for logs without times; time holds out what happened last of all; sequences
+holds out whole sequences, by the time they begin; given keeps the publisher's, and given:COLUMN that of a column of
+train, val and test. With --targets every, each held-out event is told from those before it; training needs no such
+prefixes, since every position predicts the next.
 
 Item ids are 1..V by falling number of training events; 0 is padding.
 """
@@ -22,46 +26,73 @@ Item ids are 1..V by falling number of training events; 0 is padding.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from recsys.prepare.files.bad_lines import POLICIES
-from recsys.prepare.files.preparation_arguments import fail
+from recsys.prepare.files.event_times import MICROSECONDS
+from recsys.prepare.files.preparation_arguments import program_name
 from recsys.prepare.files.prepared_folder import PreparedFolder
-from recsys.prepare.sessions.event_times import MICROSECONDS
+from recsys.prepare.files.run_program import run_program
+from recsys.prepare.files.text_format_arguments import add_format_arguments, text_format
 from recsys.prepare.sessions.filter import FilterRule
 from recsys.prepare.sessions.generic_log import LogColumns, read_log
+from recsys.prepare.sessions.layouts import LAYOUTS, LogLayout
 from recsys.prepare.sessions.log import KINDS, EventLog, ItemColumn
 from recsys.prepare.sessions.preparation import SessionRule, prepare_sessions
 from recsys.prepare.sessions.sets import SETS, read_set
-from recsys.prepare.sessions.splits import SPLITS_BY, SplitRule, Targets
+from recsys.prepare.sessions.splits import SPLITS_BY, SplitBy, SplitRule, Targets
+
+OF_LOGS = (
+    "layout",
+    "user",
+    "item",
+    "time",
+    "items",
+    "items_id",
+    "item_columns",
+    "list_separator",
+    "columns",
+    "separator",
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the script."""
     parsed = _parser().parse_args(arguments)
-    try:
-        rule = _rule(parsed)
-        with PreparedFolder(parsed.out, parsed.overwrite) as folder:
-            report = prepare_sessions(_read(parsed), rule, folder)
-    except ValueError as error:
-        fail(error)
+    run_program(lambda: _prepare(parsed))
+
+
+def _prepare(parsed: argparse.Namespace) -> None:
+    rule = _rule(parsed)
+    with PreparedFolder(parsed.out, parsed.overwrite) as folder:
+        report = prepare_sessions(_read(parsed), rule, folder)
     print("\n".join([*report, f"wrote {parsed.out}"]))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog=program_name("sessions"),
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     add = parser.add_argument
-    add("--raw", type=Path, required=True, help="the folder of a named set, or a CSV or Parquet file of events")
+    add("--raw", type=Path, nargs="+", required=True, metavar="PATH", help="folder of a named set, or files of events")
     add("--out", type=Path, required=True, help="folder to make; it appears when everything is written")
-    add("--overwrite", action="store_true", help="replace --out if it is a prepared folder")
+    add("--overwrite", action="store_true", help="replace --out if a preparation has made all that is in it")
     add("--set", choices=SETS, help="a data set whose files are known")
-    log = parser.add_argument_group("columns of an event log (without --set)")
-    log.add_argument("--user", help="user, or session where nobody is known")
-    log.add_argument("--item", help="what the event is about")
-    log.add_argument("--time", help="numbers, dates or ISO texts; without it, rows of a user are in order")
-    log.add_argument("--time-unit", choices=MICROSECONDS, default="s", help="of numbers (default %(default)s)")
-    log.add_argument("--items", type=Path, help="file with a row per item; without it, metadata is in the log")
-    log.add_argument(
+    log = parser.add_argument_group("columns of an event log (without --set)").add_argument
+    log("--layout", choices=LAYOUTS, help="how a publisher writes; the options below change it")
+    log("--user", help="user, or session where nobody is known")
+    log("--item", help="what the event is about, or a list of all that a sequence has")
+    log("--time", help="numbers, dates or ISO texts; without it, rows of a user are in order")
+    log("--time-unit", choices=MICROSECONDS, help="of numbers (default s)")
+    log("--time-format", metavar="FORMAT", help="of times that are other texts, such as %%d/%%m/%%Y")
+    log("--list-separator", metavar="TEXT", help="between the items, and the times, of a cell")
+    log("--items", type=Path, nargs="+", default=[], metavar="PATH", help="a row per item; else metadata is in the log")
+    log("--items-id", metavar="COLUMN", help="of ids in --items (default: as in the log)")
+    log(
         "--item-columns",
         nargs="+",
         default=[],
@@ -69,47 +100,92 @@ def _parser() -> argparse.ArgumentParser:
         help=f"metadata of items; KIND is one of {', '.join(KINDS)} (default categorical), bins:N makes N bins of "
         "numbers (default 10); text goes with --text-dim, vector is a list of numbers; lists in CSV: a|b",
     )
-    log.add_argument("--on-bad-line", choices=POLICIES, default="fail", help="stop, or skip (default %(default)s)")
+    log("--on-bad-line", choices=POLICIES, default="fail", help="stop, or skip (default %(default)s)")
+    add_format_arguments(parser)
     add("--gap-minutes", type=float, help="cut users' events into sessions where they pause longer than this")
     add("--min-item-count", type=int, help="events an item must have (default 1; ml-1m 5, which leaves 3,416 items)")
     add("--min-length", type=int, default=1, help="events a sequence must have (default %(default)s)")
-    add("--split", choices=SPLITS_BY, help="default leave-one-out, or that of the named set")
+    add("--split", type=_split, help=f"{', '.join(SPLITS_BY)}:COLUMN (default leave-one-out, or that of the named set)")
     add(
         "--targets", choices=("last", "every"), help="what to predict of held-out sequences (default last; given every)"
     )
     add("--val-fraction", type=float, default=0.1, help="of events (time) or sequences (default %(default)s)")
     add("--test-fraction", type=float, default=0.1, help="likewise (default %(default)s)")
+    add("--seed", type=int, default=0, help="of --split random (default %(default)s)")
     add("--text-dim", type=int, help="make vectors/text.npy of this width from items' texts (TF-IDF and SVD)")
     return parser
 
 
+def _split(word: str) -> str:
+    if word not in SPLITS_BY and not (word.startswith("given:") and word != "given:"):
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(SPLITS_BY)}, or given:COLUMN, got '{word}'")
+    return word
+
+
 def _rule(parsed: argparse.Namespace) -> SessionRule:
-    by = parsed.split or (SETS[parsed.set].split if parsed.set else "leave-one-out")
+    given = parsed.split or (SETS[parsed.set].split if parsed.set else "leave-one-out")
+    by: SplitBy = next(each for each in SPLITS_BY if each == given.partition(":")[0])
     targets: Targets = parsed.targets or ("every" if by in ("given", "sequences") else "last")
-    if by == "leave-one-out" and targets == "every":
+    if by in ("leave-one-out", "random") and targets == "every":
         raise ValueError("--targets every: leave-one-out has one target a sequence; use another --split.")
     least = 1 if parsed.set is None else SETS[parsed.set].min_item_count
     count = least if parsed.min_item_count is None else parsed.min_item_count
     return SessionRule(
         FilterRule(parsed.gap_minutes, count, parsed.min_length),
-        SplitRule(by, targets, parsed.val_fraction, parsed.test_fraction),
+        SplitRule(by, targets, parsed.val_fraction, parsed.test_fraction, parsed.seed),
         parsed.text_dim,
     )
 
 
 def _read(parsed: argparse.Namespace) -> EventLog:
     if parsed.set is not None:
-        for option in ("user", "item", "time", "items"):
-            if getattr(parsed, option) is not None:
-                raise ValueError(f"--{option} does not go with --set {parsed.set}, whose columns are known.")
-        if parsed.item_columns:
-            raise ValueError(f"--item-columns does not go with --set {parsed.set}, whose columns are known.")
-        return read_set(parsed.set, parsed.raw)
-    if parsed.user is None or parsed.item is None:
-        raise ValueError("give --user and --item, names of columns, or --set.")
-    columns = LogColumns(parsed.user, parsed.item, parsed.time, parsed.time_unit, _item_columns(parsed.item_columns))
+        for option in OF_LOGS:
+            if getattr(parsed, option):
+                name = option.replace("_", "-")
+                raise ValueError(f"--{name} does not go with --set {parsed.set}, whose columns are known.")
+        if len(parsed.raw) > 1:
+            raise ValueError(f"--raw: --set {parsed.set} takes one folder.")
+        return read_set(parsed.set, parsed.raw[0])
+    if parsed.items and not parsed.item_columns:
+        raise ValueError("--items needs --item-columns, what of it is kept.")
+    if parsed.items_id is not None and not parsed.items:
+        raise ValueError("--items-id names a column of --items, which is not given.")
+    columns = _columns(parsed)
     _check_texts(columns.item_columns, parsed.text_dim)
-    return read_log(parsed.raw, parsed.items, columns, parsed.on_bad_line == "skip")
+    name = parsed.raw[0].name.split(".")[0] or parsed.raw[0].name
+    return read_log(parsed.raw, parsed.items, columns, parsed.on_bad_line == "skip", name)
+
+
+def _columns(parsed: argparse.Namespace) -> LogColumns:
+    """What is said of the columns, and what the layout knows beside it."""
+    known = LAYOUTS.get(parsed.layout)
+    if known is None and (parsed.user is None or parsed.item is None):
+        raise ValueError("give --user and --item, names of columns, or --layout, or --set.")
+    known = known or LogLayout(parsed.user, parsed.item, parsed.time)
+    format = text_format(parsed, ragged=True)
+    of_layout = known.format
+    format = replace(
+        format,
+        separator=format.separator or of_layout.separator,
+        columns=format.columns or of_layout.columns,
+        encoding=of_layout.encoding if format.encoding == "utf-8" else format.encoding,
+    )
+    has_split = parsed.split is not None and ":" in parsed.split
+    of_log = known.item_columns if not parsed.items else ()
+    return LogColumns(
+        user=parsed.user or known.user,
+        item=parsed.item or known.item,
+        time=parsed.time or known.time,
+        time_unit=parsed.time_unit or known.time_unit,
+        item_columns=_item_columns(parsed.item_columns) or of_log,
+        time_format=parsed.time_format or known.time_format,
+        time_beside=known.time_beside if parsed.time is None else None,
+        split=parsed.split.partition(":")[2] if has_split else None,
+        list_separator=parsed.list_separator,
+        items_id=parsed.items_id,
+        format=format,
+        typed_header=known.typed_header,
+    )
 
 
 def _check_texts(columns: tuple[ItemColumn, ...], text_dim: int | None) -> None:

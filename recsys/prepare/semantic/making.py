@@ -117,7 +117,12 @@ def _quantised(method: str, frame: pl.DataFrame, settings: Settings, fit: Quanti
     codes = quantiser.codes(vectors)
     error = reconstruction_error(vectors.values, quantiser, codes)
     return Published(
-        with_all_items(codes, frame["item"]), method, settings.as_json(), {**arrays, **quantiser.arrays()}, error
+        with_all_items(codes, frame["item"]),
+        method,
+        settings.as_json(),
+        {**arrays, **quantiser.arrays()},
+        error,
+        vectors if settings.content.text else None,
     )
 
 
@@ -174,7 +179,7 @@ def extend_codes(
     Raises:
         ValueError: if the method gives no codes to new items.
     """
-    arrays = old.arrays
+    arrays, made = old.arrays, None
     if old.method == "pieces":
         new = Pieces.of_arrays(old.arrays).codes(_new_pieces(old, settings))
         new = Codes(new.items, _as_wide(new.values, old.codes.num_levels), new.num_codes)
@@ -187,11 +192,12 @@ def extend_codes(
         fresh = _fresh(old, everything)
         vectors, _ = content_vectors(everything, settings.content, old.arrays, settings.seed)
         new = with_all_items(loads[old.method](old.arrays).codes(vectors), everything["item"])
+        made = vectors if settings.content.text else None
         chosen = new.items.is_in(fresh["item"].implode())
         new = Codes(new.items.filter(chosen), new.values[chosen.to_numpy()], new.num_codes)
     else:
         raise ValueError(f"--extend: codes of the method {old.method} mean nothing; make them anew.")
-    return Published(appended(old.codes, new), old.method, old.settings, arrays, old.reconstruction_error)
+    return Published(appended(old.codes, new), old.method, old.settings, arrays, old.reconstruction_error, made)
 
 
 def _fresh(old: Published, frame: pl.DataFrame) -> pl.DataFrame:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
+from recsys.prepare.files.prepared_files import listed_files
 from recsys.prepare.semantic.codes import Codes, read_codes
+from recsys.prepare.semantic.content import Vectors
 from recsys.prepare.semantic.measures import CodesUse, use_of
 
-CODES, ENCODER, MANIFEST = "codes.parquet", "encoder.npz", "schema.json"
+CODES, VECTORS, ENCODER, MANIFEST = "codes.parquet", "vectors.parquet", "encoder.npz", "schema.json"
 KIND = "semantic_ids"
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -28,6 +31,7 @@ class Published:
         settings: that it was given.
         arrays: of what gives new items their codes; empty where nothing does.
         reconstruction_error: of the vectors; None where there are none.
+        vectors: that were made of texts, for a ContentTable.
     """
 
     codes: Codes
@@ -35,6 +39,7 @@ class Published:
     settings: dict[str, Any]
     arrays: Arrays
     reconstruction_error: float | None = None
+    vectors: Vectors | None = None
 
     @property
     def use(self) -> CodesUse:
@@ -44,6 +49,10 @@ class Published:
     def write(self, folder: Path) -> None:
         """Write all files into an empty folder, the manifest last."""
         self.codes.write(folder / CODES)
+        if self.vectors is not None:
+            lists = pl.Series(self.vectors.values, dtype=pl.Array(pl.Float32, self.vectors.values.shape[1]))
+            frame = pl.DataFrame({"item": self.vectors.items, "vector": lists.arr.to_list()})
+            frame.write_parquet(folder / VECTORS)
         if self.arrays:
             np.savez_compressed(folder / ENCODER, **self.arrays)  # type: ignore[arg-type]
         manifest = {
@@ -55,6 +64,7 @@ class Published:
             "num_codes": self.codes.num_codes,
             "fingerprint": self.codes.fingerprint(),
             "use": asdict(self.use),
+            "files": listed_files(folder),
         }
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 

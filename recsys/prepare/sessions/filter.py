@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recsys.prepare.sessions.event_times import MICROSECONDS
+from recsys.prepare.files.event_times import MICROSECONDS
 from recsys.prepare.sessions.splits import Flat
 
 
@@ -30,8 +30,8 @@ class FilterRule:
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing."""
-        if self.gap_minutes is not None and self.gap_minutes <= 0:
-            raise ValueError(f"--gap-minutes must be above 0, got {self.gap_minutes}.")
+        if self.gap_minutes is not None and not 0 < self.gap_minutes < float("inf"):
+            raise ValueError(f"--gap-minutes must be above 0 and finite, got {self.gap_minutes}.")
         for option, value in (("min-item-count", self.min_item_count), ("min-length", self.min_length)):
             if value < 1:
                 raise ValueError(f"--{option} must be at least 1, got {value}.")
@@ -70,17 +70,22 @@ def flat(events: pl.DataFrame) -> Flat:
     """The arrays of sorted events that a split needs.
 
     Raises:
-        ValueError: one sequence has events of both given splits.
+        ValueError: a given split puts an earlier event of a sequence after a later one.
     """
     sequence = events["sequence"].to_numpy()
     offsets = np.searchsorted(sequence, np.arange(sequence[-1] + 2))
     times = events["time"].to_numpy() if "time" in events.columns else None
     if "split" not in events.columns:
         return Flat(offsets, times)
-    is_test = (events["split"] == "test").to_numpy()
-    if not np.array_equal(is_test, is_test[offsets[:-1]][sequence]):
-        raise ValueError("a sequence has events of both the given splits.")
-    return Flat(offsets, times, is_test[offsets[:-1]])
+    period = events["split"].replace_strict({"train": 0, "val": 1, "test": 2}, return_dtype=pl.Int64).to_numpy()
+    falls = (np.diff(period) < 0) & (np.diff(sequence) == 0)
+    if falls.any():
+        user = events["user"][int(falls.argmax())]
+        raise ValueError(
+            f"--split given: '{user}' has an event of an earlier split after one of a later; train comes before val, "
+            "and val before test."
+        )
+    return Flat(offsets, times, period)
 
 
 def _numbered(events: pl.DataFrame, column: str, name: str) -> pl.DataFrame:

@@ -1,30 +1,43 @@
-"""Anybody's event log: a file and the names of its columns."""
+"""Anybody's event log: files and the names of their columns."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from recsys.prepare.files.bad_lines import LOUD_FRACTION
+from recsys.prepare.files.column_values import texts_of
+from recsys.prepare.files.event_times import MICROSECONDS, microseconds
 from recsys.prepare.files.raw_table import RawTable, read_table
-from recsys.prepare.sessions.event_times import microseconds
+from recsys.prepare.files.text_table import TextFormat
 from recsys.prepare.sessions.item_metadata import check_ids, check_names, item_metadata
-from recsys.prepare.sessions.item_vectors import texts_of, vectors_of
+from recsys.prepare.sessions.item_vectors import texts_of as item_texts_of
+from recsys.prepare.sessions.item_vectors import vectors_of
 from recsys.prepare.sessions.log import EventLog, ItemColumn
+
+SPLIT_WORDS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
 class LogColumns:
-    """Names of the columns of a log, and the unit of its times.
+    """Names of the columns of a log, and how they are written.
 
     Args:
         user: who, or which session.
         item: what.
         time: when, as a number, a date or an ISO text; None if the rows of a user are in order.
         time_unit: of numbers, a key of MICROSECONDS.
+        time_format: of times that are other texts, in strftime's words.
+        time_beside: a column of milliseconds that are added to the time.
+        split: train, val or test; None if the log has no split.
+        list_separator: between the items of a cell, where a row is a whole sequence; lists need none.
+        items_id: the column of ids in a file of items; None if it is called as in the log.
         item_columns: metadata, in the log itself or in a file of items.
+        format: of text files.
+        typed_header: whether names of columns end in their types, as in user_id:token.
 
     Raises:
         ValueError: a name of metadata is reserved, is given twice or is no name of a file.
@@ -33,78 +46,157 @@ class LogColumns:
     user: str
     item: str
     time: str | None
-    time_unit: str
-    item_columns: tuple[ItemColumn, ...]
+    time_unit: str = "s"
+    item_columns: tuple[ItemColumn, ...] = ()
+    time_format: str | None = None
+    time_beside: str | None = None
+    split: str | None = None
+    list_separator: str | None = None
+    items_id: str | None = None
+    format: TextFormat = field(default_factory=TextFormat)
+    typed_header: bool = False
 
     def __post_init__(self) -> None:
         """Refuse names of metadata that cannot be kept."""
         check_names(self.item_columns)
 
+    @property
+    def wanted(self) -> dict[str, str]:
+        """Columns of events, by what they are."""
+        others = {"time": self.time, "split": self.split}
+        return {"user": self.user, "item": self.item, **{role: name for role, name in others.items() if name}}
 
-def read_log(path: Path, items_path: Path | None, columns: LogColumns, skip_bad: bool) -> EventLog:
-    """Read a log, and items' metadata from `items_path` or else from each item's first event.
+
+def read_log(
+    paths: Sequence[Path], items_paths: Sequence[Path], columns: LogColumns, skip_bad: bool, name: str
+) -> EventLog:
+    """Read a log, and items' metadata from `items_paths` or else from each item's first event.
 
     Raises:
-        ValueError: a file cannot be read, a column is missing or of an unsuitable type, some times are numbers and
-            others ISO texts, no item of `items_path` is in the log, or, unless skip_bad, a line cannot be read or has
-            no user, item or time.
+        ValueError: a file cannot be read, a column is missing or of an unsuitable type, times are not written in one
+            way, no item of `items_paths` is in the log, or, unless skip_bad, a line cannot be read or has no user, item
+            or time.
     """
-    raw = read_table(path, skip_bad)
-    wanted = {"user": columns.user, "item": columns.item} | ({"time": columns.time} if columns.time else {})
-    for option, name in wanted.items():
-        _check_column(path, raw.frame, name, f"--{option}")
-    for role in ("user", "item"):
-        check_ids(path, raw.frame[wanted[role]], f"--{role}")
-    events = raw.frame.select(**{role: pl.col(name) for role, name in wanted.items()})
+    needed = {column: f"--{role}" for role, column in columns.wanted.items()}
+    needed |= {columns.time_beside: "time"} if columns.time_beside is not None else {}
+    if not items_paths:
+        needed |= {column.name: "--item-columns" for column in columns.item_columns}
+    raw = read_table(paths, columns.format, "--raw", skip_bad, needed, columns.typed_header)
+    events, origin = _events(raw, columns)
+    events = events.with_columns(
+        _exact_ids(events[role], f"column '{columns.wanted[role]}' of {raw.words}", f"--{role}")
+        for role in ("user", "item")
+    )
     if columns.time is not None:
-        where = f"column '{columns.time}' of '{path}'"
-        events = events.with_columns(time=microseconds(events["time"], columns.time_unit, where))
-    events, note = _without_bad(raw, events, wanted, skip_bad)
-    items = raw if items_path is None else read_table(items_path, skip_bad)
-    metadata = None
-    if columns.item_columns:
-        for column in (columns.item, *(column.name for column in columns.item_columns)):
-            _check_column(items.path, items.frame, column, "--item-columns")
-        metadata = item_metadata(items.path, items.frame, columns.item, columns.item_columns, events["item"])
-    notes = (f"{raw.note}, {note}", *(() if items_path is None else (items.note,)))
-    if metadata is None:
-        return EventLog(path.stem, events, notes=notes)
+        events = events.with_columns(time=_times(raw, events, origin, columns))
+    if columns.split is not None:
+        words = events["split"].cast(pl.String).str.strip_chars().str.to_lowercase()
+        events = events.with_columns(split=words.replace_strict(SPLIT_WORDS, default=None, return_dtype=pl.String))
+    events, note = _without_bad(raw, origin, events, columns.wanted, skip_bad)
+    notes = [f"{raw.note}, {note}"]
+    if columns.time is None:
+        notes.append("no --time: the order of the file is taken for that of time (--split random asks for none)")
+    if not columns.item_columns:
+        return EventLog(name, events, notes=tuple(notes))
+    metadata, more = _metadata(raw, items_paths, events, columns, skip_bad)
     return EventLog(
-        path.stem,
+        name,
         events,
         metadata,
         tuple(column for column in columns.item_columns if column.kind not in ("text", "vector")),
         vectors_of(metadata, columns.item_columns),
-        texts_of(metadata, columns.item_columns),
-        notes,
+        item_texts_of(metadata, columns.item_columns),
+        (*notes, *more),
     )
 
 
+def _metadata(
+    raw: RawTable, paths: Sequence[Path], events: pl.DataFrame, columns: LogColumns, skip_bad: bool
+) -> tuple[pl.DataFrame, list[str]]:
+    """What is known of the log's items, and how many of them nothing is known of."""
+    if not paths:
+        source = raw.frame.with_columns(
+            _exact_ids(raw.frame[columns.item], f"column '{columns.item}' of {raw.words}", "--item")
+        )
+        return item_metadata(raw.words, source, columns.item, columns.item_columns, events["item"]), []
+    item = columns.items_id or columns.item
+    needed = {item: "--items-id" if columns.items_id else "--item"}
+    needed |= {column.name: "--item-columns" for column in columns.item_columns}
+    items = read_table(paths, columns.format, "--items", skip_bad, needed, columns.typed_header)
+    source = items.frame.with_columns(_exact_ids(items.frame[item], f"column '{item}' of {items.words}", "--items"))
+    metadata = item_metadata(items.words, source, item, columns.item_columns, events["item"])
+    every = events["item"].unique(maintain_order=True)
+    unknown = every.filter(~every.is_in(metadata["item"].implode()))
+    notes = [items.note]
+    if len(unknown):
+        notes.append(f"{len(unknown):,} of {len(every):,} items are not in {items.words}, the first '{unknown[0]}'")
+    return metadata, notes
+
+
+def _events(raw: RawTable, columns: LogColumns) -> tuple[pl.DataFrame, pl.Series]:
+    """Columns by role, a row an event, and the row of the file that each comes from."""
+    frame = raw.frame.select(**{role: pl.col(name) for role, name in columns.wanted.items()})
+    if columns.time_beside is not None:
+        frame = frame.with_columns(beside=raw.frame[columns.time_beside])
+    frame = frame.with_row_index("origin")
+    if columns.list_separator is not None:
+        texts = [role for role in ("item", "time") if role in frame.columns and frame.schema[role] == pl.String]
+        frame = frame.with_columns(pl.col(texts).str.strip_chars().str.split(columns.list_separator))
+    lists = [role for role in ("item", "time") if isinstance(frame.schema.get(role), pl.List | pl.Array)]
+    if not lists:
+        return frame.drop("origin"), frame["origin"]
+    if "item" not in lists:
+        raise ValueError(f"--time: column '{columns.time}' of {raw.words} holds lists, and '{columns.item}' does not.")
+    frame = frame.with_columns(pl.col(role).cast(pl.List(frame.schema[role].inner)) for role in lists)  # type: ignore[attr-defined]
+    if len(lists) == 2:
+        differs = frame["item"].list.len() != frame["time"].list.len()
+        if differs.any():
+            row = int(differs.arg_max() or 0)
+            num_items, num_times = (frame[role].list.len()[row] for role in ("item", "time"))
+            raise ValueError(f"{raw.place(row)}: has {num_items} items and {num_times} times.")
+    frame = frame.filter(pl.col("item").list.len() > 0).explode(lists)
+    return frame.drop("origin"), frame["origin"]
+
+
+def _exact_ids(values: pl.Series, where: str, option: str) -> pl.Series:
+    """Ids that are whole numbers or texts: floats become what they stand for, NaN nobody."""
+    check_ids(where, values, option)
+    if not values.dtype.is_float():
+        return values
+    texts = texts_of(values, f"{option}: {where}")
+    whole = texts.cast(pl.Int64, strict=False)
+    return whole if whole.null_count() == texts.null_count() else texts
+
+
+def _times(raw: RawTable, events: pl.DataFrame, origin: pl.Series, columns: LogColumns) -> pl.Series:
+    where = f"column '{columns.time}' of {raw.words}"
+    times = microseconds(events["time"], columns.time_unit, where, columns.time_format)
+    if columns.time_beside is None:
+        return times
+    return times + events["beside"].cast(pl.Int64, strict=False).fill_null(0) * MICROSECONDS["ms"]
+
+
 def _without_bad(
-    raw: RawTable, events: pl.DataFrame, names: dict[str, str], skip_bad: bool
+    raw: RawTable, origin: pl.Series, events: pl.DataFrame, names: dict[str, str], skip_bad: bool
 ) -> tuple[pl.DataFrame, str]:
     """Events that have all they need, and how many were left out."""
+    events = events.select(list(names))
     empty = [(events[role].is_null() | (events[role].cast(pl.String) == "")).fill_null(True) for role in names]
     bad = pl.select(pl.any_horizontal(*empty)).to_series()
     if not bad.any():
         return events, "0 bad rows skipped"
     row = int(bad.arg_max() or 0)
     role = next(role for role, missing in zip(names, empty, strict=True) if missing[row])
-    value, problem = (
-        raw.frame[names[role]][row],
-        "not a time, or too large for --time-unit" if role == "time" else f"no {role}",
-    )
+    value = raw.frame[names[role]][int(origin[row])]
+    problem = {
+        "time": "not a time, or too large for --time-unit (see --time-format)",
+        "split": f"none of {', '.join(SPLIT_WORDS)}",
+    }.get(role, f"no {role}")
     holds = f"column '{names[role]}' holds '{'' if value is None else value}', {problem}"
-    where = f"{raw.path.name}, row {raw.rows[row]}: {holds}"
+    where = f"{raw.place(int(origin[row]))}: {holds}"
     if not skip_bad:
         raise ValueError(f"{where}. Mend the row, or pass --on-bad-line skip to leave it out.")
     if bad.all():
-        raise ValueError(f"{raw.path.name} has no usable row; {where}.")
-    return events.filter(~bad), f"{bad.sum():,} bad rows skipped (the first: {where})"
-
-
-def _check_column(path: Path, frame: pl.DataFrame, name: str, option: str) -> None:
-    if name not in frame.columns:
-        close = get_close_matches(name, frame.columns, 1)
-        hint = f"; did you mean '{close[0]}'?" if close else "."
-        raise ValueError(f"{option}: '{path}' has no column '{name}'{hint} (columns: {', '.join(frame.columns)})")
+        raise ValueError(f"{raw.words} has no usable row; {where}.")
+    loud = "; WARNING: that is more than a tenth" if bad.sum() > LOUD_FRACTION * len(bad) else ""
+    return events.filter(~bad), f"{bad.sum():,} bad rows skipped (the first: {where}){loud}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import polars as pl
 from polars.datatypes import DataTypeClass
@@ -41,25 +40,23 @@ def check_names(columns: Sequence[ItemColumn]) -> None:
             raise ValueError(f"--item-columns '{name}': {problem}.")
 
 
-def check_ids(path: Path, values: pl.Series, option: str) -> None:
+def check_ids(where: str, values: pl.Series, option: str) -> None:
     """Refuse ids that are neither numbers nor texts.
 
     Raises:
         ValueError: the values are of another type.
     """
     if not _is_plain(values.dtype):
-        raise ValueError(
-            f"{option}: column '{values.name}' of '{path}' is of type {values.dtype}; give one of numbers or texts."
-        )
+        raise ValueError(f"{option}: {where} is of type {values.dtype}; give one of numbers or texts.")
 
 
 def item_metadata(
-    path: Path, source: pl.DataFrame, item: str, columns: Sequence[ItemColumn], log: pl.Series
+    words: str, source: pl.DataFrame, item: str, columns: Sequence[ItemColumn], log: pl.Series
 ) -> pl.DataFrame:
     """Column item, of the type of the log's, and the chosen columns: a row per item of the log, its first in `source`.
 
     Args:
-        path: of the source, for messages.
+        words: what messages call the source.
         source: a file with a row per item, or the log itself.
         item: the column of its ids.
         columns: the metadata to keep.
@@ -68,14 +65,13 @@ def item_metadata(
     Raises:
         ValueError: a column's type does not suit its kind, or no item of the source is one of the log.
     """
-    check_ids(path, source[item], "--items")
     for column in columns:
-        _check_type(path, source[column.name], column.kind)
+        _check_type(words, source[column.name], column.kind)
     ids = _like(source[item], log)
     in_log = ids.is_in(log.unique().implode())
     if not in_log.any():
         raise ValueError(
-            f"--items: no id in column '{item}' of '{path}' is an item of the log (there '{source[item][0]}', "
+            f"--items: no id in column '{item}' of {words} is an item of the log (there '{source[item][0]}', "
             f"{source[item].dtype}; in the log '{log[0]}', {log.dtype}); write the ids alike in both."
         )
     frame = pl.DataFrame([ids.alias("item"), *(_values(source[column.name], column.kind) for column in columns)])
@@ -90,7 +86,7 @@ def _is_text(dtype: pl.DataType) -> bool:
     return isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
 
 
-def _check_type(path: Path, values: pl.Series, kind: Kind) -> None:
+def _check_type(words: str, values: pl.Series, kind: Kind) -> None:
     dtype = values.dtype
     if kind == "categorical":
         suits = _is_plain(dtype)
@@ -104,7 +100,7 @@ def _check_type(path: Path, values: pl.Series, kind: Kind) -> None:
         suits = _is_text(dtype) or dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.Date | pl.Datetime)
     if not suits:
         raise ValueError(
-            f"--item-columns {values.name}:{kind}: column '{values.name}' of '{path}' is of type {dtype}; "
+            f"--item-columns {values.name}:{kind}: column '{values.name}' of {words} is of type {dtype}; "
             f"{kind} takes {SUITABLE[kind]}."
         )
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Kind = Literal["categorical", "multi_valued", "dense", "bins", "text", "vector"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+MOST_BINS = 100_000
 Vectors = tuple[pl.Series, NDArray[np.float32]]
 """Items [M], and a vector [M, T] of each."""
 
@@ -30,7 +31,7 @@ class ItemColumn:
         num_bins: of a column of bins.
 
     Raises:
-        ValueError: if num_bins is below 2.
+        ValueError: if num_bins is below 2 or above 100,000.
     """
 
     name: str
@@ -41,6 +42,8 @@ class ItemColumn:
         """Refuse a number out of range."""
         if self.num_bins < 2:
             raise ValueError(f"item column '{self.name}': bins must be at least 2, got {self.num_bins}.")
+        if self.num_bins > MOST_BINS:
+            raise ValueError(f"item column '{self.name}': bins must be at most {MOST_BINS:,}, got {self.num_bins}.")
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class EventLog:
 
     Attributes:
         name: of the data set.
-        events: columns user and item, time (Int64 microseconds) where known, split (String, "train" or "test") where
-            the publisher gave one.
+        events: columns user and item, time (Int64 microseconds) where known, split (String, "train", "val" or
+            "test") where one is given.
         metadata: column item, one row per item, and those of `columns`; None without metadata.
         columns: the metadata to keep.
         vectors: matrices by name.
@@ -79,7 +82,7 @@ def exploded(sequences: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFram
 
 
 def read_file(path: Path) -> pl.DataFrame:
-    """A Parquet file, or a CSV file (by its name also one separated by tabs) with a header and all values as text.
+    """A Parquet file.
 
     Raises:
         ValueError: the file is missing, is empty or cannot be parsed.
@@ -87,17 +90,9 @@ def read_file(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise ValueError(f"'{path}' does not exist.")
     try:
-        if path.suffix == ".parquet":
-            frame = pl.read_parquet(path)
-        else:
-            frame = pl.read_csv(path, separator=separator_of(path), infer_schema=False)
+        frame = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"'{path}' cannot be read: {str(error).splitlines()[0]}") from error
     if not len(frame):
         raise ValueError(f"'{path}' has no rows.")
     return frame
-
-
-def separator_of(path: Path) -> str:
-    """What stands between the values of a CSV file, by its name."""
-    return "\t" if path.suffix == ".tsv" else ","

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.prepare.sessions.event_times import SECOND
+from recsys.prepare.files.event_times import SECOND
 from recsys.prepare.sessions.splits import Flat, SplitRows
 
 Ints = NDArray[np.int64]

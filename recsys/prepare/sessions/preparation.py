@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.prepare.files.bad_lines import LOUD_FRACTION
 from recsys.prepare.files.prepared_files import write_schema
 from recsys.prepare.sessions.filter import FilterRule, flat
 from recsys.prepare.sessions.items import ItemIds, encode_items, number_items
@@ -40,6 +41,8 @@ def prepare_sessions(log: EventLog, rule: SessionRule, folder: Path) -> list[str
         ValueError: the log lacks what the rule needs, or nothing is left of it.
     """
     events = rule.filter.apply(log.events)
+    if rule.split.by == "random":
+        events = _shuffled(events, rule.split.seed)
     sequences = flat(events)
     splits = rule.split.rows(sequences)
     ids, counts = number_items(events["item"], _is_trained(splits["train"], len(events)))
@@ -72,6 +75,12 @@ def prepare_sessions(log: EventLog, rule: SessionRule, folder: Path) -> list[str
     }
     write_schema(folder, content)
     return [*log.notes, *_report(raw, events, sequences, infos, counts, splits, ids), f"checksum {digest[:16]}"]
+
+
+def _shuffled(events: pl.DataFrame, seed: int) -> pl.DataFrame:
+    """Events of every sequence in random order, without times, which mean nothing then."""
+    draw = pl.Series(np.random.default_rng(seed).random(len(events)))
+    return events.drop("time", strict=False).with_columns(draw=draw).sort("sequence", "draw").drop("draw")
 
 
 def _is_trained(train: SplitRows, num_events: int) -> NDArray[np.bool_]:
@@ -117,6 +126,8 @@ def _report(
     ids: ItemIds,
 ) -> list[str]:
     lengths = np.diff(sequences.offsets)
+    dropped = 1 - len(events) / raw["events"]
+    loss = [f"WARNING: the filters have dropped {dropped:.1%} of all events"] if dropped > LOUD_FRACTION else []
     repeats = 1 - len(events.unique(["sequence", "item"])) / len(events)
     lines = [
         f"read: {raw['users']:,} users, {raw['items']:,} items, {raw['events']:,} events",
@@ -131,4 +142,4 @@ def _report(
             num_cold = int((counts[ids.events[target]] == 0).sum())
             line += f", {len(target):,} targets, {num_cold:,} of them items never trained on"
         lines.append(line)
-    return lines
+    return [*lines, *loss]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from recsys.prepare.sessions.event_times import SECOND
+from recsys.prepare.files.event_times import SECOND
 from recsys.prepare.sessions.log import EventLog, ItemColumn, event_counts, exploded, read_file
 from recsys.prepare.sessions.splits import SplitBy
 
@@ -100,7 +100,7 @@ def _movielens_1m(folder: Path) -> EventLog:
 
 def _ratings_dat(path: Path) -> pl.DataFrame:
     # "::" is read as two separators with an empty column between them.
-    raw = pl.read_csv(path, separator=":", has_header=False, infer_schema=False, quote_char=None)
+    raw = pl.read_csv(path.read_bytes(), separator=":", has_header=False, infer_schema=False, quote_char=None)
     if len(raw.columns) != 7:
         raise ValueError(f"'{path}' must have lines of user::item::rating::time.")
     user, item, time = (raw.columns[place] for place in (0, 2, 6))
@@ -108,9 +108,7 @@ def _ratings_dat(path: Path) -> pl.DataFrame:
 
 
 def _movies_dat(path: Path) -> pl.DataFrame:
-    if not path.is_file():
-        raise ValueError(f"'{path}' does not exist.")
-    lines = pl.DataFrame({"line": path.read_text(encoding="latin-1").splitlines()})
+    lines = pl.DataFrame({"line": _latin_lines(path)})
     fields = lines.select(pl.col("line").str.split_exact("::", 2).struct.rename_fields(["item", "title", "genres"]))
     return fields.unnest("line").select(
         pl.col("item").cast(pl.Int64),
@@ -121,14 +119,37 @@ def _movies_dat(path: Path) -> pl.DataFrame:
 
 
 def _movielens_100k(folder: Path) -> EventLog:
+    columns = (ItemColumn("genres", "multi_valued"), ItemColumn("year", "categorical"))
+    if (folder / "u.data").is_file():
+        names = ("user", "item", "rating", "time")
+        raw = pl.read_csv(
+            (folder / "u.data").read_bytes(), separator="\t", has_header=False, new_columns=names, infer_schema=False
+        )
+        return EventLog("ml-100k", raw.select("user", "item", "time").cast(pl.Int64), _u_item(folder), columns)
     ratings = read_file(folder / "ratings.parquet").select("user", "item", time=pl.col("ts").cast(pl.Int64))
     items = read_file(folder / "items.parquet").select(
         item=pl.col("item_id:token").cast(ratings["item"].dtype),
         genres=pl.col("class:token_seq").str.split(" "),
         year=pl.col("release_year:token"),
     )
-    columns = (ItemColumn("genres", "multi_valued"), ItemColumn("year", "categorical"))
     return EventLog("ml-100k", ratings, items, columns)
+
+
+def _u_item(folder: Path) -> pl.DataFrame:
+    """Genres and years of u.item: id|title|date|date|address|a flag for each genre of u.genre."""
+    genres = [line.split("|")[0] for line in _latin_lines(folder / "u.genre") if line]
+    rows = []
+    for line in _latin_lines(folder / "u.item"):
+        number, _, date, _, _, *flags = line.split("|")
+        rows.append((int(number), [genre for genre, flag in zip(genres, flags, strict=True) if flag == "1"], date[-4:]))
+    frame = pl.DataFrame(rows, schema={"item": pl.Int64, "genres": pl.List(pl.String), "year": pl.String}, orient="row")
+    return frame.with_columns(pl.col("year").replace("", None))
+
+
+def _latin_lines(path: Path) -> list[str]:
+    if not path.is_file():
+        raise ValueError(f"'{path}' does not exist.")
+    return path.read_text(encoding="latin-1").splitlines()
 
 
 def _diginetica(folder: Path) -> EventLog:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
-SplitBy = Literal["leave-one-out", "time", "sequences", "given"]
+SplitBy = Literal["leave-one-out", "random", "time", "sequences", "given"]
 Targets = Literal["last", "every"]
 SPLITS_BY: tuple[SplitBy, ...] = get_args(SplitBy)
 
@@ -22,13 +22,13 @@ class Flat:
     """Events of all sequences.
 
     Shape:
-        offsets [S + 1]: sequence s is events [offsets[s], offsets[s + 1]); times [N] in microseconds, or None; is_test
-        bool [S] where the publisher gave a split, or None
+        offsets [S + 1]: sequence s is events [offsets[s], offsets[s + 1]); times [N] in microseconds, or None; period
+        [N] where a split is given, 0 train, 1 val, 2 test, never falling within a sequence; or None
     """
 
     offsets: Ints
     times: Ints | None
-    is_test: NDArray[np.bool_] | None = None
+    period: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,26 @@ class SplitRule:
 
     Args:
         by: "leave-one-out": of every sequence of three events or more the last is the test target and the one before
-            the val target; "time": events of the last part of all time are val and test targets, histories go on;
-            "sequences": whole sequences, by the time they begin; "given": the publisher's test sequences, and val the
-            last sequences of the others.
+            the val target; "random": the same of sequences whose events have been put in random order, where there
+            are no times; "time": events of the last part of all time are val and test targets, histories go on;
+            "sequences": whole sequences, by the time they begin; "given": the given split of each event, and where none
+            is of val, the last whole train sequences.
         targets: of a sequence in val or test, "last" or "every" event that has one before it; leave-one-out knows one.
         val_fraction: of the events (time) or sequences, in (0, 1).
         test_fraction: likewise; not used by "given".
+        seed: of "random".
     """
 
     by: SplitBy
     targets: Targets = "last"
     val_fraction: float = 0.1
     test_fraction: float = 0.1
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse fractions that leave nothing to train on."""
         total = self.val_fraction + (0 if self.by == "given" else self.test_fraction)
-        if min(self.val_fraction, self.test_fraction) <= 0 or total >= 1:
+        if not (min(self.val_fraction, self.test_fraction) > 0 and total < 1):
             raise ValueError(
                 f"--val-fraction and --test-fraction must be above 0 and below 1 together, got {self.val_fraction} and "
                 f"{self.test_fraction}."
@@ -77,6 +80,7 @@ class SplitRule:
         """
         splits = {
             "leave-one-out": self._leave_one_out,
+            "random": self._leave_one_out,
             "time": self._by_time,
             "sequences": self._by_sequence,
             "given": self._given,
@@ -99,42 +103,49 @@ class SplitRule:
 
     def _by_time(self, flat: Flat) -> dict[str, SplitRows]:
         times = _times(flat, self.by)
-        quantiles = [1 - self.val_fraction - self.test_fraction, 1 - self.test_fraction]
-        bounds = np.quantile(times, quantiles, method="lower")
-        period = np.searchsorted(bounds, times, side="right")
-        sequence = np.repeat(np.arange(len(flat.offsets) - 1), np.diff(flat.offsets))
-        trained = np.bincount(sequence[period == 0], minlength=len(flat.offsets) - 1)
+        ordered = np.sort(times)
+        if ordered[0] == ordered[-1]:
+            raise ValueError("--split time: all events have one time; use --split leave-one-out, or random.")
+        num_train, num_before_test = self._ends(len(times))
+        bounds = ordered[[max(num_train, 1) - 1, max(num_before_test, 1) - 1]]
+        return self._events(flat, np.searchsorted(bounds, times, side="left"))
+
+    def _ends(self, num: int) -> tuple[int, int]:
+        """How many are in train, and how many in train or val."""
+        num_test = round(num * self.test_fraction)
+        return num - num_test - round(num * self.val_fraction), num - num_test
+
+    def _by_sequence(self, flat: Flat) -> dict[str, SplitRows]:
+        begins = _times(flat, self.by)[flat.offsets[:-1]]
+        place = np.empty(len(begins), np.int64)
+        place[np.argsort(begins, kind="stable")] = np.arange(len(begins))
+        period = np.searchsorted(self._ends(len(begins)), place, side="right")
+        return self._events(flat, np.repeat(period, np.diff(flat.offsets)))
+
+    def _given(self, flat: Flat) -> dict[str, SplitRows]:
+        if flat.period is None:
+            raise ValueError("--split given: this log has no split of its own; name its column: given:COLUMN.")
+        if (flat.period == 1).any():
+            return self._events(flat, flat.period)
+        first, last = flat.period[flat.offsets[:-1]], flat.period[flat.offsets[1:] - 1]
+        whole = np.flatnonzero((first == 0) & (last == 0))
+        if flat.times is not None:
+            whole = whole[np.argsort(flat.times[flat.offsets[:-1]][whole], kind="stable")]
+        is_val = np.zeros(len(first), np.bool_)
+        is_val[whole[len(whole) - round(len(whole) * self.val_fraction) :]] = True
+        return self._events(flat, np.where(np.repeat(is_val, np.diff(flat.offsets)), 1, flat.period))
+
+    def _events(self, flat: Flat, period: Ints) -> dict[str, SplitRows]:
+        """Rows from the split of each event, which never falls within a sequence: 0 train, 1 val, 2 test."""
+        num_sequences = len(flat.offsets) - 1
+        sequence = np.repeat(np.arange(num_sequences), np.diff(flat.offsets))
+        trained = np.bincount(sequence[period == 0], minlength=num_sequences)
         chosen = np.flatnonzero(trained)
         start = flat.offsets[:-1][chosen]
         return {
             "train": SplitRows(chosen, start, start + trained[chosen], None),
             "val": self._targets(flat, np.flatnonzero(period == 1), sequence),
             "test": self._targets(flat, np.flatnonzero(period == 2), sequence),
-        }
-
-    def _by_sequence(self, flat: Flat) -> dict[str, SplitRows]:
-        begins = _times(flat, self.by)[flat.offsets[:-1]]
-        quantiles = [1 - self.val_fraction - self.test_fraction, 1 - self.test_fraction]
-        return self._whole(flat, np.searchsorted(np.quantile(begins, quantiles, method="lower"), begins, side="right"))
-
-    def _given(self, flat: Flat) -> dict[str, SplitRows]:
-        if flat.is_test is None:
-            raise ValueError("--split given: this log has no split of its own.")
-        period = np.where(flat.is_test, 2, 0)
-        others = np.flatnonzero(period == 0)
-        if flat.times is not None:
-            others = others[np.argsort(flat.times[flat.offsets[:-1]][others], kind="stable")]
-        period[others[len(others) - round(len(others) * self.val_fraction) :]] = 1
-        return self._whole(flat, period)
-
-    def _whole(self, flat: Flat, period: Ints) -> dict[str, SplitRows]:
-        """Rows from the split of each sequence: 0 train, 1 val, 2 test."""
-        sequence = np.repeat(np.arange(len(period)), np.diff(flat.offsets))
-        chosen = np.flatnonzero(period == 0)
-        return {
-            "train": SplitRows(chosen, flat.offsets[:-1][chosen], flat.offsets[1:][chosen], None),
-            "val": self._targets(flat, np.flatnonzero(period[sequence] == 1), sequence),
-            "test": self._targets(flat, np.flatnonzero(period[sequence] == 2), sequence),
         }
 
     def _targets(self, flat: Flat, candidates: Ints, sequence: Ints) -> SplitRows:

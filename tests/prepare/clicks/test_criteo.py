@@ -134,7 +134,7 @@ def test_against_a_slow_oracle(tmp_path, open_prepared, criteo_line, monkeypatch
     rows = [(rng.choice("01"), rng.choice(values), rng.choice(values[:3])) for _ in range(300)]
     raw, out = tmp_path / "train.txt", tmp_path / "out"
     raw.write_text("".join(criteo_line(label, C1=c1, C26=c26) + "\n" for label, c1, c26 in rows))
-    monkeypatch.setattr(raw_files.RawFile.blocks, "__defaults__", (block_bytes,))
+    monkeypatch.setattr(raw_files.RawFile.blocks, "__defaults__", (block_bytes, False))
     run(raw, out, "--split", split, "--min-count", str(min_count), "--fractions", "0.5", "0.3", "0.2")
     folder = open_prepared(out)
     if split == "rows":
@@ -211,7 +211,7 @@ def test_wrong_options(criteo_raw, tmp_path, options, message):
 
 
 def test_missing_raw_file(tmp_path):
-    with pytest.raises(SystemExit, match=r"raw file '.*nowhere.txt' does not exist"):
+    with pytest.raises(SystemExit, match=r"--raw: '.*nowhere.txt' does not exist"):
         run(tmp_path / "nowhere.txt", tmp_path / "out")
 
 
@@ -233,3 +233,20 @@ def test_real_rows(tmp_path, open_prepared, shared_data):
     ids = folder.vocabulary("C3")
     assert folder.column("train", "C3") == [ids.get(value, 0) for value in rows["C3"][:64_000]]
     assert folder.column("test", "C3") == [ids.get(value, 0) for value in rows["C3"][72_000:]]
+
+
+def test_the_days_of_a_longer_log_in_natural_order(tmp_path, criteo_lines, open_prepared):
+    (tmp_path / "all.txt").write_text("\n".join(criteo_lines) + "\n")
+    (tmp_path / "days").mkdir()
+    for day, lines in {"day_2": criteo_lines[:3], "day_9": criteo_lines[3:4], "day_10": criteo_lines[4:]}.items():
+        (tmp_path / "days" / day).write_text("\n".join(lines) + "\n")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    run(tmp_path / "all.txt", whole)
+    run(tmp_path / "days", parts)
+    for name in ("label", "C1", "I2"):
+        for split in ("train", "val", "test"):
+            assert open_prepared(parts).column(split, name) == open_prepared(whole).column(split, name)
+    schema = open_prepared(parts).schema
+    assert {name: counts["kept"] for name, counts in schema["source"]["lines"].items()} == {
+        **{"day_2": 3, "day_9": 1, "day_10": 6},
+    }

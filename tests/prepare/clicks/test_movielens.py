@@ -62,6 +62,18 @@ def test_split_by_day(raw, open_prepared):
     assert [folder.column(split, "label") for split in ("train", "val", "test")] == [[1, 1], [0], [0]]
 
 
+def test_values_that_train_does_not_have_may_have_ids(raw, open_prepared):
+    days = ["--split", "day", "--fractions", ".5", ".25", ".25"]
+    known = open_prepared(run(raw, *days, "--number-unseen", "item"))
+    ids = [known.column(split, "item") for split in ("train", "val", "test")]
+    assert ids == [[known.vocabulary("item")[value] for value in part] for part in (["10", "10"], ["12"], ["11"])]
+    assert known.counts("item") == {0: 0, 1: 2, 2: 0, 3: 0}
+    assert known.schema["number_unseen"] == ["item"]
+    assert 0 in known.column("test", "user"), "the other features are as ever"
+    with pytest.raises(SystemExit, match="no feature 'items'"):
+        run(raw, "--overwrite", "--number-unseen", "items")
+
+
 @pytest.mark.parametrize(
     ("file", "line", "message"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -133,21 +134,30 @@ def test_no_usable_line(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("damage", ["cut", "checksum"])
-def test_damaged_gzip(tmp_path, open_prepared, damage):
+@pytest.mark.parametrize("policy", ["fail", "skip"])
+@pytest.mark.parametrize("damage", ["cut", "checksum", "zstd"])
+def test_a_damaged_stream_is_no_bad_line(tmp_path, damage, policy):
     lines = [with_field(20, f"{number * 2654435761 % 2**32:08x}".encode()) for number in range(2000)]
-    data = gzip.compress(b"\n".join(lines) + b"\n")
-    data = data[: len(data) // 2] if damage == "cut" else data[:-8] + b"\1\2\3\4" + data[-4:]
-    raw = tmp_path / "train.txt.gz"
-    raw.write_bytes(data)
-    with pytest.raises(SystemExit, match=r"the gzip stream (ends early|is damaged)") as failure:
-        run(raw, tmp_path / "out")
-    run(raw, tmp_path / "out", "--on-bad-line", "skip")
-    counts = open_prepared(tmp_path / "out").schema["source"]["lines"]["train.txt.gz"]
-    assert counts["skipped"] == 1
-    assert counts["kept"] == counts["read"] - 1
-    assert f"train.txt.gz, line {counts['read']}: " in str(failure.value)
-    assert counts["kept"] == 2000 if damage == "checksum" else 500 < counts["kept"] < 1500
+    data = b"\n".join(lines) + b"\n"
+    if damage == "zstd":
+        packed = pa.compress(data, "zstd", asbytes=True)
+        (tmp_path / "train.txt.gz").write_bytes(packed[: len(packed) // 2])
+    else:
+        packed = gzip.compress(data)
+        cut = packed[: len(packed) // 2] if damage == "cut" else packed[:-8] + b"\1\2\3\4" + packed[-4:]
+        (tmp_path / "train.txt.gz").write_bytes(cut)
+    with pytest.raises(SystemExit, match=r"train\.txt\.gz, line \d+ or later: the \w+ stream (ends early|is damaged)"):
+        run(tmp_path / "train.txt.gz", tmp_path / "out", "--on-bad-line", policy)
+    assert [path.name for path in tmp_path.iterdir()] == ["train.txt.gz"]
+
+
+def test_utf16_is_named_and_a_mark_of_utf8_is_none_of_the_text(tmp_path, open_prepared):
+    (tmp_path / "wide.txt").write_bytes(GOOD.encode("utf-16"))
+    with pytest.raises(SystemExit, match=r"wide\.txt is UTF-16, not UTF-8, or no text; convert it with: iconv"):
+        run(tmp_path / "wide.txt", tmp_path / "out")
+    (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbf" + GOOD.encode() + b"\n")
+    run(tmp_path / "marked.txt", tmp_path / "out", "--fractions", "1", "0", "0")
+    assert open_prepared(tmp_path / "out").column("train", "label") == [1]
 
 
 def test_not_a_text_file(tmp_path, monkeypatch):

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from recsys.prepare.files.prepared_files import write_schema
 from recsys.prepare.files.prepared_folder import PreparedFolder
+from recsys.prepare.files.run_program import run_program
 from recsys.prepare.programs import criteo
 
 ROOT = Path(__file__).parents[3]
@@ -34,23 +36,79 @@ def test_an_error_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def made(out: Path, word: str, overwrite: bool = False) -> None:
+    with PreparedFolder(out, overwrite) as folder:
+        (folder / "word").write_text(word)
+        write_schema(folder, {})
+
+
 def test_an_existing_folder_is_an_error_unless_overwritten(tmp_path):
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "schema.json").write_text("old")
+    made(out, "old")
     with pytest.raises(ValueError, match="exists; give another folder, or --overwrite"):
         PreparedFolder(out, overwrite=False)
-    with PreparedFolder(out, overwrite=True) as folder:
-        (folder / "schema.json").write_text("new")
-        assert (out / "schema.json").read_text() == "old"
-    assert (out / "schema.json").read_text() == "new"
+    made(out, "new", overwrite=True)
+    assert (out / "word").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_overwrite_spares_other_folders(tmp_path):
+@pytest.mark.parametrize("strange", ["letter.txt", "deep/raw.csv"])
+def test_overwrite_spares_what_no_preparation_has_written(tmp_path, strange):
+    made(tmp_path / "out", "old")
+    (tmp_path / "out" / strange).parent.mkdir(exist_ok=True)
+    (tmp_path / "out" / strange).write_text("dear")
+    with pytest.raises(ValueError, match=f"holds '{strange}', which no preparation has written"):
+        PreparedFolder(tmp_path / "out", overwrite=True)
+
+
+@pytest.mark.parametrize("content", [None, "{}", '{"files": 3}', "old"])
+def test_overwrite_spares_folders_that_nothing_proves_ours(tmp_path, content):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(ValueError, match=r"has no schema\.json"):
+    if content is not None:
+        (tmp_path / "home" / "schema.json").write_text(content)
+    with pytest.raises(ValueError, match=r"has no schema\.json that lists its files"):
         PreparedFolder(tmp_path / "home", overwrite=True)
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_folder_that_appears_during_a_run_is_kept_and_so_is_the_work(tmp_path, overwrite):
+    def run() -> None:
+        with PreparedFolder(tmp_path / "out", overwrite) as folder:
+            (folder / "word").write_text("new")
+            (tmp_path / "out").mkdir()
+            (tmp_path / "out" / "letter.txt").write_text("dear")
+
+    with pytest.raises(ValueError, match="what was made is in '") as error:
+        run()
+    assert (tmp_path / "out" / "letter.txt").read_text() == "dear"
+    kept = Path(str(error.value).split("what was made is in '")[1].split("'")[0])
+    assert (kept / "word").read_text() == "new"
+
+
+def test_a_run_killed_between_two_renames_is_put_right_by_the_next(tmp_path):
+    made(tmp_path / "out", "old")
+    (tmp_path / "out").rename(tmp_path / f".out.{'0' * 32}.old")
+    (tmp_path / f".out.{'1' * 32}.partial").mkdir()
+    (tmp_path / "out.partial").mkdir()  # somebody else's
+    with pytest.raises(ValueError, match="exists; give another folder"):
+        made(tmp_path / "out", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.partial"]
+    assert (tmp_path / "out" / "word").read_text() == "old"
+
+
+def test_ctrl_c_and_the_systems_refusals(capsys):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied", "/secret")
+
+    with pytest.raises(SystemExit) as end:
+        run_program(interrupted)
+    assert end.value.code == 130
+    with pytest.raises(SystemExit, match=r"error: '/secret': Permission denied\."):
+        run_program(refused)
 
 
 def test_two_runs_at_once(tmp_path):
@@ -65,16 +123,16 @@ def test_two_runs_at_once(tmp_path):
 
 
 def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path):
-    out, partial = tmp_path / "out", tmp_path / "out.partial"
+    out = tmp_path / "out"
     command = [sys.executable, "data_scripts/criteo.py", "--sample", "200000", "--out", str(out)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 50
-    while not (partial / "scratch").exists() and time.monotonic() < deadline:
+    while not list(tmp_path.glob(".out.*.partial/scratch")) and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not out.exists()
-    assert partial.exists()
+    (partial,) = tmp_path.glob(".out.*.partial")
     assert not (partial / "schema.json").exists()
     criteo.main(["--sample", "100", "--out", str(out)])
     assert not partial.exists()

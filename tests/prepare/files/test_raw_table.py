@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from recsys.prepare.files.bad_lines import BadLineError
 from recsys.prepare.files.raw_table import read_table
+from recsys.prepare.files.text_table import TextFormat
 from recsys.prepare.programs import sessions
 
 HEADER = b"who,what,when\n"
@@ -22,6 +23,11 @@ BAD = {
     b"u,\xff,7": "byte 0xff at byte 3 is not valid utf-8",
     b'u,"a,7': "a quote that is not closed",
 }
+
+
+def read(path, skip_bad=False):
+    needed = dict.fromkeys(("who", "what", "when"), "--raw")
+    return read_table([path], TextFormat(ragged=True), "--raw", skip_bad, needed)
 
 
 def write(folder, lines, name="log.csv"):
@@ -35,13 +41,13 @@ def write(folder, lines, name="log.csv"):
 def test_a_bad_line_is_named_or_left_out(tmp_path, line, place):
     path = write(tmp_path, [*GOOD[:place], line, *GOOD[place:]])
     with pytest.raises(BadLineError) as error:
-        read_table(path, skip_bad=False)
+        read(path)
     hint = "Mend the line, or pass --on-bad-line skip to leave it out."
     assert str(error.value) == f"log.csv, line {place + 2}: {BAD[line]}. {hint}"
-    table = read_table(path, skip_bad=True)
-    assert table.frame.equals(read_table(write(tmp_path, GOOD, "good.csv"), False).frame)
+    table = read(path, True)
+    assert table.frame.equals(read(write(tmp_path, GOOD, "good.csv")).frame)
     assert [(bad.line, bad.reason) for bad in table.bad] == [(place + 2, BAD[line])]
-    assert table.rows.tolist() == [row for row in range(1, len(GOOD) + 2) if row != place + 1]
+    assert table.lines.tolist() == [line for line in range(2, len(GOOD) + 3) if line != place + 2]
 
 
 def test_skipped_lines_are_counted_in_the_report(tmp_path, capsys):
@@ -53,21 +59,21 @@ def test_skipped_lines_are_counted_in_the_report(tmp_path, capsys):
     sessions.main([*command, "--on-bad-line", "skip"])
     assert (
         "log.csv: 10 rows read, 3 bad lines skipped (the first: line 3, expected 3 columns separated by ',', found 4), "
-        "1 bad rows skipped (the first: log.csv, row 9: column 'when' holds '', not a time, "
-        "or too large for --time-unit)"
+        "1 bad rows skipped (the first: log.csv, line 10: column 'when' holds '', not a time, "
+        "or too large for --time-unit (see --time-format))"
     ) in capsys.readouterr().out
 
 
 def test_nothing_but_bad_lines(tmp_path):
     with pytest.raises(ValueError, match=r"log\.csv' has no usable rows"):
-        read_table(write(tmp_path, list(BAD)), skip_bad=True)
+        read(write(tmp_path, list(BAD)), True)
     path = tmp_path / "names.csv"
     path.write_bytes(b"\nu,a\n,\xff\n")
-    with pytest.raises(ValueError, match=r"names\.csv, line 1: empty CSV"):
-        read_table(path, skip_bad=True)
+    with pytest.raises(ValueError, match=r"names\.csv, line 1: names no column"):
+        read(path, True)
     path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"names\.csv, line 1: the file is empty"):
-        read_table(path, skip_bad=True)
+        read(path, True)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
@@ -77,8 +83,8 @@ def test_the_slow_way_reads_what_the_fast_way_reads(tmp_path, start, end):
     good = start + (end or b"\n").join(rows) + end
     (tmp_path / "good.csv").write_bytes(good)
     (tmp_path / "bad.csv.gz").write_bytes(gzip.compress(good + b"\n"[len(end) :] + b"1,2,3,4\n"))
-    fast = read_table(tmp_path / "good.csv", skip_bad=False).frame.with_columns(pl.all().replace("", None))
-    assert read_table(tmp_path / "bad.csv.gz", skip_bad=True).frame.head(len(fast)).equals(fast)
+    fast = read(tmp_path / "good.csv").frame.with_columns(pl.all().replace("", None))
+    assert read(tmp_path / "bad.csv.gz", True).frame.head(len(fast)).equals(fast)
 
 
 TEXTS = st.text(st.sampled_from('ab,"\n\t é'), max_size=5)
@@ -95,6 +101,6 @@ def test_values_with_quotes_and_newlines_beside_a_bad_line(tmp_path_factory, row
         csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL).writerow(row)
         records.append(stream.getvalue().encode()[:-1])
     folder = tmp_path_factory.mktemp("log")
-    table = read_table(write(folder, [*records[:place], b"1,2,3,4", *records[place:]]), skip_bad=True)
+    table = read(write(folder, [*records[:place], b"1,2,3,4", *records[place:]]), True)
     assert table.frame.rows() == [tuple(text or None for text in row) for row in rows]
     assert [bad.line for bad in table.bad] == [2 + place + sum(record.count(b"\n") for record in records[:place])]

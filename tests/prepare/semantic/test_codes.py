@@ -99,6 +99,15 @@ def test_an_extended_item_has_the_codes_that_it_would_have_had(items, tmp_path):
     assert all(after["x" + item] == codes for item, codes in codes_by_item(made.codes).items())
 
 
+def test_vectors_of_texts_come_with_the_codes(items, tmp_path):
+    made = run(items, tmp_path / "t", "--text", "plot", "--text-dim", 5, "--codes", 4)
+    frame = pl.read_parquet(tmp_path / "t" / "vectors.parquet")
+    assert frame["item"].to_list() == made.codes.items.filter(pl.Series(made.codes.has_codes)).to_list()
+    assert np.allclose(np.linalg.norm(np.array(frame["vector"].to_list()), axis=1), 1, atol=1e-5)
+    run(items, tmp_path / "v", "--vectors", "emb", "--codes", 4)
+    assert not (tmp_path / "v" / "vectors.parquet").exists()
+
+
 def test_category_codes_are_the_categories(items, tmp_path):
     made = run(items, tmp_path / "c", "--method", "category-prefix", "--categories", "kind", "price", "--bins", 4)
     frame = pl.read_parquet(items).with_columns(

@@ -132,9 +132,9 @@ def test_as_many_bins_as_asked_for(tmp_path, number):
         (["--item-columns", "when:bins:few"], "only bins take a number, as in when:bins:100"),
         (["--item-columns", "brand:categorical:3"], "only bins take a number"),
         (["--item-columns", "brand:dense"], "column 'brand' holds 'x', not a number"),
-        (["--gap-minutes", "0"], "--gap-minutes must be above 0, got 0.0"),
+        (["--gap-minutes", "0"], "--gap-minutes must be above 0 and finite, got 0.0"),
         (["--min-item-count", "9"], "no event is left with --min-item-count 9"),
-        (["--split", "given"], "this log has no split of its own"),
+        (["--split", "given"], "this log has no split of its own; name its column"),
         (["--split", "time", "--targets", "every", "--val-fraction", ".9"], "must be above 0 and below 1 together"),
         (["--targets", "every"], "leave-one-out has one target a sequence"),
         (["--text-dim", "2"], "--text-dim needs texts of items; name their columns, as in --item-columns title:text"),
@@ -150,9 +150,9 @@ def test_mistakes_of_the_user(tmp_path, options, message):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("u", "", 7, "x", ""), "log.csv, row 9: column 'what' holds '', no item"),
-        (("", "a", 7, "x", ""), "log.csv, row 9: column 'who' holds '', no user"),
-        (("u", "a", "noon", "x", ""), "log.csv, row 9: column 'when' holds 'noon', not a time"),
+        (("u", "", 7, "x", ""), "log.csv, line 10: column 'what' holds '', no item"),
+        (("", "a", 7, "x", ""), "log.csv, line 10: column 'who' holds '', no user"),
+        (("u", "a", "noon", "x", ""), "log.csv, line 10: column 'when' holds 'noon', not a time"),
     ],
 )
 def test_bad_rows_stop_or_are_skipped_and_counted(tmp_path, capsys, row, message):
@@ -165,13 +165,13 @@ def test_bad_rows_stop_or_are_skipped_and_counted(tmp_path, capsys, row, message
 
 def test_times_that_are_none(tmp_path):
     log = write_log(tmp_path, [("u", "a", "noon", "", ""), ("u", "b", "dusk", "", "")])
-    with pytest.raises(SystemExit, match="row 1: column 'when' holds 'noon', not a time"):
+    with pytest.raises(SystemExit, match="line 2: column 'when' holds 'noon', not a time"):
         run(tmp_path, log=log)
 
 
 def test_a_file_that_is_no_table(tmp_path):
     (tmp_path / "log.parquet").write_text("who,what\n")
-    with pytest.raises(SystemExit, match=r"log\.parquet' cannot be read"):
+    with pytest.raises(SystemExit, match=r"log\.parquet' is no parquet file, or a damaged one"):
         run(tmp_path, log=tmp_path / "log.parquet")
     with pytest.raises(SystemExit, match=r"none\.csv' does not exist"):
         run(tmp_path, log=tmp_path / "none.csv")
@@ -261,13 +261,28 @@ def slow_time_split(sequences, low, high, every):
     return [t for t in train if t], *held
 
 
+@pytest.mark.parametrize(("val", "test", "expected"), [(0.1, 0.1, [80, 10, 10]), (0.2, 0.2, [60, 20, 20])])
+def test_split_sizes_are_exact(val, test, expected):
+    events = pl.DataFrame({"user": np.repeat(np.arange(100), 2), "item": 1, "time": np.arange(200)})
+    for by, scale in (("sequences", 1), ("time", 2)):
+        splits = SplitRule(by, "every", val, test).rows(flat(FilterRule().apply(events)))
+        sizes = [len(splits["train"].start), *(len(splits[name].target) for name in ("val", "test"))]
+        assert sizes == expected, scale
+    with pytest.raises(ValueError, match="all events have one time; use --split leave-one-out, or random"):
+        SplitRule("time", "every").rows(flat(FilterRule().apply(events.with_columns(time=7))))
+
+
 @settings(deadline=None, max_examples=80)
 @given(EVENTS, st.booleans())
 def test_split_by_time_equals_the_slow_way(events, every):
     frame = FilterRule().apply(pl.DataFrame(events, schema=["user", "item", "time"], orient="row"))
     sequences = slow_sequences(events, 1, 1)
     times = sorted(time for _, _, time in events)
-    low, high = (times[int((len(times) - 1) * q)] for q in (0.5, 0.75))
+    if times[0] == times[-1]:
+        return
+    num_test = num_val = round(len(times) / 4)
+    last_train, last_val = (times[max(n, 1) - 1] for n in (len(times) - num_test - num_val, len(times) - num_test))
+    low, high = last_train + 1, last_val + 1
     expected = slow_time_split(sequences, low, high, every)
     rule = SplitRule("time", "every" if every else "last", 0.25, 0.25)
     if not all(expected):

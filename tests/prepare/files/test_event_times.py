@@ -8,11 +8,11 @@ from fractions import Fraction
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from recsys.prepare.files.event_times import LAST_YEAR, MICROSECONDS, microseconds
 from recsys.prepare.programs import sessions
-from recsys.prepare.sessions.event_times import MICROSECONDS, microseconds
 
 START = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
 MILLISECONDS = [900, 100, 500]
@@ -66,8 +66,12 @@ def test_a_gap_is_cut_to_the_microsecond(tmp_path):
 @settings(deadline=None, max_examples=80)
 @given(st.lists(st.integers(-(2**53), 2**53), min_size=1), st.sampled_from(list(MICROSECONDS)))
 def test_whole_numbers_are_exact_or_no_time(numbers, unit):
+    last = int(datetime(LAST_YEAR, 1, 1, tzinfo=UTC).timestamp())
+    exact = [min(number * MICROSECONDS[unit], last * 1_000_000) for number in numbers]
+    numbers = [tick // MICROSECONDS[unit] for tick in exact]
     exact = [number * MICROSECONDS[unit] for number in numbers]
     expected = [tick if abs(tick) < 2**63 else None for tick in exact]
+    assume(not all(str(number)[:2] in ("19", "20") and len(str(number)) == 8 for number in numbers))
     assert microseconds(pl.Series(numbers), unit, "it").to_list() == expected
     assert microseconds(pl.Series([str(number) for number in numbers]), unit, "it").to_list() == expected
 
@@ -97,5 +101,52 @@ def test_a_column_that_holds_no_times(tmp_path):
 
 
 def test_a_number_too_large_for_its_unit(tmp_path):
-    with pytest.raises(SystemExit, match="row 2: column 't' holds '1700000000900000000', not a time, or too large for"):
+    with pytest.raises(
+        SystemExit, match="line 2: column 't' holds '1700000000900000000', not a time, or too large for"
+    ):
         prepare(tmp_path, log([1, 1_700_000_000_900_000_000, 2]))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2023-11-14", datetime(2023, 11, 14, tzinfo=UTC)),
+        ("2023-11-14 22:13", datetime(2023, 11, 14, 22, 13, tzinfo=UTC)),
+        ("2023-11-14T22:13:20.5Z", datetime(2023, 11, 14, 22, 13, 20, 500_000, tzinfo=UTC)),
+        ("2023-11-14 22:13:20.123456789+05:30", datetime(2023, 11, 14, 16, 43, 20, 123_456, tzinfo=UTC)),
+        ("2023-11-14T22:13:20-0130", datetime(2023, 11, 14, 23, 43, 20, tzinfo=UTC)),
+        ("2019-10-01 00:00:00 UTC", datetime(2019, 10, 1, tzinfo=UTC)),
+        ("09/05/2020", None),
+        ("2020-13-01", None),
+        ("2020-02-30", None),
+        ("5 May 2020", None),
+    ],
+)
+def test_iso_is_read_and_nothing_is_guessed(text, expected):
+    ticks = None if expected is None else int(expected.timestamp() * 1_000_000)
+    assert microseconds(pl.Series([text]), "s", "it").to_list() == [ticks]
+
+
+def test_a_format_that_is_named():
+    first = int(datetime(2020, 5, 9, tzinfo=UTC).timestamp()) * 1_000_000
+    for values, format in (
+        (["09/05/2020"], "%d/%m/%Y"),
+        ([20200509], "%Y%m%d"),
+        (["09.05.2020 00:00"], "%d.%m.%Y %H:%M"),
+    ):
+        assert microseconds(pl.Series(values), "s", "it", format).to_list() == [first]
+    assert microseconds(pl.Series(["2020-05-09"]), "s", "it", "%d/%m/%Y").to_list() == [None]
+
+
+@pytest.mark.parametrize("values", [[20200905, 20201231], ["20200905"]])
+def test_dates_without_separators_are_no_seconds(values):
+    with pytest.raises(ValueError, match=r"holds '20200905', which looks like a date; give --time-format %Y%m%d"):
+        microseconds(pl.Series(values), "s", "it")
+
+
+@pytest.mark.parametrize(("unit", "given"), [("ms", 1_700_000_000_000), ("us", 1_700_000_000_000_000)])
+def test_times_of_another_unit_are_refused(unit, given):
+    with pytest.raises(
+        ValueError, match=rf"the latest time is in the year [\d,]+ in the unit s; give --time-unit {unit}"
+    ):
+        microseconds(pl.Series([given]), "s", "it")

@@ -1,0 +1,9 @@
+"""Prepare anybody's log of clicks: CSV, Parquet, Arrow or JSON lines; `recsys prepare clicks --help` says it all.
+
+python data_scripts/clicks.py log.csv --out data/mine --config mine.yaml
+"""
+
+from recsys.prepare.programs.clicks import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""A parser's dump about a value of the wrong type, as one sentence."""
+
+from __future__ import annotations
+
+import re
+
+_NONE = "NoneType"
+
+
+def wrong_type(message: str) -> str | None:
+    """What must be of which type, and what was given; None if the message is about something else."""
+    keys = list(re.finditer(r'Parser key "([\w.]+)"', message))
+    if not keys:
+        return None
+    last = message[keys[-1].end() :]
+    given = re.search(r"(?:Got value|Given value): (.*?)(?:\. Got value: .*)?$", last, re.MULTILINE)
+    if given is None:
+        return None
+    wanted = re.findall(r"Expected an? (.+?)(?:\. Got value|$)", last[: given.start()] + given[0], re.MULTILINE)
+    value, kinds = given[1], [kind for kind in map(_plainly, wanted) if kind != _NONE]
+    if not kinds or value.startswith("NestedArg("):
+        return None
+    place = ".".join(dict.fromkeys(key[1] for key in keys))
+    return f"{place} must be {' or '.join(kinds)}, got {value}{_hint(kinds, value)}."
+
+
+def _plainly(kind: str) -> str:
+    """The name of a type as people write it."""
+    literal = re.fullmatch(r"typing\.Literal\[(.*)\]", kind)
+    if literal:
+        return f"one of {literal[1]}"
+    named = re.fullmatch(r"<class '(?:[\w.]*\.)?(\w+)'>", kind)
+    return named[1] if named else kind
+
+
+def _hint(kinds: list[str], value: str) -> str:
+    """A whole number written as a float is meant as one."""
+    is_whole = re.fullmatch(r"-?\d+\.0*|-?\d+(\.\d+)?[eE]\+?\d+", value) is not None
+    return f"; write {int(float(value))}" if kinds == ["int"] and is_whole else ""

@@ -1,0 +1,136 @@
+"""`recsys prepare check FOLDER`: reads all of a prepared folder, and says everything that is wrong with it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.data.parquet import ParquetSplit
+from recsys.data.schema import Column, Schema
+from recsys.data.sequences import read_sequences
+from recsys.data.session_schema import SessionSchema
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check the folders; the exit code is 1 if something is wrong.
+
+    Raises:
+        FileNotFoundError: if one is no prepared folder.
+    """
+    parser = argparse.ArgumentParser(prog="recsys prepare check", description="Read all of a prepared folder.")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    found = 0
+    for folder in parser.parse_args(list(arguments)).folders:
+        problems = list(problems_of(folder))
+        found += len(problems)
+        print("\n".join([*problems, f"{folder}: {len(problems)} problems" if problems else f"{folder}: all is well"]))
+    return 1 if found else 0
+
+
+def problems_of(folder: Path) -> Iterator[str]:
+    """Everything that is wrong with a prepared folder, of clicks or of sessions.
+
+    Raises:
+        FileNotFoundError: if it has no schema.json.
+    """
+    try:
+        is_of_sessions = "num_items" in json.loads((folder / "schema.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        is_of_sessions = False
+    try:
+        schema = SessionSchema.read(folder) if is_of_sessions else Schema.read(folder)
+    except ValueError as error:
+        yield str(error)
+        return
+    yield from _changed_files(folder)
+    checks = _of_sessions(schema) if isinstance(schema, SessionSchema) else _of_clicks(schema)
+    for check in checks:
+        try:
+            check()
+        except ValueError as error:
+            yield str(error)
+
+
+def _changed_files(folder: Path) -> Iterator[str]:
+    listed: dict[str, Any] = json.loads((folder / "schema.json").read_text(encoding="utf-8")).get("files", {})
+    for name, entry in listed.items():
+        path = folder / name
+        if "blake2b" in entry and path.is_file():
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            if digest != entry["blake2b"]:
+                yield f"{path}: holds other bytes than were written."
+
+
+def _of_clicks(schema: Schema) -> Iterator[Callable[[], None]]:
+    for name in schema.splits:
+        yield lambda name=name: _read_split(schema, name)  # type: ignore[misc]
+    for column in schema.columns:
+        if column.num_embeddings is not None:
+            yield lambda column=column: _check_column(schema, column)  # type: ignore[misc]
+
+
+def _read_split(schema: Schema, name: str) -> None:
+    split = ParquetSplit(schema, name, with_keys=True)
+    for group in range(len(split.group_rows)):
+        split.read(group)
+
+
+def _check_column(schema: Schema, column: Column) -> None:
+    """Counts of every id from 0, and distinct values of ids from 1, where the folder has them."""
+    assert column.num_embeddings is not None
+    path = schema.counts_path(column.name)
+    if path.is_file():
+        counts = _read(path, ("id", "count"))
+        ids, numbers = counts["id"].to_numpy(), counts["count"].to_numpy()
+        if not np.array_equal(ids, np.arange(column.num_embeddings)):
+            raise ValueError(f"{path}: ids must be 0..{column.num_embeddings - 1} in order.")
+        if numbers.min(initial=0) < 0:
+            raise ValueError(f"{path}: counts must be at least 0, got {numbers.min()}.")
+    check_vocabulary(schema.path / "vocabulary" / f"{column.name}.parquet", 1, column.num_embeddings)
+
+
+def check_vocabulary(path: Path, first: int, stop: int) -> None:
+    """Ids [first, stop) in order, each with a value of its own; nothing where there is no such file.
+
+    Raises:
+        ValueError: naming the file.
+    """
+    if not path.is_file():
+        return
+    table = _read(path, ("id", "value"))
+    if not np.array_equal(table["id"].to_numpy(), np.arange(first, stop)):
+        raise ValueError(f"{path}: ids must be {first}..{stop - 1} in order.")
+    if table["value"].null_count or len(table["value"].unique()) < len(table):
+        raise ValueError(f"{path}: every id must have a value of its own.")
+
+
+def _read(path: Path, columns: tuple[str, str]) -> pa.Table:
+    try:
+        table = pq.read_table(path, columns=list(columns)).select(list(columns))
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise ValueError(f"{path}: cannot be read as a file with columns {', '.join(columns)} ({error}).") from error
+    for name in columns:
+        if name != "value" and not (pa.types.is_integer(table[name].type) and not table[name].null_count):
+            raise ValueError(f"{path}: column '{name}' must hold integers, got {table[name].type}.")
+    return table
+
+
+def _of_sessions(schema: SessionSchema) -> Iterator[Callable[[], object]]:
+    for name in schema.splits:
+        yield lambda name=name: read_sequences(schema, name)  # type: ignore[misc]
+    readers = {"categorical": schema.item_values, "multi_valued": schema.item_bags, "dense": schema.item_numbers}
+    for column in schema.item_columns:
+        yield lambda column=column: readers[column.kind](column.name)  # type: ignore[misc]
+    for name in schema.vectors:
+        yield lambda name=name: schema.item_vectors(name)  # type: ignore[misc]
+    yield schema.item_counts
+    yield lambda: check_vocabulary(schema.path / "vocabulary" / "item.parquet", 1, schema.num_items + 1)

@@ -1,0 +1,87 @@
+"""A configuration that trains on a prepared folder at once: sizes and choices from its counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+EMBEDDING_DIM = 16
+LARGE_IDS = 1 << 20
+SHARED_ROWS = 1 << 20
+BATCHES_OF_AN_EPOCH = 200
+
+
+def check_config(path: Path) -> None:
+    """Refuse a file that exists, before any work is done.
+
+    Raises:
+        ValueError: It exists.
+    """
+    if path.exists():
+        raise ValueError(f"--config '{path}' exists and is kept; give another name.")
+
+
+def write_config(path: Path, folder: Path) -> None:
+    """Write the configuration; the folder is named as it was given.
+
+    Raises:
+        ValueError: The file exists.
+    """
+    schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(config_text(schema, str(folder)))
+    except FileExistsError:
+        raise ValueError(f"--config '{path}' exists and is kept; give another name.") from None
+
+
+def config_text(schema: dict[str, Any], folder: str) -> str:
+    """A DCNv2; columns of more than a million ids share one table of a million rows."""
+    sizes = {entry["name"]: entry["num_embeddings"] for entry in schema["features"] if "num_embeddings" in entry}
+    large = [name for name, size in sizes.items() if size > LARGE_IDS]
+    num_train, num_val = (schema["splits"].get(split, {"num_rows": 0})["num_rows"] for split in ("train", "val"))
+    tables = ["    tables: {default: FullTable}"]
+    if large:
+        names = ", ".join(json.dumps(name, ensure_ascii=False) for name in large)
+        tables = [
+            "    tables:",
+            "      default: FullTable",
+            f"      large: {{class_path: UnifiedTable, init_args: {{num_rows: {SHARED_ROWS}}}}}",
+            f"    assign: {{large: [{names}]}}",
+        ]
+    monitor = "val/gauc" if "group" in schema else "val/auc"
+    num_ids = sum(sizes.values())
+    lines = [
+        f"# DCNv2 on {json.dumps(folder)}: {num_train:,} train rows, {len(sizes)} features with {num_ids:,} ids, "
+        f"{len(schema['features']) - len(sizes)} numbers.",
+        "# Other tables: one more -c configs/tables/METHOD.yaml.",
+        "seed_everything: 0",
+        "model:",
+        "  class_path: CTRTask",
+        "  init_args:",
+        f"    embedding_dim: {EMBEDDING_DIM}",
+        *tables,
+        "    table_optimizer: {class_path: RowWiseAdagrad, init_args: {learning_rate: 0.05}}",
+        "    optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.001}}",
+        "    embedding_dropout: 0.1",
+        "    model: {class_path: DCNv2, init_args: {num_cross_layers: 2, hidden_dims: [128, 64]}}",
+        "data:",
+        "  class_path: CTRDataModule",
+        f"  init_args: {{path: {json.dumps(folder)}, batch_size: {_batch_size(num_train)}, eval_batch_size: 4096}}",
+        "trainer:",
+        f"  max_epochs: {1 if num_train > 20_000_000 else 20}  # early stopping ends it",
+        "  callbacks:",
+    ]
+    if num_val:
+        lines += [
+            f"    - {{class_path: EarlyStopping, init_args: {{monitor: {monitor}, mode: max, patience: 2}}}}",
+            f"    - {{class_path: ModelCheckpoint, init_args: {{monitor: {monitor}, mode: max}}}}",
+        ]
+    lines += ["    - {class_path: ModelCheckpoint, init_args: {filename: last, enable_version_counter: false}}"]
+    return "\n".join(lines) + "\n"
+
+
+def _batch_size(num_train: int) -> int:
+    """A power of two that makes about 200 batches of an epoch, from 64 to 4,096."""
+    return min(4096, max(64, 1 << max(0, (num_train // BATCHES_OF_AN_EPOCH).bit_length() - 1)))

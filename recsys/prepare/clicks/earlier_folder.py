@@ -1,0 +1,100 @@
+"""What a folder of clicks knows of its preparation, for new rows of the same kind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.prepare.clicks.click_spec import ClickSpec
+from recsys.prepare.clicks.dense_values import DenseTransform
+from recsys.prepare.clicks.raw_keys import LongValues, pack
+from recsys.prepare.files.prepared_files import SCHEMA
+from recsys.prepare.files.vocabulary import Vocabulary
+
+
+class EarlierFolder:
+    """A folder that `recsys prepare clicks` or `apply` has made.
+
+    Attributes:
+        path: Of the folder.
+        schema: Content of its schema.json.
+        spec: What the columns of its files were.
+        transforms: Fitted transforms, by dense column.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read schema.json.
+
+        Raises:
+            ValueError: There is no such folder, or another program has made it.
+        """
+        self.path = path
+        try:
+            self.schema: dict[str, Any] = json.loads((path / SCHEMA).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ValueError(f"'{path}' is no prepared folder: it has no {SCHEMA}.") from None
+        except ValueError as error:
+            raise ValueError(f"'{path / SCHEMA}' is not valid JSON ({error}); prepare the folder again.") from error
+        if not isinstance(self.schema, dict) or "columns" not in self.schema:
+            raise ValueError(
+                f"'{path}' does not say what the columns of its files were; only folders of recsys prepare clicks do."
+            )
+        self.spec = ClickSpec.from_json(self.schema["columns"], str(path / SCHEMA))
+        entries = {entry["name"]: entry for entry in self.schema["features"]}
+        self.transforms: Mapping[str, DenseTransform] = {
+            name: DenseTransform.from_json(entry["transform"])
+            for name, entry in entries.items()
+            if "transform" in entry
+        }
+        self._names = [
+            name for name, entry in entries.items() if "num_embeddings" in entry and "transform" not in entry
+        ]
+        self._binned = [name for name, transform in self.transforms.items() if transform.kind == "bins"]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Texts that stood for a missing value."""
+        return tuple(self.schema.get("format", {}).get("missing", ()))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of files without a header; else none."""
+        return tuple(self.schema.get("format", {}).get("columns", ()))
+
+    def vocabularies(self, long_values: LongValues) -> dict[str, Vocabulary]:
+        """The vocabulary of every feature, with its counts in train.
+
+        Raises:
+            ValueError: A file is missing, damaged, or does not fit the schema.
+        """
+        if self.schema.get("hash_bits") is not None:
+            return {}
+        return {name: self._vocabulary(name, long_values) for name in self._names}
+
+    def _vocabulary(self, name: str, long_values: LongValues) -> Vocabulary:
+        values = self._read("vocabulary", name, "value")
+        counts = self._read("counts", name, "count").to_numpy()
+        if len(counts) != len(values) + 1:
+            raise ValueError(
+                f"'{self.path}': feature '{name}' has {len(values):,} values and counts of {len(counts):,} ids, must "
+                "have one more; prepare the folder again."
+            )
+        keys = pack([value.encode() for value in values.to_pylist()], long_values)
+        return Vocabulary(keys, counts[1:].astype(np.int64), int(counts[0]))
+
+    def bin_counts(self) -> dict[str, tuple[int, ...]]:
+        """How often each bin occurs in train."""
+        return {name: tuple(self._read("counts", name, "count").to_pylist()) for name in self._binned}
+
+    def _read(self, folder: str, name: str, column: str) -> pa.ChunkedArray:
+        path = self.path / folder / f"{name}.parquet"
+        try:
+            return pq.read_table(path, columns=["id", column]).sort_by("id")[column]
+        except (pa.ArrowException, OSError, KeyError) as error:
+            raise ValueError(f"'{path}' cannot be read ({error}); prepare the folder again.") from error

@@ -1,0 +1,115 @@
+"""A Parquet or Arrow file, batch by batch, with the types it has."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recsys.prepare.files.raw_files import RawFile
+from recsys.prepare.files.raw_frames import LineFrame
+from recsys.prepare.files.text_table import ParsedTable, check_header
+
+BATCH_ROWS = 131_072
+PARQUET_MAGIC, ARROW_MAGIC = b"PAR1", b"ARROW1"
+
+
+@dataclass(frozen=True)
+class ArrowBlock:
+    """Rows of one file, the first of them ``first_line`` counted from 1."""
+
+    file: str
+    first_line: int
+    batch: pa.RecordBatch
+
+    @property
+    def num_lines(self) -> int:
+        """Rows."""
+        return len(self.batch)
+
+
+class ArrowTable:
+    """One file; its only bad rows are those whose values do not suit.
+
+    Attributes:
+        file: What is read.
+        columns: Names.
+    """
+
+    def __init__(self, file: RawFile, missing: tuple[str, ...] = ()) -> None:
+        """Read what the columns are.
+
+        Raises:
+            ValueError: The file is damaged or of another kind, or names a column twice.
+        """
+        self.file = file
+        self._missing = missing
+        with file.path.open("rb") as stream:
+            self._is_parquet = stream.read(4) == PARQUET_MAGIC
+        try:
+            schema = (
+                pq.read_schema(file.path)
+                if self._is_parquet
+                else pa.ipc.open_file(pa.memory_map(str(file.path))).schema
+            )
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from error
+        self.columns = tuple(schema.names)
+        check_header(self.columns, file.name)
+        self._needed = list(self.columns)
+
+    def only(self, columns: Sequence[str]) -> None:
+        """Read no others than these columns."""
+        self._needed = list(columns)
+
+    def blocks(self) -> Iterator[ArrowBlock]:
+        """Yield batches of rows, at most 131,072 each."""
+        row = 1
+        try:
+            for batch in self._parquet_batches() if self._is_parquet else self._arrow_batches():
+                if len(batch):
+                    yield ArrowBlock(self.file.name, row, batch)
+                    row += len(batch)
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from error
+        if row == 1:
+            raise ValueError(f"{self.file.name} has no rows.")
+        with self.file.path.open("rb") as stream:
+            self.file.sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        self.file.num_bytes = self.file.path.stat().st_size
+
+    def _parquet_batches(self) -> Iterator[pa.RecordBatch]:
+        with pq.ParquetFile(self.file.path, memory_map=True, page_checksum_verification=True) as file:
+            num_bytes = self.file.path.stat().st_size
+            for batch in file.iter_batches(BATCH_ROWS, columns=self._needed, use_threads=False):
+                self.file.on_bytes(num_bytes * len(batch) // max(1, file.metadata.num_rows))
+                yield batch
+
+    def _arrow_batches(self) -> Iterator[pa.RecordBatch]:
+        file = pa.ipc.open_file(pa.memory_map(str(self.file.path)))
+        num_bytes = self.file.path.stat().st_size
+        for number in range(file.num_record_batches):
+            batch = file.get_batch(number).select(self._needed)
+            self.file.on_bytes(num_bytes // file.num_record_batches)
+            for start in range(0, len(batch), BATCH_ROWS):
+                yield batch.slice(start, BATCH_ROWS)
+
+    def _unreadable(self, error: Exception) -> ValueError:
+        kind = "Parquet" if self._is_parquet else "Arrow"
+        return ValueError(f"'{self.file.path}' is not a readable {kind} file, truncated or damaged ({error}).")
+
+    def parse(self, block: ArrowBlock) -> ParsedTable:
+        """Turn a batch into a frame; categories become texts."""
+        frame = pl.DataFrame(pl.from_arrow(block.batch, rechunk=True))
+        coded = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]
+        frame = frame.with_columns(pl.col(coded).cast(pl.String))
+        texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+        for word in ("", *self._missing):
+            frame = frame.with_columns(pl.when(pl.col(texts) != word).then(pl.col(texts)).name.keep())
+        lines = np.arange(block.first_line, block.first_line + len(frame))
+        return ParsedTable(LineFrame(block.file, frame, lines), [])

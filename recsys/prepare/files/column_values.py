@@ -1,0 +1,86 @@
+"""Values of a column as texts or as numbers, whatever type a file gives it: one value has one text, null none."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+LARGEST_EXACT = 2**53
+"""From here on floats do not tell whole numbers apart."""
+
+
+def texts_of(values: pl.Series, where: str) -> pl.Series:
+    """Texts, null where a value is missing; 7 of an integer column and 7.0 of a float column are both '7'.
+
+    Raises:
+        ValueError: The type has no texts, or a float is too large to be an exact number or is infinite.
+    """
+    dtype = values.dtype
+    if dtype == pl.String:
+        return values
+    if dtype.is_float():
+        return _texts_of_floats(values, where)
+    if dtype.is_integer() or dtype.is_decimal() or isinstance(dtype, pl.Date | pl.Datetime | pl.Time | pl.Null):
+        return values.cast(pl.String)
+    if dtype == pl.Boolean:
+        return values.cast(pl.String)
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        return values.cast(pl.String)
+    raise ValueError(f"{where} is of type {dtype}; a categorical column takes texts or numbers.")
+
+
+def _texts_of_floats(values: pl.Series, where: str) -> pl.Series:
+    numbers = values.cast(pl.Float64).fill_nan(None)
+    large = (numbers.abs() >= LARGEST_EXACT).fill_null(False)
+    if large.any():
+        raise ValueError(
+            f"{where} holds {numbers.filter(large)[0]!r}, a float of 2**53 or more, where neighbours are one number; "
+            "store these ids as integers or texts."
+        )
+    whole = numbers.cast(pl.Int64, strict=False)
+    is_whole = (whole.cast(pl.Float64) == numbers).fill_null(False)
+    return whole.cast(pl.String).zip_with(is_whole, values.fill_nan(None).cast(pl.String))
+
+
+def numbers_of(values: pl.Series, where: str) -> tuple[pl.Series, pl.Series]:
+    """Float64 numbers, null where a value is missing or NaN, and which values are no finite numbers.
+
+    Raises:
+        ValueError: The type has no numbers.
+    """
+    dtype = values.dtype
+    if dtype == pl.String:
+        texts = values.str.strip_chars()
+        numbers = texts.replace("", None).cast(pl.Float64, strict=False)
+        bad = numbers.is_null() & texts.is_not_null() & (texts != "")
+    elif dtype.is_numeric() or isinstance(dtype, pl.Boolean | pl.Null):
+        numbers = values.cast(pl.Float64)
+        bad = pl.Series([False]).new_from_index(0, len(values))
+    else:
+        raise ValueError(f"{where} is of type {dtype}; a dense column takes numbers.")
+    return numbers.fill_nan(None), (bad | numbers.is_infinite()).fill_null(False)
+
+
+def lists_of(values: pl.Series, separator: str | None, where: str) -> tuple[pl.Series, NDArray[np.int32]]:
+    """The texts of all lists, one list after the other and without missing ones, and how many each row has.
+
+    Args:
+        values: Lists, or texts that ``separator`` divides; without one, a text is a list of one.
+        separator: Between the values of a text.
+        where: File and column, for messages.
+
+    Raises:
+        ValueError: The type has no lists of texts.
+    """
+    if isinstance(values.dtype, pl.List | pl.Array):
+        lists = values.cast(pl.List(values.dtype.inner))
+    elif separator:
+        lists = texts_of(values, where).str.split(separator)
+    else:
+        lists = texts_of(values, where).reshape((len(values), 1)).cast(pl.List(pl.String))
+    lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
+    inner = texts_of(lists.filter(pl.Series(lengths > 0)).explode(), where)
+    kept = (inner.is_not_null() & (inner != "")).fill_null(False)
+    rows = np.repeat(np.arange(len(values)), lengths)[kept.to_numpy()]
+    return inner.filter(kept), np.bincount(rows, minlength=len(values)).astype(np.int32)

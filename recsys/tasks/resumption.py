@@ -1,0 +1,116 @@
+"""What a resumed run owes to the one before: the validation that was due, and the best checkpoint."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.states import TrainerFn
+
+OWED = "validation_owed"
+"""The entry of a checkpoint that says whether it was saved between a step and the validation due after it."""
+OPTIMIZERS = "dense_optimizers"
+"""The entry of a checkpoint that says which optimizers its states are of."""
+
+
+def optimizer_shape(optimizer: Any) -> dict[str, Any]:
+    """What must agree for a state to be loaded: class, and parameters by group."""
+    whole = getattr(optimizer, "optimizer", optimizer)
+    return {"class": type(whole).__name__, "groups": [len(group["params"]) for group in whole.param_groups]}
+
+
+def check_optimizer(optimizer: Any, before: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse to go on with the state of another optimizer.
+
+    Args:
+        optimizer: of this run.
+        before: shapes of the optimizers of the run before; empty if there was none.
+
+    Raises:
+        ValueError: naming both.
+    """
+    here = optimizer_shape(optimizer)
+    if before and [dict(each) for each in before] != [here]:
+        there = " and ".join(f"{each['class']} of {sum(each['groups'])} parameters" for each in before)
+        raise ValueError(
+            f"the checkpoint has the state of {there}, and this config's optimizer is {here['class']} of "
+            f"{sum(here['groups'])}: give the same optimizer and table_optimizer to go on."
+        )
+
+
+def owes_validation(trainer: Trainer, last_validated_step: int) -> bool:
+    """Whether a validation is due after the step just done, and has not been."""
+    loop = trainer.fit_loop.epoch_loop
+    if trainer.state.fn != TrainerFn.FITTING or not trainer.training or last_validated_step == trainer.global_step:
+        return False
+    fetcher = trainer.fit_loop._data_fetcher
+    return fetcher is not None and trainer.global_step > 0 and loop._should_check_val_fx(fetcher)
+
+
+def validate_now(trainer: Trainer) -> None:
+    """Make up a validation at the start of a resumed training."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    loop.restarting = False
+    trainer.validating = True
+    loop.run()
+    trainer.training = True
+    # The epoch to come would take it for its own, and end before it has begun.
+    loop._has_run = False
+
+
+def keep_best(trainer: Trainer, states: Mapping[str, Any]) -> None:
+    """Bring the best checkpoints of the run before to this run's folder, where that is another one.
+
+    Lightning would forget how good they were, and call the best since the best.
+
+    Args:
+        trainer: of the resumed run.
+        states: of the callbacks of the run before.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        state = states.get(callback.state_key)
+        if isinstance(callback, ModelCheckpoint) and callback.monitor is not None and isinstance(state, Mapping):
+            if callback.dirpath is not None and state.get("dirpath") != callback.dirpath and state["best_k_models"]:
+                _bring(trainer, callback, state)
+
+
+def _bring(trainer: Trainer, callback: ModelCheckpoint, state: Mapping[str, Any]) -> None:
+    folder = Path(str(callback.dirpath))
+    places = {path: str(folder / Path(path).name) for path in state["best_k_models"] if Path(path).exists()}
+    # Every process decides before the first one brings what they decide about.
+    trainer.strategy.barrier("keep_best")
+    if trainer.is_global_zero:
+        for path, place in places.items():
+            _link_or_copy(Path(path), Path(place))
+    if state["best_model_path"] not in places:
+        print(f"best checkpoint: '{state['best_model_path']}' of the run before is gone, and its score with it")
+        return
+    callback.best_k_models = {place: state["best_k_models"][path] for path, place in places.items()}
+    callback.best_model_path = places[state["best_model_path"]]
+    callback.best_model_score = state["best_model_score"]
+    worst = max if callback.mode == "min" else min
+    callback.kth_best_model_path = worst(callback.best_k_models, key=lambda place: float(callback.best_k_models[place]))
+    callback.kth_value = callback.best_k_models[callback.kth_best_model_path]
+
+
+def _link_or_copy(path: Path, place: Path) -> None:
+    """Checkpoints are replaced and never changed in place, so two names for one file are two checkpoints."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.exists():
+        return
+    if path.is_dir():
+        shutil.copytree(path, place, copy_function=_link_file)
+    else:
+        _link_file(str(path), str(place))
+
+
+def _link_file(path: str, place: str) -> None:
+    try:
+        os.link(path, place)
+    except OSError:
+        shutil.copy2(path, place)

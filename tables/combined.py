@@ -1,0 +1,362 @@
+"""Several tables for one feature: an item's id beside what it is."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.item_codes import ids_of, read_parquet
+from recsys.tables.physical import PhysicalTable
+from recsys.tables.routing.hashes import mix64
+
+PartFactory = Callable[[str, int, int], Table]
+"""Called with (name, num_embeddings, embedding_dim), and init_std."""
+
+
+class CombinedTable(Table):
+    """Parts that all see an id, each with rows of its own, and whose vectors become one.
+
+    The parts are no modules below this one: what they keep of ids and what they train is registered here, under their
+    place, so that tables of this kind are routed and combined together as others are.
+
+    Args:
+        name: feature or table name; parts are called NAME/0, NAME/1, ...
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        tables: makes each part; its init_std follows from this table's.
+        dims: width of each part.
+        init_stds: of each part.
+
+    Raises:
+        ValueError: with fewer than two parts, or one whose state changes outside its rows.
+    """
+
+    sizes = Table.sizes | {"tables"}
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        tables: Sequence[PartFactory | Table],
+        dims: Sequence[int],
+        init_stds: Sequence[float],
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        with torch.device("cpu"):  # what parts keep of ids has values, also where rows are to have none yet
+            parts = self._made(tables, dims, init_stds)
+        self._parts = parts
+        self._check_parts()
+        self.linear = all(part.linear for part in parts)  # type: ignore[misc]
+        self.leaves_out = any(part.leaves_out for part in parts)  # type: ignore[misc]
+        # What a checkpoint says of this table: its parts as they are, not what has made them.
+        self.arguments |= {"tables": parts}
+        self._widths = [sum(part.row_dims) for part in parts]
+        self._num_lookups = [len(part.row_dims) for part in parts]
+        self._constants = [{own: f"part{place}_{own}" for own in part.constants()} for place, part in enumerate(parts)]
+        self._per_ids = [{own: f"part{place}_{own}" for own in part.per_id_names} for place, part in enumerate(parts)]
+        self._parameters_of: list[dict[str, str]] = []
+        self._register()
+
+    def _made(
+        self, tables: Sequence[PartFactory | Table], dims: Sequence[int], init_stds: Sequence[float]
+    ) -> tuple[Table, ...]:
+        """The parts; those that are tables are taken as they are."""
+        made = []
+        for place, (make, dim, std) in enumerate(zip(tables, dims, init_stds, strict=True)):
+            sizes = (f"{self.name}/{place}", self.num_embeddings, dim)
+            made.append(make if isinstance(make, Table) else make(*sizes, init_std=std))  # type: ignore[call-arg]
+        return tuple(made)
+
+    def _check_parts(self) -> None:
+        owner = f"{type(self).__name__} '{self.name}'"
+        if len(self._parts) < 2:
+            raise ValueError(f"{owner}: tables must be two or more, got {len(self._parts)}.")
+        for part in self._parts:
+            kind = type(part)
+            known = {*part.constants(), *part.per_id_names, *(f"_first_{name}" for name in part.per_id_names)}
+            keeps = {name for name, _ in part.named_buffers()} - known
+            hooks = ("sized_among", "penalty", "regularizer", "observe", "on_epoch_end")
+            if keeps or any(getattr(kind, hook) is not getattr(Table, hook) for hook in hooks):
+                raise ValueError(
+                    f"{owner}: a {kind.__name__} cannot be a part, since it depends on more than its rows and settings"
+                    "; give it a feature of its own."
+                )
+
+    def _register(self) -> None:
+        """Keep what the parts keep, under names of their own."""
+        constants: dict[str, list[int]] = {}
+        for place, part in enumerate(self._parts):
+            constants |= {self._constants[place][own]: value.tolist() for own, value in part.constants().items()}
+            self.register_listed(**{new: part.get_buffer(own) for own, new in self._per_ids[place].items()})
+            names = {own: f"part{place}_{own.replace('.', '_')}" for own, _ in part.named_parameters()}
+            for own, new in names.items():
+                values = part.get_parameter(own).detach().to(torch.get_default_device(), copy=True)
+                self.register_parameter(new, nn.Parameter(values))
+            self._parameters_of.append(names)
+        self.register_constants(**constants)
+
+    def built_again(self) -> Self:
+        """Of parts that are built again, since this table trains what is theirs."""
+        arguments: dict[str, Any] = {**self.arguments, "tables": tuple(part.built_again() for part in self._parts)}
+        with torch.device("cpu"):
+            return type(self)(**arguments)
+
+    def signature(self) -> tuple[object, ...]:
+        """Tables of one kind whose parts are of one kind."""
+        return (*super().signature(), *(part.signature() for part in self._parts))
+
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """Those of the parts, one part after the other."""
+        return tuple(matrix for part in self._parts for matrix in part.physical_tables())
+
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
+        """The rows of the parts, one part after the other."""
+        rows = [
+            part.route(ids, self._own(constants, place))
+            for place, part in enumerate(self._parts)
+            if self._num_lookups[place]
+        ]
+        shape = torch.broadcast_shapes(*(each.shape[:-2] for each in rows))
+        return torch.cat([each.expand(*shape, *each.shape[-2:]) for each in rows], dim=-2)
+
+    def _own(self, constants: Constants, place: int) -> dict[str, Any]:
+        names = {**self._constants[place], **self._per_ids[place]}
+        return {own: constants[new] for own, new in names.items()}
+
+    def part_vectors(
+        self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants
+    ) -> list[Tensor]:
+        """What each part makes of its rows: [N, G, D_i]."""
+        pieces = rows.split(self._widths, dim=-1)
+        return [
+            part.combine(
+                piece,
+                {own: parameters[new] for own, new in self._parameters_of[place].items()},
+                ids,
+                self._own(constants, place),
+            )
+            for place, (part, piece) in enumerate(zip(self._parts, pieces, strict=True))
+        ]
+
+    @abstractmethod
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """One vector of those of the parts."""
+
+    def reconcile(self, state: dict[str, Tensor]) -> list[str]:
+        """What each part says of its own."""
+        said = []
+        for place, part in enumerate(self._parts):
+            own = {name: state[new] for name, new in self._per_ids[place].items() if new in state}
+            said += part.reconcile(own)
+            state |= {self._per_ids[place][name]: value for name, value in own.items()}
+        return said
+
+    def expected_collisions(self) -> float:
+        """Ids that are alike in the part that tells most of them apart."""
+        return min(part.expected_collisions() for part in self._parts)
+
+    def likeness(self) -> Tensor | None:
+        """Ids are alike that are so in every part."""
+        found = torch.zeros(self.num_embeddings, dtype=torch.int64)
+        for part in self._parts:
+            own = part.likeness()
+            if own is None:
+                return None
+            found = mix64(found, 0) + own.cpu()
+        return found
+
+    def extra_repr(self) -> str:
+        """The parts."""
+        return f"'{self.name}', " + " + ".join(f"{type(part).__name__}({part.extra_repr()})" for part in self._parts)
+
+
+class SumTable(CombinedTable):
+    """The sum of the parts' vectors.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory that of the parts.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        tables: makes each part, such as a FullTable and a SemanticIdTable.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: with fewer than two parts, or one whose state changes outside its rows.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        tables: Sequence[PartFactory],
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        number = max(1, len(tables))
+        dims, stds = [embedding_dim] * len(tables), [init_std / math.sqrt(number)] * len(tables)
+        super().__init__(name, num_embeddings, embedding_dim, tables, dims, stds)
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """Their sum."""
+        first, *others = self.part_vectors(rows, parameters, ids, constants)
+        for other in others:
+            first = first + other
+        return first
+
+
+class ConcatTable(CombinedTable):
+    """The parts' vectors side by side.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory that of the parts.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        tables: makes each part.
+        dims: width of each part, D in all; by default equal ones.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: with fewer than two parts, one whose state changes outside its rows, or widths that are not D.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        tables: Sequence[PartFactory],
+        dims: Sequence[int] | None = None,
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        number = max(1, len(tables))
+        widths = [embedding_dim // number] * len(tables) if dims is None else list(dims)
+        if len(widths) != len(tables) or sum(widths) != embedding_dim:
+            raise ValueError(
+                f"ConcatTable '{name}': dims must be {len(tables)} widths that add up to embedding_dim="
+                f"{embedding_dim}, got {widths}."
+            )
+        super().__init__(name, num_embeddings, embedding_dim, tables, widths, [init_std] * len(tables))
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """They as they are."""
+        return torch.cat(self.part_vectors(rows, parameters, ids, constants), dim=-1)
+
+
+class GateTable(CombinedTable):
+    """The parts' vectors, each weighted by what is learned for ids of like frequency.
+
+    Source: the gate by frequency of SID-Coord (arXiv:2604.10471), as weights of a softmax for each power of two of an
+    id's count; the attention over levels of that paper is not here.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory that of the parts, a weight for each part and group, and a byte an id.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        tables: makes each part.
+        counts: the Parquet file (id, count) of how often each id is in the training data, counts/NAME.parquet; or [V].
+            Ids of count 0 are a group of their own. By default ids are taken to be numbered by falling count.
+        unseen: the place of the part that ids of count 0 read alone; by default they have a gate as others have.
+        init_std: standard deviation of the initial vectors; weights begin equal.
+        groups: [V] the group of each id, instead of counts.
+
+    Raises:
+        ValueError: with fewer than two parts, one whose state changes outside its rows, or counts that do not fit.
+    """
+
+    linear = False
+    sizes = CombinedTable.sizes | {"counts", "groups"}
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        tables: Sequence[PartFactory],
+        counts: str | Tensor | None = None,
+        unseen: int | None = None,
+        init_std: float = DEFAULT_INIT_STD,
+        groups: Tensor | None = None,
+    ) -> None:
+        number = max(1, len(tables))
+        dims, stds = [embedding_dim] * len(tables), [init_std / math.sqrt(number)] * len(tables)
+        super().__init__(name, num_embeddings, embedding_dim, tables, dims, stds)
+        self.linear = False  # type: ignore[misc]
+        self._check_unseen(counts, unseen, groups)
+        self.unseen = unseen
+        if groups is None:
+            with torch.device("cpu"):
+                groups = self._groups(counts)
+        self.register_per_id(groups=groups.to(torch.uint8))
+        self.arguments |= {"counts": None, "groups": self.get_buffer("groups")}
+        self.gate = nn.Parameter(torch.zeros(64, number))
+
+    def likeness(self) -> Tensor | None:
+        """Ids are alike that are so in every part and in one group."""
+        found = super().likeness()
+        return None if found is None else mix64(found, 1) + self.get_buffer("groups").cpu().long()
+
+    def _check_unseen(self, counts: str | Tensor | None, unseen: int | None, groups: Tensor | None) -> None:
+        if unseen is None:
+            return
+        self.require("unseen", unseen, 0, len(self._parts) - 1)
+        if counts is None and groups is None:
+            raise ValueError(f"GateTable '{self.name}': unseen needs counts, which say what ids are never seen.")
+
+    def _groups(self, counts: str | Tensor | None) -> Tensor:
+        """0 for a count of 0, else the number of its binary digits; without counts 63 less those of the id and one."""
+        powers = 1 << torch.arange(63)
+        if counts is None:
+            return 63 - torch.bucketize(torch.arange(self.num_embeddings) + 1, powers, right=True)
+        if isinstance(counts, str):
+            counts = self._read_counts(counts)
+        if counts.shape != (self.num_embeddings,):
+            raise ValueError(
+                f"GateTable '{self.name}': counts must be [num_embeddings={self.num_embeddings}], got "
+                f"{list(counts.shape)}."
+            )
+        return torch.bucketize(counts, powers, right=True)
+
+    def _read_counts(self, path: str) -> Tensor:
+        owner = f"GateTable '{self.name}'"
+        table = read_parquet(owner, path)
+        if not {"id", "count"} <= set(table.column_names):
+            raise ValueError(f"{owner}: '{path}' must have columns id and count.")
+        ids = ids_of(owner, path, table["id"], None, self.num_embeddings)
+        if len(ids) != self.num_embeddings or bool((ids < 0).any()):
+            raise ValueError(f"{owner}: '{path}' must count each of num_embeddings={self.num_embeddings} ids.")
+        counts = torch.zeros(self.num_embeddings, dtype=torch.int64)
+        counts[ids] = torch.from_numpy(table["count"].to_numpy().copy()).long()
+        return counts
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """Their weighted sum: weights [N, G, parts] add up to the number of parts."""
+        vectors = torch.stack(self.part_vectors(rows, parameters, ids, constants), dim=-2)
+        groups = constants["groups"](ids.unsqueeze(-1)).squeeze(-1).long()
+        gates = parameters["gate"]
+        tables = torch.arange(gates.shape[0], device=ids.device)
+        number = gates.shape[-1]
+        weights = torch.softmax(gates[tables, groups].to(vectors.dtype), dim=-1) * number
+        if self.unseen is not None:
+            alone = torch.zeros(number, dtype=vectors.dtype, device=vectors.device)
+            alone[self.unseen] = math.sqrt(number)
+            weights = torch.where((groups == 0).unsqueeze(-1), alone, weights)
+        return (vectors * weights.unsqueeze(-1)).sum(-2)

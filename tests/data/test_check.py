@@ -1,0 +1,165 @@
+"""What one reader says of folders made by hand: each fault is named, and none passes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.commands import prepare as command
+from recsys.data.check import problems_of
+from recsys.prepare.programs import clicks, sessions
+
+
+@pytest.fixture
+def of_clicks(tmp_path):
+    rows = [f"{number % 2},u{number % 5},{number},a|b,{1 + number % 3},k{number}" for number in range(60)]
+    (tmp_path / "log.csv").write_text("\n".join(["click,user,x,tags,w,key", *rows]))
+    options = ["--label", "click", "--categorical", "user", "--dense", "x", "--lists", "tags:|", "--weight", "w"]
+    clicks.main(
+        [str(tmp_path / "log.csv"), *options, "--key", "key", "--group", "user", "--out", str(tmp_path / "out")]
+    )
+    return by_hand(tmp_path / "out")
+
+
+@pytest.fixture
+def of_sessions(tmp_path):
+    rows = [f"u{user},i{(user * 7 + place) % 11},{place},b{place % 2},0.5" for user in range(20) for place in range(6)]
+    (tmp_path / "log.csv").write_text("\n".join(["who,what,when,brand,size", *rows]))
+    options = ["--user", "who", "--item", "what", "--time", "when", "--item-columns", "brand", "size:dense"]
+    sessions.main(["--raw", str(tmp_path / "log.csv"), "--out", str(tmp_path / "out"), *options])
+    folder = by_hand(tmp_path / "out")
+    (folder / "vectors").mkdir()
+    np.save(folder / "vectors" / "text.npy", np.ones((12, 3), np.float32))
+    edit(folder, lambda schema: schema["vectors"].update(text=3))
+    return folder
+
+
+def edit(folder, change):
+    schema = json.loads((folder / "schema.json").read_text())
+    change(schema)
+    (folder / "schema.json").write_text(json.dumps(schema))
+
+
+def by_hand(folder):
+    """A folder that lists no files, as one made by hand does."""
+    edit(folder, lambda schema: schema.pop("files"))
+    return folder
+
+
+def set_cell(path, name, row, value, kind=None):
+    table = pq.read_table(path)
+    values = table[name].to_pylist()
+    values[row] = value
+    column = pa.array(values, kind or table[name].type)
+    pq.write_table(table.set_column(table.column_names.index(name), name, column), path)
+
+
+def part(split):
+    return f"{split}/part-00000.parquet"
+
+
+CLICKS = {
+    "id too large": (part("train"), "user", 3, 99, None, "row 3, column 'user': the id 99 is outside"),
+    "id below 0": (part("val"), "user", 0, -1, None, "row 0, column 'user': the id -1 is outside"),
+    "list id": (part("test"), "tags", 1, [7], None, "row 1, column 'tags': the id 7 is outside"),
+    "label": (part("train"), "label", 2, 2, None, "row 2, column 'label': the label is 2, must be 0 or 1"),
+    "null label": (part("train"), "label", 2, None, None, "row 2, column 'label': the value is null"),
+    "text ids": (part("train"), "user", 2, 1, "text", "column 'user' is categorical and must hold integers"),
+    "nan": (part("train"), "x", 1, float("nan"), None, "row 1, column 'x': the value is nan, must be finite"),
+    "1e39": (part("train"), "x", 1, 1e39, pa.float64(), r"the value is 1e\+39, must be finite in float32"),
+    "weight": (part("train"), "weight", 1, -1.0, None, "the weight is -1.0, must be finite and at least 0"),
+    "count": ("counts/user.parquet", "count", 1, -1, None, "counts must be at least 0, got -1"),
+    "count id": ("counts/user.parquet", "id", 1, 10**12, None, r"ids must be 0\.\.5 in order"),
+    "value twice": ("vocabulary/user.parquet", "value", 1, "u0", None, "every id must have a value of its own"),
+}
+SESSIONS = {
+    "narrowing": (
+        part("train"),
+        "items",
+        0,
+        [2**32 + 1, 1, 2, 3],
+        pa.list_(pa.int64()),
+        r"must hold ids 1\.\.num_items=11",
+    ),
+    "padding": (part("train"), "items", 0, [0, 1, 2, 3], None, r"must hold ids 1\.\.num_items=11, got 0"),
+    "user 1.5": (part("val"), "user", 0, 1.5, pa.float64(), "column 'user' must hold integers, got double"),
+    "falling times": (part("test"), "times", 2, [4, 3, 2, 1, 0], None, "times of row 2 fall"),
+    "target": (part("test"), "target", 0, 12, None, "column 'target' must hold ids"),
+    "counts": ("counts/item.parquet", "count", 3, -5, None, "counts must be at least 0, got -5"),
+    "null value": ("items.parquet", "brand", 2, None, None, "column 'brand' must hold integers, and has 1 nulls"),
+    "infinite": ("items.parquet", "size", 2, float("inf"), None, "column 'size' must hold finite numbers"),
+}
+
+
+@pytest.mark.parametrize("case", CLICKS)
+def test_faults_of_clicks(of_clicks, case):
+    check_fault(of_clicks, *CLICKS[case])
+
+
+@pytest.mark.parametrize("case", SESSIONS)
+def test_faults_of_sessions(of_sessions, case):
+    check_fault(of_sessions, *SESSIONS[case])
+
+
+def check_fault(folder, file, name, row, value, kind, message):
+    assert list(problems_of(folder)) == []
+    if kind == "text":
+        table = pq.read_table(folder / file)
+        texts = pa.array(list(map(str, table[name].to_pylist())))
+        pq.write_table(table.set_column(table.column_names.index(name), name, texts), folder / file)
+    else:
+        set_cell(folder / file, name, row, value, kind)
+    (problem,) = problems_of(folder)
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(problem)
+    assert command.main(["check", str(folder)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.ones((12, 4), np.float32), r"must be floats \[12, 3\], got float32 \[12, 4\]"),
+        (np.ones((7, 3), np.float32), r"must be floats \[12, 3\], got float32 \[7, 3\]"),
+        (np.full((12, 3), np.nan, np.float32), "row 0 is not finite"),
+        (np.ones((12, 3), np.int64), r"must be floats \[12, 3\], got int64"),
+    ],
+)
+def test_vectors_that_do_not_fit(of_sessions, matrix, message):
+    np.save(of_sessions / "vectors" / "text.npy", matrix)
+    (problem,) = problems_of(of_sessions)
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(problem)
+
+
+def test_numbers_of_rows_and_targets(of_sessions):
+    edit(of_sessions, lambda schema: schema["splits"]["val"].update(num_targets=3))
+    edit(of_sessions, lambda schema: schema["splits"]["test"].update(num_rows=3))
+    assert [problem.split(": ", 1)[1] for problem in problems_of(of_sessions)] == [
+        "schema.json says 3 targets, the files have 20.",
+        "schema.json says 3 rows of 100 events, the files have 20 of 100; prepare the folder again.",
+    ]
+
+
+def test_a_changed_byte_is_noticed_and_a_whole_folder_is_well(tmp_path, capsys):
+    (tmp_path / "log.csv").write_text("click,user\n" + "1,a\n0,b\n" * 20)
+    clicks.main(
+        [str(tmp_path / "log.csv"), "--label", "click", "--categorical", "user", "--out", str(tmp_path / "out")]
+    )
+    assert command.main(["check", str(tmp_path / "out")]) == 0
+    assert "all is well" in capsys.readouterr().out
+    path = tmp_path / "out" / "vocabulary" / "user.parquet"
+    path.write_bytes(path.read_bytes().replace(b"value", b"vulae"))
+    assert command.main(["check", str(tmp_path / "out")]) == 1
+    assert "holds other bytes than were written" in capsys.readouterr().out
+
+
+def test_programs_are_listed(capsys):
+    assert command.main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed for name in command.PROGRAMS)
+    with pytest.raises(ValueError, match="there is no program 'click'"):
+        command.main(["click"])

@@ -1,0 +1,125 @@
+"""New rows with an old vocabulary: every id stays, and what is new is id 0 or comes behind."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import chain
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.prepare.programs import apply, clicks
+
+COLUMNS = ["--categorical", "user", "--dense", "price:standardise", "size:bins:3", "--lists", "tags:|"]
+
+
+def write(path, rows, names=("click", "user", "price", "size", "tags", "key")):
+    path.write_text("\n".join([",".join(names), *(",".join(str(row[name]) for name in names) for row in rows)]) + "\n")
+    return path
+
+
+def rows_of(num_rows, users, seed):
+    draw = random.Random(seed)
+    return [
+        {
+            "click": draw.randrange(2),
+            "user": draw.choice(users),
+            "price": draw.choice(["", draw.randrange(100)]),
+            "size": draw.randrange(9),
+            "tags": draw.choice(["a|b", "b", users[0] + "|a", ""]),
+            "key": f"k{number}",
+        }
+        for number in range(num_rows)
+    ]
+
+
+@pytest.fixture
+def mine(tmp_path):
+    path = write(tmp_path / "old.csv", rows_of(100, ["ann", "bob", "a user of many bytes", "once"], 0))
+    command = [str(path), "--label", "click", *COLUMNS, "--out", str(tmp_path / "mine"), "--min-count", "2"]
+    clicks.main([*command, "--group", "user", "--key", "key", "--split", "rows"])
+    return tmp_path / "mine"
+
+
+def test_the_same_rows_get_the_same_ids(tmp_path, mine, open_prepared):
+    apply.main([str(mine), str(tmp_path / "old.csv"), "--out", str(tmp_path / "again")])
+    old, new = open_prepared(mine), open_prepared(tmp_path / "again")
+    for name in ("user", "price", "size", "tags", "label", "key"):
+        parts = [old.column(split, name) for split in ("train", "val", "test")]
+        assert new.column("test", name) == list(chain(*parts))
+    assert list(new.schema["splits"]) == ["test"]
+    for schema in (old.schema, new.schema):
+        for entry in schema["features"]:
+            entry.get("transform", {}).pop("num_missing", None)
+    assert new.schema["features"] == old.schema["features"]
+    for name in ("user", "tags", "size"):
+        assert new.vocabulary(name) == old.vocabulary(name)
+        assert new.counts(name) == old.counts(name)
+
+
+def test_new_values_are_id_0_and_labels_may_lack(tmp_path, mine, open_prepared, capsys):
+    rows = rows_of(30, ["ann", "new", "zoe"], 1)
+    path = write(tmp_path / "new.csv", rows, ("tags", "user", "size", "price"))
+    apply.main([str(mine), str(path), "--out", str(tmp_path / "new")])
+    assert "not in every file, and left out: click" in capsys.readouterr().out
+    new, ids = open_prepared(tmp_path / "new"), open_prepared(mine).vocabulary("user")
+    assert new.column("test", "user") == [ids.get(row["user"], 0) for row in rows]
+    assert new.schema["label"] is None
+    assert "label" not in pq.read_schema(tmp_path / "new" / "test" / "part-00000.parquet").names
+    entry = next(entry for entry in open_prepared(mine).schema["features"] if entry["name"] == "price")
+    fitted = entry["transform"]
+    expected = [0 if row["price"] == "" else (row["price"] - fitted["mean"]) / fitted["std"] for row in rows]
+    np.testing.assert_allclose(new.column("test", "price"), expected, rtol=1e-6)
+
+
+def test_grown_vocabularies_move_no_id(tmp_path, mine, open_prepared):
+    rows = rows_of(60, ["new", "ann", "bob", "another user of many bytes"], 2)
+    path = write(tmp_path / "new.csv", rows)
+    apply.main([str(mine), str(path), "--grow", "--out", str(tmp_path / "larger")])
+    old, new = open_prepared(mine), open_prepared(tmp_path / "larger")
+    before, after = old.vocabulary("user"), new.vocabulary("user")
+    assert after | before == after
+    assert sorted(after.values()) == list(range(1, len(after) + 1))
+    train = [row["user"] for row in rows[:48]]
+    grown = {user for user in set(train) - set(before) if train.count(user) >= 2}
+    assert set(after) - set(before) == grown
+    assert grown
+    for user, id_ in after.items():
+        assert new.counts("user")[id_] == old.counts("user").get(before.get(user, -1), 0) + train.count(user)
+    assert sum(new.counts("user").values()) == 80 + 48
+    assert new.feature("user")["num_embeddings"] == len(after) + 1
+    assert new.column("train", "user") == [after.get(user, 0) for user in train]
+    apply.main([str(tmp_path / "larger"), str(path), "--out", str(tmp_path / "third")])
+    assert open_prepared(tmp_path / "third").vocabulary("user") == after
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--min-count", "3"], "it goes with --grow"),
+        (["--seed", "3"], "they go with --grow"),
+        (["--grow", "--key", "nothing"], "--key: 'old.csv' has no column 'nothing'"),
+    ],
+)
+def test_what_cannot_be_meant(tmp_path, mine, options, message):
+    with pytest.raises(SystemExit, match=message):
+        apply.main([str(mine), str(tmp_path / "old.csv"), "--out", str(tmp_path / "new"), *options])
+
+
+def test_folders_of_others(tmp_path, mine):
+    command = [str(tmp_path / "old.csv"), "--out", str(tmp_path / "new")]
+    with pytest.raises(SystemExit, match=r"is no prepared folder: it has no schema\.json"):
+        apply.main([str(tmp_path), *command])
+    schema = json.loads((mine / "schema.json").read_text())
+    del schema["columns"]
+    (mine / "schema.json").write_text(json.dumps(schema))
+    with pytest.raises(SystemExit, match="only folders of recsys prepare clicks do"):
+        apply.main([str(mine), *command])
+
+
+def test_a_column_that_new_rows_lack(tmp_path, mine):
+    path = write(tmp_path / "new.csv", rows_of(5, ["ann"], 0), ("user", "size", "tags"))
+    with pytest.raises(SystemExit, match=r"'new\.csv' has no column 'price'"):
+        apply.main([str(mine), str(path), "--out", str(tmp_path / "new")])

@@ -1,0 +1,193 @@
+"""Bad inputs, a line each: what is given, and what the one sentence that answers must name. Add yours to the tables.
+
+Everything runs in this process: `fit` of a small folder of words, with what the line says on top.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from recsys.cli import main
+from recsys.configuration.lightning_cli import RecsysCLI
+from tests.checkpoints.words import command, write_words
+
+HASH = "{default: {class_path: HashTable, init_args: {num_rows: %s}}}"
+
+FLAGS = [
+    ("--model.embedding_dim=four", "embedding_dim must be int, got four"),
+    ("--model.embedding_dim=32768", "embedding_dim must be a whole number in [1, 4096], got 32768"),
+    ("--model.embedding_dim=null", "embedding_dim must be a whole number in [1, 4096], got None"),
+    ("--model.embedding_dim=-1", "embedding_dim must be a whole number in [1, 4096], got -1"),
+    ("--model.warmup_steps=1.5", "warmup_steps must be int, got 1.5"),
+    (f"--model.tables={HASH % '1e3'}", "tables.num_rows must be int, got 1000.0; write 1000"),
+    ("--model.assign=3", "assign must be dict, got 3"),
+    ("--model.table_optimizer.learning_rate=x", "learning_rate must be float, got x"),
+    ("--model.lookup=TorchLookup", "'TorchLookup' is given by its whole name here: recsys.tables"),
+    ("--model.lookup=TorchLookp", "did you mean 'TorchLookup'?"),
+    ("--data.batch_size=big", "batch_size must be int, got big"),
+    ("--data.shuffle=perhaps", "shuffle must be bool, got perhaps"),
+    ("--data.path=NOWHERE", "data folder 'NOWHERE' does not exist"),
+    (f"--data.path={__file__}", f"data path '{__file__}' is a file; it must be a folder"),
+    ("--data=SessionDataModule", "model CTRTask does not read data of SessionDataModule; give data: CTRDataModule"),
+    ("--trainer.devices=1.5", "devices"),
+    ("--trainer.max_epochs=many", "trainer.max_epochs must be int, got many"),
+    ("--trainer.max_steps=1e3", "trainer.max_steps must be int, got 1000.0; write 1000"),
+    ("--trainer.accelerator=tpuu", "accelerator='tpuu'"),
+    ("--trainer.precision=17", "trainer.precision must be one of 64, 32, 16 or"),
+    ("--trainer.gradient_clip_val=x", "trainer.gradient_clip_val must be int or float, got x"),
+    ("--seed_everything=abc", "seed_everything must be bool or int, got abc"),
+    ("--optimizer=Adam", "model.init_args.optimizer"),
+    ("--optimizer=Adam", "--optimizer is not an argument here"),
+    ("--lr_scheduler=StepLR", "final_learning_rate_fraction"),
+    ("--lr_scheduler=StepLR", "warmup_steps"),
+    ("--weights_only=false", "'weights_only' is not an argument here"),
+    ("--untrained=true", "'untrained' is not an argument here"),
+    ("--remap=x", "give the checkpoint with --ckpt_path"),
+    ("--ckpt_path=nowhere.ckpt", "checkpoint 'nowhere.ckpt' does not exist"),
+    (f"--ckpt_path={__file__}", f"checkpoint '{__file__}' is truncated or not a checkpoint"),
+]
+
+FILES = [
+    ("model: {embedding_dim: 8}\nmodel: {embedding_dim: 9}", "key 'model' in line 2 is already in line 1"),
+    ("trainer: {max_epochs: 1, max_epochs: 2}", "key 'max_epochs' in line 1 is already in line 1"),
+    ("trainer: {max_time: 1:30}", "'1:30' in line 1 is a clock time or octal number to YAML"),
+    ("seed_everything: 0100", "'0100' in line 1 is a clock time or octal number"),
+    ("trainer: {max_epochs: [3", "is not valid YAML: line 1"),
+    ("trainer:\n\tmax_epochs: 3", "is not valid YAML: line 2"),
+    ("- a\n- b", "must hold keys and values, got list"),
+    ("", "must hold keys and values, and is empty"),
+    ("# größe\n".encode("latin-1"), "is not text in UTF-8"),
+    ("trainer: {max_epoch: 3}", "did you mean 'max_epochs'?"),
+    ("optimizer: {class_path: torch.optim.Adam}", "model.init_args.optimizer"),
+]
+
+UNREADABLE = FILES[:9]
+"""Files that must be named, because nothing else tells which of several it was."""
+
+CHECKPOINTS = [
+    (b"", "is truncated or not a checkpoint"),
+    (b"PK\x03\x04 and no more", "is truncated or not a checkpoint"),
+    ({"state_dict": {}}, "has no epoch"),
+    ({"weight": torch.ones(2)}, "has no state_dict"),
+    ([1, 2], "holds a list"),
+    ({"state_dict": {}, "x": os.getcwd}, "could run code"),
+    (
+        {"state_dict": {}, "epoch": 0, "global_step": 0, "pytorch-lightning_version": "2", "hyper_parameters": {}},
+        "does not fit this config: it lacks model.dense_weight and",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_words(tmp_path_factory.mktemp("bad") / "data")
+
+
+@pytest.fixture
+def said(data, tmp_path, capsys):
+    """What a command says that ends with exit code 2."""
+
+    def run(*more, name="fit", config=()):
+        words = command(data, tmp_path, "--trainer.fast_dev_run=1", *map(str, more))
+        with pytest.raises(SystemExit) as stop:
+            main([name, *map(str, config), *words])
+        error = capsys.readouterr().err
+        assert stop.value.code == 2, error
+        assert "error: " in error
+        assert "Traceback" not in error
+        return error
+
+    return run
+
+
+@pytest.mark.parametrize(("flag", "named"), FLAGS)
+def test_a_bad_flag(said, flag, named):
+    assert named in said(flag)
+
+
+def test_a_task_of_sessions_on_clicks(data, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--model=NextItemTask", "--model.model=SASRec", "--data=CTRDataModule", f"--data.path={data}"])
+    assert stop.value.code == 2
+    named = "model NextItemTask does not read data of CTRDataModule; give data: SessionDataModule"
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "named"), FILES)
+def test_a_bad_config_file(said, tmp_path, text, named):
+    file = tmp_path / "bad.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    error = said(config=("-c", file))
+    assert named in error
+    assert (str(file) in error) == ((text, named) in UNREADABLE)
+
+
+@pytest.mark.parametrize(("content", "named"), CHECKPOINTS)
+@pytest.mark.parametrize("name", ["fit", "test"])
+def test_a_bad_checkpoint(said, tmp_path, content, named, name):
+    file = tmp_path / "bad.ckpt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    error = said(f"--ckpt_path={file}", name=name)
+    assert named in error
+    assert str(file) in error
+
+
+def test_nothing_in_a_checkpoint_names_a_module_to_import(said, tmp_path, monkeypatch):
+    (tmp_path / "trap.py").write_text("open('sprung', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    torch.save({"state_dict": {}, "hyper_parameters": {"_class_path": "trap.f"}}, "bad.ckpt")
+    said("--ckpt_path=bad.ckpt")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(28, "No space left on device", "/full/last.ckpt"), "No space left on device: '/full/last.ckpt'"),
+        (PermissionError(13, "Permission denied", "/locked"), "Permission denied: '/locked'"),
+        (FileNotFoundError(2, "No such file or directory", "/gone"), "No such file or directory: '/gone'"),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(said, monkeypatch, error, named):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(RecsysCLI, "launch", refuse)
+    assert named in said()
+
+
+def test_a_missing_package_names_the_extra(said, monkeypatch):
+    def refuse(*_, **__):
+        raise ModuleNotFoundError("No module named 'lightnink'", name="lightnink.pytorch")
+
+    monkeypatch.setattr(RecsysCLI, "launch", refuse)
+    assert "recsys fit needs lightnink, which is not installed: pip install 'recsys-tables[train]'" in said()
+
+
+@pytest.mark.parametrize("words", [["--cutoffs", "1000000000"], ["--cutoffs", "0"]])
+def test_cutoffs_beyond_any_list_are_refused(capsys, words):
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", "predictions.parquet", "--ranking", *words])
+    assert stop.value.code == 2
+    assert f"--cutoffs must be in [1, 10000], got {words[1]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_exit_codes_tell_how_a_run_ended(data, tmp_path, ended_by, code):
+    words = command(data, tmp_path, "--trainer.max_epochs=100000", "--trainer.log_every_n_steps=1")
+    with (tmp_path / "log.txt").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "recsys", "fit", *words], stdout=log, stderr=log)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.rglob("*.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(ended_by)
+    assert process.wait(60) == code, (tmp_path / "log.txt").read_text()[-2000:]
