@@ -7,6 +7,7 @@ ManagedCollisionTable first gives out rows.
 from recsys.tables.adaptations import Adaptation, AllBigrams, NGrams, Pieces, Prefixes
 from recsys.tables.adaptive import AdaptiveTable, hot_rows
 from recsys.tables.alpt import ALPTTable
+from recsys.tables.autosrh import AutoSrhTable
 from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.cafe import CAFETable
 from recsys.tables.cce import CCETable
@@ -17,6 +18,7 @@ from recsys.tables.compact import CompactTable
 from recsys.tables.content import ContentTable
 from recsys.tables.dedup import DedupTable
 from recsys.tables.deep_hash import DeepHashTable
+from recsys.tables.deeplight import DeepLightTable
 from recsys.tables.double_hash import DoubleHashTable
 from recsys.tables.embedding import Embedding
 from recsys.tables.embedding_bag import EmbeddingBag
@@ -73,6 +75,7 @@ __all__ = [
     "Adaptation",
     "AdaptiveTable",
     "AllBigrams",
+    "AutoSrhTable",
     "Bag",
     "CAFETable",
     "CCETable",
@@ -87,6 +90,7 @@ __all__ = [
     "DPQTable",
     "DedupTable",
     "DeepHashTable",
+    "DeepLightTable",
     "DenseGradient",
     "DistanceLFU",
     "DoubleHashTable",

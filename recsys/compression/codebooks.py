@@ -13,7 +13,9 @@ from recsys.compression.trained import Compressed, TrainedTable, constant, whole
 from recsys.tables import CodebookTable
 from recsys.tables.physical import named_generator
 
-_MOST_CHOICES = 256
+_CHOICES = (256, 64, 16)
+_MUCH = 4
+"""Smaller codebooks are tried for a table that would take more than one part in so many of the budget."""
 _SAMPLE_IDS = 1 << 14
 _ROUNDS = 8
 _PIECE_IDS = 1 << 16
@@ -24,7 +26,8 @@ class ProductQuantization(Method):
 
     Source: Jegou, Douze and Schmid, "Product quantization for nearest neighbor search" (TPAMI 2011), with k-means that
     weighs ids by frequency and columns by sensitivity. Codebooks and what they lose are of a sample of the ids, among
-    them the most frequent ones. A table that gets no parts becomes its mean.
+    them the most frequent ones. Where 256 rows of a codebook are much of the budget, 64 and 16 are tried too. A table
+    that gets no parts becomes its mean.
     """
 
     name = "pq"
@@ -135,13 +138,15 @@ def product_quantized(table: TrainedTable, num_parts: int, num_choices: int) -> 
 
 
 def _all_books(table: TrainedTable, sample: _Sample, budget_bytes: int) -> list[Books]:
-    """Codebooks for each number of parts with which the table may fit, and is smaller than it was."""
-    dim, num_choices = table.embedding_dim, min(_MOST_CHOICES, table.num_embeddings)
-    found = []
+    """Codebooks for each number of parts and of choices with which the table may fit, and is smaller than it was."""
+    dim, found = table.embedding_dim, []
     for num_parts in (parts for parts in range(1, dim + 1) if dim % parts == 0):
-        num_bytes = num_parts * table.num_embeddings + 4 * num_choices * dim
-        if num_bytes < min(table.full_bytes, budget_bytes):
-            found.append(Books(table, sample, num_parts, num_choices))
+        for num_choices in dict.fromkeys(min(choices, table.num_embeddings) for choices in _CHOICES):
+            num_bytes = num_parts * table.num_embeddings + 4 * num_choices * dim
+            if num_bytes < min(table.full_bytes, budget_bytes):
+                found.append(Books(table, sample, num_parts, num_choices))
+            if _MUCH * num_bytes < budget_bytes:
+                break
     return found
 
 

@@ -327,7 +327,7 @@ def test_gradients_reach_every_parameter(example):
 @every_example
 def test_routing_takes_as_many_operations_for_40_features_as_for_2(example):
     if make(example).observes:
-        pytest.skip("every dynamic table has a mapping, and so a group, of its own")
+        pytest.skip("a table that takes note of ids does so for itself")
     few, many = count_operations(example, 2), count_operations(example, 40)
     assert many[0] == few[0]
     kind, _ = EXAMPLES[example]

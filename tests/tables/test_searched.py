@@ -4,7 +4,16 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recsys.tables import SGD, Embedding, Feature, OptEmbedTable, PEPTable, TableCollection
+from recsys.tables import (
+    SGD,
+    AutoSrhTable,
+    DeepLightTable,
+    Embedding,
+    Feature,
+    OptEmbedTable,
+    PEPTable,
+    TableCollection,
+)
 from recsys.tables.optembed import LongTailStep
 
 
@@ -153,6 +162,10 @@ def test_pep_equals_a_loop_in_float64_and_so_do_its_gradients(per_column):
     [
         (lambda: OptEmbedTable("f", 4, 4, row_decay=1.0), "row_decay must be in"),
         (lambda: OptEmbedTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
+        (lambda: AutoSrhTable("f", 4, 4, num_groups=0), "num_groups must be at least 1"),
+        (lambda: AutoSrhTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
+        (lambda: DeepLightTable("f", 4, 4, pruned_fraction=1.0), "pruned_fraction must be in"),
+        (lambda: DeepLightTable("f", 4, 4, prune_every=0), "prune_every must be at least 1"),
         (lambda: PEPTable("f", 4, 4, init_threshold=1.0), "init_threshold must be in"),
         (lambda: PEPTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
     ],
@@ -160,3 +173,38 @@ def test_pep_equals_a_loop_in_float64_and_so_do_its_gradients(per_column):
 def test_bad_settings_are_refused(make, said):
     with pytest.raises(ValueError, match=said):
         make()
+
+
+def test_autosrh_weighs_columns_by_the_group_of_the_id():
+    table = AutoSrhTable("f", 13, 4, num_groups=3)
+    table.column_weights.data.copy_(torch.arange(12.0).view(3, 4) / 10)
+    embedding = Embedding(table)
+    matrix = embedding.weights[0].detach().double()
+    expected = torch.empty(13, 4, dtype=torch.float64)
+    for row in range(13):
+        group = 0 if row < 4 else 1 if row < 8 else 2
+        for column in range(4):
+            expected[row, column] = matrix[row, column] * (4 * group + column) / 10
+    assert_close(embedding(torch.arange(13)).detach().double(), expected, rtol=1e-6, atol=1e-8)
+    assert_close(table.scores(embedding.weights[0].detach()).double(), expected.abs(), rtol=1e-6, atol=1e-8)
+    assert table.regularizer().item() == pytest.approx(1e-5 * sum(range(12)) / 120)
+
+
+def test_deeplight_prunes_the_smallest_values_as_far_as_its_schedule():
+    table = DeepLightTable("f", 50, 4, pruned_fraction=0.8, prune_every=3, prune_from=2)
+    collection = TableCollection([Feature("f", "f")], {"f": table}, optimizer=SGD(0.0))
+    before = collection.lookup.weight("f").clone()
+    zeros = []
+    for _ in range(8):
+        collection(torch.zeros(1, 1, dtype=torch.long))
+        zeros.append(int((collection.lookup.weight("f") == 0).sum()))
+    assert zeros[:4] == [0, 0, 0, 0]
+    assert zeros[4:] == [int(200 * 0.8 * (1 - 0.99 ** (step / 100))) for step in (3, 3, 3, 6)]
+    table.get_buffer("num_steps").fill_(2 + 3 * 400 - 1)
+    collection(torch.zeros(1, 1, dtype=torch.long))
+    after = collection.lookup.weight("f")
+    assert int((after == 0).sum()) == int(200 * 0.8 * (1 - 0.99**12)) > 10
+    assert float(before[after != 0].abs().min()) > float(before[after == 0].abs().max())
+    assert torch.equal(after[after != 0], before[after != 0])
+    collection.eval()(torch.zeros(1, 1, dtype=torch.long))
+    assert int(table.get_buffer("num_steps")) == 2 + 3 * 400, "evaluation is no step"

@@ -1,0 +1,73 @@
+"""AutoSrh: columns weigh differently for frequent and for rare ids, and what weighs little is pruned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from recsys.tables.base import DEFAULT_INIT_STD, Constants
+from recsys.tables.searched import SearchedTable
+
+
+class AutoSrhTable(SearchedTable):
+    """Ids in order of falling count are cut into groups, and each group has a learned weight for every column.
+
+    Source: "AutoSrh: an embedding dimensionality search framework for tabular data prediction" (TKDE 2023), with its L1
+    penalty of the weights.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory V rows of D, and num_groups x D weights.
+
+    Differs from the paper: weights learn with the rows on the same data, instead of in turn on others; what is selected
+    is trained again from its initial values.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V), the most frequent first.
+        embedding_dim: D.
+        num_groups: of ids, equally many in each.
+        penalty_weight: of the mean magnitude of the weights, which is added to the loss.
+        init_std: standard deviation of the initial vectors.
+
+    Raises:
+        ValueError: if num_groups is below 1, or the weight negative.
+    """
+
+    selects_rows = False
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        num_groups: int = 6,
+        penalty_weight: float = 1e-5,
+        init_std: float = DEFAULT_INIT_STD,
+    ) -> None:
+        super().__init__(name, num_embeddings, embedding_dim)
+        self.require("num_groups", num_groups, 1)
+        if penalty_weight < 0:
+            raise ValueError(f"AutoSrhTable '{name}': penalty_weight must be at least 0, got {penalty_weight}.")
+        self.num_groups, self.penalty_weight, self.init_std = num_groups, penalty_weight, init_std
+        self.register_constants(first_id=[num_embeddings * group // num_groups for group in range(num_groups)])
+        self.column_weights = nn.Parameter(torch.ones(num_groups, embedding_dim))
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """The row times the weights of its id's group."""
+        weights = parameters["column_weights"].to(rows.dtype)
+        groups = (ids.unsqueeze(-1) >= constants["first_id"]).sum(-1) - 1
+        tables = torch.arange(weights.shape[0], device=ids.device)
+        return rows * weights[tables, groups]
+
+    def regularizer(self) -> Tensor | None:
+        """Pushes weights to zero."""
+        return self.penalty_weight * self.column_weights.abs().mean() if self.penalty_weight else None
+
+    def scores(self, rows: Tensor) -> Tensor:
+        """Magnitudes of the weighted values of all rows [V, D]."""
+        ids = torch.arange(self.num_embeddings, device=rows.device)
+        groups = torch.searchsorted(self.get_buffer("first_id"), ids, right=True) - 1
+        return (rows * self.column_weights.detach().to(rows)[groups]).abs()
