@@ -189,7 +189,7 @@ class Table(Startable, ABC):
         return None
 
     def penalty(self, rows: Tensor, vectors: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
-        """A penalty of what a training batch has read, summed over its ids, that is added to the loss, or None.
+        """A penalty of what a training batch has read, or None: a sum over its ids, which is added to a loss that sums.
 
         Shape:
             rows [N, G, W], vectors [N, G, D], parameters [G, ...] each -> scalar

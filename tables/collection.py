@@ -254,11 +254,16 @@ class TableCollection(nn.Module):
             groups.append({"params": methods})
         return [*groups, *self.lookup.param_groups()]
 
-    def regularizer(self) -> Tensor | None:
-        """Penalties of the tables, and of what they have read since this was last asked for; None if there are none."""
+    def regularizer(self, num_samples: float | Tensor = 1.0) -> Tensor | None:
+        """Penalties of the tables, and of what they have read since this was last asked for; None if there are none.
+
+        Args:
+            num_samples: that the loss is divided by, and so the sum of the penalties of ids that were read; in several
+                processes of all samples, so that its mean over processes is that of one process.
+        """
         tables = (self.table(name) for name in dict.fromkeys(feature.table for feature in self.features))
         penalties = [penalty for table in tables if (penalty := table.regularizer()) is not None]
-        penalties += self._penalties
+        penalties += [penalty / num_samples for penalty in self._penalties]
         self._penalties = []
         return torch.stack(penalties).sum() if penalties else None
 

@@ -148,14 +148,14 @@ class ProductQuantizedTable(Table):
         return torch.stack(codes, -1)
 
     def penalty(self, rows: Tensor, vectors: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
-        """Mean over ids of the squared distance of row and centroids, as it moves each of them; summed over tables."""
+        """Sum over ids of the squared distance of row and centroids, as it moves each of them."""
         if not self.penalty_weight:
             return None
         # Without the gradient that passes through to the row.
         chosen = vectors - (rows - rows.detach())
         moved = (chosen - rows.detach()).square().sum((0, 2))
         committed = (chosen.detach() - rows).square().sum((0, 2))
-        return self.penalty_weight * (moved + self.commitment * committed).sum() / max(1, len(rows))
+        return self.penalty_weight * (moved + self.commitment * committed).sum()
 
     @torch.no_grad()
     def served(self, rows: Rows) -> tuple[Table, dict[str, Tensor]]:

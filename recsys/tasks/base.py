@@ -276,9 +276,9 @@ class TableTask(LightningModule):
         several = self._trainer is not None and self._trainer.world_size > 1
         self.log("train/loss", loss, prog_bar=True, batch_size=num_samples, sync_dist=several)
 
-    def with_penalty(self, loss: torch.Tensor) -> torch.Tensor:
-        """The loss plus what the tables' methods add."""
-        penalty = self.collection.regularizer()
+    def with_penalty(self, loss: torch.Tensor, num_samples: float | torch.Tensor) -> torch.Tensor:
+        """The loss, divided by num_samples, plus what the tables' methods add; a batch's part is divided alike."""
+        penalty = self.collection.regularizer(num_samples)
         return loss if penalty is None else loss + penalty
 
 

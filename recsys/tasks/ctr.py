@@ -119,9 +119,10 @@ class CTRTask(TableTask):
         assert batch.labels is not None
         total = F.binary_cross_entropy_with_logits(self(batch), batch.labels, weight=batch.weights, reduction="sum")
         num_samples = len(batch) if batch.weights is None else batch.weights.sum()
-        loss = total / self.samples_per_process(num_samples)
+        count = self.samples_per_process(num_samples)
+        loss = total / count
         self.log_loss(loss, len(batch))
-        return self.finite(self.with_penalty(loss))
+        return self.finite(self.with_penalty(loss, count))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect scores."""

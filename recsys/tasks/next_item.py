@@ -176,4 +176,4 @@ class NextItemTask(SessionTask):
         self.log_loss(loss, len(batch))
         if self.heads is not None:
             loss = loss + self.heads(hidden, examples.targets, num_targets)
-        return self.finite(self.with_penalty(loss))
+        return self.finite(self.with_penalty(loss, num_targets))

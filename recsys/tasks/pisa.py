@@ -249,9 +249,10 @@ class PISATask(SessionTask):
             total = self._score_loss(histories, places)
         else:
             total = self._paper_loss(histories, places)
-        loss = total / self.samples_per_process(len(places[0]))
+        num_targets = self.samples_per_process(len(places[0]))
+        loss = total / num_targets
         self.log_loss(loss, len(batch))
-        return self.finite(self.with_penalty(loss))
+        return self.finite(self.with_penalty(loss, num_targets))
 
     def _memory_loss(self, memory: Memory, histories: Histories, places: Places) -> Tensor:
         """Sum over the targets of the cross-entropy of the scores with memory."""

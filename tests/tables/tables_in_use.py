@@ -13,7 +13,7 @@ def collection_of(*tables, **arguments):
 def loss_of_all_ids(collection, wanted):
     ids = torch.arange(wanted.shape[0]).expand(wanted.shape[1], -1)
     loss = (collection(ids) - wanted).square().sum(-1).mean()
-    penalty = collection.regularizer()
+    penalty = collection.regularizer(wanted.shape[0])
     return loss if penalty is None else loss + penalty
 
 

@@ -183,7 +183,7 @@ def test_the_penalty_pulls_rows_and_centroids_together(kind):
     parameters = {"centroids": table.centroids.unsqueeze(0)}
     vectors = table.combine(rows, parameters, torch.arange(V).unsqueeze(1), table._own_constants(0))
     table.penalty(rows, vectors, parameters).backward()
-    assert_close(rows.grad, 2 * 0.25 / V * (rows - vectors).detach())
+    assert_close(rows.grad, 2 * 0.25 * (rows - vectors).detach())
     moved = table.centroids.detach() - 1e-3 * table.centroids.grad / table.centroids.grad.norm()
     again = table.combine(rows, {"centroids": moved.unsqueeze(0)}, torch.arange(V)[:, None], table._own_constants(0))
     assert (again - rows).square().sum() < (vectors - rows).square().sum()
