@@ -13,7 +13,7 @@ from recsys.tables.cafe import CAFETable
 from recsys.tables.cce import CCETable
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
-from recsys.tables.combined import CombinedTable, ConcatTable, GateTable, SumTable
+from recsys.tables.combined import CombinedTable, ConcatTable, SumTable
 from recsys.tables.compact import CompactTable
 from recsys.tables.content import ContentTable
 from recsys.tables.dedup import DedupTable
@@ -26,6 +26,7 @@ from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
 from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.fitting import Fitted
 from recsys.tables.full import FullTable
+from recsys.tables.gate import GateTable
 from recsys.tables.hash_embedding import HashEmbeddingTable
 from recsys.tables.hashing import HashTable
 from recsys.tables.head_tail import HeadTailTable

@@ -98,7 +98,7 @@ class ALPTTable(Table):
 
     def _scaled(
         self, values: Tensor, log_scale: Tensor, ids: Tensor, constants: Constants
-    ) -> tuple[Tensor, Tensor, Any]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Rows' values, their scale, and the outermost level in units of it: [N, G, D], [N, G, 1], [N, G, 1] or one."""
         # Half precision could not tell levels apart.
         dtype = torch.promote_types(values.dtype, torch.float32)
@@ -107,11 +107,12 @@ class ALPTTable(Table):
         half = self._of_precision([FORMATS[each].num_levels / 2 for each in self.precisions], ids, constants)
         return values.to(dtype), first_scale * (_HASTE * log_scale.to(dtype)).exp(), half - 0.5
 
-    def _of_precision(self, values: Sequence[float], ids: Tensor, constants: Constants) -> Any:
+    def _of_precision(self, values: Sequence[float], ids: Tensor, constants: Constants) -> Tensor:
         """The value of each id's precision: one for all, or [N, G, 1]."""
         if len(values) == 1:
-            return values[0]
-        return torch.where(ids.unsqueeze(-1) < constants["last_id"][..., :1], *values)
+            return torch.full((), values[0], device=ids.device)
+        first, second = values
+        return torch.where(ids.unsqueeze(-1) < constants["last_id"][..., :1], first, second)
 
     @torch.no_grad()
     def served(self, rows: Rows) -> tuple[Table, dict[str, Tensor]]:
@@ -153,21 +154,25 @@ class ALPTTable(Table):
 class _Rounded(torch.autograd.Function):
     """Values at the levels of their scale nearest to them; see ALPTTable for the gradients."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, values: Tensor, scale: Tensor, outermost: Any, factor: Any) -> Tensor:
+    def forward(values: Tensor, scale: Tensor, outermost: Tensor, factor: Tensor) -> Tensor:
         """[N, G, D], [N, G, 1] -> [N, G, D]."""
-        units = values / scale
-        levels = torch.clamp(units, -outermost, outermost)
-        rounded = levels.floor().add_(0.5)
-        is_within = units == levels
-        # Beyond the outermost level the vector is that level times the scale.
-        ctx.save_for_backward(is_within, rounded - units * is_within)
-        ctx.factor = factor
-        return rounded * scale
+        return (torch.clamp(values / scale, -outermost, outermost).floor() + 0.5) * scale
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep what came in: less than what the backward pass makes of it."""
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Of values and scale."""
-        (grad,) = grads
-        is_within, by_scale = ctx.saved_tensors
-        return grad * is_within, (grad * by_scale).sum(-1, keepdim=True) * ctx.factor, None, None
+        values, scale, outermost, factor = ctx.saved_tensors
+        units = values / scale
+        levels = torch.clamp(units, -outermost, outermost)
+        is_within = units == levels
+        # Beyond the outermost level the vector is that level times the scale.
+        by_scale = levels.floor() + 0.5 - units * is_within
+        return grads[0] * is_within, (grads[0] * by_scale).sum(-1, keepdim=True) * factor, None, None

@@ -128,7 +128,8 @@ class ProductQuantizedTable(Table):
         centres = centroids.to(dtype).transpose(0, 1)
         restricted = self.restricted(ids, constants)
         at_once = _AT_ONCE if rows.device.type == "cpu" else _AT_ONCE << 8
-        block = max(1, at_once // (rows.shape[1] * self.num_choices))
+        # A program is traced for any number of ids.
+        block = None if torch.compiler.is_compiling() else max(1, at_once // (rows.shape[1] * self.num_choices))
         codes = []
         # The meta device has no autocast to be left.
         with nullcontext() if rows.is_meta else torch.autocast(rows.device.type, enabled=False):
@@ -136,7 +137,7 @@ class ProductQuantizedTable(Table):
             for piece, centre in zip(pieces, centres, strict=True):
                 halves, turned = centre.square().sum(-1).unsqueeze(1) / 2, centre.transpose(1, 2)
                 found = []
-                for part in piece.split(block, 1):
+                for part in [piece] if block is None else piece.split(block, 1):
                     distances = torch.baddbmm(halves, part, turned, alpha=-1)
                     found.append(distances.argmin(-1))
                     if restricted is not None:

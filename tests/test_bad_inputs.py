@@ -173,12 +173,11 @@ def test_a_missing_package_names_the_extra(said, monkeypatch):
     assert "recsys fit needs lightnink, which is not installed: pip install 'recsys-tables[train]'" in said()
 
 
-@pytest.mark.parametrize("words", [["--cutoffs", "1000000000"], ["--cutoffs", "0"]])
-def test_cutoffs_beyond_any_list_are_refused(capsys, words):
+def test_cutoffs_beyond_any_list_are_refused(capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["evaluate", "predictions.parquet", "--ranking", *words])
+        main(["evaluate", "predictions.parquet", "--ranking", "--cutoffs", "5", "1000000000"])
     assert stop.value.code == 2
-    assert f"--cutoffs must be in [1, 10000], got {words[1]}" in capsys.readouterr().err
+    assert "--cutoffs must be at most 10000, got 1000000000" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("ended_by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

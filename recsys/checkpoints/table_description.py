@@ -152,7 +152,8 @@ def _argument(prefix: str, value: Any, state: Mapping[str, Tensor]) -> Any:
         return _subclass((Partition, EvictionPolicy, Adaptation, VectorSource), value["class"])(**value["arguments"])
     key = prefix + value["buffer"]
     if key not in state:
-        raise ValueError(f"description: a table is made of the tensor '{key}', which is not there.")
+        table, _, buffer = key.partition(".")
+        raise ValueError(f"description: table '{table}' is made of a tensor '{buffer}', which is not there.")
     return state[key]
 
 

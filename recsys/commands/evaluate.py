@@ -52,8 +52,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _check_cutoffs(cutoffs: Sequence[int]) -> None:
     for cutoff in cutoffs:
-        if not 1 <= cutoff <= _MOST_CUTOFF:
-            raise ValueError(f"--cutoffs must be in [1, {_MOST_CUTOFF}], got {cutoff}.")
+        if cutoff > _MOST_CUTOFF:
+            raise ValueError(f"--cutoffs must be at most {_MOST_CUTOFF}, got {cutoff}.")
 
 
 def _evaluate(chosen: argparse.Namespace, request: Request) -> int:

@@ -55,6 +55,6 @@ def check_contenders(comparison: Comparison) -> None:
                 task = RecsysCLI.launch(arguments_of(run, Path(folder)), run=False).model
                 task.table_settings.make_tables()
             except (ArgumentError, ValueError, TypeError, OSError) as error:
-                failed.append(f"'{contender.name}': {' '.join(explain(str(error)).split())}")
+                failed.append(f"'{contender.name}': {explain(str(error)).splitlines()[0]}")
     if failed:
         raise ValueError("\n  ".join([f"{len(failed)} contenders cannot be built:", *failed]))

@@ -10,8 +10,8 @@ from typing import Any
 
 from recsys.data.batch import Batch
 from recsys.data.order import Interval, RowOrder, Window, count, cut, overlaps, share
-from recsys.data.parquet import ParquetSplit
-from recsys.data.prefetch import in_order
+from recsys.data.parquet import ParquetSplit, RowGroup
+from recsys.data.prefetch import after_all, in_order
 from recsys.data.resumable import Progress, ResumableLoader
 from recsys.data.rows import Rows, batches, empty_batch, pick
 
@@ -136,10 +136,8 @@ class BatchLoader(ResumableLoader[Position, Batch]):
 
     def _begin(self, threads: ThreadPoolExecutor, epoch: int, window: Window, start: int, stop: int) -> Future[Rows]:
         """Read a window's row groups, each on its own, then pick the rows of a stretch from them."""
-        groups = [threads.submit(self.split.read, group) for group in window.groups]
 
-        def picked() -> Rows:
-            read = [group.result() for group in groups]
-            return pick(self.split.schema, read, self.order.rows(epoch, window, start, stop), self.pin_memory)
+        def picked(groups: list[RowGroup]) -> Rows:
+            return pick(self.split.schema, groups, self.order.rows(epoch, window, start, stop), self.pin_memory)
 
-        return threads.submit(picked)
+        return after_all(threads, self.split.read, window.groups, picked)

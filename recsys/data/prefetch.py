@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 Result = TypeVar("Result")
+Joined = TypeVar("Joined")
 
 
 def prefetch(make: Callable[[T], Result], items: Iterable[T]) -> Iterator[Result]:
@@ -24,11 +26,10 @@ def in_order(
 ) -> Iterator[Result]:
     """What was begun for each item, in the order of the items, whichever thread is done first.
 
-    Tasks start in the order in which they are submitted, so that a task may wait for those that `begin` submitted
-    before it. An exception is raised here, in its turn; the threads end with the iterator.
+    An exception is raised here, in its turn; the threads end with the iterator. No task may wait for another.
 
     Args:
-        begin: submits an item's tasks to the threads, and returns the one that has the result.
+        begin: submits an item's tasks to the threads, and returns what will have the result.
         items: read in this thread.
         num_threads: that work.
         num_ahead: items begun beside the one that the caller works on.
@@ -44,3 +45,35 @@ def in_order(
             yield waiting.popleft().result()
     finally:
         threads.shutdown(cancel_futures=True)
+
+
+def after_all(
+    threads: ThreadPoolExecutor, make: Callable[[T], Result], items: Sequence[T], join: Callable[[list[Result]], Joined]
+) -> Future[Joined]:
+    """join([make(item) of each item]), each item a task of its own; the thread that is done last joins, none waits.
+
+    Of several exceptions the first item's is raised.
+    """
+    joined: Future[Joined] = Future()
+    made: list[Future[Result]] = [Future() for _ in items]
+    left, lock = len(items), threading.Lock()
+
+    def work(item: T, result: Future[Result]) -> None:
+        nonlocal left
+        _settle(result, lambda: make(item))
+        with lock:
+            left -= 1
+            is_last = left == 0
+        if is_last:
+            _settle(joined, lambda: join([each.result() for each in made]))
+
+    for item, result in zip(items, made, strict=True):
+        threads.submit(work, item, result)
+    return joined
+
+
+def _settle(future: Future[T], work: Callable[[], T]) -> None:
+    try:
+        future.set_result(work())
+    except BaseException as error:  # raised again where the result is asked for
+        future.set_exception(error)

@@ -201,7 +201,7 @@ class TableTask(LightningModule):
         Raises:
             ValueError: naming the table.
         """
-        max_epochs = self.trainer.max_epochs
+        max_epochs = None if getattr(self.trainer, "fast_dev_run", False) else self.trainer.max_epochs
         for feature in self.collection.features:
             needed = self.collection.table(feature.table).min_epochs
             if max_epochs is not None and 0 <= max_epochs < needed:

@@ -95,8 +95,9 @@ def _targets_out_of_reach(needs: Needs, data: SessionDataModule) -> Iterator[str
     is_cold = data.schema.item_counts()[val.targets] == 0
     if needs.reads_item_rows and is_cold.any():
         yield (
-            f"items: {is_cold.mean():.1%} of val's targets are items without a training event, whose own rows are as "
-            "they were drawn; item_features without 'item' know them by their metadata"
+            f"items: {is_cold.mean():.1%} of val's targets are items without a training event, whose own rows, if the "
+            "table has such, are as they were drawn; item_features without 'item' know them by their metadata, a "
+            "SemanticIdTable or ContentTable by what they are"
         )
 
 

@@ -129,7 +129,7 @@ def test_ranking_files(tmp_path):
 
 
 def test_a_checkpoint_is_evaluated_on_its_data(prepared, tmp_path, capsys):
-    config = Path(__file__).resolve().parents[2] / "configs" / "criteo.yaml"
+    config = Path(__file__).resolve().parents[2] / "configs" / "criteo_80k.yaml"
     words = ["-c", str(config), f"--data.init_args.path={prepared}", "--trainer.enable_progress_bar=false"]
     fit = [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=1", "--trainer.logger=false"]
     cli = RecsysCLI.launch(["fit", *words, *fit])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,7 @@ from recsys.data import BatchLoader, Schema
 from recsys.data.batch import concatenate
 from recsys.data.order import RowOrder
 from recsys.data.parquet import ParquetSplit
-from recsys.data.prefetch import in_order, prefetch
+from recsys.data.prefetch import after_all, in_order, prefetch
 from tests.data.folders import column_types, numbers, row, write_folder, write_split
 
 
@@ -313,6 +314,14 @@ def test_an_error_comes_in_its_turn_and_what_waits_is_given_up():
         next(found)
     assert 8 not in started
     assert prefetch_threads() == []
+
+
+def test_parts_are_joined_in_order_and_the_first_error_is_told():
+    with ThreadPoolExecutor(1) as threads:
+        assert after_all(threads, lambda item: item * item, [3, 1, 2], sum).result(10) == 14
+        failed = after_all(threads, lambda item: 1 // item if item else int("none"), [1, 0, 2], list)
+        with pytest.raises(ValueError, match="none"):
+            failed.result(10)
 
 
 @pytest.mark.gpu

@@ -18,15 +18,18 @@ from recsys.tables import (
     Adam,
     Bag,
     CCETable,
+    ContentTable,
     DeepHashTable,
     Feature,
     FullTable,
+    GateTable,
     HashEmbeddingTable,
     ManagedCollisionTable,
     MixedDimTable,
     PrunedTable,
     QRTable,
     RowWiseAdagrad,
+    SemanticIdTable,
     Sharding,
     TableCollection,
     TableSharding,
@@ -50,9 +53,22 @@ IMPOSSIBLE = {(kind, "row_wise_adagrad") for kind in ("column_wise", "grid_shard
 LEFT_OUT = {(kind, "adam") for kind in ("table_wise", "table_row_wise", "planner", "planner_columns", "mixed")}
 CASES = [case for case in product(SHARDINGS, OPTIMIZERS) if case not in IMPOSSIBLE | LEFT_OUT]
 
-NUM_IDS, DIM, BATCH = (50, 400, 300, 300, 200, 90, 80, 60, 70, 500), 8, 12
+NUM_IDS, DIM, BATCH = (50, 400, 300, 300, 200, 90, 80, 60, 70, 500, 90), 8, 12
 SHARES = {1: (0, 12), 2: (0, 12, 12), 4: (0, 5, 7, 7, 12)}
 """Where the samples of each process begin and end: unequal, and none for one of them."""
+
+
+def _semantic_ids(name: str, num_embeddings: int, embedding_dim: int, **arguments: float) -> SemanticIdTable:
+    """Prefixes of up to three codes; some ids have fewer, or none."""
+    ids = torch.arange(num_embeddings)
+    codes, lengths = torch.stack([ids % 5, ids % 7, ids % 3]), ids % 4
+    return SemanticIdTable(name, num_embeddings, embedding_dim, codes=codes, lengths=lengths, num_rows=40, **arguments)
+
+
+def _content(name: str, num_embeddings: int, embedding_dim: int, **arguments: float) -> ContentTable:
+    """Rows that are given and frozen."""
+    vectors = torch.randn(num_embeddings, 5, generator=torch.Generator().manual_seed(5))
+    return ContentTable(name, num_embeddings, embedding_dim, vectors=vectors, **arguments)
 
 
 def collection_of(optimizer: str, lookup: LookupFactory) -> TableCollection:
@@ -68,6 +84,7 @@ def collection_of(optimizer: str, lookup: LookupFactory) -> TableCollection:
         "deep": DeepHashTable("deep", NUM_IDS[7], DIM, hidden_dim=5, num_hashes=7),
         "cce": CCETable("cce", NUM_IDS[8], DIM, num_clusters=40, num_chunks=2, num_pointers=30),
         "train": TTTable("train", NUM_IDS[9], DIM, rank=2),
+        "items": GateTable("items", NUM_IDS[10], DIM, tables=[_semantic_ids, _content]),
         "tags": FullTable("tags", 20, DIM),
     }
     features = [Feature(name, name, "mean" if name == "tags" else None) for name in tables]

@@ -1,7 +1,8 @@
 """What every Table must satisfy: the examples, and a slow float64 oracle that knows nothing of lookups or groups."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -146,6 +147,23 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
 }
 
 EMBEDDING_DIM = 24
+
+UNLIKE = ("full", "hash-3", "mixed-dim", "hash-embedding", "pruned", "qr", "deep-hash", "managed-lru")
+"""Examples that among them read rows in all ways there are."""
+
+
+def spread(*choices: Sequence) -> list[tuple]:
+    """Every example with every value of each choice, though not with all combinations of them but for UNLIKE ones."""
+    found = {}
+    for number, example in enumerate(EXAMPLES):
+        combined = product(*choices) if example in UNLIKE else _rotated(choices, number)
+        found |= {(example, *values): None for values in combined}
+    return list(found)
+
+
+def _rotated(choices: Sequence[Sequence], number: int) -> Iterator[tuple]:
+    for turn in range(max(map(len, choices))):
+        yield tuple(values[(turn + place * number) % len(values)] for place, values in enumerate(choices))
 
 
 def make(example: str, name: str = "f", num_embeddings: int = 3_000, embedding_dim: int = EMBEDDING_DIM) -> Table:

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from contract import EMBEDDING_DIM, EXAMPLES, Oracle, all_subclasses, collect, make, settle
+from contract import EMBEDDING_DIM, EXAMPLES, Oracle, all_subclasses, collect, make, settle, spread
 from jsonargparse import ArgumentParser
 from torch.testing import assert_close
 
@@ -61,18 +61,14 @@ def test_every_table_has_an_example():
     }
 
 
-@every_example
-@every_lookup
-@pytest.mark.parametrize("num_samples", [7, 1, 0])
+@pytest.mark.parametrize(("example", "num_samples", "lookup"), spread([7, 1, 0], LOOKUPS))
 def test_forward_equals_the_oracle(example, lookup, num_samples):
     collection = collect_all_shapes(example, lookup=lookup)
     ids, bags = batch(num_samples)
     assert_close(collection(ids, bags), Oracle(collection)(ids, bags).float(), rtol=1e-5, atol=1e-7)
 
 
-@every_example
-@every_lookup
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize(("example", "optimizer", "lookup"), spread(OPTIMIZERS, LOOKUPS), ids=str)
 def test_two_optimizer_steps_equal_the_oracle(example, lookup, optimizer):
     collection = collect_all_shapes(example, lookup=lookup, optimizer=optimizer)
     state = {}
@@ -207,10 +203,11 @@ def test_feature_order_does_not_matter(example, lookup):
     backward.load_state_dict(forward.state_dict())
 
 
-@every_example
-@every_lookup
-@pytest.mark.parametrize("target", LOOKUPS)
-@pytest.mark.parametrize("optimizer", [RowWiseAdagrad(0.1), Adagrad(0.1), Adam(0.1)], ids=str)
+@pytest.mark.parametrize(
+    ("example", "lookup", "target", "optimizer"),
+    spread(LOOKUPS, LOOKUPS, [RowWiseAdagrad(0.1), Adagrad(0.1), Adam(0.1)]),
+    ids=str,
+)
 def test_saved_and_loaded_it_continues_alike(example, lookup, target, optimizer):
     ids, bags = batch()
     trained = collect_all_shapes(example, lookup=lookup, optimizer=optimizer)

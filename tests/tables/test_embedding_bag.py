@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from recsys.tables import EmbeddingBag, FullTable, QRTable
 
-V = 400
+V = 600
 every_example = pytest.mark.parametrize("example", EXAMPLES)
 every_mode = pytest.mark.parametrize("mode", ["sum", "mean", "max"])
 
@@ -58,9 +58,9 @@ def test_weights_and_their_gradients(example):
 @pytest.mark.parametrize("sparse", [False, True])
 def test_a_bag_of_products_is_a_sum_of_products(sparse):
     ours = EmbeddingBag(QRTable("a", V, 8), mode="sum", sparse=sparse)
-    ids = torch.tensor([[1, 30, 399]])
+    ids = torch.tensor([[1, 30, 599]])
     vectors = ours.weight.detach()
-    assert_close(ours(ids)[0], vectors[1] + vectors[30] + vectors[399])
+    assert_close(ours(ids)[0], vectors[1] + vectors[30] + vectors[599])
     ours(ids).sum().backward()
     assert all(weight.grad.is_sparse is sparse for weight in ours.weights)
 
@@ -79,7 +79,7 @@ def test_of_a_full_table_it_is_torchs_own():
         ({"max_norm": 1.0}, r"max_norm=1.0 is not supported, since rows may be shared by ids; leave max_norm out"),
         ({"scale_grad_by_freq": True}, r"scale_grad_by_freq=True is not supported"),
         ({"mode": "median"}, "mode must be 'sum', 'mean' or 'max', got 'median'"),
-        ({"padding_idx": V}, r"padding_idx must be in \[-400, 399\], got 400"),
+        ({"padding_idx": V}, r"padding_idx must be in \[-600, 599\], got 600"),
     ],
 )
 @pytest.mark.parametrize("table", [FullTable, QRTable])
@@ -99,5 +99,5 @@ def test_weights_go_with_sums(mode):
 
 
 def test_ids_out_of_range_are_named():
-    with pytest.raises(ValueError, match=r"feature 'a': ids must be in \[0, num_embeddings=400\), got 400"):
-        EmbeddingBag(FullTable("a", V, 8))(torch.tensor([[400]]))
+    with pytest.raises(ValueError, match=r"feature 'a': ids must be in \[0, num_embeddings=600\), got 600"):
+        EmbeddingBag(FullTable("a", V, 8))(torch.tensor([[600]]))

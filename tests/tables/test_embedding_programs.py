@@ -35,13 +35,14 @@ def test_compiled_without_a_break(example):
     compiled = torch.compile(embedding, fullgraph=True, backend="aot_eager")
     expected = embedding(IDS)
     assert_close(compiled(IDS), expected)
-    expected.square().sum().backward()
     trained = [parameter for parameter in embedding.parameters() if parameter.requires_grad]
-    grads = [parameter.grad.clone() for parameter in trained]
-    embedding.zero_grad()
-    compiled(IDS).square().sum().backward()
-    for parameter, wanted in zip(trained, grads, strict=True):
-        assert_close(parameter.grad, wanted)
+    if trained:
+        expected.square().sum().backward()
+        grads = [parameter.grad.clone() for parameter in trained]
+        embedding.zero_grad()
+        compiled(IDS).square().sum().backward()
+        for parameter, wanted in zip(trained, grads, strict=True):
+            assert_close(parameter.grad, wanted)
     with pytest.raises(RuntimeError, match="out of range"):
         compiled(OUT_OF_RANGE)
 
@@ -79,7 +80,9 @@ def test_vectorised(example):
 @every_example
 def test_gradients_of_each_sample(example):
     embedding = embedding_of(example)
-    parameters = {name: value.detach() for name, value in embedding.named_parameters()}
+    parameters = {name: value.detach() for name, value in embedding.named_parameters() if value.requires_grad}
+    if not parameters:
+        return
 
     def loss(values, ids):
         return functional_call(embedding, values, (ids,)).square().sum()
@@ -88,9 +91,8 @@ def test_gradients_of_each_sample(example):
     for sample, ids in enumerate(IDS):
         embedding.zero_grad()
         embedding(ids).square().sum().backward()
-        for name, parameter in embedding.named_parameters():
-            if parameter.requires_grad:
-                assert_close(per_sample[name][sample], parameter.grad, rtol=1e-4, atol=1e-6)
+        for name in parameters:
+            assert_close(per_sample[name][sample], embedding.get_parameter(name).grad, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnxscript") is None, reason="onnxscript is not installed")

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from contract import EXAMPLES, collect
+from contract import EXAMPLES, collect, spread
 from torch import nn
 
 from recsys.tables import SGD, Adagrad, Adam, Bag, DenseGradient, RowWiseAdagrad, Table, TorchLookup
@@ -12,9 +12,11 @@ WAITS = {example for example, (kind, _) in EXAMPLES.items() if kind.observe is n
 """Examples whose mapping, once an interval, is made where its size must be known."""
 
 
-@pytest.mark.parametrize("example", sorted(EXAMPLES.keys() - WAITS))
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
-@pytest.mark.parametrize("clip_rows", [False, True])
+@pytest.mark.parametrize(
+    ("example", "optimizer", "clip_rows"),
+    [each for each in spread(OPTIMIZERS, [False, True]) if each[0] not in WAITS],
+    ids=str,
+)
 def test_a_step_waits_for_no_device(example, optimizer, clip_rows):
     if EXAMPLES[example][0].moves_rows and isinstance(optimizer, DenseGradient):
         pytest.skip("rows with dense gradients are refused")

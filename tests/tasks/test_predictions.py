@@ -231,7 +231,7 @@ def test_groups_of_rows_do_not_depend_on_batches(prepared, tmp_path):
 @pytest.fixture
 def fitted(prepared, tmp_path):
     """Words for the command line, and the checkpoint of a run of one epoch."""
-    config = Path(__file__).resolve().parents[2] / "configs" / "criteo.yaml"
+    config = Path(__file__).resolve().parents[2] / "configs" / "criteo_80k.yaml"
     words = ["-c", str(config), f"--data.init_args.path={prepared}", "--trainer.enable_progress_bar=false"]
     words += [f"--trainer.default_root_dir={tmp_path}"]
     main(["fit", *words, "--trainer.max_epochs=1", "--trainer.logger=false"])

@@ -1,0 +1,119 @@
+"""Several tables for one feature, weighted by how frequent an id is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from recsys.tables.base import DEFAULT_INIT_STD, Constants
+from recsys.tables.combined import CombinedTable, PartFactory
+from recsys.tables.item_codes import ids_of, read_parquet
+from recsys.tables.routing.hashes import mix64
+
+
+class GateTable(CombinedTable):
+    """The parts' vectors, each weighted by what is learned for ids of like frequency.
+
+    Source: the gate by frequency of SID-Coord (arXiv:2604.10471), as weights of a softmax for each power of two of an
+    id's count; the attention over levels of that paper is not here.
+
+    Shape:
+        ids [N] -> embeddings [N, D]; memory that of the parts, a weight for each part and group, and a byte an id.
+
+    Args:
+        name: feature or table name.
+        num_embeddings: V, ids are in [0, V).
+        embedding_dim: D.
+        tables: makes each part.
+        counts: the Parquet file (id, count) of how often each id is in the training data, counts/NAME.parquet; or [V].
+            Ids of count 0 are a group of their own. By default ids are taken to be numbered by falling count.
+        unseen: the place of the part that ids of count 0 read alone; by default they have a gate as others have.
+        init_std: standard deviation of the initial vectors; weights begin equal.
+        groups: [V] the group of each id, instead of counts.
+
+    Raises:
+        ValueError: with fewer than two parts, one whose state changes outside its rows, or counts that do not fit.
+    """
+
+    linear = False
+    sizes = CombinedTable.sizes | {"counts", "groups"}
+
+    def __init__(
+        self,
+        name: str,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        tables: Sequence[PartFactory],
+        counts: str | Tensor | None = None,
+        unseen: int | None = None,
+        init_std: float = DEFAULT_INIT_STD,
+        groups: Tensor | None = None,
+    ) -> None:
+        number = max(1, len(tables))
+        dims, stds = [embedding_dim] * len(tables), [init_std / math.sqrt(number)] * len(tables)
+        super().__init__(name, num_embeddings, embedding_dim, tables, dims, stds)
+        self.linear = False  # type: ignore[misc]
+        self._check_unseen(counts, unseen, groups)
+        self.unseen = unseen
+        if groups is None:
+            with torch.device("cpu"):
+                groups = self._groups(counts)
+        self.register_per_id(groups=groups.to(torch.uint8))
+        self.arguments |= {"counts": None, "groups": self.get_buffer("groups")}
+        self.gate = nn.Parameter(torch.zeros(64, number))
+
+    def likeness(self) -> Tensor | None:
+        """Ids are alike that are so in every part and in one group."""
+        found = super().likeness()
+        return None if found is None else mix64(found, 1) + self.get_buffer("groups").cpu().long()
+
+    def _check_unseen(self, counts: str | Tensor | None, unseen: int | None, groups: Tensor | None) -> None:
+        if unseen is None:
+            return
+        self.require("unseen", unseen, 0, len(self._parts) - 1)
+        if counts is None and groups is None:
+            raise ValueError(f"GateTable '{self.name}': unseen needs counts, which say what ids are never seen.")
+
+    def _groups(self, counts: str | Tensor | None) -> Tensor:
+        """0 for a count of 0, else the number of its binary digits; without counts 63 less those of the id and one."""
+        powers = 1 << torch.arange(63)
+        if counts is None:
+            return 63 - torch.bucketize(torch.arange(self.num_embeddings) + 1, powers, right=True)
+        if isinstance(counts, str):
+            counts = self._read_counts(counts)
+        if counts.shape != (self.num_embeddings,):
+            raise ValueError(
+                f"GateTable '{self.name}': counts must be [num_embeddings={self.num_embeddings}], got "
+                f"{list(counts.shape)}."
+            )
+        return torch.bucketize(counts, powers, right=True)
+
+    def _read_counts(self, path: str) -> Tensor:
+        owner = f"GateTable '{self.name}'"
+        table = read_parquet(owner, path)
+        if not {"id", "count"} <= set(table.column_names):
+            raise ValueError(f"{owner}: '{path}' must have columns id and count.")
+        ids = ids_of(owner, path, table["id"], None, self.num_embeddings)
+        if len(ids) != self.num_embeddings or bool((ids < 0).any()):
+            raise ValueError(f"{owner}: '{path}' must count each of num_embeddings={self.num_embeddings} ids.")
+        counts = torch.zeros(self.num_embeddings, dtype=torch.int64)
+        counts[ids] = torch.from_numpy(table["count"].to_numpy().copy()).long()
+        return counts
+
+    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
+        """Their weighted sum: weights [N, G, parts] add up to the number of parts."""
+        vectors = torch.stack(self.part_vectors(rows, parameters, ids, constants), dim=-2)
+        groups = constants["groups"](ids.unsqueeze(-1)).squeeze(-1).long()
+        gates = parameters["gate"]
+        tables = torch.arange(gates.shape[0], device=ids.device)
+        number = gates.shape[-1]
+        weights = torch.softmax(gates[tables, groups].to(vectors.dtype), dim=-1) * number
+        if self.unseen is not None:
+            alone = torch.zeros(number, dtype=vectors.dtype, device=vectors.device)
+            alone[self.unseen] = math.sqrt(number)
+            weights = torch.where((groups == 0).unsqueeze(-1), alone, weights)
+        return (vectors * weights.unsqueeze(-1)).sum(-2)
