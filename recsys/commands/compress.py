@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recsys.commands.describe import load_collection, read_checkpoint
-from recsys.commands.words import divided
 from recsys.compression.counts import counts_of
 from recsys.compression.evolution import Evolution
 from recsys.compression.methods import METHODS
@@ -26,6 +25,7 @@ from recsys.compression.stages import STAGES, Stages
 from recsys.compression.trials import METRICS
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.configuration.suggestions import explain
+from recsys.configuration.words import divided
 from recsys.tables.budget import parse_bytes, parse_fraction
 
 AUTO = "auto"

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from recsys.commands.words import divided
+from recsys.configuration.words import divided
 from recsys.evaluation.click_report import click_report
 from recsys.evaluation.queries import is_of_sessions
 from recsys.evaluation.ranking_report import ranking_report

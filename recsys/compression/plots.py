@@ -32,7 +32,9 @@ def auc_against_bytes(trials: Sequence[Trial], trained_bytes: int) -> Figure:
     if trials:
         before = trials[0].shown["auc"].first
         axes.axhline(before, color="#444444", linestyle="--", linewidth=1)
-        axes.annotate(f"trained, {human_bytes(trained_bytes)}", (0.01, before), xycoords=("axes fraction", "data"))
+        spot, ends = (0.01, before), ("axes fraction", "data")
+        axes.annotate(f"trained, {human_bytes(trained_bytes)}", spot, (0, 4), xycoords=ends, textcoords="offset points")
+        axes.margins(y=0.08)
     bytes_axis(axes)
     axes.legend(frameon=False, fontsize=10)
     return figure
