@@ -35,7 +35,7 @@ def test_every_experiment_takes_two_steps(prepared, tmp_path, config):
 
 @pytest.mark.parametrize("override", OVERRIDES)
 def test_every_override_swaps_the_tables_and_takes_two_steps(prepared, tmp_path, override):
-    more = ["-c", str(CONFIGS / "tables" / override)]
+    more = ["-c", str(CONFIGS / "tables" / override), "--model.init_args.exact_up_to=500"]
     cli = RecsysCLI.launch(
         ["fit", *arguments(prepared, tmp_path, "criteo_80k.yaml", *more), "--trainer.fast_dev_run=2"]
     )

@@ -25,7 +25,7 @@ from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
 
 from recsys.checkpoints import folder as checkpoint_folder
-from recsys.checkpoints.io import check_exists
+from recsys.checkpoints.io import FolderCheckpointIO, check_exists
 from recsys.data.batch import Batch
 from recsys.hardware import memory_per_process
 from recsys.sharding.pipeline import InputPipeline, Lookahead, why_plain
@@ -221,7 +221,7 @@ class TorchrecStrategy(DDPStrategy):
         """
         check_exists(checkpoint_path)
         if not Path(checkpoint_path).is_dir():
-            return super().load_checkpoint(checkpoint_path, weights_only=weights_only)
+            return FolderCheckpointIO().load_checkpoint(checkpoint_path)
         assert self.lightning_module is not None
         rest = checkpoint_folder.read_rest(checkpoint_path)
         check = getattr(self.lightning_module, "check_fits", None)

@@ -267,7 +267,7 @@ def test_the_schedule():
 def test_a_decay_without_a_last_step_is_refused(prepared, tmp_path):
     data = CTRDataModule(prepared, batch_size=100)
     task = make_task(data, final_learning_rate_fraction=0.1)
-    with pytest.raises(ValueError, match=r"final_learning_rate_fraction=0.1 is reached .* max_epochs"):
+    with pytest.raises(ValueError, match=r"final_learning_rate_fraction=0.1 is reached .*max_epochs"):
         make_trainer(tmp_path, max_epochs=-1).fit(task, data)
 
 
