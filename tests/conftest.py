@@ -12,12 +12,33 @@ import torch
 torch.set_num_threads(1)
 
 
+SLOW = (
+    *("sharding", "gpu", "compression", "semantic_ids", "tables/test_embedding_programs.py", "tables/test_swapping.py"),
+    *("tables/test_other_models.py", "tables/test_fitting.py", "tables/test_embedding_bag.py", "tables/test_sizing.py"),
+    *("commands/test_compare.py", "commands/test_evaluate.py", "commands/test_semantic_ids.py", "data/test_resume.py"),
+    *(
+        "tasks/test_next_item.py",
+        "tasks/test_semantic_items.py",
+        "tasks/test_resumption.py",
+        "tasks/test_predictions.py",
+    ),
+    *("tasks/test_ctr.py", "tasks/test_pisa.py", "configuration/test_session_cli.py", "test_bad_inputs.py"),
+    *("test_cli.py", "prepare/files/test_bad_lines.py", "checkpoints/test_consolidated.py", "models/test_models.py"),
+)
+"""Tests that start processes, train for long, or go through every table: `make check` leaves them to `make test`."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none."""
-    if torch.cuda.is_available():
-        return
+    """Skip what needs a GPU where there is none; mark what is slow."""
+    from contract import UNLIKE
+
+    tests = Path(__file__).parent
     for item in items:
-        if item.get_closest_marker("gpu"):
+        path = item.path.relative_to(tests).as_posix()
+        example = item.callspec.params.get("example", UNLIKE[0]) if hasattr(item, "callspec") else UNLIKE[0]
+        if path.startswith(SLOW) or example not in UNLIKE:
+            item.add_marker("slow")
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
 
 
