@@ -14,8 +14,9 @@ from recsys.tables.checks import check_bags, check_features, check_ids, check_mo
 from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.group import BagGroup, SingleGroup
 from recsys.tables.group_ids import Ragged, Single
-from recsys.tables.lookups.base import LookupFactory, Place
+from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
+from recsys.tables.lookups.requests import Place
 from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.routed import Routed, StartedBatch

@@ -15,7 +15,7 @@ from recsys.tables.derived import Unchanging
 from recsys.tables.distinct import Distinct, distinct_ids
 from recsys.tables.features import Bag, Feature, concatenate_bags, pad_sequences, pool
 from recsys.tables.group_ids import Flat, Ragged, Single
-from recsys.tables.lookups.base import Place, Request
+from recsys.tables.lookups.requests import Place, Request
 from recsys.tables.per_id import PerId, PerIdColumns
 
 

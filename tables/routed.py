@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from recsys.tables.group_ids import Ragged, Single
-from recsys.tables.lookups.base import Request
+from recsys.tables.lookups.requests import Request
 from recsys.tables.lookups.started import StartedLookup
 
 

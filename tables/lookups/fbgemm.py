@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recsys.tables.lookups.base import Lookup, Store
+from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.optimizers import TableOptimizer
+from recsys.tables.lookups.store import Store
 from recsys.tables.lookups.torch import TorchStore, coalesce, coalesce_in_place
 from recsys.tables.physical import PhysicalTable
 

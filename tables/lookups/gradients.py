@@ -27,7 +27,7 @@ from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 from recsys.tables.lookups.started import InputDistribution
 
 if TYPE_CHECKING:
-    from recsys.tables.lookups.base import Store
+    from recsys.tables.lookups.store import Store
 
 SENTINEL = 2.0**-60
 """Gradient of the handle for each read: its square vanishes beside any norm, and it survives scaling by a factor."""

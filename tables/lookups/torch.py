@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.tables.lookups.base import Lookup, Store, state_dtype
+from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.optimizers import DenseGradient, TableOptimizer
+from recsys.tables.lookups.store import Store, state_dtype
 from recsys.tables.physical import PhysicalTable
 
 

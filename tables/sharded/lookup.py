@@ -11,10 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from recsys.tables.lookups.base import Lookup, StoreFactory
+from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.fbgemm import FbgemmLookup, FbgemmStore
 from recsys.tables.lookups.numba import NumbaLookup
 from recsys.tables.lookups.optimizers import DenseGradient, Frozen, TableOptimizer
+from recsys.tables.lookups.store import StoreFactory
 from recsys.tables.lookups.torch import TorchLookup, TorchStore
 from recsys.tables.physical import PhysicalTable, agreed_seed
 from recsys.tables.sharded.first_process import has_group

@@ -9,10 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from recsys.tables.lookups.base import Store, StoreFactory, state_dtype
 from recsys.tables.lookups.gradients import Record
 from recsys.tables.lookups.optimizers import TableOptimizer
 from recsys.tables.lookups.started import InputDistribution
+from recsys.tables.lookups.store import Store, StoreFactory, state_dtype
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.sharded.distribution import Owners, RowDistribution
 from recsys.tables.sharded.placements import Placement, Span
