@@ -54,7 +54,7 @@ class ComparisonReport:
     def header(self) -> list[str]:
         """Headings of the table."""
         published = ["published"] if any(s.published is not None for s in self.summaries) else []
-        tail = ["val", "seeds", "table bytes", "with optimizer state", "samples/s", "peak memory"]
+        tail = ["val", "seeds", "table bytes", "with optimizer state", "peak memory"]
         return ["contender", f"test {self.metric}", *published, *tail]
 
     def cells(self, star: str = "") -> list[list[str]]:
@@ -122,7 +122,6 @@ def _words(found: Found, metric: str) -> str:
 def _cells(summary: Summary, with_published: bool) -> list[str]:
     spread = "" if math.isnan(summary.spread) else f" +- {summary.spread:.4f}"
     published = ["" if summary.published is None else f"{summary.published:.4f}"] if with_published else []
-    speed = "" if math.isnan(summary.samples_per_second) else f"{summary.samples_per_second:,.0f}"
     return [
         summary.contender,
         f"{summary.test:.4f}{spread}",
@@ -131,6 +130,5 @@ def _cells(summary: Summary, with_published: bool) -> list[str]:
         str(summary.num_seeds),
         f"{summary.table_bytes:,}",
         f"{summary.training_bytes:,}",
-        speed,
         human_bytes(summary.peak_memory_bytes),
     ]
