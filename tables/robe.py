@@ -115,7 +115,7 @@ class RobeTable(SharingTable):
             first = slice(None, None, 2)
             places = bucket(ids, constants["seed"][..., first], constants["num_buckets"][..., first])
             values = (places % self.row_dim).unsqueeze(-1) + torch.arange(self.row_dim, device=ids.device)
-            vectors = vectors.gather(-1, values)
+            vectors = vectors.gather(3, values)  # ONNX counts from the front
         if self.signed:
             vectors = vectors * self._signs(ids, constants["sign_seed"]).to(rows.dtype)
         return vectors.flatten(-2)
