@@ -26,6 +26,7 @@ from recsys.tasks.resumption import (
     OWED,
     check_optimizer,
     keep_best,
+    leave_open,
     optimizer_shape,
     owes_validation,
     validate_now,
@@ -161,6 +162,8 @@ class TableTask(LightningModule):
         checkpoint[RANDOM_STATES] = random_states(self.device)
         checkpoint[OPTIMIZERS] = [optimizer_shape(each) for each in self._trainer.optimizers] if self._trainer else []
         checkpoint[OWED] = self._trainer is not None and owes_validation(self._trainer, self._last_validated_step)
+        if self._trainer is not None:
+            leave_open(self._trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Name all data and tables that differ from those the checkpoint was written with; note the random numbers.

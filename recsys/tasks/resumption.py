@@ -52,6 +52,17 @@ def owes_validation(trainer: Trainer, last_validated_step: int) -> bool:
     return fetcher is not None and trainer.global_step > 0 and loop._should_check_val_fx(fetcher)
 
 
+def leave_open(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
+    """Note in a checkpoint that an epoch which max_steps has cut is not done, as Lightning takes it to be.
+
+    The run that goes on from there begins with the next batch, and not with the next epoch.
+    """
+    batches, num_batches = trainer.fit_loop.epoch_loop.batch_progress.current, trainer.num_training_batches
+    if trainer.state.fn == TrainerFn.FITTING and 0 < batches.ready < num_batches and "loops" in checkpoint:
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+        epochs["processed"] = epochs["completed"]
+
+
 def validate_now(trainer: Trainer) -> None:
     """Make up a validation at the start of a resumed training."""
     loop = trainer.fit_loop.epoch_loop.val_loop

@@ -115,3 +115,18 @@ def test_a_parameter_of_the_task_itself_is_trained(data):
     task.configure_model()
     groups = task.configure_optimizers().param_groups
     assert any(parameter is task.scale for group in groups for parameter in group["params"])
+
+
+@pytest.mark.parametrize("max_steps", [7, 15, 22])
+def test_an_epoch_that_max_steps_has_cut_is_gone_on_with(data, tmp_path, max_steps):
+    """15 steps an epoch, two epochs: cut within the first, at its end, and within the second."""
+    kept = callbacks(("ModelCheckpoint", {"filename": "last", "enable_version_counter": False}))
+    kept = (kept, "--trainer.val_check_interval=1.0")
+    whole = fit(data, tmp_path / "whole", *kept)
+    fit(data, tmp_path / "cut", *kept, f"--trainer.max_steps={max_steps}")
+    (last,) = (tmp_path / "cut").rglob("last.ckpt")
+    assert read(last)["global_step"] == max_steps
+    resumed = fit(data, tmp_path / "on", *kept, f"--ckpt_path={last}")
+    assert resumed.trainer.global_step == whole.trainer.global_step == 30
+    rows = [cli.model.collection.lookup.weight("word") for cli in (whole, resumed)]
+    assert torch.equal(*rows)
