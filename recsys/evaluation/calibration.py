@@ -150,5 +150,7 @@ def _sums_of_groups(weights: Values, errors: Values, bins: NDArray[np.int64], gr
 def _quantile_of_absolutes(covariance: Values, share: float) -> float:
     """Quantile of the sum of the absolute values of normal numbers with mean 0 and this covariance."""
     values, vectors = np.linalg.eigh(covariance)
+    # The one symmetric root: other roots turn with the last bits of the covariance, and the draws with them.
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
     normal = np.random.default_rng(0).normal(size=(_NUM_DRAWS, len(values)))
-    return float(np.quantile(np.abs(normal @ (vectors * np.sqrt(values.clip(min=0))).T).sum(1), share))
+    return float(np.quantile(np.abs(normal @ root).sum(1), share))

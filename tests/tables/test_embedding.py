@@ -57,7 +57,8 @@ def test_the_computed_weight_is_the_vectors_and_differentiable(example):
     embedding.zero_grad()
     (embedding(ids.flip(0)) * factors).sum().backward()
     for name, parameter in trained.items():
-        assert_close(through_weight[name], parameter.grad, rtol=1e-4, atol=1e-5)
+        # A sum of 600 terms that cancel, taken in two orders.
+        assert_close(through_weight[name], parameter.grad, rtol=1e-3, atol=1e-4)
 
 
 WRITES = {
