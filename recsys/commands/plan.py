@@ -33,6 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     for name in ("embedding_dim", "num_lookups", *(["gpus", "batch_size"] if chosen.gpus is not None else [])):
         if getattr(chosen, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(chosen, name)}.")
+    if chosen.exact_up_to < 0:
+        raise ValueError(f"--exact_up_to must be at least 0, got {chosen.exact_up_to}.")
     columns = read_columns(chosen.data)
     full_bytes = 4 * chosen.embedding_dim * sum(column.num_embeddings for column in columns)
     budget = _budget(chosen, full_bytes)

@@ -126,6 +126,7 @@ def test_the_command_writes_tables_of_just_the_bytes(counted, tmp_path, capsys):
     [
         (["--budget_fraction", "0.00001"], "smallest budget that does is"),
         (["--budget_fraction", "10%", "--num_lookups", "0"], "--num_lookups must be at least 1, got 0"),
+        (["--budget_fraction", "10%", "--exact_up_to", "-3"], "--exact_up_to must be at least 0, got -3"),
         (["--budget_fraction", "10%", "--gpus", "12"], "--gpus 12 must be a multiple of --gpus_per_host 8"),
         (["--budget_fraction", "10%", "--gpus", "8", "--memory", "1kB"], "the plan does not fit"),
     ],

@@ -103,6 +103,8 @@ class ClickSpec:
     def __post_init__(self) -> None:
         if self.positive and self.positive_from is not None:
             raise ValueError("give --positive or --positive-from, not both.")
+        if self.label is not None and self.label == self.weight:
+            raise ValueError(f"column '{self.label}' is both label and weight; rows of label 0 would count nothing.")
         if self.time_unit not in MICROSECONDS:
             raise ValueError(f"time_unit must be one of {', '.join(MICROSECONDS)}, got '{self.time_unit}'.")
         names = [rule.name for rule in self.columns]

@@ -85,6 +85,10 @@ def describe(
 ) -> list[str]:
     """Return what is printed of the rows and their features."""
     lines = [f"{name}: {split['num_rows']:,} rows{_rate(split['label_rate'])}" for name, split in splits.items()]
+    empty = [name for name in ("train", "val") if name in splits and not splits[name]["num_rows"]]
+    lines += [f"WARNING: {name} has no rows, and fit cannot do without" for name in empty]
+    if splits.get("train", {}).get("label_rate") in (0.0, 1.0):
+        lines.append("WARNING: all rows of train have one label, and nothing can be learned; look at the label column")
     missing = {name: transform.num_missing for name, transform in fitted.items() if transform.num_missing}
     if missing:
         shares = ", ".join(f"{name} {count / num_rows:.1%}" for name, count in missing.items())

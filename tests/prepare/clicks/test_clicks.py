@@ -258,6 +258,7 @@ BAD_INPUTS = {
     "two kinds": (HEAD, ["--categorical", "price", "--dense", "price"], "column 'price' is named twice"),
     "bins": (HEAD, ["--dense", "price:bins:1"], "bins must be a number in"),
     "the label a feature": (HEAD, ["--categorical", "click"], "column 'click' is the label or weight"),
+    "the label a weight": (HEAD, ["--weight", "click"], "column 'click' is both label and weight"),
     "key and feature": (HEAD, ["--categorical", "user", "--key", "user"], "--key 'user' is a feature"),
     "several separators": (
         "click;user,price\n1;2,3\n",
