@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from pathlib import Path
 from uuid import uuid4
+
+from recsys.prepare.files.claim import claim
 
 
 class PublishedFile:
@@ -77,18 +78,7 @@ class PublishedFile:
             )
 
     def _locked(self) -> int:
-        path = self._beside("lock")
-        while True:
-            lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(lock)
-                raise ValueError(f"another run is writing '{self.target}'; wait for it, or choose another.") from None
-            # The run before may have removed the file between our opening and locking it.
-            if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
-                return lock
-            os.close(lock)
+        return claim(self._beside("lock"), f"another run is writing '{self.target}'; wait for it, or choose another.")
 
     def _beside(self, name: str) -> Path:
         return self.target.with_name(f".{self.target.name}.{name}")

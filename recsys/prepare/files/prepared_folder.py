@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
 
+from recsys.prepare.files.claim import claim
 from recsys.prepare.files.prepared_files import SCHEMA
 
 
@@ -97,18 +97,7 @@ class PreparedFolder:
                 shutil.rmtree(path)
 
     def _locked(self) -> int:
-        path = self._beside("lock")
-        while True:
-            lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(lock)
-                raise ValueError(f"another run is writing '{self.out}'; wait for it, or give another --out.") from None
-            # The run before may have removed the file between our opening and locking it.
-            if path.exists() and os.fstat(lock).st_ino == path.stat().st_ino:
-                return lock
-            os.close(lock)
+        return claim(self._beside("lock"), f"another run is writing '{self.out}'; wait for it, or give another --out.")
 
     def _release(self) -> None:
         self._beside("lock").unlink(missing_ok=True)
