@@ -14,18 +14,28 @@ OF_NO_USE = (
 """How the warnings begin that no user can do anything about."""
 
 
-class _NoTips(logging.Filter):
-    """Leaves out advertisements."""
+ADVERTISEMENT = "Tip: For seamless cloud"
+UNKNOWN_PAIR = "_fbgemm_torch_compat_table has no entry for"
+"""FBGEMM 1.6 knows no torch that it goes with, its own included; `recsys doctor` does."""
+
+
+class _Without(logging.Filter):
+    """Leaves out lines with some words in them."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a line is shown."""
-        return "Tip: For seamless cloud" not in record.getMessage()
+        return self.words not in record.getMessage()
 
 
 def keep_quiet() -> None:
     """Leave such lines out from now on; everything else is shown as before."""
     for message in OF_NO_USE:
         warnings.filterwarnings("ignore", message)
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    if not any(isinstance(each, _NoTips) for each in logger.filters):
-        logger.addFilter(_NoTips())
+    for name, words in (("lightning.pytorch.utilities.rank_zero", ADVERTISEMENT), ("root", UNKNOWN_PAIR)):
+        logger = logging.getLogger(name)
+        if not any(isinstance(each, _Without) for each in logger.filters):
+            logger.addFilter(_Without(words))

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from recsys.prepare.clicks.integer_bins import bin_keys
-from recsys.prepare.clicks.raw_dataset import Beside, Feature, ParsedBlock, Rows
+from recsys.prepare.clicks.raw_dataset import Beside, Feature, ParsedBlock, Rows, click_labels
 from recsys.prepare.clicks.raw_keys import LongValues, keys_of
 from recsys.prepare.files.bad_lines import LineReport
 from recsys.prepare.files.raw_files import RawBlock, RawFile
@@ -19,6 +19,7 @@ LABEL = "label"
 INTEGERS = tuple(f"I{number}" for number in range(1, 14))
 CATEGORIES = tuple(f"C{number}" for number in range(1, 27))
 LAYOUT = Layout(b"\t", (LABEL, *INTEGERS, *CATEGORIES), frozenset((LABEL, *INTEGERS)))
+UNLABELLED = Layout(b"\t", (*INTEGERS, *CATEGORIES), frozenset(INTEGERS))
 SMALLEST = dict.fromkeys(INTEGERS, 0) | {"I2": -3}
 
 
@@ -30,6 +31,7 @@ class CriteoRows:
         bin_integers: Add the binned numbers as categorical features.
         missing_indicators: Add a dense feature for each number, 1 where it is missing.
         name: Of the data set.
+        labelled: Whether lines begin with a label, which Kaggle's test.txt lacks.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class CriteoRows:
         bin_integers: bool = False,
         missing_indicators: bool = False,
         name: str = "criteo",
+        labelled: bool = True,
     ) -> None:
         self.name = name
         self.main_files = main_files
         self.side_files: list[RawFile] = []
-        self.beside = Beside()
+        self.beside = Beside(label=labelled)
+        self.layout = LAYOUT if labelled else UNLABELLED
         self.bin_integers = bin_integers
         self.missing_indicators = missing_indicators
         self.long_values = LongValues()
@@ -63,17 +67,16 @@ class CriteoRows:
 
     def parse(self, block: RawBlock) -> ParsedBlock:
         """Parse whole lines."""
-        lines, bad = read_frame(block, LAYOUT)
+        lines, bad = read_frame(block, self.layout)
         frame, checks = lines.frame, RowChecks(lines)
-        checks.reject(LABEL, ~frame[LABEL].is_in([0, 1]).fill_null(False), "not 0 or 1")
+        labels = click_labels(frame[LABEL], checks) if self.beside.label else None
         keys = [keys_of(frame[column], self.long_values) for column in CATEGORIES]
         if self.bin_integers:
             keys += [bin_keys(frame[column]) for column in INTEGERS]
         dense = dense_values(frame)
         if self.missing_indicators:
             dense += tuple(frame[column].is_null().to_numpy().astype(np.float32) for column in INTEGERS)
-        labels = frame[LABEL].fill_null(0).to_numpy().astype(np.uint8)
-        rows = Rows(labels, dense, tuple(keys)).select(checks.keep())
+        rows = Rows(labels, dense, tuple(keys), num_rows=len(frame)).select(checks.keep())
         return ParsedBlock(rows, in_line_order(bad, checks.bad_lines()))
 
 

@@ -14,17 +14,18 @@ import pyarrow.parquet as pq
 from recsys.prepare.clicks.click_spec import ClickSpec
 from recsys.prepare.clicks.dense_values import DenseTransform
 from recsys.prepare.clicks.raw_keys import LongValues, pack
+from recsys.prepare.clicks.row_split import SplitBy
 from recsys.prepare.files.prepared_files import SCHEMA
 from recsys.prepare.files.vocabulary import Vocabulary
 
 
 class EarlierFolder:
-    """A folder that `recsys prepare clicks` or `apply` has made.
+    """A folder of clicks that `recsys prepare` has made.
 
     Attributes:
         path: Of the folder.
         schema: Content of its schema.json.
-        spec: What the columns of its files were.
+        recipe: How a publisher's files were taken; None of anybody's files, of which ``spec`` says it.
         transforms: Fitted transforms, by dense column.
     """
 
@@ -32,7 +33,7 @@ class EarlierFolder:
         """Read schema.json.
 
         Raises:
-            ValueError: There is no such folder, or another program has made it.
+            ValueError: There is no such folder, it holds no clicks, or it does not say how its rows were taken.
         """
         self.path = path
         try:
@@ -41,11 +42,17 @@ class EarlierFolder:
             raise ValueError(f"'{path}' is no prepared folder: it has no {SCHEMA}.") from None
         except ValueError as error:
             raise ValueError(f"'{path / SCHEMA}' is not valid JSON ({error}); prepare the folder again.") from error
-        if not isinstance(self.schema, dict) or "columns" not in self.schema:
+        if not isinstance(self.schema, dict) or "num_items" in self.schema:
             raise ValueError(
-                f"'{path}' does not say what the columns of its files were; only folders of recsys prepare clicks do."
+                f"'{path}' holds sequences, and apply knows rows of clicks alone; prepare old and new events together "
+                f"with recsys prepare sessions, and carry a checkpoint over with --remap '{path}'."
             )
-        self.spec = ClickSpec.from_json(self.schema["columns"], str(path / SCHEMA))
+        self.recipe: dict[str, object] | None = self.schema.get("recipe")
+        if self.recipe is None and "columns" not in self.schema:
+            raise ValueError(
+                f"'{path}' does not say how its rows were taken from their files: it was made by hand, or by an "
+                "earlier release; prepare it again with recsys prepare."
+            )
         entries = {entry["name"]: entry for entry in self.schema["features"]}
         self.transforms: Mapping[str, DenseTransform] = {
             name: DenseTransform.from_json(entry["transform"])
@@ -56,6 +63,29 @@ class EarlierFolder:
             name for name, entry in entries.items() if "num_embeddings" in entry and "transform" not in entry
         ]
         self._binned = [name for name, transform in self.transforms.items() if transform.kind == "bins"]
+
+    @property
+    def spec(self) -> ClickSpec:
+        """What the columns of anybody's files were.
+
+        Raises:
+            ValueError: schema.json does not hold what a program has written.
+        """
+        return ClickSpec.from_json(self.schema["columns"], str(self.path / SCHEMA))
+
+    @property
+    def split_by(self) -> SplitBy:
+        """How rows to train on were split.
+
+        Raises:
+            ValueError: No row was, as all are there to be scored.
+        """
+        by: SplitBy = self.schema["split"]["by"]
+        if by == "test":
+            raise ValueError(
+                f"'{self.path}' holds rows to score and none to train on; --grow goes on from a folder with train rows."
+            )
+        return by
 
     @property
     def missing(self) -> tuple[str, ...]:

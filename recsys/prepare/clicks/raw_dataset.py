@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -15,7 +16,7 @@ from recsys.prepare.clicks.raw_keys import Keys, LongValues
 from recsys.prepare.files.bad_lines import BadLine, LineReport
 from recsys.prepare.files.open_table import Block
 from recsys.prepare.files.raw_files import RawFile
-from recsys.prepare.files.raw_frames import Mask
+from recsys.prepare.files.raw_frames import Mask, RowChecks
 
 Kind = Literal["dense", "categorical", "multi_valued"]
 
@@ -121,6 +122,12 @@ class Rows:
             None if self.kept is None else self.kept.filter(pa.array(keep)),
             int(np.count_nonzero(keep)),
         )
+
+
+def click_labels(numbers: pl.Series, checks: RowChecks) -> NDArray[np.uint8]:
+    """Return a publisher's column of 0 and 1; whatever else there is, is a bad line."""
+    checks.reject(numbers.name, ~numbers.is_in([0, 1]).fill_null(False), "not 0 or 1")
+    return numbers.fill_null(0).to_numpy().astype(np.uint8)
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,8 @@ def _split_of_days(rule: SplitRule, store: RowStore) -> dict[int, int]:
     _, for_val, for_test = (int(fraction > 0) for fraction in rule.fractions)
     if len(days) < 1 + for_val + for_test:
         raise ValueError(
-            f"--split day: the rows are of {len(days)} day(s), too few for the splits; use --split random."
+            f"--split day: the rows are of {len(days)} day(s), too few for the splits; use --split random, or "
+            "other --fractions."
         )
     num_before = [int(np.count_nonzero(middle < total)) for total in np.cumsum(rule.fractions[:2])]
     train_end = min(max(num_before[0], 1), len(days) - for_val - for_test)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recsys.prepare.clicks.feature_encoding import EncodingRule
@@ -58,12 +58,13 @@ def add_shared_arguments(parser: argparse.ArgumentParser, requires_out: bool = T
     add("--on-bad-line", choices=POLICIES, default="fail", help="stop, or skip and list them (default %(default)s)")
 
 
-def make_rule(arguments: argparse.Namespace) -> PreparationRule:
-    """Return the rule that the shared arguments ask for."""
+def make_rule(arguments: argparse.Namespace, recipe: Mapping[str, object]) -> PreparationRule:
+    """Return the rule that the shared arguments ask for; the recipe is what `recsys prepare apply` goes by."""
     return PreparationRule(
         encoding=EncodingRule(arguments.min_count, arguments.hash_bits, frozenset(arguments.number_unseen)),
         split=SplitRule(arguments.split, tuple(arguments.fractions), arguments.seed),
         on_bad_line=arguments.on_bad_line,
+        says={"recipe": recipe},
     )
 
 

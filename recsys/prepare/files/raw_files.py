@@ -102,6 +102,14 @@ class RawFile:
                 pass  # Bytes behind the end of a packed stream belong to the checksum.
             self.num_bytes, self.sha256 = hashing.num_bytes, hashing.digest.hexdigest()
 
+    def first_line(self) -> bytes:
+        """Return the first line, without its newline.
+
+        Raises:
+            ValueError: As ``blocks`` does.
+        """
+        return next(iter(self.blocks(1 << 20))).data.split(b"\n", 1)[0]
+
     def _lines(self, stream: BinaryIO, block_bytes: int, quoted: bool) -> Iterator[RawBlock]:
         line, rest, is_first = 1, b"", True
         while chunk := self._read(stream, block_bytes, line):

@@ -1,8 +1,12 @@
-"""Prepare new rows with the vocabulary of a folder that `recsys prepare clicks` has made.
+"""Prepare new rows with the vocabulary of a folder of clicks.
 
     recsys prepare apply data/mine new.parquet --out data/new
     recsys prepare apply data/mine new.csv --key request --out data/new
     recsys prepare apply data/mine new.csv --grow --out data/larger
+    recsys prepare apply data/criteo test.txt --out data/new
+
+The folder is one of `recsys prepare clicks`, `criteo`, `avazu`, `movielens` or `apply`; new files have the columns, or
+the publisher's layout, of the old ones.
 
 Every value has the id that it has in the old folder; a new value has id 0, like a rare one. Numbers are transformed as
 they were. All rows are the test split, and `lightning predict --data.path data/new` scores them. Labels may lack; the
@@ -23,11 +27,14 @@ from recsys.prepare.clicks.click_spec import ClickSpec
 from recsys.prepare.clicks.earlier_folder import EarlierFolder
 from recsys.prepare.clicks.feature_encoding import EncodingRule
 from recsys.prepare.clicks.preparation import PreparationRule
+from recsys.prepare.clicks.published import published_rows
+from recsys.prepare.clicks.raw_dataset import RawDataset
 from recsys.prepare.clicks.row_split import SplitBy, SplitRule
 from recsys.prepare.files.open_table import Table, find_column, open_tables
 from recsys.prepare.files.preparation_arguments import FRACTIONS, add_shared_arguments, prepare_folder, program_name
 from recsys.prepare.files.run_program import run_program
 from recsys.prepare.files.text_format_arguments import add_format_arguments, text_format
+from recsys.prepare.files.text_table import TextFormat
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("folder", type=Path, help="made by recsys prepare clicks")
+    add("folder", type=Path, help="made by recsys prepare")
     add("files", type=Path, nargs="+", metavar="FILE", help="of new rows, or folders of parts")
     add_format_arguments(parser)
     add("--key", nargs="+", metavar="COLUMN", help="kept as they are, into predictions (default: those of FOLDER)")
@@ -56,18 +63,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _apply(parsed: argparse.Namespace) -> None:
     earlier = EarlierFolder(parsed.folder)
-    if parsed.min_count is not None and not parsed.grow:
-        raise ValueError("--min-count decides which values are new ids; it goes with --grow.")
-    if not parsed.grow and (tuple(parsed.fractions) != FRACTIONS or parsed.seed):
-        raise ValueError("--fractions and --seed split rows to train on; they go with --grow.")
-    given = text_format(parsed)
-    format = replace(given, columns=given.columns or earlier.columns, missing=given.missing or earlier.missing)
-    tables = open_tables(parsed.files, format, "FILE")
-    by: SplitBy = earlier.schema["split"]["by"] if parsed.grow else "test"
-    spec = _spec(earlier.spec, tables, parsed.key, by)
-    if parsed.grow and spec.label is None:
-        raise ValueError(f"--grow makes rows to train on, and '{tables[0].file.name}' has no '{earlier.spec.label}'.")
-    dataset = ClickRows(tables, spec, parsed.out.name, splits_by_time=by == "time")
+    _check_options(parsed, earlier)
+    by: SplitBy = earlier.split_by if parsed.grow else "test"
+    dataset = _click_rows(parsed, earlier, by) if earlier.recipe is None else _published(parsed, earlier)
+    if parsed.grow and not dataset.beside.label:
+        raise ValueError(f"--grow makes rows to train on, and '{dataset.main_files[0].name}' has no labels.")
     counts = earlier.bin_counts()
     transforms = {
         name: replace(transform, counts=counts.get(name, ())) for name, transform in earlier.transforms.items()
@@ -80,10 +80,36 @@ def _apply(parsed: argparse.Namespace) -> None:
         SplitRule(by, tuple(parsed.fractions), parsed.seed),
         parsed.on_bad_line,
         transforms=transforms,
-        says={key: earlier.schema[key] for key in ("columns", "format") if key in earlier.schema}
+        says={key: earlier.schema[key] for key in ("columns", "format", "recipe") if key in earlier.schema}
         | {"vocabulary_of": str(parsed.folder)},
     )
     prepare_folder(dataset, rule, parsed.out, parsed.overwrite)
+
+
+def _check_options(parsed: argparse.Namespace, earlier: EarlierFolder) -> None:
+    if parsed.min_count is not None and not parsed.grow:
+        raise ValueError("--min-count decides which values are new ids; it goes with --grow.")
+    if not parsed.grow and (tuple(parsed.fractions) != FRACTIONS or parsed.seed):
+        raise ValueError("--fractions and --seed split rows to train on; they go with --grow.")
+    if earlier.recipe is not None and text_format(parsed) != TextFormat():
+        raise ValueError(
+            f"--separator, --columns, --encoding and --missing say how anybody's files look; the new files have the "
+            f"layout of {earlier.recipe.get('program')}."
+        )
+
+
+def _published(parsed: argparse.Namespace, earlier: EarlierFolder) -> RawDataset:
+    assert earlier.recipe is not None
+    keys = parsed.key if parsed.key is not None else earlier.schema.get("keys", [])
+    return published_rows(earlier.recipe, parsed.files, keys, earlier.schema["dataset"])
+
+
+def _click_rows(parsed: argparse.Namespace, earlier: EarlierFolder, by: SplitBy) -> RawDataset:
+    given = text_format(parsed)
+    format = replace(given, columns=given.columns or earlier.columns, missing=given.missing or earlier.missing)
+    tables = open_tables(parsed.files, format, "FILE")
+    spec = _spec(earlier.spec, tables, parsed.key, by)
+    return ClickRows(tables, spec, parsed.out.name, splits_by_time=by == "time")
 
 
 def _spec(spec: ClickSpec, tables: list[Table], keys: list[str] | None, by: SplitBy) -> ClickSpec:

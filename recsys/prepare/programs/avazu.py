@@ -11,6 +11,8 @@ day, the first eight train, the ninth validates, the tenth tests.
 
 from __future__ import annotations
 
+import argparse
+
 from recsys.prepare.clicks.avazu_rows import AvazuRows
 from recsys.prepare.files.preparation_arguments import make_parser, make_rule, prepare_folder, raw_files
 from recsys.prepare.files.run_program import run_program
@@ -22,9 +24,12 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     if parsed.raw is None:
         parser.error("give --raw FILE")
-    run_program(
-        lambda: prepare_folder(AvazuRows(raw_files(parsed.raw)), make_rule(parsed), parsed.out, parsed.overwrite)
-    )
+    run_program(lambda: _prepare(parsed))
+
+
+def _prepare(parsed: argparse.Namespace) -> None:
+    rule = make_rule(parsed, {"program": "avazu"})
+    prepare_folder(AvazuRows(raw_files(parsed.raw)), rule, parsed.out, parsed.overwrite)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def make_dataset(arguments: argparse.Namespace, raw: Sequence[RawFile], name: st
 
 def prepare_sample(arguments: argparse.Namespace) -> None:
     """Generate raw lines and prepare them, in one folder."""
-    rule = make_rule(arguments)
+    rule = make_rule(arguments, _recipe(arguments))
     with PreparedFolder(arguments.out, arguments.overwrite) as folder:
         (folder / "raw").mkdir()
         raw = folder / "raw" / "train.txt"
@@ -69,7 +69,13 @@ def _prepare(parsed: argparse.Namespace) -> None:
         prepare_sample(parsed)
         return
     dataset = make_dataset(parsed, raw_files(parsed.raw), "criteo")
-    prepare_folder(dataset, make_rule(parsed), parsed.out, parsed.overwrite)
+    prepare_folder(dataset, make_rule(parsed, _recipe(parsed)), parsed.out, parsed.overwrite)
+
+
+def _recipe(parsed: argparse.Namespace) -> dict[str, object]:
+    """What `recsys prepare apply` must know to take new lines likewise."""
+    options = {"bin_integers": parsed.bin_integers, "missing_indicators": parsed.missing_indicators}
+    return {"program": "criteo", **options}
 
 
 if __name__ == "__main__":

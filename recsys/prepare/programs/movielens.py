@@ -11,6 +11,8 @@ the published count, which the report prints; id 0 of each field and values that
 
 from __future__ import annotations
 
+import argparse
+
 from recsys.prepare.clicks.movielens_rows import MovieLensRows
 from recsys.prepare.files.preparation_arguments import make_parser, make_rule, prepare_folder
 from recsys.prepare.files.run_program import run_program
@@ -24,11 +26,12 @@ def main(arguments: list[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     if parsed.raw is None or len(parsed.raw) > 1:
         parser.error("give --raw FOLDER")
-    run_program(
-        lambda: prepare_folder(
-            MovieLensRows(parsed.raw[0], parsed.genres), make_rule(parsed), parsed.out, parsed.overwrite
-        )
-    )
+    run_program(lambda: _prepare(parsed))
+
+
+def _prepare(parsed: argparse.Namespace) -> None:
+    rule = make_rule(parsed, {"program": "movielens", "genres": parsed.genres})
+    prepare_folder(MovieLensRows(parsed.raw[0], parsed.genres), rule, parsed.out, parsed.overwrite)
 
 
 if __name__ == "__main__":

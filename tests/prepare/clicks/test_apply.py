@@ -115,7 +115,7 @@ def test_folders_of_others(tmp_path, mine):
     schema = json.loads((mine / "schema.json").read_text())
     del schema["columns"]
     (mine / "schema.json").write_text(json.dumps(schema))
-    with pytest.raises(SystemExit, match="only folders of recsys prepare clicks do"):
+    with pytest.raises(SystemExit, match="does not say how its rows were taken"):
         apply.main([str(mine), *command])
 
 
