@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
+
 EMBEDDING_DIM = 16
 LARGE_IDS = 1 << 20
-SHARED_ROWS = 1 << 20
+OFTEN = 10
+LEAST_SHARED_ROWS = 1 << 18
 BATCHES_OF_AN_EPOCH = 200
 
 
@@ -29,25 +33,52 @@ def write_config(path: Path, folder: Path) -> None:
         ValueError: The file exists.
     """
     schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
+    often = {name: _num_often(folder / "counts" / f"{name}.parquet") for name in _large(schema)}
     try:
         with path.open("x", encoding="utf-8") as stream:
-            stream.write(config_text(schema, str(folder)))
+            stream.write(config_text(schema, str(folder), often))
     except FileExistsError:
         raise ValueError(f"--config '{path}' exists and is kept; give another name.") from None
 
 
-def config_text(schema: dict[str, Any], folder: str) -> str:
-    """A DCNv2; columns of more than a million ids share one table of a million rows."""
-    sizes = {entry["name"]: entry["num_embeddings"] for entry in schema["features"] if "num_embeddings" in entry}
-    large = [name for name, size in sizes.items() if size > LARGE_IDS]
+def _sizes(schema: dict[str, Any]) -> dict[str, int]:
+    return {entry["name"]: entry["num_embeddings"] for entry in schema["features"] if "num_embeddings" in entry}
+
+
+def _large(schema: dict[str, Any]) -> list[str]:
+    return [name for name, size in _sizes(schema).items() if size > LARGE_IDS]
+
+
+def _num_often(counts: Path) -> int:
+    """How many ids train reads often."""
+    return int(np.count_nonzero(pq.read_table(counts, columns=["count"])["count"].to_numpy() >= OFTEN))
+
+
+def config_text(schema: dict[str, Any], folder: str, often: dict[str, int]) -> str:
+    """A DCNv2; features of more than a million ids share one UnifiedTable, the others have full tables.
+
+    The shared table has a row for every id of theirs that train reads at least ten times, and 262,144 at least. Such a
+    table, of one size for all, is what ranked best under a budget (`docs/results.md`); a plan that gives frequent ids
+    rows of their own ranked no better (`docs/tables.md`).
+
+    Args:
+        schema: Content of schema.json.
+        folder: As it was named.
+        often: Ids that train reads often, by large feature.
+    """
+    sizes, large = _sizes(schema), list(often)
     num_train, num_val = (schema["splits"].get(split, {"num_rows": 0})["num_rows"] for split in ("train", "val"))
     tables = ["    tables: {default: FullTable}"]
     if large:
         names = ", ".join(json.dumps(name, ensure_ascii=False) for name in large)
+        num_rows = max(LEAST_SHARED_ROWS, sum(often.values()))
         tables = [
+            f"    # {sum(sizes[name] for name in large):,} ids, {sum(often.values()):,} of them read at least {OFTEN} "
+            "times in train. A budget of bytes instead:",
+            f"    # recsys plan {json.dumps(folder)} --budget_fraction 10% --out plan.yaml, and one more -c plan.yaml",
             "    tables:",
             "      default: FullTable",
-            f"      large: {{class_path: UnifiedTable, init_args: {{num_rows: {SHARED_ROWS}}}}}",
+            f"      large: {{class_path: UnifiedTable, init_args: {{num_rows: {num_rows}}}}}",
             f"    assign: {{large: [{names}]}}",
         ]
     monitor = "val/gauc" if "group" in schema else "val/auc"

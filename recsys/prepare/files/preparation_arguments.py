@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from recsys.prepare.clicks.config_file import check_config, write_config
 from recsys.prepare.clicks.feature_encoding import EncodingRule
 from recsys.prepare.clicks.preparation import PreparationRule, prepare
 from recsys.prepare.clicks.raw_dataset import RawDataset
@@ -44,8 +45,14 @@ def make_parser(name: str, description: str, raw_help: str, splits: tuple[SplitB
         help="values of these features that train does not have get ids of their own instead of id 0",
     )
     add("--split", choices=splits, default=splits[0], help="by row order, at random or by day (default %(default)s)")
+    add_config_argument(parser)
     add_shared_arguments(parser)
     return parser
+
+
+def add_config_argument(parser: argparse.ArgumentParser) -> None:
+    """Add what a preparation to train on may write beside the folder."""
+    parser.add_argument("--config", type=Path, metavar="FILE", help="write a configuration that trains at once")
 
 
 def add_shared_arguments(parser: argparse.ArgumentParser, requires_out: bool = True) -> None:
@@ -73,8 +80,28 @@ def raw_files(paths: Sequence[Path]) -> list[RawFile]:
     return [RawFile(path, name) for path, name in named_files(paths, "--raw")]
 
 
-def prepare_folder(dataset: RawDataset, rule: PreparationRule, out: Path, overwrite: bool) -> None:
-    """Prepare ``dataset`` into ``out`` and print the report."""
+def prepare_folder(
+    dataset: RawDataset, rule: PreparationRule, out: Path, overwrite: bool, config: Path | None = None
+) -> None:
+    """Prepare ``dataset`` into ``out`` and print the report; ``config`` is written to train on it.
+
+    Raises:
+        ValueError: As ``prepare`` does, or there is a file ``config`` already.
+    """
+    publish(lambda folder: prepare(dataset, rule, folder), out, overwrite, config)
+
+
+def publish(fill: Callable[[Path], list[str]], out: Path, overwrite: bool, config: Path | None = None) -> None:
+    """Have ``out`` filled, whole or not at all, and print the report that ``fill`` returns.
+
+    Raises:
+        ValueError: There is a file ``config`` already, or a folder ``out`` that is kept.
+    """
+    if config is not None:
+        check_config(config)
     with PreparedFolder(out, overwrite) as folder:
-        report = prepare(dataset, rule, folder)
+        report = fill(folder)
     print("\n".join([*report, f"wrote {out}"]))
+    if config is not None:
+        write_config(config, out)
+        print(f"wrote {config}; train with: recsys fit -c {config}")

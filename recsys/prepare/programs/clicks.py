@@ -29,14 +29,18 @@ from recsys.prepare.clicks.click_rows import ClickRows
 from recsys.prepare.clicks.click_spec import ClickSpec
 from recsys.prepare.clicks.column_kinds import SAMPLE_ROWS, infer_spec
 from recsys.prepare.clicks.column_options import ColumnOptions, decisions
-from recsys.prepare.clicks.config_file import check_config, write_config
 from recsys.prepare.clicks.feature_encoding import EncodingRule
 from recsys.prepare.clicks.preparation import PreparationRule
 from recsys.prepare.clicks.row_split import SplitBy, SplitRule
 from recsys.prepare.clicks.spec_file import read_spec, write_spec
 from recsys.prepare.files.event_times import MICROSECONDS
 from recsys.prepare.files.open_table import Table, find_column, open_tables
-from recsys.prepare.files.preparation_arguments import add_shared_arguments, prepare_folder, program_name
+from recsys.prepare.files.preparation_arguments import (
+    add_config_argument,
+    add_shared_arguments,
+    prepare_folder,
+    program_name,
+)
 from recsys.prepare.files.run_program import run_program
 from recsys.prepare.files.text_format_arguments import add_format_arguments, text_format
 from recsys.prepare.files.text_table import TextFormat
@@ -82,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--split", type=_split, help="time (the default with --time), random (without), rows, or given:COLUMN")
     add("--min-count", type=int, help="values seen less often in train share id 0 (default 2)")
     add("--hash-bits", type=int, help="no vocabulary: hash each value into 2**BITS ids, at most 30 bits")
-    add("--config", type=Path, metavar="FILE", help="write a configuration that trains at once")
+    add_config_argument(parser)
     add_shared_arguments(parser, requires_out=False)
     return parser
 
@@ -98,8 +102,6 @@ def _is_split(word: str) -> bool:
 
 
 def _prepare(parsed: argparse.Namespace) -> None:
-    if parsed.config is not None:
-        check_config(parsed.config)
     format = text_format(parsed)
     tables = open_tables(parsed.files, format, "FILE")
     spec, split = _spec(parsed, tables)
@@ -111,10 +113,7 @@ def _prepare(parsed: argparse.Namespace) -> None:
     if parsed.out is None:
         return
     dataset = ClickRows(tables, spec, parsed.out.name, splits_by_time=rule.split.by == "time")
-    prepare_folder(dataset, rule, parsed.out, parsed.overwrite)
-    if parsed.config is not None:
-        write_config(parsed.config, parsed.out)
-        print(f"wrote {parsed.config}; train with: recsys fit -c {parsed.config}")
+    prepare_folder(dataset, rule, parsed.out, parsed.overwrite, parsed.config)
 
 
 def _rule(parsed: argparse.Namespace, spec: ClickSpec, split: str, format: TextFormat) -> PreparationRule:

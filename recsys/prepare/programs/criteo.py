@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from recsys.prepare.clicks.criteo_rows import CriteoRows
 from recsys.prepare.clicks.criteo_sample import write_sample
 from recsys.prepare.clicks.preparation import prepare
-from recsys.prepare.files.preparation_arguments import make_parser, make_rule, prepare_folder, raw_files
-from recsys.prepare.files.prepared_folder import PreparedFolder
+from recsys.prepare.files.preparation_arguments import make_parser, make_rule, prepare_folder, publish, raw_files
 from recsys.prepare.files.raw_files import RawFile
 from recsys.prepare.files.run_program import run_program
 
@@ -47,15 +47,14 @@ def make_dataset(arguments: argparse.Namespace, raw: Sequence[RawFile], name: st
     return CriteoRows(raw, arguments.bin_integers, arguments.missing_indicators, name)
 
 
-def prepare_sample(arguments: argparse.Namespace) -> None:
-    """Generate raw lines and prepare them, in one folder."""
-    rule = make_rule(arguments, _recipe(arguments))
-    with PreparedFolder(arguments.out, arguments.overwrite) as folder:
-        (folder / "raw").mkdir()
-        raw = folder / "raw" / "train.txt"
-        write_sample(raw, arguments.sample, arguments.seed)
-        report = prepare(make_dataset(arguments, [RawFile(raw)], "criteo_sample"), rule, folder)
-    print("\n".join([*report, f"wrote {arguments.out}: GENERATED rows with a planted signal, not Criteo's"]))
+def prepare_sample(arguments: argparse.Namespace, folder: Path) -> list[str]:
+    """Generate raw lines and prepare them, in one folder; return the lines of the report."""
+    (folder / "raw").mkdir()
+    raw = folder / "raw" / "train.txt"
+    write_sample(raw, arguments.sample, arguments.seed)
+    dataset = make_dataset(arguments, [RawFile(raw)], "criteo_sample")
+    report = prepare(dataset, make_rule(arguments, _recipe(arguments)), folder)
+    return [*report, "these are GENERATED rows with a planted signal, not Criteo's"]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,10 +65,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _prepare(parsed: argparse.Namespace) -> None:
     if parsed.sample is not None:
-        prepare_sample(parsed)
+        publish(lambda folder: prepare_sample(parsed, folder), parsed.out, parsed.overwrite, parsed.config)
         return
     dataset = make_dataset(parsed, raw_files(parsed.raw), "criteo")
-    prepare_folder(dataset, make_rule(parsed, _recipe(parsed)), parsed.out, parsed.overwrite)
+    prepare_folder(dataset, make_rule(parsed, _recipe(parsed)), parsed.out, parsed.overwrite, parsed.config)
 
 
 def _recipe(parsed: argparse.Namespace) -> dict[str, object]:

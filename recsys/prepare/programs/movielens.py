@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _prepare(parsed: argparse.Namespace) -> None:
     rule = make_rule(parsed, {"program": "movielens", "genres": parsed.genres})
-    prepare_folder(MovieLensRows(parsed.raw[0], parsed.genres), rule, parsed.out, parsed.overwrite)
+    prepare_folder(MovieLensRows(parsed.raw[0], parsed.genres), rule, parsed.out, parsed.overwrite, parsed.config)
 
 
 if __name__ == "__main__":

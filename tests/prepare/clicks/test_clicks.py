@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from recsys.prepare.clicks import config_file
 from recsys.prepare.clicks.config_file import config_text
 from recsys.prepare.programs import clicks
 
@@ -326,6 +327,18 @@ def test_keys_that_files_hold_in_several_types_become_texts(tmp_path, open_prepa
     assert open_prepared(tmp_path / "out").column("train", "key") == ["007", None, "7"]
 
 
+def test_a_shared_table_has_a_row_for_every_id_that_is_read_often(tmp_path, monkeypatch):
+    monkeypatch.setattr(config_file, "LARGE_IDS", 20)
+    monkeypatch.setattr(config_file, "LEAST_SHARED_ROWS", 4)
+    users = [f"u{user}" for user in range(30) for _ in range(3 + user % 10)]
+    (tmp_path / "log.csv").write_text("\n".join(["click,user,two", *(f"1,{user},{user[-1]}" for user in users)]))
+    command = [tmp_path / "log.csv", "--label", "click", "--categorical", "user", "two", "--fractions", 1, 0, 0]
+    prepare(tmp_path / "out", *command, "--config", tmp_path / "mine.yaml")
+    content = yaml.safe_load((tmp_path / "mine.yaml").read_text())["model"]["init_args"]
+    assert content["assign"] == {"large": ["user"]}
+    assert content["tables"]["large"]["init_args"] == {"num_rows": sum(3 + user % 10 >= 10 for user in range(30))}
+
+
 def test_a_configuration_fits_the_folder(tmp_path):
     rows = [f"{number % 2},u{number % 7},{number}" for number in range(500)]
     (tmp_path / "log.csv").write_text("\n".join(["click,user,price", *rows]))
@@ -336,8 +349,9 @@ def test_a_configuration_fits_the_folder(tmp_path):
     assert content["data"]["init_args"] == {"path": str(tmp_path / "out"), "batch_size": 64, "eval_batch_size": 4096}
     assert content["trainer"]["callbacks"][0]["init_args"]["monitor"] == "val/gauc"
     large = {"splits": {"train": {"num_rows": 10**8}}, "features": [{"name": "a: b", "num_embeddings": 10**8}]}
-    content = yaml.safe_load(config_text(large, "x"))
+    content = yaml.safe_load(config_text(large, "x", {"a: b": 3 * 10**6}))
     assert content["model"]["init_args"]["assign"] == {"large": ["a: b"]}
+    assert content["model"]["init_args"]["tables"]["large"]["init_args"] == {"num_rows": 3 * 10**6}
     assert content["data"]["init_args"]["batch_size"] == 4096
     with pytest.raises(SystemExit, match="exists and is kept; give another name"):
         prepare(tmp_path / "other", *command, "--config", config)
