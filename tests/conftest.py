@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 SLOW = (
     *("sharding", "gpu", "compression", "semantic_ids", "tables/test_embedding_programs.py", "tables/test_swapping.py"),
     *("tables/test_other_models.py", "tables/test_fitting.py", "tables/test_embedding_bag.py", "tables/test_sizing.py"),
-    *("commands/test_compare.py", "commands/test_evaluate.py", "commands/test_semantic_ids.py", "data/test_resume.py"),
+    *("commands/test_compare.py", "commands/test_evaluate", "commands/test_semantic_ids.py", "data/test_resume.py"),
     *("tasks/test_next_item.py", "tasks/test_semantic_items.py", "tasks/test_resumption.py"),
     *("tasks/test_predictions.py", "test_console.py", "test_pages.py"),
     *("tasks/test_ctr.py", "tasks/test_pisa.py", "configuration/test_session_cli.py", "test_bad_inputs.py"),

@@ -30,24 +30,28 @@ def search(comparison: Comparison, store: RunStore, execute: Execute, num_trials
         raise ValueError(f"--trials must be at least 1, got {num_trials}.")
     files = [SearchFile(comparison, contender, store) for contender in comparison.contenders]
     width = -(-num_jobs // len(files))
-    while True:
-        runs = [file.run(settings) for file in files for settings in file.trials()[:num_trials]]
-        waiting = [run for run in runs if store.result(run) is None and store.error(run) is None]
-        if waiting:
-            execute(waiting)
-        if all(len(file.trials()) >= num_trials for file in files):
-            break
+    _run_waiting(files, store, execute, num_trials)
+    while any(len(file.trials()) < num_trials for file in files):
         for file in files:
             count = min(width, num_trials - len(file.trials()))
             if count > 0:
                 # Written before they run: if the search is stopped, it goes on with these.
                 new = suggest(comparison.search, comparison.mode, _tried(file, store), count)
                 file.write([*file.trials(), *new])
+        _run_waiting(files, store, execute, num_trials)
     for file, contender in zip(files, comparison.contenders, strict=True):
         file.write(file.trials(), _best(contender.name, _tried(file, store)[:num_trials], comparison.mode, store))
     tuned = with_found_settings(comparison, store)
     assert tuned is not None, "every search has ended"
     return tuned
+
+
+def _run_waiting(files: Sequence[SearchFile], store: RunStore, execute: Execute, num_trials: int) -> None:
+    """Run the trials that have neither a result nor an error."""
+    runs = [file.run(settings) for file in files for settings in file.trials()[:num_trials]]
+    waiting = [run for run in runs if store.result(run) is None and store.error(run) is None]
+    if waiting:
+        execute(waiting)
 
 
 def _tried(file: SearchFile, store: RunStore) -> list[Trial]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
@@ -143,28 +143,13 @@ class RecsysCLI(LightningCLI):
         settings = self._get(self.config_init, "trainer")
         _check_strategy(settings.get("strategy"))
         falls_back = self._get(self.config_init, "precision_fallback")
-        own = [
-            recsys.tasks.TableSummary(),
-            recsys.tasks.Throughput(),
-            recsys.tasks.PredictionWriter(),
-            recsys.tasks.BaselineMetrics(),
-        ]
-        given = list(settings.get("callbacks") or [])
-        kinds = {type(callback) for callback in given}
-        extra = [callback for callback in own if type(callback) not in kinds]
-        if settings.get("enable_progress_bar") is not False and RichProgressBar not in kinds:
-            extra.append(RichProgressBar())
-        plugins = settings.get("plugins") or []
-        plugins = list(plugins) if isinstance(plugins, list) else [plugins]
-        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
-            plugins.append(FolderCheckpointIO())
         root = settings.get("default_root_dir") or "."
         if settings.get("logger") in (None, True):
             tensorboard = ClaimedTensorBoardLogger(root, default_hp_metric=False)
             kwargs["logger"] = [tensorboard, CSVLoggerBeside(tensorboard)]
         settled = {
-            "callbacks": [*given, *extra],
-            "plugins": plugins,
+            "callbacks": _callbacks(settings),
+            "plugins": _plugins(settings),
             "precision": _usable(settings) if falls_back else settings.get("precision"),
             "enable_model_summary": False,
         }
@@ -172,6 +157,30 @@ class RecsysCLI(LightningCLI):
             return super().instantiate_trainer(**{**kwargs, **settled})
         except (MisconfigurationException, TypeError, ValueError) as error:
             raise ValueError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+def _callbacks(settings: Any) -> list[Callback]:
+    """Those asked for, and ours of the kinds that were not."""
+    own: list[Callback] = [
+        recsys.tasks.TableSummary(),
+        recsys.tasks.Throughput(),
+        recsys.tasks.PredictionWriter(),
+        recsys.tasks.BaselineMetrics(),
+    ]
+    if settings.get("enable_progress_bar") is not False:
+        own.append(RichProgressBar())
+    given = list(settings.get("callbacks") or [])
+    kinds = {type(callback) for callback in given}
+    return [*given, *(callback for callback in own if type(callback) not in kinds)]
+
+
+def _plugins(settings: Any) -> list[Any]:
+    """Those asked for, with one that writes checkpoints."""
+    given = settings.get("plugins") or []
+    plugins = list(given) if isinstance(given, list) else [given]
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins.append(FolderCheckpointIO())
+    return plugins
 
 
 def run(arguments: Sequence[str] | None) -> RecsysCLI:

@@ -66,33 +66,19 @@ def config_text(schema: dict[str, Any], folder: str, often: dict[str, int]) -> s
         folder: As it was named.
         often: Ids that train reads often, by large feature.
     """
-    sizes, large = _sizes(schema), list(often)
+    sizes = _sizes(schema)
     num_train, num_val = (schema["splits"].get(split, {"num_rows": 0})["num_rows"] for split in ("train", "val"))
-    tables = ["    tables: {default: FullTable}"]
-    if large:
-        names = ", ".join(json.dumps(name, ensure_ascii=False) for name in large)
-        num_rows = max(LEAST_SHARED_ROWS, sum(often.values()))
-        tables = [
-            f"    # {sum(sizes[name] for name in large):,} ids, {sum(often.values()):,} of them read at least {OFTEN} "
-            "times in train. A budget of bytes instead:",
-            f"    # recsys plan {json.dumps(folder)} --budget_fraction 10% --out plan.yaml, and one more -c plan.yaml",
-            "    tables:",
-            "      default: FullTable",
-            f"      large: {{class_path: UnifiedTable, init_args: {{num_rows: {num_rows}}}}}",
-            f"    assign: {{large: [{names}]}}",
-        ]
-    monitor = "val/gauc" if "group" in schema else "val/auc"
-    num_ids = sum(sizes.values())
+    num_dense = len(schema["features"]) - len(sizes)
     lines = [
-        f"# DCNv2 on {json.dumps(folder)}: {num_train:,} train rows, {len(sizes)} features with {num_ids:,} ids, "
-        f"{len(schema['features']) - len(sizes)} numbers.",
+        f"# DCNv2 on {json.dumps(folder)}: {num_train:,} train rows, {len(sizes)} features with "
+        f"{sum(sizes.values()):,} ids, {num_dense} numbers.",
         "# Other tables: one more -c configs/tables/METHOD.yaml.",
         "seed_everything: 0",
         "model:",
         "  class_path: CTRTask",
         "  init_args:",
         f"    embedding_dim: {EMBEDDING_DIM}",
-        *tables,
+        *_table_lines(sizes, often, folder),
         "    table_optimizer: {class_path: RowWiseAdagrad, init_args: {learning_rate: 0.05}}",
         "    optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.001}}",
         "    embedding_dropout: 0.1",
@@ -103,14 +89,32 @@ def config_text(schema: dict[str, Any], folder: str, often: dict[str, int]) -> s
         "trainer:",
         f"  max_epochs: {1 if num_train > 20_000_000 else 20}  # early stopping ends it",
         "  callbacks:",
+        *(_best_lines("val/gauc" if "group" in schema else "val/auc") if num_val else []),
+        "    - {class_path: ModelCheckpoint, init_args: {filename: last, enable_version_counter: false}}",
     ]
-    if num_val:
-        lines += [
-            f"    - {{class_path: EarlyStopping, init_args: {{monitor: {monitor}, mode: max, patience: 2}}}}",
-            f"    - {{class_path: ModelCheckpoint, init_args: {{monitor: {monitor}, mode: max}}}}",
-        ]
-    lines += ["    - {class_path: ModelCheckpoint, init_args: {filename: last, enable_version_counter: false}}"]
     return "\n".join(lines) + "\n"
+
+
+def _table_lines(sizes: dict[str, int], often: dict[str, int], folder: str) -> list[str]:
+    if not often:
+        return ["    tables: {default: FullTable}"]
+    num_ids, num_often = sum(sizes[name] for name in often), sum(often.values())
+    names = ", ".join(json.dumps(name, ensure_ascii=False) for name in often)
+    return [
+        f"    # {num_ids:,} ids, {num_often:,} of them read at least {OFTEN} times in train; for a budget:",
+        f"    # recsys plan {json.dumps(folder)} --budget_fraction 10% --out plan.yaml, and one more -c plan.yaml",
+        "    tables:",
+        "      default: FullTable",
+        f"      large: {{class_path: UnifiedTable, init_args: {{num_rows: {max(LEAST_SHARED_ROWS, num_often)}}}}}",
+        f"    assign: {{large: [{names}]}}",
+    ]
+
+
+def _best_lines(monitor: str) -> list[str]:
+    return [
+        f"    - {{class_path: EarlyStopping, init_args: {{monitor: {monitor}, mode: max, patience: 2}}}}",
+        f"    - {{class_path: ModelCheckpoint, init_args: {{monitor: {monitor}, mode: max}}}}",
+    ]
 
 
 def _batch_size(num_train: int) -> int:
