@@ -45,12 +45,14 @@ def test_every_override_swaps_the_tables_and_takes_two_steps(prepared, tmp_path,
     assert type(cli.model.collection.table("C1")).__name__ == "FullTable", "8 ids stay exact"
 
 
-def test_fit_then_validate_test_and_predict(prepared, tmp_path):
+def test_fit_then_validate_test_and_predict(prepared, tmp_path, capsys):
     cli = RecsysCLI.launch(["fit", *arguments(prepared, tmp_path, "criteo_80k.yaml"), "--trainer.max_epochs=1"])
     assert (Path(cli.trainer.log_dir) / "config.yaml").exists()
     assert list(tmp_path.rglob("metrics.csv"))
     assert list(tmp_path.rglob("events.out.tfevents*"))
     checkpoint = cli.trainer.checkpoint_callback.best_model_path
+    assert f": {checkpoint}\n" in capsys.readouterr().out
+    assert [logger.version for logger in cli.trainer.loggers] == [0, 0]
     for command in ("validate", "test", "predict"):
         RecsysCLI.launch([command, *arguments(prepared, tmp_path, "criteo_80k.yaml"), f"--ckpt_path={checkpoint}"])
     assert (tmp_path / "predictions.parquet").exists()

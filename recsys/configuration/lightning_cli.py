@@ -12,7 +12,7 @@ import torch
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.strategies import StrategyRegistry
@@ -138,6 +138,12 @@ class RecsysCLI(LightningCLI):
         )
         parser.link_arguments("data.schema", "model.init_args.schema", apply_on="instantiate")
 
+    def after_fit(self) -> None:
+        """Say where the best weights are."""
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            for line in _kept(self.trainer.checkpoint_callbacks):
+                print(line)
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """A trainer with the summary, samples per second, predictions and logs that users expect."""
         settings = self._get(self.config_init, "trainer")
@@ -172,6 +178,12 @@ def _callbacks(settings: Any) -> list[Callback]:
     given = list(settings.get("callbacks") or [])
     kinds = {type(callback) for callback in given}
     return [*given, *(callback for callback in own if type(callback) not in kinds)]
+
+
+def _kept(callbacks: Sequence[Callback]) -> list[str]:
+    """A line for the best checkpoint of each callback that looks at a metric."""
+    looking = [each for each in callbacks if isinstance(each, ModelCheckpoint) and each.best_model_score is not None]
+    return [f"best {each.monitor} {float(each.best_model_score):.4f}: {each.best_model_path}" for each in looking]
 
 
 def _plugins(settings: Any) -> list[Any]:

@@ -42,6 +42,11 @@ class CSVLoggerBeside(CSVLogger):
         self._beside = logger
 
     @property
+    def version(self) -> int | str:
+        """That of the other, which the progress bar shows."""
+        return self._beside.version
+
+    @property
     def log_dir(self) -> str:
         """The folder of metrics.csv."""
         return os.path.join(self._beside.log_dir, "csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -156,9 +157,18 @@ def _label(columns: list[Column], reasons: dict[str, str]) -> tuple[str, float |
     names = ", ".join(column.name for column in chosen)
     problem = f"several columns hold 0 and 1 ({names})" if chosen else "no column holds 0 and 1 alone"
     raise ValueError(
-        f"{problem}; say which is the label with --label (see --positive and --positive-from too); "
-        "a log that has clicks alone is for recsys prepare sessions."
+        f"{problem}; say which is the label with --label (see --positive and --positive-from too)"
+        f"{_of_two_texts(columns)}; a log that has clicks alone is for recsys prepare sessions."
     )
+
+
+def _of_two_texts(columns: list[Column]) -> str:
+    """What would make a label of the first column of two texts with the name of one; empty if there is none."""
+    for column in columns:
+        if column.is_called(LABELS) and not column.is_list and column.num_distinct == 2:
+            texts = column.known.cast(pl.String).unique().sort().to_list()
+            return f", such as --label {column.name} --positive {shlex.quote(texts[1])}"
+    return ""
 
 
 def _first(columns: list[Column], suits: Callable[[Column], bool], reasons: dict[str, str], reason: str) -> str | None:

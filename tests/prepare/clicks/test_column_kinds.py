@@ -51,6 +51,12 @@ def test_what_columns_are_taken_for(as_text):
     assert spec.reasons["version"] == "left out: one value only"
 
 
+def test_a_label_of_two_texts_is_hinted_at():
+    told = pl.DataFrame({"a": ["x", "y", "z"], "clicked": ["no", "yes", None]})
+    with pytest.raises(ValueError, match=r"too\), such as --label clicked --positive yes; a log that has clicks alone"):
+        infer_spec(told, SAID)
+
+
 def test_the_label_is_asked_for_where_it_is_not_clear():
     two = pl.DataFrame({"a": [0, 1, 1], "b": [1, 0, 1], "c": ["x", "y", "z"]})
     with pytest.raises(ValueError, match=r"several columns hold 0 and 1 \(a, b\); say which is the label with --label"):
