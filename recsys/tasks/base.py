@@ -100,7 +100,9 @@ class TableTask(LightningModule):
         device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
         self.collection = self.table_settings.build(device, sharded_lookup(self._trainer))
         scaler = getattr(getattr(self._trainer, "precision_plugin", None), "scaler", None)
-        self.collection.lookup.gradients.may_be_scaled = self._trainer is None or scaler is not None
+        self.collection.lookup.gradients.may_be_scaled = (
+            self._trainer is None or scaler is not None or bool(self._trainer.gradient_clip_val)
+        )
         # What cannot be described could not be saved: better now than at the first checkpoint.
         describe_collection(self.collection)
         if self.carried_over is not None:

@@ -21,6 +21,8 @@ from recsys.tables.physical import PhysicalTable
 KERNEL_ALIGNMENT = 4
 """The kernels read rows in groups of four values."""
 
+_INT32_MAX = 2**31 - 1
+
 
 def _build_kernel(
     num_rows: int, row_dim: int, optimizer: TableOptimizer, device: torch.device, location: str | None
@@ -95,8 +97,9 @@ class FbgemmStore(Store):
 
     def _call(self, rows: Tensor) -> Tensor:
         """The kernel [N, D] on bags of one id."""
-        if self._offsets.numel() < rows.numel() + 1 or self._offsets.device != rows.device:
-            self._offsets = torch.arange(rows.numel() + 1, device=rows.device)
+        fresh = self._offsets.numel() <= rows.numel()
+        if fresh or self._offsets.device != rows.device or self._offsets.dtype != rows.dtype:
+            self._offsets = torch.arange(rows.numel() + 1, dtype=rows.dtype, device=rows.device)
         found: Tensor = self._kernel[0](rows, self._offsets[: rows.numel() + 1])
         return found
 
@@ -117,7 +120,9 @@ class FbgemmStore(Store):
             return found.detach()
 
     def _in_kernel(self, rows: Tensor) -> Tensor:
-        return torch.where(rows < 0, self.num_rows, rows)
+        # A GPU sorts half as many bytes.
+        is_short = rows.device.type == "cuda" and self.num_rows < _INT32_MAX
+        return torch.where(rows < 0, self.num_rows, rows.int() if is_short else rows)
 
     def step(self, rows: Tensor, grad: Tensor, learning_rate: float) -> None:
         """See Store: the kernel's own backward pass adds up what is given to equal rows.

@@ -1,0 +1,104 @@
+"""The dense part of a step, forward and backward, replayed as CUDA graphs: a GPU then waits for no launches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Key = tuple[Any, ...]
+
+
+class CapturedLoss:
+    """A scalar of a module and of tensors, captured the first time it is asked for, and replayed from then on.
+
+    Batches of another shape, as the last one of an epoch may be, are computed without the graphs; so is everything
+    while the module is evaluated. Where parameters are frozen, thawed or moved, it is captured anew.
+
+    Args:
+        module: whose parameters the scalar depends on.
+        function: of some tensors, calling the module.
+    """
+
+    def __init__(self, module: nn.Module, function: Callable[..., Tensor]) -> None:
+        self._module = module
+        self._function = function
+        self._shapes: Key | None = None
+        self._parameters: Key | None = None
+        self._replay: Callable[..., Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy captures by itself."""
+        return {**self.__dict__, "_shapes": None, "_parameters": None, "_replay": None}
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """The scalar, of tensors on a GPU.
+
+        Raises:
+            ValueError: if they are not on a GPU, or the module does what no graph can hold.
+        """
+        if tensors[0].device.type != "cuda":
+            raise ValueError(
+                f"capture_model=True needs a GPU, got tensors on {tensors[0].device}; leave it at False there."
+            )
+        if not (self._module.training and torch.is_grad_enabled()):
+            return self._function(*tensors)
+        shapes = tuple((each.shape, each.dtype, each.requires_grad) for each in tensors)
+        parameters = tuple((each.data_ptr(), each.requires_grad) for each in self._module.parameters())
+        if parameters != self._parameters:
+            self._shapes, self._parameters = None, parameters
+        if self._shapes is None:
+            self._replay, self._shapes = self._capture(tensors), shapes
+        if shapes != self._shapes or self._replay is None:
+            return self._function(*tensors)
+        scalar = self._replay(*tensors)
+        if scalar.requires_grad:
+            scalar.register_hook(self._keep_gradients)
+        return scalar
+
+    def _keep_gradients(self, grad: Tensor) -> None:
+        """Before a backward pass: gradients that it will be added to are moved out of the graph's own memory."""
+        for parameter in self._module.parameters():
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.clone()
+
+    def _capture(self, tensors: Sequence[Tensor]) -> Callable[..., Tensor]:
+        """Graphs for tensors like these; buffers and random numbers are as if nothing had run."""
+        samples = tuple(each.detach().clone().requires_grad_(each.requires_grad) for each in tensors)
+        device = tensors[0].device
+        random_state = torch.cuda.get_rng_state(device)
+        buffers = [(each, each.clone()) for each in self._module.buffers()]
+        try:
+            # Cached casts of weights would be those of one step, replayed in all.
+            with torch.autocast(
+                "cuda",
+                dtype=torch.get_autocast_dtype("cuda"),
+                enabled=torch.is_autocast_enabled("cuda"),
+                cache_enabled=False,
+            ):
+                graphed = torch.cuda.make_graphed_callables(_Called(self._module, self._function), samples)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{type(self._module).__name__} cannot be captured in a CUDA graph; set capture_model to False. "
+                f"({str(error).splitlines()[0]})"
+            ) from error
+        torch.cuda.set_rng_state(random_state, device)
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        return graphed
+
+
+class _Called(nn.Module):
+    """A function as a module, whose parameters the graphs must know."""
+
+    def __init__(self, module: nn.Module, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.module = module
+        self._function = function
+        self.train(module.training)
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        return self._function(*tensors)
