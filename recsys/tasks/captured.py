@@ -20,18 +20,22 @@ class CapturedLoss:
     Args:
         module: whose parameters the scalar depends on.
         function: of some tensors, calling the module.
+        keep: called before a backward pass, moves gradients that wait out of the graphs' own memory: the pass writes
+            there anew.
     """
 
-    def __init__(self, module: nn.Module, function: Callable[..., Tensor]) -> None:
+    def __init__(self, module: nn.Module, function: Callable[..., Tensor], keep: Callable[[], None]) -> None:
         self._module = module
         self._function = function
+        self._keep = keep
         self._shapes: Key | None = None
         self._parameters: Key | None = None
         self._replay: Callable[..., Tensor] | None = None
+        self._accumulators: list[Any] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy captures by itself."""
-        return {**self.__dict__, "_shapes": None, "_parameters": None, "_replay": None}
+        return {**self.__dict__, "_shapes": None, "_parameters": None, "_replay": None, "_accumulators": []}
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         """The scalar, of tensors on a GPU.
@@ -55,17 +59,14 @@ class CapturedLoss:
             return self._function(*tensors)
         scalar = self._replay(*tensors)
         if scalar.requires_grad:
-            scalar.register_hook(self._keep_gradients)
+            scalar.register_hook(lambda _: self._keep())
         return scalar
-
-    def _keep_gradients(self, grad: Tensor) -> None:
-        """Before a backward pass: gradients that it will be added to are moved out of the graph's own memory."""
-        for parameter in self._module.parameters():
-            if parameter.grad is not None:
-                parameter.grad = parameter.grad.clone()
 
     def _capture(self, tensors: Sequence[Tensor]) -> Callable[..., Tensor]:
         """Graphs for tensors like these; buffers and random numbers are as if nothing had run."""
+        # Made by the graphs, they would belong to the stream of the capture, and every gradient be waited for.
+        own = (each for each in self._module.parameters() if each.requires_grad)
+        self._accumulators = [each.view_as(each).grad_fn.next_functions[0][0] for each in own]  # type: ignore[union-attr]
         samples = tuple(each.detach().clone().requires_grad_(each.requires_grad) for each in tensors)
         device = tensors[0].device
         random_state = torch.cuda.get_rng_state(device)
