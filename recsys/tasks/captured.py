@@ -32,10 +32,12 @@ class CapturedLoss:
         self._parameters: Key | None = None
         self._replay: Callable[..., Tensor] | None = None
         self._accumulators: list[Any] = []
+        self._own: list[nn.Parameter] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy captures by itself."""
-        return {**self.__dict__, "_shapes": None, "_parameters": None, "_replay": None, "_accumulators": []}
+        fresh = {"_shapes": None, "_parameters": None, "_replay": None, "_accumulators": [], "_own": []}
+        return {**self.__dict__, **fresh}
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         """The scalar, of tensors on a GPU.
@@ -50,7 +52,9 @@ class CapturedLoss:
         if not (self._module.training and torch.is_grad_enabled()):
             return self._function(*tensors)
         shapes = tuple((each.shape, each.dtype, each.requires_grad) for each in tensors)
-        parameters = tuple((each.data_ptr(), each.requires_grad) for each in self._module.parameters())
+        # The modules are walked once: that takes longer than all else here.
+        self._own = self._own or list(self._module.parameters())
+        parameters = tuple((each.data_ptr(), each.requires_grad) for each in self._own)
         if parameters != self._parameters:
             self._shapes, self._parameters = None, parameters
         if self._shapes is None:
@@ -65,7 +69,7 @@ class CapturedLoss:
     def _capture(self, tensors: Sequence[Tensor]) -> Callable[..., Tensor]:
         """Graphs for tensors like these; buffers and random numbers are as if nothing had run."""
         # Made by the graphs, they would belong to the stream of the capture, and every gradient be waited for.
-        own = (each for each in self._module.parameters() if each.requires_grad)
+        own = (each for each in self._own if each.requires_grad)
         self._accumulators = [each.view_as(each).grad_fn.next_functions[0][0] for each in own]  # type: ignore[union-attr]
         samples = tuple(each.detach().clone().requires_grad_(each.requires_grad) for each in tensors)
         device = tensors[0].device
