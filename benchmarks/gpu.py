@@ -136,7 +136,7 @@ def parquet(report: Report, deadline: Deadline, quick: bool) -> None:
         if report.attempt(name, deadline, lambda f=folder, s=sizes, n=num_rows: generated.write(f, s, n)) is None:
             continue
         for source in ("memory", "parquet"):
-            for graphs in (None, *(gpu_contenders.GRAPHS if report.device.type == "cuda" else ())):
+            for graphs in (None, *(["compiled, captured"] if report.device.type == "cuda" else [])):
                 name = f"{setting} from {source}{f', {graphs}' if graphs else ''}"
                 found = report.attempt(
                     name,

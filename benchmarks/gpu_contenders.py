@@ -259,7 +259,7 @@ def race(
         if found is not None:
             steps[name], memory[name] = found, (_peak(device) - before) / 1e9
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    num_steps, rounds = (2, 2) if quick else (max(10, (1 << 21) // setting.batch_size), 5)
+    num_steps, rounds = (2, 2) if quick else (min(64, max(10, (1 << 21) // setting.batch_size)), 5)
     for _ in range(rounds):
         for name, step in steps.items():
             seconds[name].append(_timed(step, num_steps, device))

@@ -20,7 +20,7 @@ from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
 from recsys.tasks.early_stopping import look_after_validations
 from recsys.tasks.finite import LossWatch
-from recsys.tasks.fused import fuse
+from recsys.tasks.fused import fuse, join_equal_groups
 from recsys.tasks.resumption import (
     OPTIMIZERS,
     OWED,
@@ -270,7 +270,7 @@ class TableTask(LightningModule):
         modules = [module for name, module in self.named_children() if name != "collection"]
         every = [*self.parameters(recurse=False), *(each for module in modules for each in module.parameters())]
         dense = [parameter for parameter in every if parameter.requires_grad]
-        optimizer = fuse(self._optimizer([{"params": dense}, *self.collection.param_groups()]))
+        optimizer = fuse(join_equal_groups(self._optimizer([{"params": dense}, *self.collection.param_groups()])))
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         check_optimizer(optimizer, self._optimizer_shapes)

@@ -20,18 +20,24 @@ class CapturedLoss:
     Args:
         module: whose parameters the scalar depends on.
         function: of some tensors, calling the module.
+        keep: called before a backward pass, moves gradients that wait out of the graphs' own memory: the pass writes
+            there anew.
     """
 
-    def __init__(self, module: nn.Module, function: Callable[..., Tensor]) -> None:
+    def __init__(self, module: nn.Module, function: Callable[..., Tensor], keep: Callable[[], None]) -> None:
         self._module = module
         self._function = function
+        self._keep = keep
         self._shapes: Key | None = None
         self._parameters: Key | None = None
         self._replay: Callable[..., Tensor] | None = None
+        self._accumulators: list[Any] = []
+        self._own: list[nn.Parameter] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy captures by itself."""
-        return {**self.__dict__, "_shapes": None, "_parameters": None, "_replay": None}
+        fresh = {"_shapes": None, "_parameters": None, "_replay": None, "_accumulators": [], "_own": []}
+        return {**self.__dict__, **fresh}
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         """The scalar, of tensors on a GPU.
@@ -46,7 +52,9 @@ class CapturedLoss:
         if not (self._module.training and torch.is_grad_enabled()):
             return self._function(*tensors)
         shapes = tuple((each.shape, each.dtype, each.requires_grad) for each in tensors)
-        parameters = tuple((each.data_ptr(), each.requires_grad) for each in self._module.parameters())
+        # The modules are walked once: that takes longer than all else here.
+        self._own = self._own or list(self._module.parameters())
+        parameters = tuple((each.data_ptr(), each.requires_grad) for each in self._own)
         if parameters != self._parameters:
             self._shapes, self._parameters = None, parameters
         if self._shapes is None:
@@ -55,17 +63,14 @@ class CapturedLoss:
             return self._function(*tensors)
         scalar = self._replay(*tensors)
         if scalar.requires_grad:
-            scalar.register_hook(self._keep_gradients)
+            scalar.register_hook(lambda _: self._keep())
         return scalar
-
-    def _keep_gradients(self, grad: Tensor) -> None:
-        """Before a backward pass: gradients that it will be added to are moved out of the graph's own memory."""
-        for parameter in self._module.parameters():
-            if parameter.grad is not None:
-                parameter.grad = parameter.grad.clone()
 
     def _capture(self, tensors: Sequence[Tensor]) -> Callable[..., Tensor]:
         """Graphs for tensors like these; buffers and random numbers are as if nothing had run."""
+        # Made by the graphs, they would belong to the stream of the capture, and every gradient be waited for.
+        own = (each for each in self._own if each.requires_grad)
+        self._accumulators = [each.view_as(each).grad_fn.next_functions[0][0] for each in own]  # type: ignore[union-attr]
         samples = tuple(each.detach().clone().requires_grad_(each.requires_grad) for each in tensors)
         device = tensors[0].device
         random_state = torch.cuda.get_rng_state(device)

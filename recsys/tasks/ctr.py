@@ -103,7 +103,7 @@ class CTRTask(TableTask):
         self.model = model(num_features, embedding_dim, len(schema.dense))
         if compile_model:
             self.model.compile()
-        self._captured = CapturedLoss(self.model, self._summed_loss) if capture_model else None
+        self._captured = CapturedLoss(self.model, self._summed_loss, self._keep_gradients) if capture_model else None
         self._metrics = BinaryMetrics()
 
     def setup(self, stage: str) -> None:
@@ -127,6 +127,13 @@ class CTRTask(TableTask):
             embeddings = F.dropout(embeddings, self._embedding_dropout, self.training)
         logits: Tensor = self.model(embeddings, dense)
         return logits.float()
+
+    def _keep_gradients(self) -> None:
+        """Copy the gradients that others will be added to."""
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.clone()
+        self.collection.lookup.gradients.keep()
 
     def _summed_loss(self, embeddings: Tensor, dense: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         logits = self._logits(embeddings, dense)

@@ -122,7 +122,7 @@ class FbgemmStore(Store):
     def _in_kernel(self, rows: Tensor) -> Tensor:
         # A GPU sorts half as many bytes.
         is_short = rows.device.type == "cuda" and self.num_rows < _INT32_MAX
-        return torch.where(rows < 0, self.num_rows, rows.int() if is_short else rows)
+        return (rows.int() if is_short else rows).masked_fill(rows < 0, self.num_rows)
 
     def step(self, rows: Tensor, grad: Tensor, learning_rate: float) -> None:
         """See Store: the kernel's own backward pass adds up what is given to equal rows.
@@ -152,7 +152,7 @@ class FbgemmStore(Store):
         return {**self.__dict__, "_read": None}
 
     def forget_cached(self) -> None:
-        """See Store; reading the rows, to write them, has flushed newer copies before."""
+        """See Store; asking for the matrix, to write to it, has flushed newer copies before."""
         if self._is_cached:
             self._kernel[0].reset_cache_states()
 
@@ -171,6 +171,9 @@ class FbgemmStore(Store):
         """See Store; the spare row is the last."""
         kernel = self._kernel[0]
         if kind == "weight":
+            if self._is_cached:
+                # Rows that were stepped lie in the cache, newer than where they are kept.
+                kernel.flush()
             weight: Tensor = kernel.split_embedding_weights()[0].detach()
             return weight
         state: Tensor = kernel.split_optimizer_states()[0][0].detach().view(self.num_rows + 1, -1)

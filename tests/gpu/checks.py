@@ -140,6 +140,7 @@ CAPTURED: dict[str, dict[str, Any]] = {
     "bf16-mixed": {"precision": "bf16-mixed"},
     "16-mixed": {"precision": "16-mixed"},
     "clipped": {"gradient_clip_val": 0.1},
+    "accumulated, clipped": {"gradient_clip_val": 0.1, "accumulate_grad_batches": 2},
 }
 
 
@@ -150,8 +151,10 @@ def captured(prepared: Path, name: str, device: torch.device) -> None:
     plain, _ = _fit(prepared, device, 2, **CAPTURED[name])
     replayed, _ = _fit(prepared, device, 2, settings={"capture_model": True}, **CAPTURED[name])
     expected, found = _state(plain), _state(replayed)
+    # Adam makes a whole step of a gradient that rounding alone keeps from zero.
+    tolerance = 1e-4 if "precision" not in CAPTURED[name] else 0.05
     for key, value in expected.items():
-        assert_close(found[key], value, rtol=1e-3, atol=1e-4, msg=lambda m, n=key: f"{n}: {m}")
+        assert_close(found[key], value, rtol=1e-3, atol=tolerance, msg=lambda m, n=key: f"{n}: {m}")
 
 
 def sharded_equals_plain(prepared: Path, kernel: str, device: torch.device) -> None:
