@@ -25,7 +25,9 @@ def program_name(name: str) -> str:
     return f"python {sys.argv[0]}" if sys.argv[0].endswith(f"{name}.py") else f"recsys prepare {name}"
 
 
-def make_parser(name: str, description: str, raw_help: str, splits: tuple[SplitBy, ...]) -> argparse.ArgumentParser:
+def make_parser(
+    name: str, description: str, raw_help: str, splits: tuple[SplitBy, ...], requires_out: bool = True
+) -> argparse.ArgumentParser:
     """Return a parser with the shared arguments; the first of ``splits`` is the default."""
     parser = argparse.ArgumentParser(
         prog=program_name(name),
@@ -46,7 +48,7 @@ def make_parser(name: str, description: str, raw_help: str, splits: tuple[SplitB
     )
     add("--split", choices=splits, default=splits[0], help="by row order, at random or by day (default %(default)s)")
     add_config_argument(parser)
-    add_shared_arguments(parser)
+    add_shared_arguments(parser, requires_out)
     return parser
 
 

@@ -2,7 +2,7 @@
 
     python data_scripts/criteo.py --raw train.txt --out data/criteo --min-count 2
     python data_scripts/criteo.py --raw day_0 day_1 day_2 --out data/days
-    python data_scripts/criteo.py --sample 100000 --out data/sample
+    python data_scripts/criteo.py --sample 100000
 
 A line is: label, 13 whole numbers I1..I13, 26 hexadecimal categories C1..C26, separated by tabs, no header; an empty
 field is a missing value (Kaggle 2014 ``train.txt``; the days of the terabyte log have the same layout). A dense feature
@@ -13,7 +13,8 @@ raised to -3. A missing number gives 0.0, a missing category id 0.
 and one for negative numbers, so that a model may learn any shape of its effect and tell missing (id 0) from 0.
 --missing-indicators adds dense features I1_missing..I13_missing, 1 where the number is missing, else 0.
 
---sample ROWS needs no raw file: it writes a GENERATED one to OUT/raw/train.txt, in the same layout, and prepares it.
+--sample ROWS needs no raw file: it writes a GENERATED one to OUT/raw/train.txt, in the same layout, and prepares it;
+without --out it is data/sample, where the shipped configuration `demo` looks for it.
 """
 
 from __future__ import annotations
@@ -29,16 +30,22 @@ from recsys.prepare.files.preparation_arguments import make_parser, make_rule, p
 from recsys.prepare.files.raw_files import RawFile
 from recsys.prepare.files.run_program import run_program
 
+SAMPLE = Path("data/sample")
+
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Parse and check the command line."""
-    parser = make_parser("criteo", __doc__ or "", "train.txt, plain or packed, or day_0 to day_23", ("rows", "random"))
+    raw_help = "train.txt, plain or packed, or day_0 to day_23"
+    parser = make_parser("criteo", __doc__ or "", raw_help, ("rows", "random"), requires_out=False)
     parser.add_argument("--bin-integers", action="store_true", help="add I1_bin..I13_bin as categorical features")
     parser.add_argument("--missing-indicators", action="store_true", help="add I1_missing..I13_missing, 0 or 1")
     parser.add_argument("--sample", type=int, metavar="ROWS", help="generate ROWS raw lines instead of reading --raw")
     parsed = parser.parse_args(arguments)
     if (parsed.raw is None) == (parsed.sample is None):
         parser.error("give either --raw FILE or --sample ROWS")
+    if parsed.out is None and parsed.sample is None:
+        parser.error("give --out FOLDER")
+    parsed.out = parsed.out or SAMPLE
     return parsed
 
 

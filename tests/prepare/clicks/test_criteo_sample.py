@@ -23,6 +23,15 @@ def test_prepares_and_says_that_it_is_generated(tmp_path, capsys, open_prepared)
     assert {line.count("\t") for line in lines} == {39}
 
 
+def test_a_sample_has_a_place_and_other_rows_are_asked_for_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    criteo.main(["--sample", "50"])
+    assert (tmp_path / "data" / "sample" / "schema.json").exists()
+    with pytest.raises(SystemExit):
+        criteo.main(["--raw", "train.txt"])
+    assert "give --out FOLDER" in capsys.readouterr().err
+
+
 def test_same_seed_same_bytes(tmp_path):
     for name, seed in (("first", 1), ("again", 1), ("other", 2)):
         write_sample(tmp_path / name, 300, seed)
