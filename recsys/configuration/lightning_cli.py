@@ -140,7 +140,7 @@ class RecsysCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Say where the best weights are."""
-        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+        if self.trainer.is_global_zero:
             for line in _kept(self.trainer.checkpoint_callbacks):
                 print(line)
 
@@ -182,8 +182,11 @@ def _callbacks(settings: Any) -> list[Callback]:
 
 def _kept(callbacks: Sequence[Callback]) -> list[str]:
     """A line for the best checkpoint of each callback that looks at a metric."""
-    looking = [each for each in callbacks if isinstance(each, ModelCheckpoint) and each.best_model_score is not None]
-    return [f"best {each.monitor} {float(each.best_model_score):.4f}: {each.best_model_path}" for each in looking]
+    return [
+        f"best {each.monitor} {float(each.best_model_score):.4f}: {each.best_model_path}"
+        for each in callbacks
+        if isinstance(each, ModelCheckpoint) and each.best_model_score is not None
+    ]
 
 
 def _plugins(settings: Any) -> list[Any]:

@@ -36,11 +36,14 @@ def check_optimizer(optimizer: Any, before: Sequence[Mapping[str, Any]]) -> None
     """
     here = optimizer_shape(optimizer)
     if before and [dict(each) for each in before] != [here]:
-        there = " and ".join(f"{each['class']} of {sum(each['groups'])} parameters" for each in before)
         raise ValueError(
-            f"the checkpoint has the state of {there}, and this config's optimizer is {here['class']} of "
-            f"{sum(here['groups'])}: give the same optimizer and table_optimizer to go on."
+            f"the checkpoint has the state of {' and '.join(map(_in_words, before))}, and this config's optimizer is "
+            f"{_in_words(here)}: give the same optimizer and table_optimizer to go on."
         )
+
+
+def _in_words(shape: Mapping[str, Any]) -> str:
+    return f"{shape['class']} of {' + '.join(map(str, shape['groups']))} parameters"
 
 
 def owes_validation(trainer: Trainer, last_validated_step: int) -> bool:
