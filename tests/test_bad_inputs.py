@@ -51,6 +51,31 @@ FLAGS = [
     ("--remap=x", "give the checkpoint with --ckpt_path"),
     ("--ckpt_path=nowhere.ckpt", "checkpoint 'nowhere.ckpt' does not exist"),
     (f"--ckpt_path={__file__}", f"checkpoint '{__file__}' is truncated or not a checkpoint"),
+    ("--ckpt_path=best", "--ckpt_path 'best' is a word for what a run in progress has saved"),
+    ("--trainer.max_epoch=3", "did you mean 'max_epochs'?"),
+    ("--data.batch=3", "did you mean 'batch_size'?"),
+    ("--model.embedding=3", "did you mean 'embedding_dim'?"),
+    ("--seed=3", "did you mean 'seed_everything'?"),
+    ("--precision=3", "did you mean 'precision_fallback'?"),
+]
+
+ABBREVIATED = [
+    ("evaluate x.parquet --grou u", "did you mean --group?"),
+    ("plan folder --budget_byte 1MB", "did you mean '--budget_bytes'?"),
+    ("methods --num 3", "did you mean '--num_embeddings'?"),
+    ("compare run file.yaml --job 3", "did you mean '--jobs'?"),
+    ("consolidate a b --opt", "did you mean '--optimizer-state'?"),
+    ("semantic_ids --item x", "did you mean '--items'?"),
+    ("semantic_ids report x --nam 3", "did you mean '--name'?"),
+    ("prepare check x --deep", "there is no option '--deep'"),
+    ("prepare check x -d", "-d: one argument too many"),
+    ("prepare clicks x --lab y", "did you mean '--label'?"),
+    ("prepare apply folder x --ou y", "did you mean '--out'?"),
+    ("prepare sessions --tim y", "did you mean '--time'?"),
+    ("prepare criteo --samp 3", "did you mean '--sample'?"),
+    ("prepare avazu --split-b 3", "there is no option '--split-b'; did you mean '--split'?"),
+    ("prepare movielens --min=3", "did you mean '--min-count'?"),
+    ("prepare semantic_ids --meth x", "recsys prepare semantic_ids: there is no option '--meth'"),
 ]
 
 FILES = [
@@ -109,6 +134,21 @@ def said(data, tmp_path, capsys):
 @pytest.mark.parametrize(("flag", "named"), FLAGS)
 def test_a_bad_flag(said, flag, named):
     assert named in said(flag)
+
+
+@pytest.mark.parametrize(("line", "named"), ABBREVIATED)
+def test_an_option_is_written_out(capsys, line, named):
+    with pytest.raises(SystemExit) as stop:
+        main(line.split())
+    assert stop.value.code == 2
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["validate", "test", "predict"])
+@pytest.mark.parametrize("word", ["best", "last", "hpc", "registry:mine"])
+def test_a_word_is_no_checkpoint(said, name, word):
+    """Lightning scores the random weights of a new model where it finds no last checkpoint."""
+    assert f"{name}: --ckpt_path '{word}' is a word" in said(f"--ckpt_path={word}", name=name)
 
 
 def test_a_task_of_sessions_on_clicks(data, capsys):

@@ -18,6 +18,7 @@ from rich.table import Table as RichTable
 
 import recsys.tables
 from recsys.human import console, human_bytes
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.tables import FullTable, Table
 from recsys.tables.budget import BudgetError
 from recsys.tables.sizing import stored_bytes
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(prog="recsys methods", description="Every table method and the bytes it takes.")
+    found = CommandParser(prog="recsys methods", description="Every table method and the bytes it takes.")
     found.add_argument("--num_embeddings", type=int, default=1_000_000, help="V, ids of the table that is sized")
     found.add_argument("--embedding_dim", type=int, default=16, help="D")
     found.add_argument("--update", type=Path, help="Markdown page whose table, between marks, is replaced")

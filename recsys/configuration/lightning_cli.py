@@ -66,8 +66,8 @@ class RecsysCLI(LightningCLI):
         )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser whose config files are read by us."""
-        parser = LightningArgumentParser(**kwargs)
+        """A parser whose config files are read by us, and whose options are written out."""
+        parser = LightningArgumentParser(**kwargs, allow_abbrev=False)
         parser.add_argument("-c", "--config", action=ConfigFile, help="config file; a later one overrides an earlier")
         return parser
 
@@ -111,7 +111,7 @@ class RecsysCLI(LightningCLI):
         _check_kinds(chosen)
         if self.subcommand is None:
             return
-        chosen = self.config[self.subcommand]
+        _check_is_named(self.subcommand, chosen.get("ckpt_path"))
         if chosen.get("remap") is not None and chosen.get("ckpt_path") is None:
             raise ValueError("--remap carries rows of a checkpoint over; give the checkpoint with --ckpt_path.")
         if self.subcommand != "fit" and chosen.get("ckpt_path") is None and not chosen.get("untrained"):
@@ -202,6 +202,23 @@ def _check_kinds(chosen: Any) -> None:
                 f"model {task.__name__} does not read data of {data.__name__}; give data: {module.__name__}, or "
                 "another task."
             )
+
+
+def _check_is_named(command: str, checkpoint: Any) -> None:
+    """Refuse the trainer's words for a checkpoint where it would find none, or score with random weights.
+
+    Training may go on from the last one, or from that of a cluster's queue, if it is there.
+
+    Raises:
+        ValueError: with what to write instead.
+    """
+    word = str(checkpoint).partition(":")[0]
+    allowed = ("last", "hpc") if command == "fit" else ()
+    if word in ("best", "last", "hpc", "registry") and word not in allowed:
+        raise ValueError(
+            f"{command}: --ckpt_path '{checkpoint}' is a word for what a run in progress has saved, and here is none; "
+            "give the checkpoint's path, such as lightning_logs/version_0/checkpoints/last.ckpt."
+        )
 
 
 def _check_strategy(strategy: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from recsys.data.parquet import ParquetSplit
 from recsys.data.schema import Column, Schema
 from recsys.data.sequences import read_sequences
 from recsys.data.session_schema import SessionSchema
+from recsys.prepare.files.command_parser import CommandParser
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         FileNotFoundError: if one is no prepared folder.
     """
-    parser = argparse.ArgumentParser(prog="recsys prepare check", description="Read all of a prepared folder.")
+    parser = CommandParser(prog="recsys prepare check", description="Read all of a prepared folder.")
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     found = 0
     for folder in parser.parse_args(list(arguments)).folders:

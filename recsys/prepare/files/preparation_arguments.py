@@ -12,6 +12,7 @@ from recsys.prepare.clicks.preparation import PreparationRule, prepare
 from recsys.prepare.clicks.raw_dataset import RawDataset
 from recsys.prepare.clicks.row_split import SplitBy, SplitRule
 from recsys.prepare.files.bad_lines import POLICIES
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.prepared_folder import PreparedFolder
 from recsys.prepare.files.raw_files import RawFile
 from recsys.prepare.files.raw_paths import named_files
@@ -26,11 +27,10 @@ def program_name(name: str) -> str:
 
 def make_parser(name: str, description: str, raw_help: str, splits: tuple[SplitBy, ...]) -> argparse.ArgumentParser:
     """Return a parser with the shared arguments; the first of ``splits`` is the default."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program_name(name),
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--raw", type=Path, nargs="+", metavar="PATH", help=raw_help)

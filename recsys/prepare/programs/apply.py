@@ -24,6 +24,7 @@ from recsys.prepare.clicks.earlier_folder import EarlierFolder
 from recsys.prepare.clicks.feature_encoding import EncodingRule
 from recsys.prepare.clicks.preparation import PreparationRule
 from recsys.prepare.clicks.row_split import SplitBy, SplitRule
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.open_table import Table, find_column, open_tables
 from recsys.prepare.files.preparation_arguments import FRACTIONS, add_shared_arguments, prepare_folder, program_name
 from recsys.prepare.files.run_program import run_program
@@ -37,11 +38,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program_name("apply"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("folder", type=Path, help="made by recsys prepare clicks")
