@@ -65,7 +65,7 @@ ABBREVIATED = [
     ("methods --num 3", "did you mean '--num_embeddings'?"),
     ("compare run file.yaml --job 3", "did you mean '--jobs'?"),
     ("consolidate a b --opt", "did you mean '--optimizer-state'?"),
-    ("semantic_ids --item x", "did you mean '--items'?"),
+    ("semantic_ids --meth x", "did you mean '--method'?"),
     ("semantic_ids report x --nam 3", "did you mean '--name'?"),
     ("prepare check x --deep", "there is no option '--deep'"),
     ("prepare check x -d", "-d: one argument too many"),

@@ -23,6 +23,7 @@ import recsys.models
 import recsys.tables
 import recsys.tasks
 from recsys.checkpoints.io import FolderCheckpointIO
+from recsys.checkpoints.settings import run_settings
 from recsys.configuration.classes import own_classes
 from recsys.configuration.config_files import ConfigFile, explicit_checkpoint
 from recsys.configuration.quiet import keep_quiet
@@ -30,6 +31,7 @@ from recsys.configuration.run_folder import ClaimedTensorBoardLogger, CSVLoggerB
 from recsys.configuration.suggestions import explain
 from recsys.data import SessionDataModule
 from recsys.hardware import has_bf16_hardware
+from recsys.tasks.resumption import nothing_left
 from recsys.tasks.session import SessionTask
 
 
@@ -127,6 +129,23 @@ class RecsysCLI(LightningCLI):
         if folder is not None:
             self.model.carried_over = (Path(kwargs.pop("ckpt_path")), Path(folder))
         return kwargs
+
+    def instantiate_classes(self) -> None:
+        """Build everything; the task keeps the settings that its checkpoints are to know."""
+        super().instantiate_classes()
+        chosen = self.config if self.subcommand is None else self.config[self.subcommand]
+        self.model.settings = run_settings(chosen.as_dict())
+
+    def fit(self, **arguments: Any) -> None:
+        """Train, unless the checkpoint to go on from has done it all: then no folder of a run is made."""
+        checkpoint, trainer = arguments.get("ckpt_path"), self.trainer
+        if checkpoint is not None and Path(checkpoint).exists():
+            said = nothing_left(checkpoint, trainer.max_epochs, trainer.max_steps)
+            if said is not None:
+                if trainer.is_global_zero:
+                    print(said)
+                return
+        trainer.fit(**arguments)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The task learns the columns from the data module; bf16 may be insisted on."""

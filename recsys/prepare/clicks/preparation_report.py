@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from recsys.prepare.clicks.dense_range import far_numbers
 from recsys.prepare.clicks.dense_values import DenseTransform
 from recsys.prepare.clicks.raw_dataset import Feature, RawDataset
 from recsys.prepare.files.bad_lines import LineReport
@@ -21,6 +22,8 @@ class FeatureSummary:
         num_unseen: Values of val and test rows that share id 0.
         num_new: Ids appended to known ones.
         trains_rest: Whether some train row has id 0.
+        num_held_out: Values of val and test rows that are not missing.
+        is_known: Whether an earlier preparation has numbered its values.
     """
 
     num_embeddings: int
@@ -28,6 +31,8 @@ class FeatureSummary:
     num_unseen: int = 0
     num_new: int = 0
     trains_rest: bool = True
+    num_held_out: int = 0
+    is_known: bool = False
 
 
 def schema_of(
@@ -93,6 +98,8 @@ def describe(
     if missing:
         shares = ", ".join(f"{name} {count / num_rows:.1%}" for name, count in missing.items())
         lines.append(f"missing numbers, of all rows: {shares}")
+    lines += far_numbers(fitted)
+    lines += _unknown(encoded)
     num_values = [summary.num_values for summary in encoded.values() if summary.num_values is not None]
     if num_values:
         lines.append(f"{sum(num_values):,} distinct values in {len(num_values)} features, all splits")
@@ -102,6 +109,18 @@ def describe(
     num_embeddings = sum(summary.num_embeddings for summary in encoded.values())
     lines.append(f"{num_embeddings:,} ids, of which {len(encoded)} are id 0 (rare, unseen or missing)")
     return [*lines, *_untrained(encoded, splits)]
+
+
+def _unknown(encoded: Mapping[str, FeatureSummary]) -> list[str]:
+    """Of rows with an earlier vocabulary: how many values it lacks, and where that can hardly be meant."""
+    known = {name: each for name, each in encoded.items() if each.is_known and each.num_held_out}
+    shares = ", ".join(f"{name} {each.num_unseen / each.num_held_out:.1%}" for name, each in known.items())
+    lines = [f"values that the folder does not know, or only as rare ones, read as id 0: {shares}"] if known else []
+    return lines + [
+        f"WARNING: {name}: none of {each.num_held_out:,} values is known; is it the same column, written the same way?"
+        for name, each in known.items()
+        if each.num_unseen == each.num_held_out
+    ]
 
 
 def _untrained(encoded: Mapping[str, FeatureSummary], splits: Mapping[str, Mapping[str, object]]) -> list[str]:

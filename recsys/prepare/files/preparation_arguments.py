@@ -73,7 +73,14 @@ def raw_files(paths: Sequence[Path]) -> list[RawFile]:
 
 
 def prepare_folder(dataset: RawDataset, rule: PreparationRule, out: Path, overwrite: bool) -> None:
-    """Prepare ``dataset`` into ``out`` and print the report."""
+    """Prepare ``dataset`` into ``out`` and print the report.
+
+    Raises:
+        ValueError: A raw file lies in ``out``, which would be removed with it.
+    """
+    for file in [*dataset.main_files, *dataset.side_files]:
+        if file.path.resolve().is_relative_to(out.resolve()):
+            raise ValueError(f"--out '{out}' holds '{file.path}', which is read; give another folder.")
     with PreparedFolder(out, overwrite) as folder:
         report = prepare(dataset, rule, folder)
     print("\n".join([*report, f"wrote {out}"]))

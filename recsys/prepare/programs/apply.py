@@ -55,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _apply(parsed: argparse.Namespace) -> None:
+    if parsed.out.resolve() == parsed.folder.resolve():
+        raise ValueError(
+            f"--out '{parsed.out}' is the folder whose vocabulary is read, and its rows would be gone; give another."
+        )
     earlier = EarlierFolder(parsed.folder)
     if parsed.min_count is not None and not parsed.grow:
         raise ValueError("--min-count decides which values are new ids; it goes with --grow.")
