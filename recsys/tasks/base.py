@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,10 +17,10 @@ from recsys.checkpoints.reading import KEY
 from recsys.checkpoints.remap import carry_over
 from recsys.checkpoints.settings import SETTINGS, changed_settings, in_words
 from recsys.checkpoints.table_description import describe_collection
-from recsys.checkpoints.table_differences import check_tables
+from recsys.checkpoints.table_differences import check_tables, state_differences
 from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
-from recsys.tasks.early_stopping import look_after_validations
+from recsys.tasks.early_stopping import check_watched, look_after_validations
 from recsys.tasks.finite import LossWatch
 from recsys.tasks.fused import fuse
 from recsys.tasks.resumption import (
@@ -126,6 +126,8 @@ class TableTask(LightningModule):
                 f"{type(self).__name__}: final_learning_rate_fraction={self._final_fraction} is reached at the last "
                 "step of a run, and this one has none; give trainer.max_epochs or trainer.max_steps, or set it to 1."
             )
+        if stage == "fit":
+            check_watched(self.trainer)
         if getattr(self.trainer, "gradient_clip_algorithm", None) == "value" and self.table_settings.updates_rows:
             raise ValueError(
                 "trainer.gradient_clip_algorithm: value does not reach table rows; use norm, or table_optimizer: "
@@ -239,7 +241,7 @@ class TableTask(LightningModule):
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:
             path = None if self._trainer is None else self._trainer.ckpt_path
-            said = " and ".join(_mismatches(self.state_dict(), state_dict)) or " ".join(str(error).split())
+            said = " and ".join(state_differences(self.state_dict(), state_dict)) or " ".join(str(error).split())
             name = "the checkpoint" if path is None else f"checkpoint '{path}'"
             changed = (
                 f"; its settings were others: {in_words(self._changed_settings)}" if self._changed_settings else ""
@@ -302,12 +304,3 @@ class TableTask(LightningModule):
         """The loss, divided by num_samples, plus what the tables' methods add; a batch's part is divided alike."""
         penalty = self.collection.regularizer(num_samples)
         return loss if penalty is None else loss + penalty
-
-
-def _mismatches(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
-    """What a checkpoint lacks, and what it has beyond what is known here."""
-    lacking = [each for each in own if each not in given]
-    beyond = [each for each in given if each not in own]
-    for words, names in (("it lacks", lacking), ("it has", beyond)):
-        if names:
-            yield f"{words} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")

@@ -157,6 +157,7 @@ def _encode(
             trains_rest=trains_rest,
             num_held_out=encoded.num_held_out,
             is_known=name in rule.encoding.known,
+            num_trained=int(np.count_nonzero(encoded.counts)),
         )
 
     encoded = ordered_map(encode, list(store.coded), rule.num_threads)
@@ -172,5 +173,7 @@ def _write_bins(fitted: Mapping[str, DenseTransform], folder: Path) -> dict[str,
         if transform.kind == "bins":
             write_counts(folder, name, np.array(transform.counts, dtype=np.int64))
             write_bin_names(folder, name, transform.bin_names())
-            found[name] = FeatureSummary(transform.num_embeddings, None)
+            found[name] = FeatureSummary(
+                transform.num_embeddings, None, num_trained=int(np.count_nonzero(transform.counts))
+            )
     return found
