@@ -19,7 +19,7 @@ _OF_TRAINER = (
 _OF_SCHEDULE = ("max_epochs", "max_steps")
 _OF_NO_MATTER = (
     *("data.path", "data.num_threads", "data.eval_batch_size", "data.predict_split", "model.schema"),
-    *("model.eval_chunk_items", "model.num_predictions", "model.compile_model", "model.lookup"),
+    *("model.eval_chunk_items", "model.num_predictions", "model.compile_model", "model.capture_model", "model.lookup"),
 )
 """Where data are (their identity is compared elsewhere), and what changes speed or reports alone."""
 _CALLBACKS = ("EarlyStopping", "recsys.")

@@ -31,6 +31,7 @@ from recsys.configuration.run_folder import ClaimedTensorBoardLogger, CSVLoggerB
 from recsys.configuration.suggestions import explain
 from recsys.data import SessionDataModule
 from recsys.hardware import has_bf16_hardware
+from recsys.sharding.lost_processes import is_of_a_lost_process, lost_process
 from recsys.tasks.resumption import nothing_left
 from recsys.tasks.session import SessionTask
 
@@ -46,6 +47,11 @@ class RecsysCLI(LightningCLI):
             return cls._launch(arguments, run)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None
+        except RuntimeError as error:
+            if not is_of_a_lost_process(error):
+                raise
+            print(f"error: {lost_process(error)}", file=sys.stderr)
+            raise SystemExit(1) from None
         except SystemExit as stop:
             # Lightning ends with 1 after Ctrl-C.
             if isinstance(stop.__context__, KeyboardInterrupt):
