@@ -59,6 +59,12 @@ FLAGS = [
     ("--precision=3", "did you mean 'precision_fallback'?"),
 ]
 
+COMMANDS = [
+    ("methods --num_embeddings 0", "--num_embeddings must be in [1, 268435456], got 0"),
+    (f"methods --num_embeddings {10**30}", "--num_embeddings must be in [1, 268435456], got 1000"),
+    ("methods --embedding_dim 5000", "--embedding_dim must be in [1, 4096], got 5000"),
+]
+
 ABBREVIATED = [
     ("evaluate x.parquet --grou u", "did you mean --group?"),
     ("plan folder --budget_byte 1MB", "did you mean '--budget_bytes'?"),
@@ -136,8 +142,8 @@ def test_a_bad_flag(said, flag, named):
     assert named in said(flag)
 
 
-@pytest.mark.parametrize(("line", "named"), ABBREVIATED)
-def test_an_option_is_written_out(capsys, line, named):
+@pytest.mark.parametrize(("line", "named"), [*COMMANDS, *ABBREVIATED])
+def test_a_bad_line(capsys, line, named):
     with pytest.raises(SystemExit) as stop:
         main(line.split())
     assert stop.value.code == 2

@@ -24,6 +24,8 @@ from recsys.tables.budget import BudgetError
 from recsys.tables.sizing import stored_bytes
 
 FRACTIONS = (0.5, 0.1, 0.01)
+_MOST = {"num_embeddings": 1 << 28, "embedding_dim": 4096}
+"""Some tables keep numbers of every id, which are made to be counted."""
 START, END = "<!-- methods -->", "<!-- end -->"
 
 
@@ -31,12 +33,12 @@ def main(arguments: Sequence[str]) -> int:
     """Print the table, or put it into a page between its marks; returns the exit code.
 
     Raises:
-        ValueError: on a page without marks, or sizes below 1.
+        ValueError: on a page without marks, or sizes out of range.
     """
     chosen = parser().parse_args(list(arguments))
-    for name in ("num_embeddings", "embedding_dim"):
-        if getattr(chosen, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(chosen, name)}.")
+    for name, most in _MOST.items():
+        if not 1 <= getattr(chosen, name) <= most:
+            raise ValueError(f"--{name} must be in [1, {most}], got {getattr(chosen, name)}.")
     lines = [header(), *(line(method, chosen.num_embeddings, chosen.embedding_dim) for method in methods())]
     if chosen.update is None:
         show(lines)

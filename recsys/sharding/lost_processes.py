@@ -1,4 +1,4 @@
-"""Which process of several has died, said by one that has not: the others would wait for it, or name a closed socket."""
+"""Which process of several has died, said by one that has not: the others would wait, or name a closed socket."""
 
 from __future__ import annotations
 

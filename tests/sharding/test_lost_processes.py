@@ -25,7 +25,7 @@ def data(tmp_path_factory):
     return write_words(tmp_path_factory.mktemp("words") / "data")
 
 
-def wait_for(found, seconds=180):
+def wait_for(found, seconds=400):
     deadline = time.monotonic() + seconds
     while not found() and time.monotonic() < deadline:
         time.sleep(0.2)

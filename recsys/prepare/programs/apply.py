@@ -78,7 +78,7 @@ def _apply(parsed: argparse.Namespace) -> None:
     }
     min_count = earlier.schema["min_count"] if parsed.min_count is None else parsed.min_count
     known = earlier.vocabularies(dataset.long_values)
-    unseen = frozenset(earlier.schema.get("number_unseen", ()))
+    unseen = frozenset(earlier.schema.get("number_unseen") or ())
     rule = PreparationRule(
         EncodingRule(min_count, earlier.schema.get("hash_bits"), unseen, known, parsed.grow),
         SplitRule(by, tuple(parsed.fractions), parsed.seed),

@@ -158,3 +158,31 @@ def test_the_folder_that_is_read_is_not_replaced(tmp_path, mine, grow):
     with pytest.raises(SystemExit, match="is the folder whose vocabulary is read, and its rows would be gone"):
         apply.main([str(mine), str(tmp_path / "old.csv"), "--out", str(spelt), "--overwrite", *grow])
     assert (mine / "schema.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("features", None),
+        ("features", [{"kind": "dense"}]),
+        ("columns", []),
+        ("format", "x"),
+        ("split", {}),
+        ("min_count", None),
+        ("min_count", "2"),
+        ("hash_bits", []),
+        ("number_unseen", 3),
+    ],
+)
+def test_a_schema_that_no_preparation_writes(tmp_path, mine, name, value):
+    schema = json.loads((mine / "schema.json").read_text())
+    (mine / "schema.json").write_text(json.dumps({**schema, name: value}))
+    with pytest.raises(SystemExit, match=f"'{name}' is not as a preparation writes it"):
+        apply.main([str(mine), str(tmp_path / "old.csv"), "--out", str(tmp_path / "new")])
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 63])
+def test_seeds_have_a_range(tmp_path, seed):
+    path = write(tmp_path / "log.csv", rows_of(20, ["ann"], 0))
+    with pytest.raises(SystemExit, match=r"--seed must be a whole number in \[0, 2\*\*63\), got"):
+        clicks.main([str(path), "--label", "click", "--out", str(tmp_path / "out"), "--seed", str(seed)])
