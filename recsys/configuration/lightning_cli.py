@@ -116,6 +116,10 @@ class RecsysCLI(LightningCLI):
             ValueError: naming what does not fit, or is missing.
         """
         chosen = self.config if self.subcommand is None else self.config[self.subcommand]
+        if not hasattr(chosen.get("trainer"), "get"):
+            raise ValueError(
+                f"trainer must hold keys and values, got {chosen.get('trainer')}; leave it out or fill it."
+            )
         _check_kinds(chosen)
         if self.subcommand is None:
             return

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from recsys.configuration.classes import all_classes, classes_of, own_classes, parameters, takers
 from recsys.configuration.type_errors import wrong_type
 
-_SECTIONS = ("seed_everything", "model", "data", "trainer", "ckpt_path", "remap", "precision_fallback")
+SECTIONS = ("seed_everything", "model", "data", "trainer", "ckpt_path", "remap", "precision_fallback")
+"""Keys of a config."""
 _UNNAMED = ("TableTask", "LightningDataModule")
 """What stands for a class that has not been named yet."""
 
@@ -35,11 +36,11 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
         return _of_option(option.group(1), message[: option.start()], message[option.end() :])
     section = re.search(r"does not accept option '(trainer\.)?(\w+)", message)
     if section:
-        known = parameters("Trainer") if section.group(1) else _SECTIONS
+        known = parameters("Trainer") if section.group(1) else SECTIONS
         return _suggest(f"'{section.group(2)}' is not a key here", section.group(2), known, known)
     flag = re.search(r"[Uu]nrecognized arguments: --(trainer\.)?(\w+)", message)
     if flag:
-        known = parameters("Trainer") if flag.group(1) else _SECTIONS
+        known = parameters("Trainer") if flag.group(1) else SECTIONS
         return _suggest(f"'{flag.group(2)}' is not an argument here", flag.group(2), known, known)
     name = re.search(r"path string: (\w+)|has no attribute '(\w+)'", message)
     if name:
