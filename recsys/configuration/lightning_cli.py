@@ -150,7 +150,7 @@ class RecsysCLI(LightningCLI):
         """Train, unless the checkpoint to go on from has done it all: then no folder of a run is made."""
         checkpoint, trainer = arguments.get("ckpt_path"), self.trainer
         if checkpoint is not None and Path(checkpoint).exists():
-            said = nothing_left(checkpoint, trainer.max_epochs, trainer.max_steps)
+            said = nothing_left(checkpoint, trainer.max_epochs, trainer.max_steps, self.model.check_fits)
             if said is not None:
                 if trainer.is_global_zero:
                     print(said)

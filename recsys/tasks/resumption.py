@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +66,19 @@ def leave_open(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
         epochs["processed"] = epochs["completed"]
 
 
-def nothing_left(path: str | Path, max_epochs: int | None, max_steps: int) -> str | None:
+def nothing_left(
+    path: str | Path, max_epochs: int | None, max_steps: int, check: Callable[[Mapping[str, Any]], None]
+) -> str | None:
     """What to say if a checkpoint has done all that a run is to do; None if there is something left to do.
 
     Args:
         path: of the checkpoint.
         max_epochs: of the run; None or -1 for no end.
         max_steps: of the run; -1 for no end.
+        check: refuses a checkpoint of other data, which is the first thing to say.
 
     Raises:
-        ValueError: if the checkpoint cannot be read.
+        ValueError: if the checkpoint cannot be read, or is refused.
     """
     is_folder = Path(path).is_dir()
     rest = checkpoint_folder.read_rest(path) if is_folder else checkpoint_file.read_rest(path)
@@ -86,6 +89,7 @@ def nothing_left(path: str | Path, max_epochs: int | None, max_steps: int) -> st
         return None
     for name, done, most in (("max_epochs", num_epochs, max_epochs), ("max_steps", num_steps, max_steps)):
         if most is not None and 0 <= most <= done:
+            check(rest)
             owed = "; the validation after its last step was not made: `lightning validate` makes it"
             return (
                 f"nothing to train: checkpoint '{path}' has done {num_epochs} epochs and {num_steps} steps, and "
