@@ -191,7 +191,7 @@ def _pip(*arguments: str, may_be_missing: bool = False) -> bool:
 
 def main() -> None:
     """Command line of the set-up."""
-    parser = argparse.ArgumentParser(description="install the matching torch, torchrec and fbgemm")
+    parser = argparse.ArgumentParser(description="install the matching torch, torchrec and fbgemm", allow_abbrev=False)
     parser.add_argument("action", choices=["install"])
     parser.add_argument("--device", choices=["cpu", "cuda"], default=None, help="default: cuda where there is a GPU")
     parser.add_argument("--index", default=None, help="package index instead of pip's configured one")

@@ -112,5 +112,14 @@ def test_the_set_up_imports_the_standard_library_alone():
     assert not top_level(ROOT / "recsys" / "environment.py")
 
 
+def test_no_parser_takes_abbreviations():
+    """argparse does unless it is told otherwise; an abbreviation is another option after the next release."""
+    ours = {ROOT / "recsys/environment.py", ROOT / "recsys/prepare/files/command_parser.py"}
+    for path in [*sources("recsys"), *sources("data_scripts")]:
+        made = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+        assert path in ours or not made & {"argparse.ArgumentParser", "ArgumentParser"}, path
+    assert "allow_abbrev=False" in (ROOT / "recsys/environment.py").read_text()
+
+
 def test_every_folder_has_sources():
     assert all(sources(folder) for folder in ("recsys", "tables", "models", "data_scripts"))

@@ -51,6 +51,37 @@ FLAGS = [
     ("--remap=x", "give the checkpoint with --ckpt_path"),
     ("--ckpt_path=nowhere.ckpt", "checkpoint 'nowhere.ckpt' does not exist"),
     (f"--ckpt_path={__file__}", f"checkpoint '{__file__}' is truncated or not a checkpoint"),
+    ("--ckpt_path=best", "--ckpt_path 'best' is a word for what a run in progress has saved"),
+    ("--trainer.max_epoch=3", "did you mean 'max_epochs'?"),
+    ("--data.batch=3", "did you mean 'batch_size'?"),
+    ("--model.embedding=3", "did you mean 'embedding_dim'?"),
+    ("--seed=3", "did you mean 'seed_everything'?"),
+    ("--precision=3", "did you mean 'precision_fallback'?"),
+]
+
+COMMANDS = [
+    ("methods --num_embeddings 0", "--num_embeddings must be in [1, 268435456], got 0"),
+    (f"methods --num_embeddings {10**30}", "--num_embeddings must be in [1, 268435456], got 1000"),
+    ("methods --embedding_dim 5000", "--embedding_dim must be in [1, 4096], got 5000"),
+]
+
+ABBREVIATED = [
+    ("evaluate x.parquet --grou u", "did you mean --group?"),
+    ("plan folder --budget_byte 1MB", "did you mean '--budget_bytes'?"),
+    ("methods --num 3", "did you mean '--num_embeddings'?"),
+    ("compare run file.yaml --job 3", "did you mean '--jobs'?"),
+    ("consolidate a b --opt", "did you mean '--optimizer-state'?"),
+    ("semantic_ids --meth x", "did you mean '--method'?"),
+    ("semantic_ids report x --nam 3", "did you mean '--name'?"),
+    ("prepare check x --deep", "there is no option '--deep'"),
+    ("prepare check x -d", "-d: one argument too many"),
+    ("prepare clicks x --lab y", "did you mean '--label'?"),
+    ("prepare apply folder x --ou y", "did you mean '--out'?"),
+    ("prepare sessions --tim y", "did you mean '--time'?"),
+    ("prepare criteo --samp 3", "did you mean '--sample'?"),
+    ("prepare avazu --split-b 3", "there is no option '--split-b'; did you mean '--split'?"),
+    ("prepare movielens --min=3", "did you mean '--min-count'?"),
+    ("prepare semantic_ids --meth x", "recsys prepare semantic_ids: there is no option '--meth'"),
 ]
 
 FILES = [
@@ -65,7 +96,12 @@ FILES = [
     ("# größe\n".encode("latin-1"), "is not text in UTF-8"),
     ("trainer: {max_epoch: 3}", "did you mean 'max_epochs'?"),
     ("optimizer: {class_path: torch.optim.Adam}", "model.init_args.optimizer"),
+    ("modle: {}", "did you mean 'model'?"),
+    ("datas:", "did you mean 'data'?"),
 ]
+
+SECTIONS = [("trainer: 5", "got 5"), ("trainer: [1]", "got [1]"), ("trainer:", "got None")]
+"""Sections of the wrong kind, in a file that alone makes a run."""
 
 UNREADABLE = FILES[:9]
 """Files that must be named, because nothing else tells which of several it was."""
@@ -111,6 +147,21 @@ def test_a_bad_flag(said, flag, named):
     assert named in said(flag)
 
 
+@pytest.mark.parametrize(("line", "named"), [*COMMANDS, *ABBREVIATED])
+def test_a_bad_line(capsys, line, named):
+    with pytest.raises(SystemExit) as stop:
+        main(line.split())
+    assert stop.value.code == 2
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["validate", "test", "predict"])
+@pytest.mark.parametrize("word", ["best", "last", "hpc", "registry:mine"])
+def test_a_word_is_no_checkpoint(said, name, word):
+    """Lightning scores the random weights of a new model where it finds no last checkpoint."""
+    assert f"{name}: --ckpt_path '{word}' is a word" in said(f"--ckpt_path={word}", name=name)
+
+
 def test_a_task_of_sessions_on_clicks(data, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["fit", "--model=NextItemTask", "--model.model=SASRec", "--data=CTRDataModule", f"--data.path={data}"])
@@ -125,7 +176,18 @@ def test_a_bad_config_file(said, tmp_path, text, named):
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     error = said(config=("-c", file))
     assert named in error
-    assert (str(file) in error) == ((text, named) in UNREADABLE)
+    assert (text, named) not in UNREADABLE or str(file) in error
+
+
+@pytest.mark.parametrize(("text", "named"), SECTIONS)
+def test_a_section_that_holds_no_keys(data, tmp_path, capsys, text, named):
+    file = tmp_path / "bad.yaml"
+    words = [word for word in command(data, tmp_path) if not word.startswith("--trainer")]
+    file.write_text(text)
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "-c", str(file), *words])
+    assert stop.value.code == 2
+    assert f"trainer must hold keys and values, {named}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("content", "named"), CHECKPOINTS)

@@ -64,6 +64,21 @@ def read(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     Raises:
         ValueError: naming the file, if it is missing, cut off, damaged, holds code or is no checkpoint.
     """
+    content = _load(path, mmap)
+    verify(path, content)
+    return content
+
+
+def read_rest(path: str | Path) -> dict[str, Any]:
+    """Everything of a checkpoint but its tensors, whose place another kind of value takes; little of a file is read.
+
+    Raises:
+        ValueError: as `read`, but for damaged tensors.
+    """
+    return split(_load(path, mmap=True))[0]
+
+
+def _load(path: str | Path, mmap: bool) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         raise ValueError(f"checkpoint '{path}' does not exist.")
@@ -76,7 +91,6 @@ def read(path: str | Path, mmap: bool = False) -> dict[str, Any]:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     if not isinstance(content, dict):
         raise ValueError(f"checkpoint '{path}' holds a {type(content).__name__}, not what `lightning fit` writes.")
-    verify(path, content)
     return content
 
 

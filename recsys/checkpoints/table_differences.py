@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recsys.checkpoints.reading import KEY
@@ -61,3 +61,12 @@ def _flat(entry: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in entry.items():
         flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
     return flat
+
+
+def state_differences(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """What a checkpoint lacks, and what it has beyond what is known here."""
+    lacking = [each for each in own if each not in given]
+    beyond = [each for each in given if each not in own]
+    for words, names in (("it lacks", lacking), ("it has", beyond)):
+        if names:
+            yield f"{words} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")

@@ -26,6 +26,7 @@ from recsys.comparison.search import search
 from recsys.comparison.spec import Comparison
 from recsys.comparison.store import RunStore
 from recsys.human import console
+from recsys.prepare.files.command_parser import CommandParser
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(prog="recsys compare", description="Contenders x seeds, and which is worth it.")
+    found = CommandParser(prog="recsys compare", description="Contenders x seeds, and which is worth it.")
     found.add_argument("job", choices=["run", "report", "search"], help="search: settings first, equal trials for all")
     found.add_argument("file", type=Path, help="comparison file, such as configs/compare/movielens.yaml")
     found.add_argument("--data", type=Path, help="prepared folder instead of the file's")

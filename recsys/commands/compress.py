@@ -26,6 +26,7 @@ from recsys.compression.trials import METRICS
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.configuration.suggestions import explain
 from recsys.configuration.words import divided
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.tables.budget import parse_bytes, parse_fraction
 
 AUTO = "auto"
@@ -50,9 +51,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        prog="recsys compress", description="Tables made to fit a budget of bytes.", allow_abbrev=False
-    )
+    found = CommandParser(prog="recsys compress", description="Tables made to fit a budget of bytes.")
     found.add_argument(
         "paths",
         nargs="+",

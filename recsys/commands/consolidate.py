@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from recsys.checkpoints.consolidated import TENSORS, consolidate
+from recsys.prepare.files.command_parser import CommandParser
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse the arguments and consolidate."""
-    parser = argparse.ArgumentParser("recsys consolidate", description=__doc__)
+    parser = CommandParser(prog="recsys consolidate", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="a .ckpt of `recsys fit`")
     parser.add_argument("out", type=Path, help="folder to write; must not exist")
     parser.add_argument("--optimizer-state", action="store_true", help="keep the optimiser state of the rows")

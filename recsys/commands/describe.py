@@ -17,6 +17,7 @@ from recsys.description.optimizer_state import dense_model, read_state_bytes
 from recsys.description.portrait import portray
 from recsys.description.report import DescriptionReport
 from recsys.human import human_bytes
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.tables import TableCollection
 from recsys.tasks.base import TableTask
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(prog="recsys describe", description="What the tables of a checkpoint hold.")
+    found = CommandParser(prog="recsys describe", description="What the tables of a checkpoint hold.")
     found.add_argument("--ckpt_path", type=Path, required=True, help="checkpoint of lightning fit")
     found.add_argument("-c", "--config", action="append", default=[], help="its config, once or more")
     found.add_argument("--counts", type=Path, help="folder of counts (default: counts/ of the data)")

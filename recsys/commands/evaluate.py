@@ -20,6 +20,7 @@ from recsys.evaluation.queries import is_of_sessions
 from recsys.evaluation.ranking_report import ranking_report
 from recsys.evaluation.request import Request
 from recsys.evaluation.tables import TableFiles
+from recsys.prepare.files.command_parser import CommandParser
 
 _MOST_CUTOFF = 10_000
 
@@ -74,9 +75,7 @@ def _evaluate(chosen: argparse.Namespace, request: Request) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(
-        prog="recsys evaluate", description="Metrics of prediction files.", allow_abbrev=False
-    )
+    found = CommandParser(prog="recsys evaluate", description="Metrics of prediction files.")
     found.add_argument("files", nargs="*", type=Path, help=".parquet, .csv or .tsv, or folders of them, read as one")
     found.add_argument(
         "--ckpt_path", type=Path, help="predict with this checkpoint first; further options as predict's"

@@ -18,11 +18,14 @@ from rich.table import Table as RichTable
 
 import recsys.tables
 from recsys.human import console, human_bytes
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.tables import FullTable, Table
 from recsys.tables.budget import BudgetError
 from recsys.tables.sizing import stored_bytes
 
 FRACTIONS = (0.5, 0.1, 0.01)
+_MOST = {"num_embeddings": 1 << 28, "embedding_dim": 4096}
+"""Some tables keep numbers of every id, which are made to be counted."""
 START, END = "<!-- methods -->", "<!-- end -->"
 
 
@@ -30,12 +33,12 @@ def main(arguments: Sequence[str]) -> int:
     """Print the table, or put it into a page between its marks; returns the exit code.
 
     Raises:
-        ValueError: on a page without marks, or sizes below 1.
+        ValueError: on a page without marks, or sizes out of range.
     """
     chosen = parser().parse_args(list(arguments))
-    for name in ("num_embeddings", "embedding_dim"):
-        if getattr(chosen, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(chosen, name)}.")
+    for name, most in _MOST.items():
+        if not 1 <= getattr(chosen, name) <= most:
+            raise ValueError(f"--{name} must be in [1, {most}], got {getattr(chosen, name)}.")
     lines = [header(), *(line(method, chosen.num_embeddings, chosen.embedding_dim) for method in methods())]
     if chosen.update is None:
         show(lines)
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(prog="recsys methods", description="Every table method and the bytes it takes.")
+    found = CommandParser(prog="recsys methods", description="Every table method and the bytes it takes.")
     found.add_argument("--num_embeddings", type=int, default=1_000_000, help="V, ids of the table that is sized")
     found.add_argument("--embedding_dim", type=int, default=16, help="D")
     found.add_argument("--update", type=Path, help="Markdown page whose table, between marks, is replaced")

@@ -20,6 +20,7 @@ from recsys.human import console, human_bytes
 from recsys.planning import Allocation, Column, allocate
 from recsys.planning.placing import Fleet, place
 from recsys.planning.written import as_yaml
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.tables.budget import parse_bytes, parse_fraction
 
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    found = argparse.ArgumentParser(prog="recsys plan", description="Table sizes for a budget, from counts alone.")
+    found = CommandParser(prog="recsys plan", description="Table sizes for a budget, from counts alone.")
     found.add_argument("data", type=Path, help="prepared folder of clicks, with its counts/")
     budget = found.add_mutually_exclusive_group(required=True)
     budget.add_argument("--budget_bytes", help="of all rows in float32, such as 8MB")

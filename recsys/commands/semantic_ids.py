@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.programs.semantic_ids import make, parser, summary
 from recsys.prepare.semantic.codes import read_codes
 from recsys.prepare.semantic.content import Matrix, read_items
@@ -80,7 +81,7 @@ def _report(arguments: Sequence[str]) -> int:
 
 
 def _report_parser() -> argparse.ArgumentParser:
-    found = argparse.ArgumentParser(prog="recsys semantic_ids report", description="How codes are used, with pictures.")
+    found = CommandParser(prog="recsys semantic_ids report", description="How codes are used, with pictures.")
     found.add_argument("codes", type=Path, help="a folder of semantic ids, or a Parquet file (item, code0, code1, ...)")
     found.add_argument("--out", type=Path, required=True, help="folder for report.html, pictures and use.json")
     found.add_argument("--items", type=Path, help="file with a row for each item")

@@ -134,7 +134,7 @@ def scores_of(task: CTRTask, data: CTRDataModule, split: str, bf16: bool = False
         bf16: in mixed precision with bfloat16.
     """
     data.setup({"val": "validate", "test": "test"}[split])
-    loader: Iterable[Batch] = data.val_dataloader() if split == "val" else data.test_dataloader()
+    loader: Iterable[Batch] = data.eval_dataloader("val") if split == "val" else data.test_dataloader()
     labels, logits = [], []
     for each in loader:
         batch = each.to(task.device)

@@ -147,7 +147,7 @@ class Stages:
     ) -> dict[str, int]:
         """The widths with which the searched model validates best within the budget."""
         data.setup("validate")
-        batches = first_batches(data.val_dataloader(), _FITNESS_ROWS, task.device)
+        batches = first_batches(data.eval_dataloader("val"), _FITNESS_ROWS, task.device)
         choices = widths_of(task.embedding_dim)
         fitness = Fitness(task, searched, batches, choices, budget_bytes)
         population, path = _read_population(folder / "evolution.json"), folder / "evolution.json"

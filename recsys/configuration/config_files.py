@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from jsonargparse._actions import ActionConfigFile
 
+from recsys.configuration.suggestions import SECTIONS, explain
 from recsys.configuration.yaml_files import read_mapping
 
 _OF_SOME_COMMANDS = ("ckpt_path", "weights_only", "verbose", "return_predictions", "untrained", "remap", "run")
@@ -33,6 +34,9 @@ class ConfigFile(ActionConfigFile):
             is_empty = key in _EMPTY and content[key] is None
             if key not in known and (key in _OF_SOME_COMMANDS or is_empty):
                 del content[key]
+            elif not content[key] and not any(dest == key or dest.startswith(f"{key}.") for dest in known):
+                # The parser would not look at what holds nothing.
+                raise ValueError(explain(f"'{key}' of {value} is not a key here", key, SECTIONS))
         ActionConfigFile.apply_config(parser, cfg, dest, yaml.safe_dump(content, sort_keys=False) if content else "{}")
 
 

@@ -23,6 +23,7 @@ import recsys.models
 import recsys.tables
 import recsys.tasks
 from recsys.checkpoints.io import FolderCheckpointIO
+from recsys.checkpoints.settings import run_settings
 from recsys.configuration.classes import own_classes
 from recsys.configuration.config_files import ConfigFile, explicit_checkpoint
 from recsys.configuration.quiet import keep_quiet
@@ -30,6 +31,8 @@ from recsys.configuration.run_folder import ClaimedTensorBoardLogger, CSVLoggerB
 from recsys.configuration.suggestions import explain
 from recsys.data import SessionDataModule
 from recsys.hardware import has_bf16_hardware
+from recsys.sharding.lost_processes import is_of_a_lost_process, lost_process
+from recsys.tasks.resumption import nothing_left
 from recsys.tasks.session import SessionTask
 
 
@@ -44,6 +47,11 @@ class RecsysCLI(LightningCLI):
             return cls._launch(arguments, run)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None
+        except RuntimeError as error:
+            if not is_of_a_lost_process(error):
+                raise
+            print(f"error: {lost_process(error)}", file=sys.stderr)
+            raise SystemExit(1) from None
         except SystemExit as stop:
             # Lightning ends with 1 after Ctrl-C.
             if isinstance(stop.__context__, KeyboardInterrupt):
@@ -66,8 +74,8 @@ class RecsysCLI(LightningCLI):
         )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
-        """A parser whose config files are read by us."""
-        parser = LightningArgumentParser(**kwargs)
+        """A parser whose config files are read by us, and whose options are written out."""
+        parser = LightningArgumentParser(**kwargs, allow_abbrev=False)
         parser.add_argument("-c", "--config", action=ConfigFile, help="config file; a later one overrides an earlier")
         return parser
 
@@ -108,10 +116,14 @@ class RecsysCLI(LightningCLI):
             ValueError: naming what does not fit, or is missing.
         """
         chosen = self.config if self.subcommand is None else self.config[self.subcommand]
+        if not hasattr(chosen.get("trainer"), "get"):
+            raise ValueError(
+                f"trainer must hold keys and values, got {chosen.get('trainer')}; leave it out or fill it."
+            )
         _check_kinds(chosen)
         if self.subcommand is None:
             return
-        chosen = self.config[self.subcommand]
+        _check_is_named(self.subcommand, chosen.get("ckpt_path"))
         if chosen.get("remap") is not None and chosen.get("ckpt_path") is None:
             raise ValueError("--remap carries rows of a checkpoint over; give the checkpoint with --ckpt_path.")
         if self.subcommand != "fit" and chosen.get("ckpt_path") is None and not chosen.get("untrained"):
@@ -127,6 +139,23 @@ class RecsysCLI(LightningCLI):
         if folder is not None:
             self.model.carried_over = (Path(kwargs.pop("ckpt_path")), Path(folder))
         return kwargs
+
+    def instantiate_classes(self) -> None:
+        """Build everything; the task keeps the settings that its checkpoints are to know."""
+        super().instantiate_classes()
+        chosen = self.config if self.subcommand is None else self.config[self.subcommand]
+        self.model.settings = run_settings(chosen.as_dict())
+
+    def fit(self, **arguments: Any) -> None:
+        """Train, unless the checkpoint to go on from has done it all: then no folder of a run is made."""
+        checkpoint, trainer = arguments.get("ckpt_path"), self.trainer
+        if checkpoint is not None and Path(checkpoint).exists():
+            said = nothing_left(checkpoint, trainer.max_epochs, trainer.max_steps, self.model.check_fits)
+            if said is not None:
+                if trainer.is_global_zero:
+                    print(said)
+                return
+        trainer.fit(**arguments)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The task learns the columns from the data module; bf16 may be insisted on."""
@@ -226,6 +255,23 @@ def _check_kinds(chosen: Any) -> None:
                 f"model {task.__name__} does not read data of {data.__name__}; give data: {module.__name__}, or "
                 "another task."
             )
+
+
+def _check_is_named(command: str, checkpoint: Any) -> None:
+    """Refuse the trainer's words for a checkpoint where it would find none, or score with random weights.
+
+    Training may go on from the last one, or from that of a cluster's queue, if it is there.
+
+    Raises:
+        ValueError: with what to write instead.
+    """
+    word = str(checkpoint).partition(":")[0]
+    allowed = ("last", "hpc") if command == "fit" else ()
+    if word in ("best", "last", "hpc", "registry") and word not in allowed:
+        raise ValueError(
+            f"{command}: --ckpt_path '{checkpoint}' is a word for what a run in progress has saved, and here is none; "
+            "give the checkpoint's path, such as lightning_logs/version_0/checkpoints/last.ckpt."
+        )
 
 
 def _check_strategy(strategy: Any) -> None:

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from recsys.configuration.classes import all_classes, classes_of, own_classes, parameters, takers
 from recsys.configuration.type_errors import wrong_type
 
-_SECTIONS = ("seed_everything", "model", "data", "trainer", "ckpt_path")
+SECTIONS = ("seed_everything", "model", "data", "trainer", "ckpt_path", "remap", "precision_fallback")
+"""Keys of a config."""
 _UNNAMED = ("TableTask", "LightningDataModule")
 """What stands for a class that has not been named yet."""
 
@@ -35,11 +36,11 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
         return _of_option(option.group(1), message[: option.start()], message[option.end() :])
     section = re.search(r"does not accept option '(trainer\.)?(\w+)", message)
     if section:
-        known = parameters("Trainer") if section.group(1) else _SECTIONS
+        known = parameters("Trainer") if section.group(1) else SECTIONS
         return _suggest(f"'{section.group(2)}' is not a key here", section.group(2), known, known)
     flag = re.search(r"[Uu]nrecognized arguments: --(trainer\.)?(\w+)", message)
     if flag:
-        known = parameters("Trainer") if flag.group(1) else _SECTIONS
+        known = parameters("Trainer") if flag.group(1) else SECTIONS
         return _suggest(f"'{flag.group(2)}' is not an argument here", flag.group(2), known, known)
     name = re.search(r"path string: (\w+)|has no attribute '(\w+)'", message)
     if name:
@@ -79,12 +80,12 @@ def _of_option(option: str, before: str, after: str) -> str:
     if rejected in accepted:
         return f"'{rejected}' of {owner} is set by what makes the {owner}; leave it out."
     others = takers(rejected, owner)
-    if others:
+    if others and not _begun(rejected, accepted):
         listed = f"\n  known: {', '.join(accepted)}" if accepted else ""
         return f"'{rejected}' belongs to {_few(others)}; {place} is {owner}{listed}"
     ours = [name for kind in own_classes() for name in parameters(kind)]
     everywhere = [name for kind in all_classes() for name in parameters(kind)]
-    nearest = next((words for words in (accepted, ours) if get_close_matches(rejected, words, 1)), everywhere)
+    nearest = next((words for words in (accepted, ours) if _nearest(rejected, words, 0.6)), everywhere)
     return _suggest(f"'{rejected}' is not an argument here", rejected, nearest, accepted)
 
 
@@ -105,10 +106,25 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _suggest(message: str, word: str, candidates: Sequence[str], known: Sequence[str]) -> str:
-    close = get_close_matches(word, candidates, n=1, cutoff=0.5)
+    close = _nearest(word, candidates, 0.5)
     hint = f"; did you mean '{close[0]}'?" if close else "."
     listed = f"\n  known: {', '.join(known)}" if known and not (close and close[0] not in known) else ""
     return f"{message}{hint}{listed}"
+
+
+def _begun(word: str, candidates: Sequence[str]) -> list[str]:
+    """What a word may be the beginning of; a letter or two may be that of anything."""
+    return [name for name in candidates if len(word) > 2 and name.startswith(word) and name != word]
+
+
+def _nearest(word: str, candidates: Sequence[str], cutoff: float) -> list[str]:
+    """The one name that was meant, if it is near: the only one that begins so, else the most similar."""
+    begun = _begun(word, candidates)
+    return (
+        begun
+        if len(begun) == 1
+        else get_close_matches(word, begun or candidates, n=1, cutoff=cutoff if not begun else 0)
+    )
 
 
 def _of_strategy(rejected: str, message: str) -> str:

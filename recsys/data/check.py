@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.data.check_warnings import warnings_of
 from recsys.data.parquet import ParquetSplit
 from recsys.data.schema import Column, Schema
 from recsys.data.sequences import read_sequences
 from recsys.data.session_schema import SessionSchema
+from recsys.prepare.files.command_parser import CommandParser
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,13 +26,15 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         FileNotFoundError: if one is no prepared folder.
     """
-    parser = argparse.ArgumentParser(prog="recsys prepare check", description="Read all of a prepared folder.")
+    parser = CommandParser(prog="recsys prepare check", description="Read all of a prepared folder.")
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
     found = 0
     for folder in parser.parse_args(list(arguments)).folders:
         problems = list(problems_of(folder))
         found += len(problems)
-        print("\n".join([*problems, f"{folder}: {len(problems)} problems" if problems else f"{folder}: all is well"]))
+        warnings = [] if problems else [f"WARNING: {each}" for each in warnings_of(_schema_of(folder))]
+        verdict = f"{len(problems)} problems" if problems else "all is well" if not warnings else "nothing is wrong"
+        print("\n".join([*problems, *warnings, f"{folder}: {verdict}"]))
     return 1 if found else 0
 
 
@@ -42,11 +45,7 @@ def problems_of(folder: Path) -> Iterator[str]:
         FileNotFoundError: if it has no schema.json.
     """
     try:
-        is_of_sessions = "num_items" in json.loads((folder / "schema.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
-        is_of_sessions = False
-    try:
-        schema = SessionSchema.read(folder) if is_of_sessions else Schema.read(folder)
+        schema = _schema_of(folder)
     except ValueError as error:
         yield str(error)
         return
@@ -57,6 +56,14 @@ def problems_of(folder: Path) -> Iterator[str]:
             check()
         except ValueError as error:
             yield str(error)
+
+
+def _schema_of(folder: Path) -> Schema | SessionSchema:
+    try:
+        is_of_sessions = "num_items" in json.loads((folder / "schema.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        is_of_sessions = False
+    return SessionSchema.read(folder) if is_of_sessions else Schema.read(folder)
 
 
 def _changed_files(folder: Path) -> Iterator[str]:
@@ -71,11 +78,27 @@ def _changed_files(folder: Path) -> Iterator[str]:
 
 
 def _of_clicks(schema: Schema) -> Iterator[Callable[[], None]]:
-    for name in schema.splits:
+    for name in _splits_with_rows(schema):
         yield lambda name=name: _read_split(schema, name)  # type: ignore[misc]
     for column in schema.columns:
         if column.num_embeddings is not None:
             yield lambda column=column: _check_column(schema, column)  # type: ignore[misc]
+
+
+def _splits_with_rows(schema: Schema | SessionSchema) -> list[str]:
+    """All but val and test that are said to have none, and have none."""
+    return [
+        name
+        for name, info in schema.splits.items()
+        if name == "train" or info.num_rows or any(map(_has_rows, (schema.path / name).glob("*.parquet")))
+    ]
+
+
+def _has_rows(path: Path) -> bool:
+    try:
+        return bool(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError):
+        return True
 
 
 def _read_split(schema: Schema, name: str) -> None:
@@ -125,7 +148,7 @@ def _read(path: Path, columns: tuple[str, str]) -> pa.Table:
 
 
 def _of_sessions(schema: SessionSchema) -> Iterator[Callable[[], object]]:
-    for name in schema.splits:
+    for name in _splits_with_rows(schema):
         yield lambda name=name: read_sequences(schema, name)  # type: ignore[misc]
     readers = {"categorical": schema.item_values, "multi_valued": schema.item_bags, "dense": schema.item_numbers}
     for column in schema.item_columns:

@@ -79,7 +79,7 @@ class CTRDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Check the files that the stage reads, before any work begins."""
         needed: dict[str, tuple[Split, ...]] = {
-            "fit": ("train", "val"),
+            "fit": ("train", "val") if self._has_val_rows else ("train",),
             "validate": ("val",),
             "test": ("test",),
             "predict": (self.predict_split,),
@@ -104,13 +104,17 @@ class CTRDataModule(LightningDataModule):
         self._train_loader = loader
         return loader
 
-    def val_dataloader(self) -> BatchLoader:
-        """Batches of the val split in stored order."""
-        return self._eval_loader("val")
+    def val_dataloader(self) -> BatchLoader | list[BatchLoader]:
+        """Batches of the val split in stored order; none where the folder has no such rows."""
+        return self.eval_dataloader("val") if self._has_val_rows else []
+
+    @property
+    def _has_val_rows(self) -> bool:
+        return "val" in self.schema.splits and self.schema.splits["val"].num_rows > 0
 
     def test_dataloader(self) -> BatchLoader:
         """Batches of the test split in stored order."""
-        return self._eval_loader("test")
+        return self.eval_dataloader("test")
 
     def predict_dataloader(self) -> BatchLoader:
         """Batches of `predict_split` in stored order, with the data's key columns."""
@@ -131,7 +135,8 @@ class CTRDataModule(LightningDataModule):
         if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
             self._state_to_load = state_dict
 
-    def _eval_loader(self, split: Split) -> BatchLoader:
+    def eval_dataloader(self, split: Split) -> BatchLoader:
+        """Batches of a split in stored order."""
         return self._loader(split, self.eval_batch_size, shuffle=False, drop_last=False)
 
     def _loader(

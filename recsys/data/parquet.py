@@ -120,6 +120,11 @@ class ParquetSplit:
             have = ", ".join(self.schema.splits)
             raise ValueError(f"'{self.schema.path}' has no split {split} (it has: {have}); prepare one that does.")
         promised = self.schema.splits[split].num_rows
+        if promised == self.num_rows == 0:
+            raise ValueError(
+                f"'{self.schema.path}' has no rows in {split}: it was prepared without any; prepare it with rows for "
+                f"{split}, by --fractions for one."
+            )
         if self.num_rows == 0 or self.num_rows != promised:
             raise ValueError(
                 f"'{self.folder}' holds {self.num_rows} rows and schema.json promises {promised}; "

@@ -261,7 +261,7 @@ class _Parser:
         num_embeddings = None if kind == "dense" else self._num_embeddings(name, entry)
         scale = entry.get("transform") if kind == "dense" else None
         if isinstance(scale, dict):
-            scale = json.dumps({key: scale[key] for key in sorted(scale) if key != "num_missing"})
+            scale = json.dumps({key: scale[key] for key in sorted(scale) if key not in ("num_missing", "seen")})
         return Column(name, cast(Kind, kind), num_embeddings, pooling, scale)
 
     def _num_embeddings(self, name: str, entry: dict[str, Any]) -> int:

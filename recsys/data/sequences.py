@@ -83,6 +83,8 @@ def read_sequences(schema: SessionSchema, split: str) -> Sequences:
     paths = sorted(folder.glob("*.parquet"))
     if split not in schema.splits or not paths:
         raise ValueError(f"'{folder}' holds no Parquet file of a split; prepare the folder again.")
+    if not schema.splits[split].num_rows:
+        raise ValueError(f"'{schema.path}' has no rows in {split}; prepare it with rows for {split}.")
     names = ["user", "items"]
     names += ["times"] if schema.has_times else []
     names += ["target"] if schema.splits[split].num_targets else []

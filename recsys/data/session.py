@@ -90,7 +90,7 @@ class SessionDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Read and check the splits that the stage needs, before any work begins."""
         needed: dict[str, tuple[SessionSplit, ...]] = {
-            "fit": ("train", "val"),
+            "fit": ("train", "val") if self._has_val_rows else ("train",),
             "validate": ("val",),
             "test": ("test",),
             "predict": (self.predict_split,),
@@ -138,9 +138,13 @@ class SessionDataModule(LightningDataModule):
         self._train_loader = loader
         return loader
 
-    def val_dataloader(self) -> SessionLoader:
-        """Histories of the val split with what came next, the longest last."""
-        return self.eval_dataloader("val")
+    def val_dataloader(self) -> SessionLoader | list[SessionLoader]:
+        """Histories of the val split with what came next, the longest last; none where the folder has no such rows."""
+        return self.eval_dataloader("val") if self._has_val_rows else []
+
+    @property
+    def _has_val_rows(self) -> bool:
+        return "val" in self.schema.splits and self.schema.splits["val"].num_rows > 0
 
     def test_dataloader(self) -> SessionLoader:
         """Histories of the test split with what came next, the longest last."""

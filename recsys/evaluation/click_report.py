@@ -9,7 +9,7 @@ import numpy as np
 from recsys.evaluation.calibration import reliability
 from recsys.evaluation.checks import group_codes, require_both_labels
 from recsys.evaluation.files import PredictionFiles, Rows
-from recsys.evaluation.intervals import Comparison, are_whole
+from recsys.evaluation.intervals import Comparison, are_whole, few_draws, num_draws_of
 from recsys.evaluation.means import probabilities
 from recsys.evaluation.numbering import MISSING, Codes
 from recsys.evaluation.paired import compare_rows
@@ -45,7 +45,7 @@ def click_report(request: Request) -> Report:
     rows = given.that_weigh()
     groups = group_codes(rows.others[request.group], request.group) if request.group else None
     cuts = request.cuts(rows.others, rows.weights)
-    notes = [*_notes(request, files, given, rows), *_group_notes(request, rows, groups), *lost(cuts)]
+    notes = [*_notes(request, files, given, rows, groups), *_group_notes(request, rows, groups), *lost(cuts)]
     metrics = [
         *summarize(rows, groups, request.confidence),
         *summarize_slices(rows, groups, cuts, request.confidence),
@@ -102,14 +102,19 @@ def _streamed(request: Request, files: PredictionFiles, memory_rows: int) -> Rep
     return Report(request.words, summarize_stream(files, request.confidence, memory_rows), notes=[note])
 
 
-def _notes(request: Request, files: PredictionFiles, given: Rows, rows: Rows) -> list[str]:
+def _notes(request: Request, files: PredictionFiles, given: Rows, rows: Rows, groups: Codes | None) -> list[str]:
     if request.group is None:
         how = "DeLong for AUC (rows taken as independent), linearised over rows for the others"
     else:
         how = "DeLong clustered by group for AUC (Obuchowski, 1997), linearised over groups for the others"
     positives = int(np.count_nonzero(rows.is_positive))
+    num_draws = num_draws_of(len(rows), rows.weights, groups)
+    p = probabilities(rows.scores, rows.logits)
+    wrong = int(np.count_nonzero(np.where(rows.is_positive, p == 0, p == 1))) if not rows.logits else 0
     notes = [
         f"{len(rows):,} rows, {positives:,} of them with label 1. Intervals at {request.confidence:.0%}: {how}.",
+        *few_draws(num_draws, "rows" if groups is None else "groups"),
+        *([f"{wrong:,} scores are 0 or 1 where the label is the other: the log loss is infinite."] if wrong else []),
         *weight_notes(request, files.table, files.names.weight, rows.weights, len(given) - len(rows)),
     ]
     return notes

@@ -12,10 +12,11 @@ weights are no whole numbers they count nothing, and only groups tell what was d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,11 @@ from scipy.special import stdtr, stdtrit
 Values = NDArray[np.float64]
 Chunk = tuple[Values, Values | None]
 """What draws add to sums, [n, S], and how often each was drawn, [n]; None for once."""
+FEWEST_DRAWS = 10
+"""Fewer say too little of the spread of what was not drawn: there is no interval and no test."""
 _EXACT = 2**53
+_FARTHEST = 3.0
+"""On a scale of logarithms an interval reaches to twentyfold and a twentieth; beyond, nothing follows it linearly."""
 _ROUNDING = 1e-9
 
 
@@ -47,6 +52,9 @@ class Comparison:
     low: float
     high: float
     p_value: float
+
+
+_Found = TypeVar("_Found", Interval, Comparison)
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,34 @@ def interval(
     if not (scale.low < value < scale.high and _ROUNDING * value < reach < math.inf):
         return Interval(value, math.nan, math.nan)
     centre, reach = scale.to(value), reach * scale.slope(value)
+    if scale is POSITIVE and reach > _FARTHEST:
+        return Interval(value, math.nan, math.nan)
     return around(value, scale.back(centre - reach), scale.back(centre + reach))
+
+
+def num_draws_of(num_rows: int, weights: NDArray[np.number] | None, groups: NDArray[np.int64] | None) -> float:
+    """How many draws rows are: groups where there are any, else rows, as often as their weights say."""
+    if groups is not None:
+        return float(np.count_nonzero(np.bincount(groups)))
+    return float(num_rows if weights is None else weights.sum())
+
+
+def if_enough(found: Mapping[str, _Found], num_draws: float) -> dict[str, _Found]:
+    """Intervals or comparisons as they are; without bounds and p-values where there were too few draws."""
+    if num_draws >= FEWEST_DRAWS:
+        return dict(found)
+    nothing = {"low": math.nan, "high": math.nan}
+    return {
+        name: replace(each, **nothing, **({"p_value": math.nan} if isinstance(each, Comparison) else {}))
+        for name, each in found.items()
+    }
+
+
+def few_draws(num_draws: float, of: str) -> list[str]:
+    """What to know of a report of few draws; nothing where they are enough."""
+    if num_draws >= FEWEST_DRAWS:
+        return []
+    return [f"Of {num_draws:g} {of} little is known: fewer than {FEWEST_DRAWS} give no interval and no test."]
 
 
 def around(value: float, low: float, high: float) -> Interval:

@@ -6,7 +6,7 @@ import numpy as np
 
 from recsys.evaluation.auc import compare_auc
 from recsys.evaluation.files import Rows
-from recsys.evaluation.intervals import Comparison, comparison, draws_of
+from recsys.evaluation.intervals import Comparison, comparison, draws_of, if_enough, num_draws_of
 from recsys.evaluation.means import compare_means, row_draws
 from recsys.evaluation.numbering import Codes
 from recsys.evaluation.queries import Queries
@@ -38,8 +38,8 @@ def compare_rows(first: Rows, second: Rows, groups: Codes | None, confidence: fl
         # The same labels give both the same groups with both labels.
         draws, num_groups = gauc_draws(models, groups)
         if num_groups:
-            found |= compare_ratios(["gauc"], draws, confidence)
-    return found
+            found |= if_enough(compare_ratios(["gauc"], draws, confidence), num_groups)
+    return if_enough(found, num_draws_of(len(first), first.weights, groups))
 
 
 def compare_queries(first: Queries, second: Queries, groups: Codes | None, confidence: float) -> dict[str, Comparison]:
@@ -55,7 +55,8 @@ def compare_queries(first: Queries, second: Queries, groups: Codes | None, confi
         return {}
     names = [name for name in first.gains if name in second.gains]
     values = np.concatenate([queries.values_of(names) for queries in (first, second)], axis=1)
-    return compare_ratios(names, draws_of(values, first.weights, groups), confidence)
+    draws = draws_of(values, first.weights, groups)
+    return if_enough(compare_ratios(names, draws, confidence), draws.number)
 
 
 def require_same(first: Queries, second: Queries) -> None:

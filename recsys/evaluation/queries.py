@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.evaluation.checks import scaled
 from recsys.evaluation.files import Rows, checked_row_weights
-from recsys.evaluation.intervals import draws_of
+from recsys.evaluation.intervals import draws_of, if_enough
 from recsys.evaluation.numbering import Codes, decoded, is_list, numbered_together
 from recsys.evaluation.ranking import Gains, checked_cutoffs, metrics_of_lists, rank_gains
 from recsys.evaluation.ratios import mean_intervals
@@ -233,5 +233,6 @@ def _summary(
     cut: str, part: str, queries: Queries, groups: Codes | None, names: Sequence[str], confidence: float
 ) -> Iterator[Metric]:
     draws = draws_of(queries.values_of(names), queries.weights, groups)
-    for name, found in mean_intervals(names, draws, confidence).items():
+    found_of = if_enough(mean_intervals(names, draws, confidence), draws.number)
+    for name, found in found_of.items():
         yield Metric.of(cut, part, name, found, len(queries))

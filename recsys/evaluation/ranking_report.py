@@ -11,7 +11,7 @@ import pyarrow as pa
 from recsys.evaluation.checks import group_codes, numbered_queries
 from recsys.evaluation.click_report import lost, weight_notes
 from recsys.evaluation.files import PredictionFiles, Rows
-from recsys.evaluation.intervals import Comparison
+from recsys.evaluation.intervals import Comparison, few_draws, num_draws_of
 from recsys.evaluation.numbering import Codes, numbered_together
 from recsys.evaluation.paired import compare_queries, require_same
 from recsys.evaluation.pairing import pair
@@ -56,6 +56,7 @@ def _of_lists(request: Request, table: TableFiles) -> Report:
     comparison = _compare_lists(request, rows, request.group) if request.against else {}
     notes = [
         f"{len(rows):,} rows. Intervals at {request.confidence:.0%}: linearised over queries.",
+        *few_draws(num_draws_of(len(queries), queries.weights, None), "queries"),
         f"{given.num_excluded:,} of {given.num_excluded + len(given):,} queries have no relevant item: left out.",
         *weight_notes(request, table, request.weight_of(table), queries.weights, len(given) - len(queries)),
     ]
@@ -87,11 +88,13 @@ def _of_sessions(request: Request, table: TableFiles) -> Report:
     given = queries_of_sessions(table, request.cutoffs, weight, request.columns)
     queries = given.that_weigh()
     cuts = request.cuts(dict(queries.others), queries.weights)
-    metrics = list(summarize_queries(queries, _groups(request, queries), cuts, request.confidence))
+    groups = _groups(request, queries)
+    metrics = list(summarize_queries(queries, groups, cuts, request.confidence))
     comparison, said = _compare_sessions(request, table, given) if request.against else ({}, [])
     how = "rows, taken as independent" if request.group is None else f"groups of rows with one '{request.group}'"
     notes = [
         f"{len(queries):,} rows, one target each. Intervals at {request.confidence:.0%}: linearised over {how}.",
+        *few_draws(num_draws_of(len(queries), queries.weights, groups), "rows" if groups is None else "groups"),
         *weight_notes(request, table, weight, queries.weights, len(given) - len(queries)),
         *lost(cuts),
         *said,

@@ -14,7 +14,7 @@ from recsys.evaluation.checks import require_both_labels
 from recsys.evaluation.external import pair_counts_of_batches
 from recsys.evaluation.files import PredictionFiles, Rows
 from recsys.evaluation.grouped import gauc
-from recsys.evaluation.intervals import SHARE, Draws, Interval, draws_of, interval
+from recsys.evaluation.intervals import SHARE, Draws, Interval, draws_of, if_enough, interval, num_draws_of
 from recsys.evaluation.means import mean_intervals, probabilities, row_draws, row_values
 from recsys.evaluation.numbering import Codes
 from recsys.evaluation.precision_recall import average_precision_influence, thresholds
@@ -72,11 +72,12 @@ def summarize(rows: Rows, groups: Codes | None, confidence: float) -> list[Metri
         **mean_intervals(row_draws([rows], groups), confidence),
         "expected_calibration_error": calibration_error(rows.is_positive, p, confidence, groups, rows.weights),
     }
+    found = if_enough(found, num_draws_of(len(rows), rows.weights, groups))
     metrics = [Metric.of("all", "all", name, each, len(rows)) for name, each in found.items()]
     if groups is not None:
         draws, num_groups = gauc_draws([rows], groups)
-        within = ratio_intervals(["gauc"], draws, confidence)["gauc"] if num_groups else NOTHING
-        metrics.append(Metric.of("all", "all", "gauc", within, num_groups))
+        within = ratio_intervals(["gauc"], draws, confidence) if num_groups else {"gauc": NOTHING}
+        metrics.append(Metric.of("all", "all", "gauc", if_enough(within, num_groups)["gauc"], num_groups))
     return metrics
 
 
@@ -97,6 +98,7 @@ def summarize_slices(
                 if has_both
                 else NOTHING
             )
+            found = if_enough(found, num_draws_of(len(chosen), chosen.weights, mine))
             for name in SLICE_METRICS:
                 yield Metric.of(cut, part, name, found[name], len(chosen))
 
@@ -114,6 +116,7 @@ def summarize_stream(files: PredictionFiles, confidence: float, memory_rows: int
         raise ValueError("all rows have one label; AUC needs rows of both.")
     draws = Draws(lambda: ((row_values(rows.is_positive, rows.scores, rows.logits), None) for rows in files.batches()))
     found = {"auc": interval_of(counts, confidence), **mean_intervals(draws, confidence)}
+    found = if_enough(found, draws.number)
     return [Metric.of("all", "all", name, each, int(draws.number)) for name, each in found.items()]
 
 

@@ -22,12 +22,14 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.states import TrainerFn
 
 from recsys.checkpoints import folder as checkpoint_folder
 from recsys.checkpoints.io import FolderCheckpointIO, check_exists
 from recsys.data.batch import Batch
 from recsys.hardware import memory_per_process
+from recsys.sharding.lost_processes import WatchingLauncher
 from recsys.sharding.pipeline import InputPipeline, Lookahead, why_plain
 from recsys.sharding.refusals import refuse_batch_norm, refuse_remote_folders
 from recsys.sharding.report import PlannedMatrix, keep, plan_of, show
@@ -110,6 +112,12 @@ class TorchrecStrategy(DDPStrategy):
         """What is asked for, with what is known of this machine filled in."""
         memory = self._sharding.memory_bytes or memory_per_process(self.root_device, self.num_processes)
         return replace(self._sharding, memory_bytes=memory, ranks_per_host=self.num_processes)
+
+    def _configure_launcher(self) -> None:
+        super()._configure_launcher()
+        if isinstance(self._launcher, _SubprocessScriptLauncher):
+            assert self.cluster_environment is not None
+            self._launcher = WatchingLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
 
     def setup_environment(self) -> None:
         """Join the group, and leave it together with the others when the process ends."""

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 
 from recsys.checkpoints.data_differences import DATA, check_data
 from recsys.checkpoints.random_states import RANDOM_STATES, random_states, set_random_state
 from recsys.checkpoints.reading import KEY
 from recsys.checkpoints.remap import carry_over
+from recsys.checkpoints.settings import SETTINGS, changed_settings, in_words
 from recsys.checkpoints.table_description import describe_collection
-from recsys.checkpoints.table_differences import check_tables
+from recsys.checkpoints.table_differences import check_tables, state_differences
 from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
-from recsys.tasks.early_stopping import look_after_validations
+from recsys.tasks.early_stopping import check_watched, look_after_validations
 from recsys.tasks.finite import LossWatch
 from recsys.tasks.fused import fuse, join_equal_groups
 from recsys.tasks.resumption import (
@@ -64,6 +66,8 @@ class TableTask(LightningModule):
     """Prefixes of the state that comes from the data, whatever checkpoint is carried over to them."""
     carried_over: tuple[Path, Path] | None = None
     """A checkpoint of other data, and their folder: its rows are carried over by the values of their ids."""
+    settings: Mapping[str, Any] | None = None
+    """What decides what the run learns, by name, where a config says; its checkpoints keep them."""
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class TableTask(LightningModule):
         self._owes_validation, self._last_validated_step = False, -1
         self._optimizer_shapes: list[dict[str, Any]] = []
         self._callback_states: Mapping[str, Any] = {}
+        self._changed_settings: list[str] = []
         self.finite = LossWatch()
         self.embedding_dim = settings.embedding_dim
         self.collection: TableCollection
@@ -123,6 +128,8 @@ class TableTask(LightningModule):
                 f"{type(self).__name__}: final_learning_rate_fraction={self._final_fraction} is reached at the last "
                 "step of a run, and this one has none; give trainer.max_epochs or trainer.max_steps, or set it to 1."
             )
+        if stage == "fit":
+            check_watched(self.trainer)
         if getattr(self.trainer, "gradient_clip_algorithm", None) == "value" and self.table_settings.updates_rows:
             raise ValueError(
                 "trainer.gradient_clip_algorithm: value does not reach table rows; use norm, or table_optimizer: "
@@ -162,6 +169,8 @@ class TableTask(LightningModule):
         """
         checkpoint[KEY] = {**describe_collection(self.collection), DATA: self.data_identity}
         checkpoint[RANDOM_STATES] = random_states(self.device)
+        if self.settings is not None:
+            checkpoint[SETTINGS] = self._own_settings()
         checkpoint[OPTIMIZERS] = [optimizer_shape(each) for each in self._trainer.optimizers] if self._trainer else []
         checkpoint[OWED] = self._trainer is not None and owes_validation(self._trainer, self._last_validated_step)
         if self._trainer is not None:
@@ -174,12 +183,21 @@ class TableTask(LightningModule):
             ValueError: if one differs.
         """
         self.check_fits(checkpoint)
+        if SETTINGS in checkpoint and self.settings is not None:
+            self._changed_settings = changed_settings(checkpoint[SETTINGS], self._own_settings())
         if self._trainer is not None and self._trainer.is_global_zero and self._trainer.ckpt_path:
             print(f"weights: {self._trainer.ckpt_path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
+            if self._changed_settings and self._trainer.state.fn == TrainerFn.FITTING:
+                print(f"settings: going on with others than the run before: {in_words(self._changed_settings)}")
         self._random_states = checkpoint.get(RANDOM_STATES)
         self._owes_validation = bool(checkpoint.get(OWED))
         self._optimizer_shapes = checkpoint.get(OPTIMIZERS, [])
         self._callback_states = checkpoint.get("callbacks", {})
+
+    def _own_settings(self) -> dict[str, Any]:
+        """Of the config, and how many processes each take a batch of their own."""
+        num_processes = 1 if self._trainer is None else self._trainer.world_size
+        return {**(self.settings or {}), "number of processes": num_processes}
 
     @property
     def data_identity(self) -> dict[str, Any] | None:
@@ -225,9 +243,12 @@ class TableTask(LightningModule):
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:
             path = None if self._trainer is None else self._trainer.ckpt_path
-            said = " and ".join(_mismatches(self.state_dict(), state_dict)) or " ".join(str(error).split())
+            said = " and ".join(state_differences(self.state_dict(), state_dict)) or " ".join(str(error).split())
             name = "the checkpoint" if path is None else f"checkpoint '{path}'"
-            raise ValueError(f"{name} does not fit this config: {said}.") from error
+            changed = (
+                f"; its settings were others: {in_words(self._changed_settings)}" if self._changed_settings else ""
+            )
+            raise ValueError(f"{name} does not fit this config: {said}{changed}.") from error
 
     def on_train_start(self) -> None:
         """Fix the length of the decay; a resumed run draws the numbers that it would have drawn.
@@ -285,12 +306,3 @@ class TableTask(LightningModule):
         """The loss, divided by num_samples, plus what the tables' methods add; a batch's part is divided alike."""
         penalty = self.collection.regularizer(num_samples)
         return loss if penalty is None else loss + penalty
-
-
-def _mismatches(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
-    """What a checkpoint lacks, and what it has beyond what is known here."""
-    lacking = [each for each in own if each not in given]
-    beyond = [each for each in given if each not in own]
-    for words, names in (("it lacks", lacking), ("it has", beyond)):
-        if names:
-            yield f"{words} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")

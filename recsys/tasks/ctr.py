@@ -16,7 +16,7 @@ from recsys.tables import Bag, FullTable, Lookup, RowWiseAdagrad, TableOptimizer
 from recsys.tables.budget import Bytes, Fraction
 from recsys.tasks.base import OptimizerFactory, TableTask
 from recsys.tasks.captured import CapturedLoss
-from recsys.tasks.predictions import refuse_nan
+from recsys.tasks.finite import check_logits, large_columns
 from recsys.tasks.tables import TableFactory, TableOptions, TableSettings
 
 ModelFactory = Callable[[int, int, int], nn.Module]
@@ -106,6 +106,7 @@ class CTRTask(TableTask):
             self.model.compile()
         self._captured = CapturedLoss(self.model, self._summed_loss) if capture_model else None
         self._metrics = BinaryMetrics()
+        self._dense_names = list(schema.dense)
 
     def setup(self, stage: str) -> None:
         """Refuse graphs without a GPU, in several processes, or with a scaler of losses."""
@@ -152,7 +153,7 @@ class CTRTask(TableTask):
         count = self.samples_per_process(num_samples)
         loss = total / count
         self.log_loss(loss, len(batch))
-        return self.finite(self.with_penalty(loss, count))
+        return self.finite(self.with_penalty(loss, count), lambda: large_columns(batch.dense, self._dense_names))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect scores."""
@@ -165,6 +166,9 @@ class CTRTask(TableTask):
     def _collect(self, batch: Batch) -> None:
         logits = self(batch)
         assert batch.labels is not None
+        # On a GPU nobody waits for each batch: what is NaN is found at the end.
+        if logits.device.type == "cpu":
+            check_logits(logits, batch.dense, self._dense_names)
         self._metrics.update(logits, batch.labels, batch.weights, batch.groups)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor | Bag]:
@@ -173,10 +177,10 @@ class CTRTask(TableTask):
         Rows of one group have one number; a negative one is that of a row whose group nobody knows.
 
         Raises:
-            ValueError: if a logit is NaN.
+            ValueError: if a logit is NaN or infinite.
         """
         logits = self(batch)
-        refuse_nan(logits)
+        check_logits(logits, batch.dense, self._dense_names)
         known = {"label": batch.labels, "weight": batch.weights, "group": batch.groups}
         given = {name: values for name, values in known.items() if values is not None}
         features = {column.name: ids for column, ids in zip(self.schema.categorical, batch.ids, strict=True)}

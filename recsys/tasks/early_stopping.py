@@ -1,8 +1,9 @@
-"""EarlyStopping on a metric of validation looks after validations."""
+"""Callbacks on a metric of validation look after validations, and only where there are any."""
 
 from __future__ import annotations
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 
 def look_after_validations(trainer: Trainer) -> None:
@@ -14,3 +15,22 @@ def look_after_validations(trainer: Trainer) -> None:
     for callback in trainer.early_stopping_callbacks:
         if callback.monitor.startswith("val/") and callback._check_on_train_epoch_end is None:
             callback._check_on_train_epoch_end = False
+
+
+def check_watched(trainer: Trainer) -> None:
+    """Refuse a callback that watches validation where the data have no rows for it.
+
+    Raises:
+        ValueError: naming the callback, the metric and the data.
+    """
+    schema = getattr(getattr(trainer, "datamodule", None), "schema", None)
+    splits = getattr(schema, "splits", None)
+    if not splits or ("val" in splits and splits["val"].num_rows):
+        return
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        is_watching = isinstance(callback, EarlyStopping | ModelCheckpoint)
+        if is_watching and str(callback.monitor).startswith("val/"):
+            raise ValueError(
+                f"{type(callback).__name__} watches {callback.monitor}, and '{getattr(schema, 'path', '')}' has no val "
+                "rows; leave it out, or prepare data with them."
+            )

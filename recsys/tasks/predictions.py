@@ -23,19 +23,6 @@ GROUP_ROWS = 65_536
 _WEIGHT = "weight"
 
 
-def refuse_nan(scores: Tensor) -> None:
-    """Refuse scores that are no numbers, before they are written.
-
-    Raises:
-        ValueError: if one is NaN.
-    """
-    num_nan = int(scores.isnan().sum())
-    if num_nan:
-        raise ValueError(
-            f"{num_nan} of {scores.numel()} scores are NaN; the checkpoint's training diverged, or a feature is NaN."
-        )
-
-
 class PredictionWriter(BasePredictionWriter):
     """Writes what predict_step returns, a column per entry, in the order of the rows.
 

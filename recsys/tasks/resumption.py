@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
+
+from recsys.checkpoints import file as checkpoint_file
+from recsys.checkpoints import folder as checkpoint_folder
 
 OWED = "validation_owed"
 """The entry of a checkpoint that says whether it was saved between a step and the validation due after it."""
@@ -64,6 +67,38 @@ def leave_open(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
     if trainer.state.fn == TrainerFn.FITTING and 0 < batches.ready < num_batches and "loops" in checkpoint:
         epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
         epochs["processed"] = epochs["completed"]
+
+
+def nothing_left(
+    path: str | Path, max_epochs: int | None, max_steps: int, check: Callable[[Mapping[str, Any]], None]
+) -> str | None:
+    """What to say if a checkpoint has done all that a run is to do; None if there is something left to do.
+
+    Args:
+        path: of the checkpoint.
+        max_epochs: of the run; None or -1 for no end.
+        max_steps: of the run; -1 for no end.
+        check: refuses a checkpoint of other data, which is the first thing to say.
+
+    Raises:
+        ValueError: if the checkpoint cannot be read, or is refused.
+    """
+    is_folder = Path(path).is_dir()
+    rest = checkpoint_folder.read_rest(path) if is_folder else checkpoint_file.read_rest(path)
+    try:
+        num_epochs = int(rest["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+        num_steps = int(rest["global_step"])
+    except (KeyError, TypeError):
+        return None
+    for name, done, most in (("max_epochs", num_epochs, max_epochs), ("max_steps", num_steps, max_steps)):
+        if most is not None and 0 <= most <= done:
+            check(rest)
+            owed = "; the validation after its last step was not made: `lightning validate` makes it"
+            return (
+                f"nothing to train: checkpoint '{path}' has done {num_epochs} epochs and {num_steps} steps, and "
+                f"trainer.{name} is {most}; raise it to go on{owed if rest.get(OWED) else ''}."
+            )
+    return None
 
 
 def validate_now(trainer: Trainer) -> None:

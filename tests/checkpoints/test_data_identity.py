@@ -108,6 +108,17 @@ def test_remap_carries_rows_over_by_value(trained, tmp_path, capsys):
     assert fitted.trainer.global_step == 15
 
 
+def test_evaluate_carries_rows_over_too(trained, tmp_path, capsys):
+    data, checkpoint = trained
+    words = command(write_words(tmp_path / "data", REVERSED), tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", f"--ckpt_path={checkpoint}", *words, f"--remap={data}"])
+    said = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert f"carried over from '{data}' by value" in said
+    assert "│ auc                        │ 1.0000 │" in said
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -142,9 +153,9 @@ def test_an_explicit_checkpoint_wins_over_the_null_of_a_saved_config_in_any_orde
     assert "ckpt_path: null" in config.read_text()
     for words in (["-c", config, "--ckpt_path", checkpoint], ["--ckpt_path", checkpoint, "-c", config]):
         for name in ("test", "validate", "fit"):
-            root = [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=2"]
+            root = [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=3"]
             cli = RecsysCLI.launch([name, *map(str, words), *root])
-            assert cli.trainer.global_step == (30 if name == "fit" else 0)
+            assert cli.trainer.global_step == (45 if name == "fit" else 0)
             assert f"weights: {checkpoint}, epoch" in capsys.readouterr().out
     main_words = ["--ckpt_path", str(checkpoint), "-c", str(config)]
     with pytest.raises(SystemExit) as stop:

@@ -76,6 +76,14 @@ def both(rows, make, **words):
     return found
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_draws_are_enough():
+    """Intervals too are to be compared, and drawn examples are small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recsys.evaluation.intervals.FEWEST_DRAWS", 2)
+        yield
+
+
 @given(clicks(), st.booleans())
 @settings(max_examples=12, deadline=None)
 def test_every_number_of_a_report_of_clicks(rows, with_groups):

@@ -37,6 +37,10 @@ class DenseTransform:
         bounds: Rising; bin i + 1 begins at bounds[i].
         num_missing: Missing numbers of all rows it was fitted on.
         counts: Rows of train in each bin, from id 0.
+        seen: The least and largest number of train; None where nobody knows.
+        seen_before: The same, before the rows at hand.
+        num_far: Numbers far outside.
+        farthest: One of them.
     """
 
     kind: str
@@ -45,6 +49,10 @@ class DenseTransform:
     bounds: tuple[float, ...] = ()
     num_missing: int = 0
     counts: tuple[int, ...] = ()
+    seen: tuple[float, float] | None = None
+    seen_before: tuple[float, float] | None = None
+    num_far: int = 0
+    farthest: float = 0.0
 
     def apply(self, numbers: Numbers) -> NDArray[Any]:
         """Return float32 values, or int32 ids of bins."""
@@ -73,12 +81,17 @@ class DenseTransform:
             "standardise": {"mean": self.mean, "std": self.std},
             "bins": {"bounds": list(self.bounds)},
         }
-        return {"kind": self.kind, **known.get(self.kind, {}), "num_missing": self.num_missing}
+        seen = {} if self.seen is None else {"seen": list(self.seen)}
+        return {"kind": self.kind, **known.get(self.kind, {}), **seen, "num_missing": self.num_missing}
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> DenseTransform:
         """The inverse of as_json."""
-        return cls(entry["kind"], entry.get("mean", 0.0), entry.get("std", 1.0), tuple(entry.get("bounds", ())))
+        low, high = entry.get("seen", (None, None))
+        seen = None if low is None else (low, high)
+        return cls(
+            entry["kind"], entry.get("mean", 0.0), entry.get("std", 1.0), tuple(entry.get("bounds", ())), seen=seen
+        )
 
 
 def parse_transform(words: str, where: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,29 @@ from recsys.prepare.clicks.raw_keys import LongValues, pack
 from recsys.prepare.clicks.row_split import SplitBy
 from recsys.prepare.files.prepared_files import SCHEMA
 from recsys.prepare.files.vocabulary import Vocabulary
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _are_features(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(each, dict) and isinstance(each.get("name"), str) and isinstance(each.get("transform", {}), dict)
+        for each in value
+    )
+
+
+_ENTRIES: dict[str, Callable[[Any], bool]] = {
+    "columns": lambda value: isinstance(value, dict),
+    "features": _are_features,
+    "format": lambda value: value is None or isinstance(value, dict),
+    "split": lambda value: isinstance(value, dict) and isinstance(value.get("by"), str),
+    "min_count": _is_count,
+    "hash_bits": lambda value: value is None or _is_count(value),
+    "number_unseen": lambda value: value is None or isinstance(value, list),
+}
+"""What schema.json must say, for new rows to be prepared alike."""
 
 
 class EarlierFolder:
@@ -53,6 +76,14 @@ class EarlierFolder:
                 f"'{path}' does not say how its rows were taken from their files: it was made by hand, or by an "
                 "earlier release; prepare it again with recsys prepare."
             )
+        for name, fits in _ENTRIES.items():
+            if name == "columns" and self.recipe is not None:
+                continue
+            if not fits(self.schema.get(name)):
+                raise ValueError(
+                    f"'{path / SCHEMA}': '{name}' is not as a preparation writes it, got "
+                    f"{json.dumps(self.schema.get(name))[:80]}; prepare the folder again."
+                )
         entries = {entry["name"]: entry for entry in self.schema["features"]}
         self.transforms: Mapping[str, DenseTransform] = {
             name: DenseTransform.from_json(entry["transform"])
@@ -90,12 +121,12 @@ class EarlierFolder:
     @property
     def missing(self) -> tuple[str, ...]:
         """Texts that stood for a missing value."""
-        return tuple(self.schema.get("format", {}).get("missing", ()))
+        return tuple((self.schema.get("format") or {}).get("missing", ()))
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of files without a header; else none."""
-        return tuple(self.schema.get("format", {}).get("columns", ()))
+        return tuple((self.schema.get("format") or {}).get("columns", ()))
 
     def vocabularies(self, long_values: LongValues) -> dict[str, Vocabulary]:
         """The vocabulary of every feature, with its counts in train.

@@ -56,6 +56,7 @@ class EncodedFeature:
         num_values: Distinct values in all splits; None where values are hashed.
         num_unseen: Values of val and test, row by row, that are not missing and share id 0.
         num_new: Ids that were appended to known ones.
+        num_held_out: Values of val and test, row by row, that are not missing.
     """
 
     counts: NDArray[np.int64]
@@ -63,6 +64,7 @@ class EncodedFeature:
     num_values: int | None
     num_unseen: int = 0
     num_new: int = 0
+    num_held_out: int = 0
 
     @property
     def num_embeddings(self) -> int:
@@ -86,13 +88,15 @@ def encode_feature(store: RowStore, name: str, rule: EncodingRule, long_values: 
         known = Vocabulary(np.empty(0, np.uint64), np.empty(0, np.int64))
         vocabulary = build_vocabulary(keys, counts, min_count, long_values)
     _fill_ids(column, vocabulary.ids)
+    num_unseen, num_held_out = _num_unseen(store, column)
     num_rest = counts.sum() + known.counts.sum() - vocabulary.counts.sum() if name not in rule.known or rule.grow else 0
     return EncodedFeature(
         np.append(known.num_rest + num_rest, vocabulary.counts),
         vocabulary,
         int(np.count_nonzero(keys != MISSING)),
-        _num_unseen(store, column),
+        num_unseen,
         len(vocabulary.keys) - len(known.keys) if name in rule.known else 0,
+        num_held_out,
     )
 
 
@@ -132,13 +136,15 @@ def _is_value_of(
     return rows if column.lengths is None else np.repeat(rows, column.lengths.read(block))
 
 
-def _num_unseen(store: RowStore, column: CodedColumn) -> int:
-    found = 0
+def _num_unseen(store: RowStore, column: CodedColumn) -> tuple[int, int]:
+    """Values of val and test rows that are there and share id 0, and all that are there."""
+    found, total = 0, 0
     for block in range(column.num_blocks):
         held_out = _is_value_of(store, column, block, lambda splits: splits != TRAIN)
-        unseen = (column.ids.read(block) == 0) & (column.dictionary.read(block) != MISSING)
-        found += int(np.count_nonzero(unseen[column.codes.read(block)[held_out]]))
-    return found
+        codes, is_there = column.codes.read(block)[held_out], column.dictionary.read(block) != MISSING
+        found += int(np.count_nonzero(((column.ids.read(block) == 0) & is_there)[codes]))
+        total += int(np.count_nonzero(is_there[codes]))
+    return found, total
 
 
 def _count_ids(store: RowStore, column: CodedColumn, num_embeddings: int) -> NDArray[np.int64]:

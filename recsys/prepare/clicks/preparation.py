@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from recsys.prepare.clicks.dense_range import ranged
 from recsys.prepare.clicks.dense_values import DenseTransform, counted, fit_transform
 from recsys.prepare.clicks.feature_encoding import EncodingRule, encode_feature, encode_group
 from recsys.prepare.clicks.parquet_output import write_splits
@@ -131,7 +132,7 @@ def _fit(dataset: RawDataset, rule: PreparationRule, store: RowStore, bar: Progr
     def fit(name: str) -> tuple[str, DenseTransform]:
         known = rule.transforms.get(name)
         found = fit_transform(store, name, words[name]) if known is None else known
-        return name, counted(store, name, found)
+        return name, ranged(store, name, counted(store, name, found))
 
     return (
         dict(bar.track(ordered_map(fit, words, rule.num_threads), len(words), description="fitting")) if words else {}
@@ -149,7 +150,14 @@ def _encode(
             write_vocabulary(folder, name, encoded.vocabulary, dataset.long_values)
         trains_rest = bool(encoded.counts[0])
         return name, FeatureSummary(
-            encoded.num_embeddings, encoded.num_values, encoded.num_unseen, encoded.num_new, trains_rest
+            num_embeddings=encoded.num_embeddings,
+            num_values=encoded.num_values,
+            num_unseen=encoded.num_unseen,
+            num_new=encoded.num_new,
+            trains_rest=trains_rest,
+            num_held_out=encoded.num_held_out,
+            is_known=name in rule.encoding.known,
+            num_trained=int(np.count_nonzero(encoded.counts)),
         )
 
     encoded = ordered_map(encode, list(store.coded), rule.num_threads)
@@ -165,5 +173,7 @@ def _write_bins(fitted: Mapping[str, DenseTransform], folder: Path) -> dict[str,
         if transform.kind == "bins":
             write_counts(folder, name, np.array(transform.counts, dtype=np.int64))
             write_bin_names(folder, name, transform.bin_names())
-            found[name] = FeatureSummary(transform.num_embeddings, None)
+            found[name] = FeatureSummary(
+                transform.num_embeddings, None, num_trained=int(np.count_nonzero(transform.counts))
+            )
     return found

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from recsys.prepare.clicks.dense_range import far_numbers
 from recsys.prepare.clicks.dense_values import DenseTransform
 from recsys.prepare.clicks.raw_dataset import Feature, RawDataset
 from recsys.prepare.files.bad_lines import LineReport
 from recsys.prepare.files.raw_files import RawFile
+
+EMPTY = {
+    "train": "fit cannot do without",
+    "val": "fit trains without validation, and nothing tells which epoch was best",
+    "test": "nothing tells how good a model is",
+}
+"""What follows for whoever prepares data without the rows of a split."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,9 @@ class FeatureSummary:
         num_unseen: Values of val and test rows that share id 0.
         num_new: Ids appended to known ones.
         trains_rest: Whether some train row has id 0.
+        num_held_out: Values of val and test rows that are not missing.
+        is_known: Whether an earlier preparation has numbered its values.
+        num_trained: Ids that train has, id 0 included.
     """
 
     num_embeddings: int
@@ -28,6 +39,9 @@ class FeatureSummary:
     num_unseen: int = 0
     num_new: int = 0
     trains_rest: bool = True
+    num_held_out: int = 0
+    is_known: bool = False
+    num_trained: int = 2
 
 
 def schema_of(
@@ -85,14 +99,17 @@ def describe(
 ) -> list[str]:
     """Return what is printed of the rows and their features."""
     lines = [f"{name}: {split['num_rows']:,} rows{_rate(split['label_rate'])}" for name, split in splits.items()]
-    empty = [name for name in ("train", "val") if name in splits and not splits[name]["num_rows"]]
-    lines += [f"WARNING: {name} has no rows, and fit cannot do without" for name in empty]
+    lines += [f"WARNING: {name} has no rows; {EMPTY[name]}" for name in splits if not splits[name]["num_rows"]]
     if splits.get("train", {}).get("label_rate") in (0.0, 1.0):
         lines.append("WARNING: all rows of train have one label, and nothing can be learned; look at the label column")
     missing = {name: transform.num_missing for name, transform in fitted.items() if transform.num_missing}
     if missing:
         shares = ", ".join(f"{name} {count / num_rows:.1%}" for name, count in missing.items())
         lines.append(f"missing numbers, of all rows: {shares}")
+    if "train" in splits:
+        lines += _constant(encoded, fitted, len(dataset.features))
+    lines += far_numbers(fitted)
+    lines += _unknown(encoded)
     num_values = [summary.num_values for summary in encoded.values() if summary.num_values is not None]
     if num_values:
         lines.append(f"{sum(num_values):,} distinct values in {len(num_values)} features, all splits")
@@ -102,6 +119,30 @@ def describe(
     num_embeddings = sum(summary.num_embeddings for summary in encoded.values())
     lines.append(f"{num_embeddings:,} ids, of which {len(encoded)} are id 0 (rare, unseen or missing)")
     return [*lines, *_untrained(encoded, splits)]
+
+
+def _unknown(encoded: Mapping[str, FeatureSummary]) -> list[str]:
+    """Of rows with an earlier vocabulary: how many values it lacks, and where that can hardly be meant."""
+    known = {name: each for name, each in encoded.items() if each.is_known and each.num_held_out}
+    shares = ", ".join(f"{name} {each.num_unseen / each.num_held_out:.1%}" for name, each in known.items())
+    lines = [f"values that the folder does not know, or only as rare ones, read as id 0: {shares}"] if known else []
+    return lines + [
+        f"WARNING: {name}: none of {each.num_held_out:,} values is known; is it the same column, written the same way?"
+        for name, each in known.items()
+        if each.num_unseen == each.num_held_out
+    ]
+
+
+def _constant(
+    encoded: Mapping[str, FeatureSummary], fitted: Mapping[str, DenseTransform], num_features: int
+) -> list[str]:
+    """Features of which train has one value, rare ones taken together: nothing can be learned of these."""
+    names = [name for name, each in encoded.items() if each.num_trained < 2]
+    names += [name for name, each in fitted.items() if each.seen is not None and each.seen[0] == each.seen[1]]
+    if not names:
+        return []
+    said = f"WARNING: of {', '.join(names)} train has one value, rare ones taken together, and nothing is learned of it"
+    return [said] if len(names) < num_features else [f"{said}; it is all that there is (see --min-count)"]
 
 
 def _untrained(encoded: Mapping[str, FeatureSummary], splits: Mapping[str, Mapping[str, object]]) -> list[str]:

@@ -38,6 +38,9 @@ class SplitRule:
                 f"fractions must be three numbers >= 0 that sum to 1, the first (train) above 0, got {self.fractions}."
             )
 
+        if not 0 <= self.seed < 1 << 63:
+            raise ValueError(f"--seed must be a whole number in [0, 2**63), got {self.seed}.")
+
     def as_json(self) -> dict[str, object]:
         """Return plain values for schema.json."""
         return {

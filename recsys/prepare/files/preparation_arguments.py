@@ -13,6 +13,7 @@ from recsys.prepare.clicks.preparation import PreparationRule, prepare
 from recsys.prepare.clicks.raw_dataset import RawDataset
 from recsys.prepare.clicks.row_split import SplitBy, SplitRule
 from recsys.prepare.files.bad_lines import POLICIES
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.prepared_folder import PreparedFolder
 from recsys.prepare.files.raw_files import RawFile
 from recsys.prepare.files.raw_paths import named_files
@@ -29,11 +30,10 @@ def make_parser(
     name: str, description: str, raw_help: str, splits: tuple[SplitBy, ...], requires_out: bool = True
 ) -> argparse.ArgumentParser:
     """Return a parser with the shared arguments; the first of ``splits`` is the default."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program_name(name),
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--raw", type=Path, nargs="+", metavar="PATH", help=raw_help)
@@ -88,8 +88,12 @@ def prepare_folder(
     """Prepare ``dataset`` into ``out`` and print the report; ``config`` is written to train on it.
 
     Raises:
-        ValueError: As ``prepare`` does, or there is a file ``config`` already.
+        ValueError: As ``prepare`` does, there is a file ``config`` already, or a raw file lies in ``out``, which would
+            be removed with it.
     """
+    for file in [*dataset.main_files, *dataset.side_files]:
+        if file.path.resolve().is_relative_to(out.resolve()):
+            raise ValueError(f"--out '{out}' holds '{file.path}', which is read; give another folder.")
     publish(lambda folder: prepare(dataset, rule, folder), out, overwrite, config)
 
 

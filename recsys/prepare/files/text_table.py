@@ -70,7 +70,7 @@ def check_header(columns: Sequence[str], where: str) -> None:
     for place, name in enumerate(columns):
         if name in columns[:place]:
             raise ValueError(f"{where}: column '{name}' is there twice; rename one of them.")
-        if not name:
+        if not name.strip():
             raise ValueError(f"{where}: column {place + 1} has no name; give it one.")
 
 
@@ -110,7 +110,8 @@ class TextTable:
         cells, self._header_lines = read_record(self._records_of(self._lines[:MAX_RECORD_LINES]), self._inner, None)
         if isinstance(cells, str):
             raise ValueError(f"{self.file.name}, line 1: {cells}; mend the names of the columns.")
-        names = tuple(cell.strip() for cell in cells)
+        # As they are written, like values: a space belongs to a name.
+        names = tuple(cells)
         if names == ("",):
             raise ValueError(f"{self.file.name}, line 1: names no column; see --columns.")
         check_header(names, f"{self.file.name}, line 1")

@@ -30,6 +30,7 @@ from recsys.prepare.clicks.preparation import PreparationRule
 from recsys.prepare.clicks.published import published_rows
 from recsys.prepare.clicks.raw_dataset import RawDataset
 from recsys.prepare.clicks.row_split import SplitBy, SplitRule
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.open_table import Table, find_column, open_tables
 from recsys.prepare.files.preparation_arguments import FRACTIONS, add_shared_arguments, prepare_folder, program_name
 from recsys.prepare.files.run_program import run_program
@@ -44,11 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program_name("apply"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("folder", type=Path, help="made by recsys prepare")
@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _apply(parsed: argparse.Namespace) -> None:
+    if parsed.out.resolve() == parsed.folder.resolve():
+        raise ValueError(
+            f"--out '{parsed.out}' is the folder whose vocabulary is read, and its rows would be gone; give another."
+        )
     earlier = EarlierFolder(parsed.folder)
     _check_options(parsed, earlier)
     by: SplitBy = earlier.split_by if parsed.grow else "test"
@@ -74,7 +78,7 @@ def _apply(parsed: argparse.Namespace) -> None:
     }
     min_count = earlier.schema["min_count"] if parsed.min_count is None else parsed.min_count
     known = earlier.vocabularies(dataset.long_values)
-    unseen = frozenset(earlier.schema.get("number_unseen", ()))
+    unseen = frozenset(earlier.schema.get("number_unseen") or ())
     rule = PreparationRule(
         EncodingRule(min_count, earlier.schema.get("hash_bits"), unseen, known, parsed.grow),
         SplitRule(by, tuple(parsed.fractions), parsed.seed),

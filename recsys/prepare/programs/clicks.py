@@ -33,6 +33,7 @@ from recsys.prepare.clicks.feature_encoding import EncodingRule
 from recsys.prepare.clicks.preparation import PreparationRule
 from recsys.prepare.clicks.row_split import SplitBy, SplitRule
 from recsys.prepare.clicks.spec_file import read_spec, write_spec
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.event_times import MICROSECONDS
 from recsys.prepare.files.open_table import Table, find_column, open_tables
 from recsys.prepare.files.preparation_arguments import (
@@ -58,11 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program_name("clicks"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="or folders of parts")
     add_format_arguments(parser)

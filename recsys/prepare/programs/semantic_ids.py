@@ -24,6 +24,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from recsys.prepare.files.command_parser import CommandParser
+from recsys.prepare.files.preparation_arguments import program_name
 from recsys.prepare.files.prepared_folder import PreparedFolder
 from recsys.prepare.files.run_program import run_program
 from recsys.prepare.semantic.content import read_items
@@ -102,7 +104,9 @@ def _same_content(old: Published, vectors: str | None) -> ContentColumns:
 
 def parser(methods: tuple[str, ...] = (*QUANTISERS, *METHODS)) -> argparse.ArgumentParser:
     """The command line; the first method is the default."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found = CommandParser(
+        prog=program_name("semantic_ids"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = found.add_argument
     add("--items", type=Path, help="a .parquet, .csv or .tsv file with a row for each item")
     add("--item", default="item", help="the column of its ids (default %(default)s)")

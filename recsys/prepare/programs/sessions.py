@@ -30,6 +30,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from recsys.prepare.files.bad_lines import POLICIES
+from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.event_times import MICROSECONDS
 from recsys.prepare.files.preparation_arguments import program_name
 from recsys.prepare.files.prepared_folder import PreparedFolder
@@ -71,11 +72,10 @@ def _prepare(parsed: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=program_name("sessions"),
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--raw", type=Path, nargs="+", required=True, metavar="PATH", help="folder of a named set, or files of events")

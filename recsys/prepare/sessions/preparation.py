@@ -135,7 +135,11 @@ def _report(
         f"{len(events):,} events; length mean {lengths.mean():.2f}, median {np.median(lengths):g}, "
         f"max {lengths.max():,}; {repeats:.1%} of events repeat an item of their sequence",
     ]
+    if len(ids.values) < 2:
+        loss.append("WARNING: there is one item, so that every list is right and nothing is learned")
     for name, info in infos.items():
+        if not info["num_rows"]:
+            loss.append(f"WARNING: {name} has no rows")
         target = splits[name].target
         line = f"{name}: {info['num_rows']:,} rows, {info['num_events']:,} events"
         if target is not None:

@@ -123,3 +123,66 @@ def test_a_column_that_new_rows_lack(tmp_path, mine):
     path = write(tmp_path / "new.csv", rows_of(5, ["ann"], 0), ("user", "size", "tags"))
     with pytest.raises(SystemExit, match=r"'new\.csv' has no column 'price'"):
         apply.main([str(mine), str(path), "--out", str(tmp_path / "new")])
+
+
+def test_unknown_values_are_counted_and_named(tmp_path, mine, capsys):
+    users = ["ann"] * 3 + ["zoe"] * 1
+    rows = [{**row, "user": user, "tags": "x|y"} for row, user in zip(rows_of(4, ["ann"], 0), users, strict=True)]
+    apply.main([str(mine), str(write(tmp_path / "new.csv", rows)), "--out", str(tmp_path / "new")])
+    said = capsys.readouterr().out
+    assert "read as id 0: user 25.0%, tags 100.0%" in said
+    assert "WARNING: tags: none of 8 values is known" in said
+    assert "WARNING: user" not in said
+
+
+def test_numbers_far_outside_those_of_train_are_named(tmp_path, mine, open_prepared, capsys):
+    rows = rows_of(50, ["ann"], 3)
+    for number, row in enumerate(rows):
+        row["price"] = [-1e12, 1e9, 150, 50][min(number, 3)]
+        row["size"] = 1e6
+    path = write(tmp_path / "new.csv", rows)
+    apply.main([str(mine), str(path), "--out", str(tmp_path / "new")])
+    said = capsys.readouterr().out
+    assert "WARNING: price: 2 numbers, such as -1e+12, lie far outside those of train, " in said
+    assert "size" not in said.split("numbers, such as")[1].splitlines()[0], "the last bin is open"
+    apply.main([str(mine), str(path), "--grow", "--out", str(tmp_path / "larger")])
+    assert "price: 2 numbers" in capsys.readouterr().out, "against what was known before"
+    apply.main([str(tmp_path / "larger"), str(path), "--out", str(tmp_path / "last")])
+    assert "price:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("grow", [[], ["--grow"]])
+def test_the_folder_that_is_read_is_not_replaced(tmp_path, mine, grow):
+    before = (mine / "schema.json").read_text()
+    spelt = mine.parent / "x" / ".." / mine.name
+    with pytest.raises(SystemExit, match="is the folder whose vocabulary is read, and its rows would be gone"):
+        apply.main([str(mine), str(tmp_path / "old.csv"), "--out", str(spelt), "--overwrite", *grow])
+    assert (mine / "schema.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("features", None),
+        ("features", [{"kind": "dense"}]),
+        ("columns", []),
+        ("format", "x"),
+        ("split", {}),
+        ("min_count", None),
+        ("min_count", "2"),
+        ("hash_bits", []),
+        ("number_unseen", 3),
+    ],
+)
+def test_a_schema_that_no_preparation_writes(tmp_path, mine, name, value):
+    schema = json.loads((mine / "schema.json").read_text())
+    (mine / "schema.json").write_text(json.dumps({**schema, name: value}))
+    with pytest.raises(SystemExit, match=f"'{name}' is not as a preparation writes it"):
+        apply.main([str(mine), str(tmp_path / "old.csv"), "--out", str(tmp_path / "new")])
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 63])
+def test_seeds_have_a_range(tmp_path, seed):
+    path = write(tmp_path / "log.csv", rows_of(20, ["ann"], 0))
+    with pytest.raises(SystemExit, match=r"--seed must be a whole number in \[0, 2\*\*63\), got"):
+        clicks.main([str(path), "--label", "click", "--out", str(tmp_path / "out"), "--seed", str(seed)])

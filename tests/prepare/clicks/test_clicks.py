@@ -131,7 +131,9 @@ def test_every_kind_of_file_against_a_slow_oracle(tmp_path, kind, open_prepared,
     assert schema["group"] == "group"
     assert schema["keys"] == ["row"]
     price = next(entry for entry in schema["features"] if entry["name"] == "price")
-    assert price["transform"] == {"kind": "none", "num_missing": sum(row["price"] == "" for row in rows)}
+    seen = [float(row["price"]) for row in splits["train"] if row["price"]]
+    num_missing = sum(row["price"] == "" for row in rows)
+    assert price["transform"] == {"kind": "none", "seen": [min(seen), max(seen)], "num_missing": num_missing}
 
 
 @pytest.mark.parametrize("transform", ["log", "standardise", "bins:4", "none"])

@@ -104,3 +104,15 @@ def test_values_with_quotes_and_newlines_beside_a_bad_line(tmp_path_factory, row
     table = read(write(folder, [*records[:place], b"1,2,3,4", *records[place:]]), True)
     assert table.frame.rows() == [tuple(text or None for text in row) for row in rows]
     assert [bad.line for bad in table.bad] == [2 + place + sum(record.count(b"\n") for record in records[:place])]
+
+
+def test_a_space_belongs_to_a_name_as_to_a_value(tmp_path):
+    path = tmp_path / "spaced.csv"
+    path.write_bytes(b"who, what ,when\nu, a,1\nu,a,2\n")
+    table = read_table([path], TextFormat(), "--raw", False, dict.fromkeys(("who", " what ", "when"), "--raw"))
+    assert table.frame[" what "].to_list() == [" a", "a"]
+    with pytest.raises(ValueError, match="has no column 'what'; did you mean ' what '"):
+        read_table([path], TextFormat(), "--raw", False, dict.fromkeys(("who", "what", "when"), "--raw"))
+    path.write_bytes(b"who, ,when\nu,a,1\n")
+    with pytest.raises(ValueError, match="column 2 has no name"):
+        read_table([path], TextFormat(), "--raw", False, {"who": "--raw"})

@@ -1,0 +1,44 @@
+"""The parser of every command: an option is written out, and one that does not exist is compared with those that do."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+
+class CommandParser(argparse.ArgumentParser):
+    """argparse's, without its abbreviations: `--max` would be another option as soon as there is a second `--max...`.
+
+    Args:
+        options: of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "allow_abbrev": False})
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse; words that mean nothing here end the command before what is missing does."""
+        words = sys.argv[1:] if args is None else list(args)
+        for word in words[: words.index("--")] if "--" in words else words:
+            option = word.partition("=")[0]
+            if option.startswith("--") and " " not in option and option not in self._option_string_actions:
+                self.error(f"there is no option '{option}'{self._hint(option)}")
+        found, left = self.parse_known_args(words, namespace)
+        if left:
+            self.error(f"{' '.join(left)}: one argument too many, or an option that does not exist")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2 and one sentence."""
+        end = " " if message.endswith((".", "?")) else "; "
+        print(f"error: {self.prog}: {message}{end}{self.prog} --help says more.", file=sys.stderr)
+        raise SystemExit(2)
+
+    def _hint(self, option: str) -> str:
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        begun = [name for name in known if name.startswith(option)]
+        close = begun if len(begun) == 1 else get_close_matches(option, known, n=1, cutoff=0.5)
+        return f"; did you mean '{close[0]}'?" if close else f" (there are {', '.join(sorted(known))})"
