@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -154,6 +155,19 @@ class SemanticIdTable(Table):
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Sum of the rows."""
         return rows.unflatten(-1, (-1, self.embedding_dim)).sum(-2)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows; new ids have no codes."""
+        codes, lengths = self.get_buffer("codes"), self.get_buffer("lengths")
+        number = num_embeddings - self.num_embeddings
+        return {
+            "num_embeddings": num_embeddings,
+            "codes": torch.cat([codes, codes.new_zeros(len(codes), number)], 1),
+            "lengths": torch.cat([lengths, lengths.new_zeros(number)]),
+            "num_rows": self.num_rows,
+            "budget_bytes": None,
+            "budget_fraction": None,
+        }
 
     def expected_collisions(self) -> float:
         """Ids that read the same rows as one before them: counted, since which they are is known."""
