@@ -233,7 +233,8 @@ class Embedding(nn.Module):
         """Overwrite the rows so that the vectors are closest, in squares, to given ones: equal for a FullTable.
 
         Means for hashing and rows side by side, least squares for sums, the best product in every column for QRTable,
-        singular vectors for MixedDimTable. Computed in float32 on the CPU; what shares the rows changes too.
+        singular vectors for MixedDimTable; each method's `fit` says how. Computed in float32 on the CPU, with the error
+        that evaluation mode has; what shares the rows changes too.
 
         Shape:
             weight [V, D]

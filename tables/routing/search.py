@@ -15,7 +15,8 @@ def lower_bound(ascending: Tensor, values: Tensor) -> Tensor:
     Shape:
         ascending [R], values [...] -> int64 [...]
     """
-    is_traced = torch.compiler.is_exporting() or torch.jit.is_tracing()  # the question after it imports a second long
+    # Asked first, since the question after it takes a second to import.
+    is_traced = torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined]
     if is_traced and torch.onnx.is_in_onnx_export():
         return bisect(ascending, values)
     return torch.searchsorted(ascending, values)
