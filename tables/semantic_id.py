@@ -193,7 +193,7 @@ class SemanticIdTable(Table):
         """Refuse other codes for ids that had some; ids without any keep what they have here."""
         codes, lengths = state.get("codes"), state.get("lengths")
         mine, own = self.get_buffer("codes"), self.get_buffer("lengths")
-        if codes is None or lengths is None or codes.shape != mine.shape or not bool(own.any()):
+        if codes is None or lengths is None or codes.shape != mine.shape or own.is_meta or not bool(own.any()):
             return []
         codes, lengths = codes.to(mine.device), lengths.to(own.device)
         differs = (lengths > 0) & ((lengths != own) | (codes != mine).any(0))

@@ -96,7 +96,7 @@ class SparseTable(Table):
         """The number of the value in each column, or none."""
         columns = torch.arange(self.embedding_dim, device=ids.device).unsqueeze(-1)
         if "entries" not in constants:
-            places = ids * self.embedding_dim + columns
+            places = ids.long() * self.embedding_dim + columns  # narrower integers would overflow
             return torch.where(places < constants["num_first"], places, -1)
         rows = rank(ids, constants["kept"], constants["before_kept"])
         places = rows.clamp(min=0) * self.embedding_dim + columns
