@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -287,7 +286,6 @@ class TableCollection(nn.Module):
             self._penalties.append(penalty)
 
 
-@functools.cache
 def _outside_of_graphs() -> Callable[..., Any]:
     """What embeds a batch in a model that torch compiles: the gradients of rows are noted outside of its graphs."""
     outside: Callable[..., Any] = torch.compiler.disable(

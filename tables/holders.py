@@ -131,8 +131,8 @@ def check_others(
             held = next((paths[id(part)] for part in attributes.values() if id(part) in paths), None)
             if held is not None:
                 raise ValueError(
-                    f"swap_: a {type(holder).__name__} that is no part of the model holds the parameter of '{held}' and "
-                    "would keep the old one; delete it before swapping and make it anew."
+                    f"swap_: a {type(holder).__name__} that is no part of the model holds the parameter of '{held}' "
+                    "and would keep the old one; delete it before swapping and make it anew."
                 )
 
 
