@@ -8,12 +8,14 @@ from torch import Tensor
 from recsys.tables.clustering import kmeans, means, nearest
 from recsys.tables.routing.hashes import mix64
 
-_POINTS_PER_CENTROID = 1000
+_POINTS_PER_CENTROID = 256
+_MOST_POINTS = 1 << 17
+"""More of them move centroids little and cost in proportion."""
 _ROUNDS = 25
 
 
 def fit_centroids(points: Tensor, num_choices: int, restricted: tuple[Tensor, int] | None, seed: int) -> Tensor:
-    """Centroids by k-means, of at most 1000 points each.
+    """Centroids by k-means, of at most 256 points for each and 2**17 in all.
 
     With restricted points, those cluster first; other centroids begin at points far from theirs; then all together.
 
@@ -26,7 +28,7 @@ def fit_centroids(points: Tensor, num_choices: int, restricted: tuple[Tensor, in
         restricted: which points choose among how many of the first centroids alone.
         seed: of the points that k-means begins with.
     """
-    most = _POINTS_PER_CENTROID * num_choices
+    most = max(num_choices, min(_POINTS_PER_CENTROID * num_choices, _MOST_POINTS))
     if len(points) > most:
         chosen = mix64(torch.arange(len(points)), seed).argsort()[:most]
         points = points[chosen]
