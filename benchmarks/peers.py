@@ -28,6 +28,16 @@ REQUIREMENTS = {
         *("fuxictr==2.3.10", "h5py", "keras_preprocessing", "ray", "msgpack", "jsonschema"),
         *("jsonschema-specifications", "referencing", "rpds-py"),
     ],
+    "rectools": [
+        *("rectools==0.19.0", "pandas<3", "pytz", "pm-implicit", "typeguard", "fastrlock", "pytorch-lightning<=2.5.2"),
+    ],
+    "lenskit": [
+        *("lenskit==2025.8.1", "structlog", "prettytable", "wcwidth", "xopen", "isal", "zlib-ng", "backports.zstd"),
+        *("lazy-loader", "deepmerge", "py-cpuinfo", "pyzmq", "click~=8.1", "humanize", "pydantic-settings"),
+        *("pydantic", "pydantic-core", "annotated-types", "typing-inspection", "python-dotenv", "more-itertools"),
+        *("threadpoolctl", "psutil", "requests", "urllib3", "certifi", "charset-normalizer", "idna"),
+    ],
+    "replay-rec": ["replay-rec==0.22.0", "pytorch-optimizer<4"],
 }
 """Installed without what they depend on in turn: torch and what goes with it are at hand."""
 

@@ -6,6 +6,8 @@ Source: AdaptEmb of Zhang et al., "Experimental analysis of large-scale learnabl
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -125,6 +127,18 @@ class AdaptiveTable(Table):
         first_shared = constants["first_shared"]
         own = constants["rows"](ids) if "rows" in constants else torch.where(ids < first_shared, ids, -1)
         return torch.where(own >= 0, own, first_shared + bucket(ids, constants["seed"], constants["num_buckets"]))
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows, and new ids that share them; or a row more for each id, if each has its own."""
+        is_whole = self.num_hot == self.num_embeddings
+        num_rows = num_embeddings if is_whole else self.num_rows
+        sizes = {"num_rows": num_rows, "budget_bytes": None, "budget_fraction": None}
+        if "rows" not in self.per_id_names:
+            return {"num_embeddings": num_embeddings, **sizes}
+        rows = self.get_buffer("rows")
+        numbers = torch.arange(self.num_embeddings, num_embeddings, dtype=rows.dtype, device=rows.device)
+        more = torch.cat([rows, numbers if is_whole else torch.full_like(numbers, -1)])
+        return {"num_embeddings": num_embeddings, **sizes, "rows": more}
 
     def expected_collisions(self) -> float:
         """Ids without a row of their own expected to read that of one before them."""

@@ -23,6 +23,10 @@ _FIRST_LEVELS = {"int8": 32, "int4": 8}
 """Levels that initial rows take up, of 256 or 16: the others leave room to grow before a scale has to."""
 _HASTE = 4.0
 """Rows grow tenfold while they are trained; at their own rate the logarithms of their scales would lag behind."""
+_SCALES = 64
+"""Scales that are tried for a row."""
+_LEAST = 1e-6
+"""Of the first scale: the scale of a row of zeros must be above 0."""
 _BLOCK = 1 << 16
 """Ids that are encoded at a time."""
 
@@ -114,6 +118,22 @@ class ALPTTable(Table):
         first, second = values
         return torch.where(ids.unsqueeze(-1) < constants["last_id"][..., :1], first, second)
 
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Rows are the vectors; of many scales each row has the one whose levels are nearest to it, in squares."""
+        values, log_scales = (rows[each.name] for each in self.physical_tables())
+        values[ids] = vectors
+        width = 2 * math.sqrt(3) * self.init_std
+        for precision, (first, last) in zip(self.precisions, pairwise(first_ids(self, self.num_ids)), strict=True):
+            chosen = (ids >= first) & (ids < last)
+            first_scale = width / _FIRST_LEVELS[precision]
+            for part, some in zip(vectors[chosen].split(_BLOCK), ids[chosen].split(_BLOCK), strict=True):
+                scale = best_scale(part, FORMATS[precision].num_levels).clamp(min=_LEAST * first_scale)
+                log_scales[some] = (scale / first_scale).log() / _HASTE
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """A row and a scale more for each id, of the last precision."""
+        return {"num_embeddings": num_embeddings}
+
     @torch.no_grad()
     def served(self, rows: Rows) -> tuple[Table, dict[str, Tensor]]:
         """The same levels as codes, and the scales."""
@@ -149,6 +169,28 @@ class ALPTTable(Table):
     def served_bytes(self) -> int:
         """Codes and scales."""
         return sum(physical.num_bytes() for physical in self._served_table().physical_tables())
+
+
+def best_scale(vectors: Tensor, num_levels: int) -> Tensor:
+    """The scale whose levels +-1/2, +-3/2, ... are nearest, in squares, of 64 that are each the best for some levels.
+
+    Shape:
+        vectors [N, D] -> [N, 1]
+    """
+    outermost = (num_levels - 1) / 2
+    largest = vectors.abs().amax(1, keepdim=True).clamp(min=torch.finfo(vectors.dtype).tiny) / outermost
+
+    def nearest_levels(scale: Tensor) -> Tensor:
+        return (vectors / scale).clamp(-outermost, outermost).floor() + 0.5
+
+    best, least = largest, torch.full_like(largest, torch.inf)
+    for part in range(_SCALES, 0, -1):
+        levels = nearest_levels(largest * (part / _SCALES))
+        scale = (levels * vectors).sum(1, keepdim=True) / levels.square().sum(1, keepdim=True)
+        scale = torch.where(scale > 0, scale, largest)
+        error = (nearest_levels(scale) * scale - vectors).square().sum(1, keepdim=True)
+        best, least = torch.where(error < least, scale, best), torch.minimum(error, least)
+    return best
 
 
 class _Rounded(torch.autograd.Function):

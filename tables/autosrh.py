@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,22 @@ class AutoSrhTable(SearchedTable):
     def regularizer(self) -> Tensor | None:
         """Pushes weights to zero."""
         return self.penalty_weight * self.column_weights.abs().mean() if self.penalty_weight else None
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Equal; weights start afresh."""
+        self.column_weights.fill_(1)
+        super().fit(vectors, ids, rows)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """None.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            f"AutoSrhTable '{self.name}' cannot grow to num_embeddings={num_embeddings}: its groups are equal parts of "
+            "the ids, and old ids would pass from one to another; make a new table and train it."
+        )
 
     def scores(self, rows: Tensor) -> Tensor:
         """Magnitudes of the weighted values of all rows [V, D]."""

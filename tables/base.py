@@ -309,15 +309,16 @@ class Table(Startable, ABC):
         per_id = {name: state_dict[prefix + name] for name in self.per_id_names if prefix + name in state_dict}
         errors += self.reconcile(per_id)
         state_dict |= {prefix + name: value for name, value in per_id.items()}
-        for name, mine in self.constants().items():
+        for name, mine in self._unchanging.values.items():
             theirs = state_dict.get(prefix + name)
-            if theirs is not None and not torch.equal(theirs.cpu(), mine.cpu()):
+            if theirs is not None and theirs.tolist() != mine:
                 errors.append(
                     f"{type(self).__name__} '{self.name}': {name} is {theirs.tolist()} in the checkpoint and "
-                    f"{mine.tolist()} here; the table's name or sizes differ from those it was trained with."
+                    f"{mine} here; the table's name or sizes differ from those it was trained with."
                 )
-                state_dict[prefix + name] = mine
+                state_dict[prefix + name] = self.get_buffer(name)
         super()._load_from_state_dict(state_dict, prefix, *args)
+        self.derive_missing()
 
 
 def unique_physical_tables(tables: Sequence[Table]) -> dict[str, PhysicalTable]:

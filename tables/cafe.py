@@ -6,6 +6,8 @@ Source: Zhang et al., "CAFE: Towards compact, adaptive, and fast embedding for l
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -187,6 +189,21 @@ class CAFETable(IntervalTable):
         sources = self.num_hot + bucket(ids[promoted].long(), seed, num_buckets)
         own[promoted] = targets.int()
         rows.copy_rows(self.name, sources, targets)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows and the same sketch.
+
+        Raises:
+            ValueError: if rows that are shared would become exclusive.
+        """
+        sizes = {"num_rows": self.num_rows, "budget_bytes": None, "budget_fraction": None}
+        arguments: dict[str, Any] = {**self.arguments, "num_embeddings": num_embeddings, **sizes}
+        if type(self)(**arguments).num_hot != self.num_hot:
+            raise ValueError(
+                f"CAFETable '{self.name}' cannot grow to num_embeddings={num_embeddings}: of its {self.num_rows} rows "
+                f"{self.num_hot}, one for each id, are exclusive, and more would have to be; make a new table."
+            )
+        return {"num_embeddings": num_embeddings, **sizes}
 
     def expected_collisions(self) -> float:
         """Ids without a row of their own, once all are given away, expected to read that of one before them."""

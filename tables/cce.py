@@ -10,13 +10,16 @@ import copy
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Budget, Bytes, Fraction, size_or_budget
+from recsys.tables.centroid_fit import fit_centroids
 from recsys.tables.clustering import kmeans, nearest
+from recsys.tables.least_squares import fit_linear, squared_error
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, expected_collisions, name_seed, name_seeds
 from recsys.tables.upkeep import Rows
@@ -203,6 +206,26 @@ class CCETable(Table):
             sums.index_add_(0, hashed.flatten(), left)
             counts += torch.bincount(hashed.flatten(), minlength=len(sums))
         return (sums / counts.clamp(min=1).unsqueeze(1)).view_as(centroids)
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Pointers to the clusters of each chunk, if that comes nearer than those it has; rows by least squares."""
+        matrix, pointers = rows[self.name], self.get_buffer("pointers")
+        fit_linear(self, vectors, ids, rows)
+        hashed, before, error = matrix.clone(), pointers.clone(), squared_error(self, vectors, ids, rows)
+        has_own = ids < self.num_pointers
+        seed = name_seed(self.name, 2 * self.num_chunks)
+        for chunk, values in enumerate(vectors[has_own].unflatten(1, (self.num_chunks, -1)).unbind(1)):
+            centroids = fit_centroids(values.contiguous(), self.num_clusters, None, seed)
+            pointers[chunk, ids[has_own]] = nearest(values.contiguous(), centroids)[0].to(pointers.dtype)
+        fit_linear(self, vectors, ids, rows)
+        if squared_error(self, vectors, ids, rows) > error:
+            matrix.copy_(hashed)
+            pointers.copy_(before)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows and pointers; new ids have the pointers of old ones."""
+        sizes = {"num_clusters": self.num_clusters, "num_pointers": self.num_pointers}
+        return {"num_embeddings": num_embeddings, **sizes, "budget_bytes": None, "budget_fraction": None}
 
     def expected_collisions(self) -> float:
         """Ids expected to read the same rows as one before them, while pointers are hashes; clusters are no chance."""

@@ -40,6 +40,20 @@ def check_features(features: Sequence[Feature], tables: Mapping[str, Table]) -> 
         raise ValueError(f"all tables must have one embedding_dim, got {dims}.")
 
 
+def check_values(tables: Mapping[str, Table]) -> None:
+    """Refuse tables without values: rows are arranged by them.
+
+    Raises:
+        ValueError: naming a table.
+    """
+    for name, table in tables.items():
+        if any(each.is_meta for each in (*table.parameters(), *table.buffers())):
+            raise ValueError(
+                f"table '{name}' has no values, as it was made on the device 'meta'; make tables and their collection "
+                "elsewhere, and load a checkpoint into it."
+            )
+
+
 def _did_you_mean(word: str, tables: Mapping[str, Table]) -> str:
     close = get_close_matches(word, tables, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -91,6 +93,16 @@ class CodebookTable(Table):
         else:
             codes = bucket(ids, constants["seed"], constants["num_buckets"])
         return codes + constants["first_row"]
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same codebooks; new ids have hashed codes."""
+        if "codes" not in self.per_id_names:
+            return {"num_embeddings": num_embeddings}
+        codes = self.get_buffer("codes")
+        ids = torch.arange(self.num_embeddings, num_embeddings, device=codes.device)
+        seeds = self.get_buffer("seed").unsqueeze(1)
+        more = bucket(ids, seeds, torch.full_like(seeds, self.num_choices)).to(codes.dtype)
+        return {"num_embeddings": num_embeddings, "codes": torch.cat([codes, more], 1)}
 
     def expected_collisions(self) -> float:
         """Ids that have all codes in common with one before them; expected ones where codes are hashes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,14 @@ from torch import Tensor, nn
 
 from recsys.tables.arrangement import Arrangement
 from recsys.tables.base import Table, unique_physical_tables
-from recsys.tables.checks import check_bags, check_features, check_ids, check_moved_rows, optimizers_by_matrix
+from recsys.tables.checks import (
+    check_bags,
+    check_features,
+    check_ids,
+    check_moved_rows,
+    check_values,
+    optimizers_by_matrix,
+)
 from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.group import BagGroup, SingleGroup
 from recsys.tables.group_ids import Ragged, Single
@@ -73,6 +80,7 @@ class TableCollection(nn.Module):
     ) -> None:
         super().__init__()
         check_features(features, tables)
+        check_values(tables)
         tables = {name: table.sized_among(list(tables.values())) for name, table in tables.items()}
         self.features = tuple(features)
         self.embedding_dim = next(iter(tables.values())).embedding_dim
@@ -137,21 +145,25 @@ class TableCollection(nn.Module):
         Raises:
             ValueError: if `ids` has another number of features, a bag is missing, or an id is out of range.
         """
-        bags = bags or {}
+        embed = _outside_of_graphs() if torch.compiler.is_compiling() else TableCollection._embed
+        return embed(self, ids, bags or {}, started)
+
+    def _embed(self, ids: Tensor, bags: Mapping[str, Bag], started: StartedBatch | None) -> Any:
         if started is not None and started.is_of(_tensors(ids, bags)):
             routed, lookup = started.routed, started.lookup
         else:
             apart = self._taken_apart(ids, bags)
             self._observe(ids, bags)
             routed, lookup = self._route(*apart), None
-        rows = iter(self._rows(routed, lookup))
-        vectors, sequences = [], dict[str, tuple[Tensor, Tensor]]()
-        for group, single in zip(self._single, routed.picked, strict=True):
-            found, penalty = group.combine(next(rows), single)
+        rows, number = self._rows(routed, lookup), len(self._single)
+        vectors: list[Tensor] = []
+        sequences: dict[str, tuple[Tensor, Tensor]] = {}
+        for group, single, read in zip(self._single, routed.picked, rows[:number], strict=True):
+            found, penalty = group.combine(read, single)
             vectors.append(found)
             self._penalise(penalty)
-        for bag_group, own in zip(self._bags, routed.ragged, strict=True):
-            pieces, penalty = bag_group.embed(next(rows), own)
+        for bag_group, own, read in zip(self._bags, routed.ragged, rows[number:], strict=True):
+            pieces, penalty = bag_group.embed(read, own)
             self._penalise(penalty)
             if bag_group.is_sequence:
                 sequences |= bag_group.sequences(pieces, own)
@@ -272,6 +284,14 @@ class TableCollection(nn.Module):
     def _penalise(self, penalty: Tensor | None) -> None:
         if penalty is not None and self.training and torch.is_grad_enabled():
             self._penalties.append(penalty)
+
+
+def _outside_of_graphs() -> Callable[..., Any]:
+    """What embeds a batch in a model that torch compiles: the gradients of rows are noted outside of its graphs."""
+    outside: Callable[..., Any] = torch.compiler.disable(
+        TableCollection._embed, reason="a TableCollection notes the gradients of its rows"
+    )
+    return outside
 
 
 def _tensors(ids: Tensor, bags: Mapping[str, Bag]) -> list[Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.combined_fit import check_apart, fit_sum
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import mix64
 
@@ -144,6 +145,23 @@ class CombinedTable(Table):
             for place, (part, piece) in enumerate(zip(self._parts, pieces, strict=True))
         ]
 
+    def fit_parts(self, fit: Callable[[], None]) -> None:
+        """Let the parts be fitted, and take over what they train."""
+        for part in self._parts:
+            part.to(dtype=torch.float32)
+        fit()
+        for names, part in zip(self._parameters_of, self._parts, strict=True):
+            for own, new in names.items():
+                self.get_parameter(new).copy_(part.get_parameter(own))
+
+    def fit_sum(self, scales: Sequence[Tensor], vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Each part to what the others leave, where vectors are the sum of theirs times a number [N] of each id."""
+        self.fit_parts(lambda: fit_sum(self._parts, scales, vectors, ids, rows))
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """Parts that have grown."""
+        return {"num_embeddings": num_embeddings, "tables": tuple(part.grown(num_embeddings) for part in self._parts)}
+
     @abstractmethod
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """One vector of those of the parts."""
@@ -206,6 +224,13 @@ class SumTable(CombinedTable):
         dims, stds = [embedding_dim] * len(tables), [init_std / math.sqrt(number)] * len(tables)
         super().__init__(name, num_embeddings, embedding_dim, tables, dims, stds)
 
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Least squares where the parts are; see `fit_sum`."""
+        if self.linear and not list(self.parameters()):
+            super().fit(vectors, ids, rows)
+        else:
+            self.fit_sum([torch.ones(len(ids))] * len(self._parts), vectors, ids, rows)
+
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Their sum."""
         first, *others = self.part_vectors(rows, parameters, ids, constants)
@@ -250,6 +275,21 @@ class ConcatTable(CombinedTable):
                 f"{embedding_dim}, got {widths}."
             )
         super().__init__(name, num_embeddings, embedding_dim, tables, widths, [init_std] * len(tables))
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Each part by its own columns."""
+        if self.linear and not list(self.parameters()):
+            super().fit(vectors, ids, rows)
+            return
+        check_apart(self._parts)
+        columns = vectors.split([part.embedding_dim for part in self._parts], dim=1)
+
+        def fit() -> None:
+            for part, own in zip(self._parts, columns, strict=True):
+                matrices = {physical.name: rows[physical.name] for physical in part.physical_tables()}
+                part.fit(own.contiguous(), ids, matrices)
+
+        self.fit_parts(fit)
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """They as they are."""

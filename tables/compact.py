@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
+from recsys.tables.least_squares import mean_without
 from recsys.tables.physical import PhysicalTable
-from recsys.tables.routing.ranks import rank
+from recsys.tables.routing.ranks import more_words, rank
 
 
 class CompactTable(Table):
@@ -109,6 +111,22 @@ class CompactTable(Table):
         if not rows.shape[-1]:
             return vectors
         return vectors.scatter_add(-1, constants["column"].expand(rows.shape), rows)
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Least squares: equal in the columns of ids that have a row, the mean of all others elsewhere."""
+        kept = self.rows_of(ids)[0]
+        has_row = torch.zeros(self.embedding_dim, dtype=torch.bool)
+        has_row[self.columns] = bool(rows)
+        self.common.copy_(mean_without((kept >= 0).unsqueeze(1) & has_row, vectors))
+        for matrix in rows.values():
+            matrix[kept[kept >= 0]] = (vectors - self.common)[kept >= 0][:, self.columns]
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows; new ids have none."""
+        sizes = {"num_embeddings": num_embeddings, "budget_bytes": None, "budget_fraction": None}
+        if "kept" not in self.per_id_names:
+            return {**sizes, "num_rows": self.num_rows}
+        return {**sizes, "kept": more_words(self.get_buffer("kept"), num_embeddings)}
 
     def expected_collisions(self) -> float:
         """Ids that share the common vector with one before them."""

@@ -46,8 +46,9 @@ class ComputedWeight(Tensor):
 
 
 _SENTENCE = (
-    "{}: the weight of a compressed table is computed from its rows and cannot be written to; leave out this "
-    "initialiser, use reset_parameters(), or start from vectors with Embedding.from_pretrained(weight, table)."
+    "{}: the weight of a compressed table is computed from its rows and cannot be written to or trained; leave out "
+    "this initialiser, use reset_parameters(), start from vectors with Embedding.from_pretrained(weight, table), or go "
+    "on with a copy, weight.detach().clone()."
 )
 
 

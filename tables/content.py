@@ -66,6 +66,7 @@ class ContentTable(Table):
             is_stored = isinstance(vectors, StoredVectors)
             width = self._width(given.shape[1], is_stored, row_dim, budget_bytes, budget_fraction)
             self.row_dim = _aligned(width) if is_drawn else _aligned(width + 1)
+            self._width_kept = width
             self._rows = None if is_drawn else _rows_of(given.float(), width, self.row_dim)
             self._is_drawn = isinstance(vectors, RandomVectors)
             projection = self._initial_projection(self.row_dim if is_drawn else width)
@@ -145,6 +146,36 @@ class ContentTable(Table):
         """Project every table's rows with its own matrix: one batched product for the whole group."""
         projected = torch.bmm(rows.transpose(0, 1), parameters["projection"].to(rows.dtype))
         return projected.transpose(0, 1)
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """The projection by least squares; what items are stays as it is."""
+        given = rows[self.name]
+        gram = torch.zeros(self.row_dim, self.row_dim, dtype=torch.float64)
+        right = torch.zeros(self.row_dim, self.embedding_dim, dtype=torch.float64)
+        for part, some in zip(vectors.split(_BLOCK_ROWS), ids.split(_BLOCK_ROWS), strict=True):
+            gram.addmm_(given[some].double().t(), given[some].double())
+            right.addmm_(given[some].double().t(), part.double())
+        self.projection.copy_(torch.linalg.pinv(gram, rtol=1e-12, hermitian=True) @ right)
+
+    def grown(self, num_embeddings: int) -> Self:
+        """The same projection; new ids have no vector of their own, or a random one where all are random.
+
+        Raises:
+            ValueError: if the vectors are those of a checkpoint, or there would be fewer ids.
+        """
+        if isinstance(self._made_of["vectors"], StoredVectors):
+            raise ValueError(
+                f"ContentTable '{self.name}' cannot grow to num_embeddings={num_embeddings}: its vectors are those of "
+                "a checkpoint; make a new table of the vectors of all ids."
+            )
+        self.require("num_embeddings", num_embeddings, self.num_embeddings)
+        made_of: dict[str, Any] = {**self._made_of, "num_embeddings": num_embeddings}
+        if not self._is_drawn:
+            owner, source = f"ContentTable '{self.name}'", made_of["vectors"]
+            given = source if isinstance(source, Tensor) else source.load(owner, self.num_embeddings)
+            made_of["vectors"] = torch.cat([given, given.new_zeros(num_embeddings - len(given), given.shape[1])])
+            made_of |= {"row_dim": self._width_kept, "budget_bytes": None, "budget_fraction": None}
+        return type(self)(**made_of)
 
     def likeness(self) -> Tensor | None:
         """A number of the vector that is given for an id."""

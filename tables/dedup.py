@@ -7,7 +7,7 @@ arXiv:2201.10442, as Dedup in arXiv:2311.15578.
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -173,6 +173,17 @@ class DedupTable(Table):
             num_buckets = constants["num_buckets"]
             shared = bucket(block, constants["seed"], num_buckets) + block * (num_buckets == 0)
         return shared * self.block_size + ids % self.block_size
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows and hashed blocks; with given blocks, or a row for each id, rows of their own for new ids."""
+        sizes = {"budget_bytes": None, "budget_fraction": None}
+        if "blocks" not in self.per_id_names:
+            num_rows = num_embeddings if self.num_rows == self.num_embeddings else self.num_rows
+            return {"num_embeddings": num_embeddings, **sizes, "num_rows": num_rows}
+        blocks = self.get_buffer("blocks")
+        number = -(-num_embeddings // self.block_size) - len(blocks)
+        more = torch.arange(number, dtype=blocks.dtype, device=blocks.device) + blocks.max() + 1
+        return {"num_embeddings": num_embeddings, **sizes, "blocks": torch.cat([blocks, more])}
 
     def expected_collisions(self) -> float:
         """Ids that share their row with one before them; expected ones where blocks are hashed."""

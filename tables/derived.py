@@ -53,6 +53,15 @@ class Derived(nn.Module):
             if not tensor.is_meta:
                 tensor.copy_(theirs[name])
 
+    def derive_missing(self) -> None:
+        """Give values to buffers that have none though others have: a state dict that was assigned leaves out some."""
+        missing = {name for name, buffer in self.named_buffers() if buffer.is_meta and name not in self.state_dict()}
+        device = next((each.device for each in (*self.parameters(), *self.buffers()) if not each.is_meta), None)
+        if missing and device is not None:
+            fresh = self.built_again()
+            for name in missing:
+                self.register_buffer(name, fresh.get_buffer(name).to(device), persistent=False)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert; after `to_empty`, buffers are derived again: ids must never be routed by uninitialised ones.
 
@@ -103,7 +112,7 @@ class Unchanging:
 
     def __init__(self, name: str, values: Mapping[str, object]) -> None:
         self._name = name
-        self._values = dict(values)
+        self.values = dict(values)
         self._seen: dict[str, tuple[int, int]] = {}
 
     def check(self, buffers: nn.Module) -> None:
@@ -114,7 +123,7 @@ class Unchanging:
         """
         if torch.compiler.is_compiling():
             return
-        for name, values in self._values.items():
+        for name, values in self.values.items():
             tensor = buffers.get_buffer(name)
             if type(tensor) is not Tensor or tensor.is_meta or tensor.is_inference():
                 continue

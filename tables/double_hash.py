@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,6 +101,13 @@ class DoubleHashTable(Table):
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Sum of the rows that there are."""
         return rows.unflatten(-1, (-1, self.embedding_dim)).sum(-2)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows, and new ids that share them; or a row more for each id, if each owns one."""
+        sizes: dict[str, Any] = {"num_rows": self.num_rows, "num_frequent": self.num_frequent}
+        if not self.num_shared:
+            sizes = {"num_rows": num_embeddings, "num_frequent": None}
+        return {"num_embeddings": num_embeddings, "budget_bytes": None, "budget_fraction": None, **sizes}
 
     def expected_collisions(self) -> float:
         """Ids without a row of their own that are expected to add up the same rows as one before them."""

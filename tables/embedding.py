@@ -59,9 +59,17 @@ class Embedding(nn.Module):
 
     table: Table
     weight: Tensor
+    max_norm = None
+    norm_type = 2.0
+    scale_grad_by_freq = False
 
     def __new__(cls, table: Table | None = None, *args: Any, **kwargs: Any) -> Self:
         """Of a table that keeps all vectors, one that is torch's own kind; copies are made without arguments."""
+        if table is not None and not isinstance(table, Table):
+            raise TypeError(
+                f"{cls.__name__} takes a table, as {cls.__name__}(QRTable('item', num_embeddings, embedding_dim)); got "
+                f"{table!r}."
+            )
         full = cls._full_kind() if table is not None and table.keeps_vectors else cls
         made: Self = super().__new__(full)
         return made
@@ -179,7 +187,7 @@ class Embedding(nn.Module):
 
     def read(self, ids: Tensor) -> Tensor:
         """Vectors of ids in range, of any shape, with gradients: unchecked, and no table takes note of them."""
-        flat = ids.reshape(-1)
+        flat = ids.reshape(-1).long()  # narrower integers would overflow where they are multiplied
         if self.padding_idx is None:
             vectors = self._vectors(flat)
         elif self.sparse:
@@ -233,7 +241,8 @@ class Embedding(nn.Module):
         """Overwrite the rows so that the vectors are closest, in squares, to given ones: equal for a FullTable.
 
         Means for hashing and rows side by side, least squares for sums, the best product in every column for QRTable,
-        singular vectors for MixedDimTable. Computed in float32 on the CPU; what shares the rows changes too.
+        singular vectors for MixedDimTable; each method's `fit` says how. Computed in float32 on the CPU, with the error
+        that evaluation mode has; what shares the rows changes too.
 
         Shape:
             weight [V, D]

@@ -38,6 +38,15 @@ def fit(embedding: Embedding, weight: Tensor) -> float:
         embedding.set_rows({table.physical_tables()[0].name: weight})
     else:
         _fit_rows(embedding, weight)
+    was_training = table.training
+    table.eval()  # as in training vectors may be drawn anew whenever they are read
+    try:
+        return _error(embedding, weight)
+    finally:
+        table.train(was_training)
+
+
+def _error(embedding: Embedding, weight: Tensor) -> float:
     wrong = size = 0.0
     for wanted, found in zip(weight.split(_CHUNK), embedding.all_vectors(_CHUNK), strict=True):
         wrong += float((wanted.to(found.device).double() - found).square().sum())
@@ -71,10 +80,13 @@ def grown_table(table: Table, num_embeddings: int) -> Table:
     """
     grown = table.grown(num_embeddings)
     mine = {**dict(table.named_parameters()), **dict(table.named_buffers())}
-    constants = table.constants()
+    derived = {*table.constants(), *dict(table.named_buffers()).keys() - table.state_dict().keys()}
     for name, tensor in (*grown.named_parameters(), *grown.named_buffers()):
-        if name not in constants and tensor.shape == mine[name].shape:
-            tensor.copy_(mine[name])
+        if name in derived:
+            continue
+        # What is kept of every id has its ids last, and begins with the old ones.
+        target = tensor[..., : mine[name].shape[-1]] if tensor.dim() else tensor
+        target.copy_(mine[name])
     if type(table).get_extra_state is not torch.nn.Module.get_extra_state:
         grown.set_extra_state(table.get_extra_state())
     return grown.train(table.training)

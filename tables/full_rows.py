@@ -24,9 +24,6 @@ class FullRows(nn.Module):
     weight: nn.Parameter
     padding_idx: int | None
     sparse: bool
-    max_norm = None
-    norm_type = 2.0
-    scale_grad_by_freq = False
 
     def _make_rows(self, device: torch.device, dtype: torch.dtype) -> None:
         matrix = Matrix(self.table.physical_tables()[0], dtype, device)
@@ -68,6 +65,7 @@ class FullRows(nn.Module):
 
     def read(self, ids: Tensor) -> Tensor:
         """See Embedding."""
+        ids = ids if ids.dtype == torch.int32 else ids.long()
         return F.embedding(ids, self.weight, self.padding_idx, sparse=self.sparse and self.weight.requires_grad)
 
     def _rows_of(self, matrix: str) -> nn.Parameter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +104,22 @@ class GateTable(CombinedTable):
         counts = torch.zeros(self.num_embeddings, dtype=torch.int64)
         counts[ids] = torch.from_numpy(table["count"].to_numpy().copy()).long()
         return counts
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """As SumTable, with equal weights; an unseen id counts with its one part alone."""
+        self.gate.zero_()
+        scales = [torch.ones(len(ids)) for _ in self._parts]
+        if self.unseen is not None:
+            never = self.get_buffer("groups")[ids] == 0
+            for place, scale in enumerate(scales):
+                scale[never] = math.sqrt(len(scales)) if place == self.unseen else 0.0
+        self.fit_sum(scales, vectors, ids, rows)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """Parts that have grown; new ids are in the group of those that were never seen."""
+        groups = self.get_buffer("groups")
+        more = torch.cat([groups, groups.new_zeros(num_embeddings - self.num_embeddings)])
+        return {**super().grown_arguments(num_embeddings), "groups": more}
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Their weighted sum: weights [N, G, parts] add up to the number of parts."""

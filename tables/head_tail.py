@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -92,6 +93,10 @@ class HeadTailTable(Table):
         """The row of the head, or the rows of the tail side by side: the other is zeros."""
         head, tail = rows.split(self.embedding_dim, dim=-1)
         return head + tail
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same head; new ids are of the tail."""
+        return {"num_embeddings": num_embeddings, "num_head": self.num_head}
 
     def expected_collisions(self) -> float:
         """Ids of the tail expected to share all their rows with an earlier id of this feature."""

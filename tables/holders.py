@@ -127,6 +127,13 @@ def check_others(
             held = next((paths[id(part)] for part in parts if id(part) in paths), None)
             if held is not None:
                 _refuse_container(holder, held)
+        elif isinstance(attributes := getattr(holder, "__dict__", None), dict) and not isinstance(holder, nn.Module):
+            held = next((paths[id(part)] for part in attributes.values() if id(part) in paths), None)
+            if held is not None:
+                raise ValueError(
+                    f"swap_: a {type(holder).__name__} that is no part of the model holds the parameter of '{held}' "
+                    "and would keep the old one; delete it before swapping and make it anew."
+                )
 
 
 def _check_modules(model: nn.Module, modules: Mapping[str, nn.Module], paths: Mapping[int, str]) -> None:

@@ -141,9 +141,34 @@ def reads_of(codes: Sequence[Tensor], matrices: Sequence[Tensor]) -> list[Tensor
     return [torch.bincount(code[code >= 0], minlength=len(matrix)) for code, matrix in pairs]
 
 
+def mean_without(present: Tensor, vectors: Tensor) -> Tensor:
+    """In every column the mean of the values that are not present; of all where none is absent: [N, D] -> [D]."""
+    absent = ~present
+    absent |= ~absent.any(0)
+    return (vectors * absent).sum(0, dtype=torch.float64).div(absent.sum(0).clamp(min=1)).to(vectors.dtype)
+
+
 def read_present(matrix: Tensor, rows: Tensor) -> Tensor:
     """Rows [N] of a matrix, zeros for -1."""
     return matrix[rows.clamp(min=0)].masked_fill((rows < 0).unsqueeze(1), 0)
+
+
+def vectors_from(table: Table, ids: Tensor, rows: Mapping[str, Tensor]) -> Tensor:
+    """The vectors [N, D] of ids [N] of a table, from its matrices by name."""
+    if not rows:
+        return table.vectors_of(torch.zeros(len(ids), 0), ids)
+    names = [physical.name for physical in table.physical_tables()]
+    found = []
+    for some in ids.split(_CHUNK):
+        pairs = zip(names, table.rows_of(some), strict=True)
+        found.append(table.vectors_of([read_present(rows[name], codes) for name, codes in pairs], some))
+    return torch.cat(found) if found else torch.zeros(0, table.embedding_dim)
+
+
+def squared_error(table: Table, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> float:
+    """The sum of the squares of what a table leaves of vectors."""
+    blocks = zip(vectors.split(_CHUNK), ids.split(_CHUNK), strict=True)
+    return sum(float((some - vectors_from(table, own, rows)).double().square().sum()) for some, own in blocks)
 
 
 def fit_linear(table: Table, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:

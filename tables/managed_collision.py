@@ -19,6 +19,7 @@ from recsys.tables.eviction import DistanceLFU, EvictionPolicy
 from recsys.tables.interval import IntervalTable
 from recsys.tables.physical import PhysicalTable, named_seed
 from recsys.tables.routing.hashes import hashed_uniform
+from recsys.tables.routing.search import lower_bound
 from recsys.tables.upkeep import Rows
 
 _OPEN_SLOT = torch.iinfo(torch.int64).max
@@ -110,7 +111,7 @@ class ManagedCollisionTable(IntervalTable):
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """The row that belongs to the id; the last row if none does."""
         ids = ids.long().contiguous()
-        slots = torch.searchsorted(self.get_buffer("slot_ids"), ids)
+        slots = lower_bound(self.get_buffer("slot_ids"), ids)
         belongs = self.get_buffer("slot_ids")[slots] == ids
         return torch.where(belongs, self.get_buffer("slot_rows")[slots], self.num_rows - 1)
 

@@ -77,7 +77,7 @@ def grown_rows(rows: nn.Parameter, physical: PhysicalTable) -> nn.Parameter:
 class _Sharing:
     """Who reads a matrix that may be shared, and the version that its rows had when they were drawn."""
 
-    version: int
+    version: int | None
     readers: weakref.WeakSet[Table] = field(default_factory=weakref.WeakSet)
 
 
@@ -103,12 +103,17 @@ def matrix_of(
     if matrix is None or not _may_join(matrix, table, device):
         matrix = kind(physical, dtype, device)
         _newest[key] = matrix
-        _sharing[matrix] = _Sharing(matrix.rows._version)
+        _sharing[matrix] = _Sharing(_version(matrix.rows))
     _sharing[matrix].readers.add(table)
     return matrix
 
 
+def _version(rows: Tensor) -> int | None:
+    """How often rows were written to, which is not counted of those made in inference mode."""
+    return None if rows.is_inference() else rows._version
+
+
 def _may_join(matrix: Matrix, table: Table, device: torch.device) -> bool:
     rows, sharing = matrix.rows, _sharing[matrix]
-    is_fresh = rows._version == sharing.version and rows.grad is None and rows.device == device
+    is_fresh = _version(rows) == sharing.version and rows.grad is None and rows.device == device
     return is_fresh and table.name not in {reader.name for reader in sharing.readers}

@@ -6,6 +6,7 @@ Source: Deng et al., "Learning to train a better embedding: multi-layer embeddin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from recsys.tables.full import FullTable
 from recsys.tables.physical import PhysicalTable, named_generator
 from recsys.tables.upkeep import Rows
 from recsys.tables.vectors import vectors_of_all
+
+_BLOCK = 1 << 16
+"""Ids whose rows are computed at a time."""
 
 
 class MLETTable(Table):
@@ -71,6 +75,16 @@ class MLETTable(Table):
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Project every table's rows with its own matrix: one batched product for the whole group."""
         return torch.bmm(rows.transpose(0, 1), parameters["projection"].to(rows.dtype)).transpose(0, 1)
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Equal to rounding, by the smallest rows that the projection makes vectors of, as long as it has rank D."""
+        inverse = torch.linalg.pinv(self.projection.double())
+        for part, some in zip(vectors.split(_BLOCK), ids.split(_BLOCK), strict=True):
+            rows[self.name][some] = (part.double() @ inverse).to(part.dtype)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """A row more for each id, and the same projection."""
+        return {"num_embeddings": num_embeddings}
 
     def served(self, rows: Rows) -> tuple[Table, dict[str, Tensor]]:
         """A FullTable of the products."""

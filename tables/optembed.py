@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -135,6 +135,18 @@ class OptEmbedTable(SearchedTable):
         values = rows.read_rows(self.name, ids)
         rows.write_rows(self.name, ids, values * factor.to(values.dtype).unsqueeze(1))
         until[ids] = now.to(until.dtype)
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Equal where all columns are used, as in evaluation mode; the threshold starts afresh, and keeps all rows."""
+        self.threshold.zero_()
+        super().fit(vectors, ids, rows)
+
+    def grown(self, num_embeddings: int) -> Self:
+        """A row more for each id, which has lost nothing yet."""
+        grown = super().grown(num_embeddings)
+        if self.row_decay:
+            grown.get_buffer("decayed_until").fill_(int(self.get_buffer("num_steps")))
+        return grown
 
     def scores(self, rows: Tensor) -> Tensor:
         """By how much rows are above the threshold."""

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
+from recsys.tables.path_fit import fit_paths
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.partitions import ceil_div
 
@@ -110,3 +112,28 @@ class PathQRTable(Table):
         inner, outer = biases.split([hidden, dim], dim=-1)
         activation = torch.relu((row.unsqueeze(-2) @ weights_in.unflatten(-1, (dim, hidden))).squeeze(-2) + inner)
         return (activation.unsqueeze(-2) @ weights_out.unflatten(-1, (hidden, dim))).squeeze(-2) + outer
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """See `fit_paths`: least squares among the networks that are affine on their rows."""
+        dim, hidden = self.embedding_dim, self.hidden_dim
+        matrix, weights_in, weights_out, biases = rows.values()
+        found = fit_paths(vectors, ids, matrix, weights_in.unflatten(1, (dim, hidden)))
+        matrix.copy_(found.rows)
+        weights_in.copy_(found.weights_in.flatten(1))
+        weights_out.copy_(found.weights_out.flatten(1))
+        biases.copy_(torch.cat([found.inner, found.outer], 1))
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows, and more networks.
+
+        Raises:
+            ValueError: if there would be too many of them.
+        """
+        most = self.num_rows * MAX_PATHS
+        if num_embeddings > most:
+            raise ValueError(
+                f"PathQRTable '{self.name}' cannot grow to num_embeddings={num_embeddings}: {self.num_rows} rows and "
+                f"at most {MAX_PATHS} networks tell {most} ids apart; make a new table."
+            )
+        sizes = {"num_rows": self.num_rows, "budget_bytes": None, "budget_fraction": None}
+        return {"num_embeddings": num_embeddings, **sizes}

@@ -69,6 +69,10 @@ class PEPTable(SearchedTable):
         """Pushes the thresholds up."""
         return -self.penalty_weight * torch.nn.functional.logsigmoid(self.s).sum() if self.penalty_weight else None
 
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Equal to rounding: rows are as far above their thresholds as vectors are long."""
+        super().fit(vectors + torch.sign(vectors) * torch.sigmoid(self.s), ids, rows)
+
     def scores(self, rows: Tensor) -> Tensor:
         """By how much magnitudes are above their thresholds."""
         return rows.abs() - torch.sigmoid(self.s.detach()).to(rows)

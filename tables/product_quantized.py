@@ -11,14 +11,17 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.centroid_fit import fit_centroids
 from recsys.tables.codebook import CodebookTable, codes_dtype, require_parts
 from recsys.tables.physical import PhysicalTable, named_generator
+from recsys.tables.routing.hashes import name_seed
 from recsys.tables.upkeep import Rows
 
 _SAMPLES = 4096
@@ -157,6 +160,19 @@ class ProductQuantizedTable(Table):
         committed = (chosen.detach() - rows).square().sum((0, 2))
         return self.penalty_weight * (moved + self.commitment * committed).sum()
 
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Rows are the vectors, and centroids those of k-means in each part."""
+        rows[self.name][ids] = vectors
+        found = self.restricted(ids.unsqueeze(1), self._own_constants(0))
+        restricted = None if found is None else (found[0].squeeze(1), found[1])
+        for part, points in enumerate(vectors.unflatten(1, (self.num_parts, -1)).unbind(1)):
+            seed = name_seed(self.name, part)
+            self.centroids[part] = fit_centroids(points.contiguous(), self.num_choices, restricted, seed)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """A row more for each id, and the same centroids."""
+        return {"num_embeddings": num_embeddings}
+
     @torch.no_grad()
     def served(self, rows: Rows) -> tuple[Table, dict[str, Tensor]]:
         """The codes of all ids, and the centroids."""
@@ -294,6 +310,10 @@ class MGQETable(ProductQuantizedTable):
         self.num_rare_choices = num_rare_choices
         self.register_constants(num_frequent=[num_frequent])
         self._draw_centroids()
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """A row more for each id, which is rare."""
+        return {"num_embeddings": num_embeddings, "num_frequent": int(self.get_buffer("num_frequent"))}
 
     def restricted(self, ids: Tensor, constants: Constants) -> tuple[Tensor, int] | None:
         """Those that are not frequent, and num_rare_choices."""

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -140,6 +140,17 @@ class QuantizedTable(Table):
                 values = decoded(values, precision)[..., : self.embedding_dim] * next(pieces)
             vectors.append(values)
         return vectors[0] if len(vectors) == 1 else torch.stack(vectors).sum(0)
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """The nearest values that the precisions have; see `values_of`."""
+        wanted = vectors.new_zeros(self.num_embeddings, self.embedding_dim)
+        wanted[ids] = vectors
+        for name, values in self.values_of(wanted).items():
+            rows[name].copy_(values)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """More rows of the last precision."""
+        return {"num_embeddings": num_embeddings}
 
     def values_of(self, vectors: Tensor) -> dict[str, Tensor]:
         """The matrices that hold vectors [V, D] as nearly as their precisions can, by name.

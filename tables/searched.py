@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -32,6 +33,14 @@ class SearchedTable(Table):
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """The id is the row."""
         return ids
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Equal: the id's row is its vector, as nothing has been searched yet."""
+        rows[self.name][ids] = vectors
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """A row more for each id."""
+        return {"num_embeddings": num_embeddings}
 
     @abstractmethod
     def scores(self, rows: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -155,6 +156,19 @@ class SemanticIdTable(Table):
         """Sum of the rows."""
         return rows.unflatten(-1, (-1, self.embedding_dim)).sum(-2)
 
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same rows; new ids have no codes."""
+        codes, lengths = self.get_buffer("codes"), self.get_buffer("lengths")
+        number = num_embeddings - self.num_embeddings
+        return {
+            "num_embeddings": num_embeddings,
+            "codes": torch.cat([codes, codes.new_zeros(len(codes), number)], 1),
+            "lengths": torch.cat([lengths, lengths.new_zeros(number)]),
+            "num_rows": self.num_rows,
+            "budget_bytes": None,
+            "budget_fraction": None,
+        }
+
     def expected_collisions(self) -> float:
         """Ids that read the same rows as one before them: counted, since which they are is known."""
         return float(self.num_embeddings - len(self.likeness().unique()))
@@ -179,7 +193,7 @@ class SemanticIdTable(Table):
         """Refuse other codes for ids that had some; ids without any keep what they have here."""
         codes, lengths = state.get("codes"), state.get("lengths")
         mine, own = self.get_buffer("codes"), self.get_buffer("lengths")
-        if codes is None or lengths is None or codes.shape != mine.shape or not bool(own.any()):
+        if codes is None or lengths is None or codes.shape != mine.shape or own.is_meta or not bool(own.any()):
             return []
         codes, lengths = codes.to(mine.device), lengths.to(own.device)
         differs = (lengths > 0) & ((lengths != own) | (codes != mine).any(0))

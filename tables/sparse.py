@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
+from recsys.tables.least_squares import mean_without
 from recsys.tables.physical import PhysicalTable
-from recsys.tables.routing.ranks import count_bits, rank
+from recsys.tables.routing.ranks import count_bits, more_words, rank
+
+_BLOCK = 1 << 14
+"""Ids whose values are found at a time."""
 
 
 class SparseTable(Table):
@@ -91,7 +96,7 @@ class SparseTable(Table):
         """The number of the value in each column, or none."""
         columns = torch.arange(self.embedding_dim, device=ids.device).unsqueeze(-1)
         if "entries" not in constants:
-            places = ids * self.embedding_dim + columns
+            places = ids.long() * self.embedding_dim + columns  # narrower integers would overflow
             return torch.where(places < constants["num_first"], places, -1)
         rows = rank(ids, constants["kept"], constants["before_kept"])
         places = rows.clamp(min=0) * self.embedding_dim + columns
@@ -104,6 +109,23 @@ class SparseTable(Table):
         if not rows.shape[-1]:
             return common.expand(*rows.shape[:-1], self.embedding_dim)
         return rows + common
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Least squares: equal where there are values, in every column the mean of all others elsewhere."""
+        blocks = list(zip(vectors.split(_BLOCK), ids.split(_BLOCK), strict=True))
+        found = torch.cat([(self.rows_of(some) >= 0).t() for _, some in blocks])
+        self.common.copy_(mean_without(found if rows else torch.zeros_like(found), vectors))
+        for matrix in rows.values():
+            for part, some in blocks:
+                places = self.rows_of(some).t()
+                matrix[places[places >= 0], 0] = (part - self.common)[places >= 0]
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """The same values; new ids have none."""
+        sizes = {"num_embeddings": num_embeddings, "budget_bytes": None, "budget_fraction": None}
+        if "kept" not in self.per_id_names:
+            return {**sizes, "num_values": self.num_values}
+        return {**sizes, "kept": more_words(self.get_buffer("kept"), num_embeddings)}
 
     def expected_collisions(self) -> float:
         """Ids that share the common vector with one before them."""

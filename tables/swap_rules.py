@@ -37,6 +37,14 @@ class SwapRule:
     subclasses: bool = False
     fit: bool = True
 
+    def __post_init__(self) -> None:
+        """Refuse a table that is made already: its sizes are those of the module."""
+        if isinstance(self.table, Table) or not callable(self.table):
+            raise TypeError(
+                "SwapRule: table must be a class, as QRTable, or a partial of one, as partial(HashTable, "
+                f"budget_fraction=0.1), got {self.table!r}."
+            )
+
     def matches(self, path: str, module: nn.Module) -> bool:
         """Whether a module is meant."""
         is_kind = isinstance(module, self.kinds) if self.subclasses else type(module) in self.kinds

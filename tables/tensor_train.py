@@ -7,7 +7,8 @@ arXiv:2101.11714.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Budget, Bytes, Fraction, size_or_budget
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.partitions import ceil_div, ceil_root
+from recsys.tables.tensor_train_fit import fit_cores
 
 MAX_BUDGET_ROW_DIM = 2048
 """A budget buys no wider rows of the middle core: every id reads one, and FBGEMM's GPU kernels take none wider."""
@@ -39,13 +41,15 @@ class TTTable(Table):
         name: feature or table name.
         num_embeddings: V, ids are in [0, V).
         embedding_dim: D.
-        rank: R1 = R2, or the largest that adds anything where that is less; the paper has 16, 32 and 64. Or give
+        rank: R1 = R2, or the two of them, or the largest that adds anything where that is less; the paper has 16, 32
+            and 64. Or give
         budget_bytes: bytes the cores may take in float32; ranks grow until a row of the middle core has 2048 values.
         budget_fraction: the same as a fraction of the full table's bytes.
+        num_digits: rows of each core, whose product is at least V; None takes three as alike as there are.
         init_std: standard deviation of the initial vectors.
 
     Raises:
-        ValueError: unless exactly one size is given, or if it is below rank 1.
+        ValueError: unless exactly one size is given, or if it is below rank 1, or digits do not tell V ids apart.
     """
 
     linear = False
@@ -57,16 +61,16 @@ class TTTable(Table):
         num_embeddings: int,
         embedding_dim: int,
         *,
-        rank: int | None = None,
+        rank: int | Ranks | None = None,
         budget_bytes: Bytes | None = None,
         budget_fraction: Fraction | None = None,
+        num_digits: tuple[int, int, int] | None = None,
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
         self.init_std = init_std
         self.dims = _three_factors(embedding_dim)
-        radix = ceil_root(num_embeddings, 3)
-        self.num_digits = (ceil_div(num_embeddings, radix * radix), radix, radix)
+        self.num_digits = self._checked_digits(num_digits)
         rows = [count * dim for count, dim in zip(self.num_digits, self.dims, strict=True)]
         self._highest = (min(rows[0], rows[1] * rows[2]), min(rows[2], rows[0] * rows[1]))
         budget = size_or_budget(self, budget_bytes, budget_fraction, rank=rank)
@@ -74,13 +78,30 @@ class TTTable(Table):
             self.ranks = self._ranks_within(budget)
         else:
             assert rank is not None
-            self.require("rank", rank, 1)
+            for each in rank if isinstance(rank, Sequence) else [rank]:
+                self.require("rank", each, 1)
             self.ranks = self._capped(rank)
-        self.register_constants(divisor=[radix * radix, radix, 1], modulus=list(self.num_digits))
+        _, second, third = self.num_digits
+        self.register_constants(divisor=[second * third, third, 1], modulus=list(self.num_digits))
 
-    def _capped(self, rank: int) -> Ranks:
+    def _checked_digits(self, num_digits: tuple[int, int, int] | None) -> tuple[int, int, int]:
+        if num_digits is None:
+            radix = ceil_root(self.num_embeddings, 3)
+            return ceil_div(self.num_embeddings, radix * radix), radix, radix
+        first, second, third = num_digits
+        for count in num_digits:
+            self.require("num_digits", count, 1)
+        if first * second * third < self.num_embeddings:
+            raise ValueError(
+                f"TTTable '{self.name}': num_digits must tell num_embeddings={self.num_embeddings} ids apart, got "
+                f"{list(num_digits)}, which tell {first * second * third}."
+            )
+        return first, second, third
+
+    def _capped(self, rank: int | Ranks) -> Ranks:
         """Ranks above those of the whole matrix, cut at either bond, add nothing."""
-        return min(rank, self._highest[0]), min(rank, self._highest[1])
+        left, right = rank if isinstance(rank, Sequence) else (rank, rank)
+        return min(left, self._highest[0]), min(right, self._highest[1])
 
     def _row_dims(self, ranks: Ranks) -> tuple[int, int, int]:
         (left, right), (first, middle, last) = ranks, self.dims
@@ -123,6 +144,19 @@ class TTTable(Table):
         product = first.unflatten(-1, (-1, left)) @ middle.unflatten(-1, (left, -1))
         product = product.flatten(-2).unflatten(-1, (-1, right)) @ last.unflatten(-1, (right, -1))
         return product.flatten(-2)
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """See `fit_cores`: equal where the ranks suffice."""
+        cores = fit_cores(vectors, ids, self.num_digits, self.dims, self.ranks)
+        for matrix, core in zip(rows.values(), cores, strict=True):
+            matrix.copy_(core)
+
+    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
+        """More rows of the first core."""
+        first, second, third = self.num_digits
+        digits = (max(first, ceil_div(num_embeddings, second * third)), second, third)
+        sizes = {"rank": self.ranks, "budget_bytes": None, "budget_fraction": None}
+        return {"num_embeddings": num_embeddings, **sizes, "num_digits": digits}
 
 
 def _three_factors(dim: int) -> tuple[int, int, int]:

@@ -33,6 +33,11 @@ def pack_bits(kept: Tensor) -> Tensor:
     return words
 
 
+def more_words(words: Tensor, num_places: int) -> Tensor:
+    """The words of `pack_bits` for more places, which are not kept."""
+    return torch.cat([words, words.new_zeros(-(-num_places // WORD_BITS) - len(words))])
+
+
 def count_bits(words: Tensor) -> Tensor:
     """How many bits of each word are set; integers of any shape.
 

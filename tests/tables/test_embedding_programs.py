@@ -96,7 +96,7 @@ def test_gradients_of_each_sample(example):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnxscript") is None, reason="onnxscript is not installed")
-@pytest.mark.parametrize("example", ["full", "unified", "qr", "pruned", "robe"])
+@pytest.mark.parametrize("example", ["full", "unified", "qr", "pruned", "robe", "managed-lru"])
 def test_in_onnx(example):
     from onnx.reference import ReferenceEvaluator
 

@@ -18,7 +18,6 @@ from recsys.tables import (
     QRConcatTable,
     QRSumTable,
     QRTable,
-    Table,
     UnifiedTable,
 )
 
@@ -26,19 +25,15 @@ V, D = 60, 8
 every_example = pytest.mark.parametrize("example", EXAMPLES)
 
 
-def can_start(table):
-    """Whether a method knows rows for given vectors: its own way, or least squares."""
-    least_squares = table.linear and table.physical_tables() and not list(table.parameters())
-    return bool(least_squares) or type(table).fit is not Table.fit
+CANNOT_START = {"deep-hash", "gate-of-networks"}
+"""Whose vectors come from networks of hashes: no closed form finds their weights."""
 
+CANNOT_GROW = {"autosrh"}
+"""Whose groups of ids are shares of all."""
 
-def can_grow(table):
-    return type(table).grown_arguments is not Table.grown_arguments
-
-
-def test_the_common_methods_start_and_grow():
-    common = ["full", "hash", "hash-3", "unified", "qr", "qr-sum", "qr-concat", "mixed-dim", "hash-embedding", "pruned"]
-    assert all(can_start(make(each)) and can_grow(make(each)) for each in [*common, "managed-lru", "robe", "murmur"])
+NEAR = {"hash-embedding": 0.6, "path-qr": 1.0, "alpt": 0.05, "cafe": 0.2, "managed": 0.2}
+"""How far examples may be from vectors that they could hold, where it is not nothing: they search or take turns, hold
+rounded values, or give rows to ids that they have seen, which at first are none or few."""
 
 
 def relative(weight, embedding):
@@ -48,16 +43,16 @@ def relative(weight, embedding):
 @every_example
 def test_vectors_that_a_table_can_hold_are_found(example):
     """What a table of the same method computes has no error; other vectors none larger than zeros have."""
-    if not can_start(make(example)):
+    if example in CANNOT_START:
         with pytest.raises(ValueError, match="no way to start it from given vectors"):
             Embedding.from_pretrained(torch.randn(500, EMBEDDING_DIM), make(example, num_embeddings=500))
         return
-    model = Embedding(make(example, num_embeddings=500))
-    weight = model.weight.detach().clone()
-    torch.manual_seed(5)
+    weight = torch.cat(list(Embedding(make(example, num_embeddings=500)).eval().all_vectors()))
+    if not example.startswith("content"):  # whose rows, drawn by this seed, are given and not fitted
+        torch.manual_seed(5)
     found = Embedding.from_pretrained(weight, make(example, num_embeddings=500))
-    assert found.error == pytest.approx(relative(weight, found.embedding), abs=1e-6)
-    assert found.error < (0.6 if example.startswith("hash-embedding") else 0.02)
+    assert found.error == pytest.approx(relative(weight, found.embedding.eval()), abs=1e-6)
+    assert found.error < next((far for prefix, far in NEAR.items() if example.startswith(prefix)), 0.02)
     noise = torch.randn(500, EMBEDDING_DIM)
     assert Embedding.from_pretrained(noise, make(example, num_embeddings=500)).error < 1
 
@@ -142,14 +137,15 @@ def test_what_cannot_be_started_from(weight, table, message):
 
 @every_example
 def test_grown_the_old_ids_keep_their_vectors(example):
-    embedding = Embedding(make(example, num_embeddings=1_000), padding_idx=4)
-    if not can_grow(make(example)):
-        with pytest.raises(ValueError, match="cannot grow to num_embeddings=3000: there is no way to give rows"):
+    embedding = Embedding(make(example, num_embeddings=1_000), padding_idx=4).eval()
+    if example in CANNOT_GROW:
+        with pytest.raises(ValueError, match="cannot grow to num_embeddings=3000: its groups are equal parts"):
             embedding.grow(3_000)
         return
     with torch.no_grad():
         for parameter in embedding.parameters():
-            parameter.add_(0.1)
+            if parameter.dtype.is_floating_point and parameter.requires_grad:
+                parameter.add_(0.1)
     ids = torch.arange(1_000)
     if example in ("qr-coprime", "qr-sum"):
         most = int(embedding.table.get_buffer("modulus").prod())
@@ -162,9 +158,10 @@ def test_grown_the_old_ids_keep_their_vectors(example):
     assert torch.equal(grown(ids), embedding(ids))
     assert embedding.num_embeddings == 1_000
     more = grown(torch.arange(1_000, 3_000))
-    more.sum().backward()
-    for mine, theirs in zip(embedding.parameters(), grown.parameters(), strict=True):
-        assert (mine is theirs) == (mine.shape == theirs.shape) or example == "deep-hash" or "mixed" in example
+    assert more.isfinite().all()
+    assert not more.requires_grad or more.sum().backward() is None
+    for mine, theirs in zip(embedding.weights, grown.weights, strict=True):
+        assert (mine is theirs) == (mine.shape == theirs.shape)
     again = grown.grow(3_500)
     assert torch.equal(again(ids), embedding(ids))
     with pytest.raises(ValueError, match="num_embeddings must be at least 1000, got 999"):
