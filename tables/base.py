@@ -293,6 +293,10 @@ class Table(Startable, ABC):
         buffers = (buffer for name, buffer in self.named_buffers() if name not in derived)
         return sum(tensor.numel() * tensor.element_size() for tensor in (*self.parameters(), *buffers))
 
+    def training_bytes(self) -> int:
+        """Bytes that it keeps while it is trained alone; no budget counts them, as none counts optimizer state."""
+        return 0
+
     def extra_repr(self) -> str:
         """The logical size and the matrices behind it."""
         matrices = {p.name: f"{p.num_rows}x{p.row_dim}" for p in self.physical_tables()}

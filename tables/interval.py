@@ -50,9 +50,9 @@ class IntervalTable(Table):
         self.get_buffer("num_waiting_batches").zero_()
         self._waiting_ids = self._waiting_ids[:0].clone()
 
-    def own_bytes(self) -> int:
-        """Bytes of the mapping, the counters and, in training, the ids that wait; every process holds them."""
-        return super().own_bytes() + self._waiting_ids.numel() * self._waiting_ids.element_size()
+    def training_bytes(self) -> int:
+        """Bytes of the ids that wait, which follow from the size of batches; every process holds them."""
+        return self._waiting_ids.numel() * self._waiting_ids.element_size()
 
     def get_extra_state(self) -> Tensor:
         """The ids that wait: as a buffer their changing number would be refused by what copies buffers."""
