@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from recsys.tables.base import Table
 from recsys.tables.checks import check_ids, check_lengths
 from recsys.tables.derived import Unchanging
-from recsys.tables.distinct import Distinct, distinct_ids
+from recsys.tables.distinct import Distinct, distinct_ids, first_of_each
 from recsys.tables.features import Bag, Feature, concatenate_bags, pad_sequences, pool
 from recsys.tables.group_ids import Flat, Ragged, Single
 from recsys.tables.lookups.requests import Place, Request
 from recsys.tables.per_id import PerId, PerIdColumns
+from recsys.tables.routed import Reads
 
 
 class Group(nn.Module):
@@ -50,8 +51,6 @@ class Group(nn.Module):
         self.register_buffer("num_ids", torch.tensor([table.num_embeddings for table in tables]), persistent=False)
         self._parameter_names = tuple(name for name, _ in tables[0].named_parameters())
         self.penalises = type(tables[0]).penalty is not Table.penalty
-        # A penalty is of all that was read; parameters meet the ids of all features in one product.
-        self._merges = tables[0].repeats_cost and not self.penalises and not self._parameter_names
         means = [feature.pooling == "mean" for feature in features]
         self._any_mean = any(means)
         self.register_buffer("is_mean", torch.tensor(means).view(-1, 1, 1), persistent=False)
@@ -90,18 +89,34 @@ class Group(nn.Module):
         tables = self._tables if position is None else self._tables[position : position + 1]
         return {name: torch.stack([table.get_parameter(name) for table in tables]) for name in self._parameter_names}
 
-    def flat_request(self, flat: Flat) -> Request:
+    def flat_reads(self, flat: Flat) -> Reads:
         """The rows that ids one after the other, [N], read."""
+        if not self.stores:
+            return Reads()
         rows = self._tables[0].route(flat.ids.unsqueeze(0), self._routing_constants(flat.features))
         first_rows = self.get_buffer("first_rows")
         first = first_rows if flat.features is None else first_rows.index_select(0, flat.features)
-        return Request(
-            rows.reshape(1, len(self.stores), len(flat.ids)), first.t().unsqueeze(0), self.stores, self.matrices
-        )
+        rows, first = rows.reshape(len(self.stores), len(flat.ids)), first.t()
+        if self._tables[0].shares_rows and self.merges(flat.ids):
+            return self._read_once(rows, first)
+        return Reads([Request(rows.unsqueeze(0), first.unsqueeze(0), self.stores, self.matrices)])
+
+    def _read_once(self, rows: Tensor, first_rows: Tensor) -> Reads:
+        """Rows [K, N], and where their matrices begin [K, N] or [K, 1]: each row once."""
+        numbers = rows + first_rows
+        requests, places = [], []
+        for lookup, (store, own) in enumerate(zip(self.stores, numbers, strict=True)):
+            first, place = first_of_each(own, int(own.max()) + 1 if len(own) else 0)
+            matrices = frozenset(table.physical_tables()[lookup].name for table in self._tables)
+            # Counted from the first row of the store.
+            asked = own.index_select(0, first).view(1, 1, -1)
+            requests.append(Request(asked, torch.zeros(1, 1, 1, dtype=torch.int64), (store,), matrices))
+            places.append(place)
+        return Reads(requests, torch.stack(places))
 
     def merges(self, ids: Tensor) -> bool:
         """Whether ids that repeat are found out; a GPU would have to be waited for."""
-        return self._merges and ids.device.type == "cpu"
+        return self._tables[0].repeats_cost and ids.device.type == "cpu"
 
     def merged(self, ids: Tensor, features: Tensor | None) -> Distinct | None:
         """Ids [N] of features [N] without repeats; None where these cost less than to find them."""
@@ -109,19 +124,22 @@ class Group(nn.Module):
             return None
         return distinct_ids(ids, features, self.get_buffer("num_ids"))
 
-    def flat_vectors(self, rows: Tensor, flat: Flat) -> tuple[Tensor, Tensor | None]:
-        """Rows [N, 1, W] of ids one after the other -> [N, D], and a penalty."""
-        rows = rows.squeeze(1)
+    def flat_vectors(self, found: Sequence[Tensor], reads: Reads, flat: Flat) -> tuple[Tensor, Tensor | None]:
+        """Rows [N, 1, W] of ids one after the other, or what is read once -> [N, D], and the penalty of each, [N]."""
+        pieces = [piece.squeeze(1) for piece in found]
+        if reads.places is not None:
+            return self._tables[0].combine_shared(pieces, reads.places), None
+        (rows,) = pieces
         if not self._parameter_names:
             return self._combine(rows, flat.ids, self.constants(flat.features), {})
-        pieces = zip(rows.split(flat.counts), flat.ids.split(flat.counts), strict=True)
+        by_feature = zip(rows.split(flat.counts), flat.ids.split(flat.counts), strict=True)
         vectors, penalties = [], []
-        for position, (piece, ids) in enumerate(pieces):
+        for position, (piece, ids) in enumerate(by_feature):
             constants = self._constants_of(position)
-            found, penalty = self._combine(piece, ids, constants, self.parameters_of(position))
-            vectors.append(found)
+            own, penalty = self._combine(piece, ids, constants, self.parameters_of(position))
+            vectors.append(own)
             penalties += [] if penalty is None else [penalty]
-        return torch.cat(vectors), torch.stack(penalties).sum() if penalties else None
+        return torch.cat(vectors), torch.cat(penalties) if penalties else None
 
     def _combine(
         self, rows: Tensor, ids: Tensor, constants: Mapping[str, Any], parameters: Mapping[str, Tensor]
@@ -129,7 +147,7 @@ class Group(nn.Module):
         table, rows = self._tables[0], rows.unsqueeze(1)
         vectors = table.combine(rows, parameters, ids.unsqueeze(1), constants)
         penalty = table.penalty(rows, vectors, parameters) if self.penalises else None
-        return vectors.squeeze(1), penalty
+        return vectors.squeeze(1), None if penalty is None else penalty.squeeze(1)
 
     def _constants_of(self, position: int) -> dict[str, Any]:
         one = slice(position, position + 1)
@@ -150,23 +168,27 @@ class SingleGroup(Group):
             features = torch.arange(len(ids)).repeat_interleave(ids.shape[1])
         return Single(ids, self.merged(ids.reshape(-1), features))
 
-    def route(self, single: Single) -> Request:
+    def route(self, single: Single) -> Reads:
         """The rows that ids [G, B] read."""
         if single.distinct is not None:
-            return self.flat_request(single.distinct)
+            return self.flat_reads(single.distinct)
+        if not self.stores:
+            return Reads()
         ids = single.ids
         rows = self._tables[0].route(ids.unsqueeze(1), self._routing_constants(None))
-        return Request(rows, self.get_buffer("first_rows").unsqueeze(-1), self.stores, self.matrices)
+        return Reads([Request(rows, self.get_buffer("first_rows").unsqueeze(-1), self.stores, self.matrices)])
 
-    def combine(self, rows: Tensor, single: Single) -> tuple[Tensor, Tensor | None]:
-        """Rows [B, G, W] of ids [G, B], or [M, 1, W] of distinct ones -> vectors [B, G, D], and a penalty."""
+    def combine(self, found: Sequence[Tensor], reads: Reads, single: Single) -> tuple[Tensor, Tensor | None]:
+        """Rows [B, G, W] of ids [G, B], or [M, 1, W] of distinct ones -> vectors [B, G, D], and their penalty."""
         ids, table = single.ids, self._tables[0]
         if single.distinct is not None:
-            vectors, _ = self.flat_vectors(rows, single.distinct)
-            return single.distinct.spread(vectors).view(*ids.shape, table.embedding_dim).transpose(0, 1), None
+            vectors, penalty = self.flat_vectors(found, reads, single.distinct)
+            spread = single.distinct.spread(vectors).view(*ids.shape, table.embedding_dim).transpose(0, 1)
+            return spread, _total(penalty, single.distinct)
+        (rows,) = found
         parameters = self.parameters_of()
         vectors = table.combine(rows, parameters, ids.t(), self.constants())
-        return vectors, table.penalty(rows, vectors, parameters) if self.penalises else None
+        return vectors, _total(table.penalty(rows, vectors, parameters) if self.penalises else None)
 
 
 class BagGroup(Group):
@@ -183,20 +205,21 @@ class BagGroup(Group):
         check_lengths(joined.lengths, counts, names)
         ragged = Ragged(joined, counts)
         check_ids(ragged.ids, self.get_buffer("num_ids"), names, ragged.features)
-        ragged.distinct = self.merged(ragged.ids, ragged.features)
+        ragged.distinct = None if self._pools_first else self.merged(ragged.ids, ragged.features)
         return ragged
 
-    def route(self, ragged: Ragged) -> Request:
+    def route(self, ragged: Ragged) -> Reads:
         """The rows that all ids [N] read."""
-        return self.flat_request(ragged.distinct or ragged)
+        return self.flat_reads(ragged.distinct or ragged)
 
-    def embed(self, rows: Tensor, ragged: Ragged) -> tuple[list[Tensor], Tensor | None]:
-        """Rows [N, 1, W] -> pooled vectors [B, G, D], or each feature's sequence [N_g, D]; and a penalty."""
+    def embed(self, found: Sequence[Tensor], reads: Reads, ragged: Ragged) -> tuple[list[Tensor], Tensor | None]:
+        """Rows [N, 1, W] -> pooled vectors [B, G, D], or each feature's sequence [N_g, D]; and their penalty."""
         if self._pools_first:
-            pooled = self._pool(rows.squeeze(1), ragged)
+            pooled = self._pool(found[0].squeeze(1), ragged)
             return [self._tables[0].combine(pooled, self.parameters_of(), self._no_ids(pooled), self.constants())], None
-        vectors, penalty = self.flat_vectors(rows, ragged.distinct or ragged)
+        vectors, penalty = self.flat_vectors(found, reads, ragged.distinct or ragged)
         vectors = vectors if ragged.distinct is None else ragged.distinct.spread(vectors)
+        penalty = _total(penalty, ragged.distinct)
         if self.is_sequence:
             return list(vectors.split(ragged.counts)), penalty
         return [self._pool(vectors, ragged)], penalty
@@ -236,6 +259,13 @@ class BagGroup(Group):
             divisors = ragged.lengths.clamp(min=1).view(len(self), ragged.num_samples, 1).to(pooled.dtype)
             pooled = pooled / torch.where(self.get_buffer("is_mean"), divisors, 1.0)
         return pooled.transpose(0, 1)
+
+
+def _total(penalty: Tensor | None, distinct: Distinct | None = None) -> Tensor | None:
+    """The sum of the penalties of ids, each as often as it was given."""
+    if penalty is None or distinct is None:
+        return None if penalty is None else penalty.sum()
+    return (penalty * torch.bincount(distinct.places, minlength=len(penalty))).sum()
 
 
 def _all_weighted_or_none(bags: Sequence[Bag]) -> Sequence[Bag]:
