@@ -55,6 +55,7 @@ class ALPTTable(Table):
     """
 
     linear = False
+    repeats_cost = True
     sizes = (Table.sizes | {"num_ids"}) - {"init_std"}
 
     def __init__(
