@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,9 +10,10 @@ from torch import Tensor, nn
 
 from recsys.tables.base import Table
 from recsys.tables.checks import check_ids, check_lengths
+from recsys.tables.columns import columns_of
 from recsys.tables.derived import Unchanging
 from recsys.tables.distinct import Distinct, distinct_ids, first_of_each
-from recsys.tables.features import Bag, Feature, concatenate_bags, pad_sequences, pool
+from recsys.tables.features import Bag, Feature, all_weighted_or_none, concatenate_bags, pad_sequences, pool
 from recsys.tables.group_ids import Flat, Ragged, Single
 from recsys.tables.lookups.requests import Place, Request
 from recsys.tables.per_id import PerId, PerIdColumns
@@ -84,10 +84,11 @@ class Group(nn.Module):
         per_id = {name: PerId(columns.joined(), pick(f"first_{name}")) for name, columns in self._per_id.items()}
         return {**{name: pick(name) for name in self._constant_names}, **per_id}
 
-    def parameters_of(self, position: int | None = None) -> dict[str, Tensor]:
-        """The tables' parameters [G, ...] by name, or those of one of them [1, ...]."""
-        tables = self._tables if position is None else self._tables[position : position + 1]
-        return {name: torch.stack([table.get_parameter(name) for table in tables]) for name in self._parameter_names}
+    def parameters_of(self, positions: list[int] | None = None) -> dict[str, Tensor]:
+        """The tables' parameters [G, ...] by name, or those of some of them."""
+        tables = self._tables if positions is None else [self._tables[position] for position in positions]
+        of_all = [dict(table.named_parameters()) for table in tables]
+        return {name: torch.stack([each[name] for each in of_all]) for name in self._parameter_names}
 
     def flat_reads(self, flat: Flat) -> Reads:
         """The rows that ids one after the other, [N], read."""
@@ -131,31 +132,51 @@ class Group(nn.Module):
             return self._tables[0].combine_shared(pieces, reads.places), None
         (rows,) = pieces
         if not self._parameter_names:
-            return self._combine(rows, flat.ids, self.constants(flat.features), {})
+            return self._combine(rows.unsqueeze(1), flat.ids.unsqueeze(1), self.constants(flat.features), {})
+        if rows.device.type == "cpu":
+            return self._in_columns(rows, flat)
         by_feature = zip(rows.split(flat.counts), flat.ids.split(flat.counts), strict=True)
         vectors, penalties = [], []
         for position, (piece, ids) in enumerate(by_feature):
-            constants = self._constants_of(position)
-            own, penalty = self._combine(piece, ids, constants, self.parameters_of(position))
+            constants, parameters = self._constants_of([position]), self.parameters_of([position])
+            own, penalty = self._combine(piece.unsqueeze(1), ids.unsqueeze(1), constants, parameters)
             vectors.append(own)
             penalties += [] if penalty is None else [penalty]
         return torch.cat(vectors), torch.cat(penalties) if penalties else None
 
+    def _in_columns(self, rows: Tensor, flat: Flat) -> tuple[Tensor, Tensor | None]:
+        """The same for features with parameters, of those with about as many ids together."""
+        parts, places = columns_of(flat.counts)
+        positions = torch.cat([part.positions.flatten() for part in parts])
+        # Split, since the gradient of a part that is picked by itself would be as large as that of all.
+        sizes = [part.positions.numel() for part in parts]
+        picked, ids = (each.index_select(0, positions).split(sizes) for each in (rows, flat.ids))
+        vectors, penalties = [], []
+        for part, own_rows, own_ids in zip(parts, picked, ids, strict=True):
+            shape = part.positions.shape
+            constants, parameters = self._constants_of(part.features), self.parameters_of(part.features)
+            own, penalty = self._combine(
+                own_rows.view(*shape, rows.shape[1]), own_ids.view(shape), constants, parameters
+            )
+            vectors.append(own)
+            penalties += [] if penalty is None else [penalty]
+        found = torch.cat(vectors).index_select(0, places)
+        return found, torch.cat(penalties).index_select(0, places) if penalties else None
+
     def _combine(
         self, rows: Tensor, ids: Tensor, constants: Mapping[str, Any], parameters: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        table, rows = self._tables[0], rows.unsqueeze(1)
-        vectors = table.combine(rows, parameters, ids.unsqueeze(1), constants)
-        penalty = table.penalty(rows, vectors, parameters) if self.penalises else None
-        return vectors.squeeze(1), None if penalty is None else penalty.squeeze(1)
+        """Rows [N, G, W], ids [N, G] -> [N * G, D], and the penalty of each."""
+        vectors = self._tables[0].combine(rows, parameters, ids, constants)
+        penalty = self._tables[0].penalty(rows, vectors, parameters) if self.penalises else None
+        return vectors.flatten(0, 1), None if penalty is None else penalty.flatten()
 
-    def _constants_of(self, position: int) -> dict[str, Any]:
-        one = slice(position, position + 1)
+    def _constants_of(self, positions: list[int]) -> dict[str, Any]:
         per_id = {
-            name: PerId(columns.joined(), self.get_buffer(f"first_{name}")[one])
+            name: PerId(columns.joined(), self.get_buffer(f"first_{name}")[positions])
             for name, columns in self._per_id.items()
         }
-        return {**{name: self.get_buffer(name)[one] for name in self._constant_names}, **per_id}
+        return {**{name: self.get_buffer(name)[positions] for name in self._constant_names}, **per_id}
 
 
 class SingleGroup(Group):
@@ -194,13 +215,13 @@ class SingleGroup(Group):
 class BagGroup(Group):
     """Multi-valued features, all pooled or all left as sequences; the number of operations is that of one feature.
 
-    Except where a table has parameters and is not linear: its features are combined one after the other.
+    Except on a GPU where a table has parameters and is not linear: its features are combined one after the other.
     """
 
     def taken_apart(self, bags: Mapping[str, Bag]) -> Ragged:
         """The ids of its features, checked."""
         own, names = [bags[feature.name] for feature in self.features], [feature.name for feature in self.features]
-        joined = own[0] if len(own) == 1 else concatenate_bags(_all_weighted_or_none(own))
+        joined = own[0] if len(own) == 1 else concatenate_bags(all_weighted_or_none(own))
         counts = [bag.values.numel() for bag in own]
         check_lengths(joined.lengths, counts, names)
         ragged = Ragged(joined, counts)
@@ -266,16 +287,6 @@ def _total(penalty: Tensor | None, distinct: Distinct | None = None) -> Tensor |
     if penalty is None or distinct is None:
         return None if penalty is None else penalty.sum()
     return (penalty * torch.bincount(distinct.places, minlength=len(penalty))).sum()
-
-
-def _all_weighted_or_none(bags: Sequence[Bag]) -> Sequence[Bag]:
-    """Bags without weights beside others with weights get ones."""
-    if all(bag.weights is None for bag in bags):
-        return bags
-    return [
-        bag if bag.weights is not None else replace(bag, weights=torch.ones(len(bag.values), device=bag.values.device))
-        for bag in bags
-    ]
 
 
 def _routing_constants_of(tables: Sequence[Table]) -> tuple[dict[str, Tensor], dict[str, PerIdColumns]]:

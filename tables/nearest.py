@@ -24,7 +24,7 @@ def nearest(rows: Tensor, centroids: Tensor) -> Tensor:
     num_tables, num_parts, num_choices, _ = centroids.shape
     pieces = rows.to(dtype).unflatten(-1, (num_parts, -1)).permute(1, 2, 0, 3).flatten(0, 1)
     centres = centroids.to(dtype).flatten(0, 1)
-    halves, turned = centres.square().sum(-1).unsqueeze(1) / 2, centres.transpose(1, 2)
+    halves, turned = centres.square().sum(-1).unsqueeze(1).mul_(0.5), centres.transpose(1, 2)
     at_once = _AT_ONCE if rows.device.type == "cpu" else _AT_ONCE << 8
     block = max(1, at_once // (len(centres) * num_choices))
     # A program is traced for any number of ids.

@@ -133,13 +133,16 @@ class ProductQuantizedTable(Table):
             return nearest(rows, centroids)
         is_restricted, num_first = restricted
         first = centroids[:, :, :num_first]
-        if rows.shape[1] > 1 or not can_be_looked_at(rows):
-            return torch.where(is_restricted.unsqueeze(-1), nearest(rows, first), nearest(rows, centroids))
-        codes = torch.empty(*rows.shape[:2], self.num_parts, dtype=torch.int64)
-        for has_these, choices in ((is_restricted, first), (~is_restricted, centroids)):
-            those = has_these.squeeze(1).nonzero().squeeze(1)
-            codes.index_copy_(0, those, nearest(rows.index_select(0, those), choices))
-        return codes
+        codes = nearest(rows, first)
+        if not can_be_looked_at(rows):
+            return torch.where(is_restricted.unsqueeze(-1), codes, nearest(rows, centroids))
+        # In each column, those that are not restricted come first, and no more places than the column with most has.
+        most = int((~is_restricted).sum(0).amax()) if is_restricted.numel() else 0
+        head = is_restricted.to(torch.int8).argsort(dim=0, stable=True)[:most].unsqueeze(-1)
+        found = nearest(rows.gather(0, head.expand(-1, -1, rows.shape[2])), centroids)
+        of_head = head.expand_as(found)
+        kept = torch.where(is_restricted.unsqueeze(-1).gather(0, head), codes.gather(0, of_head), found)
+        return codes.scatter(0, of_head, kept)
 
     def penalty(self, rows: Tensor, vectors: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
         """The squared distance of row and centroids, as it moves each of them."""
@@ -234,6 +237,8 @@ class DPQTable(ProductQuantizedTable):
 
 class MGQETable(ProductQuantizedTable):
     """Multi-granular quantised embeddings: a DPQTable whose rare ids choose among the first centroids alone.
+
+    A frequent id is compared with num_choices centroids of every part, which is most of what a step of rows takes.
 
     Shape:
         as DPQTable.

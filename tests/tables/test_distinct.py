@@ -72,7 +72,8 @@ def test_vectors_penalties_gradients_and_steps_are_those_of_ids_one_by_one(examp
         results.append(([*found, *gradients, *rows, *([] if penalty is None else [penalty])], seen))
     (once, reads), (each_time, other_reads) = results
     assert_close(once, each_time, rtol=1e-4, atol=1e-6)
-    assert sum(each.rows.numel() for each in reads) < sum(each.rows.numel() for each in other_reads)
+    num_once, num_each_time = (sum(each.rows.numel() for each in every) for every in (reads, other_reads))
+    assert num_once < num_each_time or num_each_time == 0
 
 
 @pytest.mark.parametrize("example", MERGING)
