@@ -59,6 +59,7 @@ class ALPTTable(Table):
     """
 
     linear = False
+    repeats_cost = True
     sizes = (Table.sizes | {"num_ids"}) - {"init_std"}
 
     def __init__(

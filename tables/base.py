@@ -54,7 +54,12 @@ class Table(Startable, ABC):
     repeats_cost: ClassVar[bool] = False
     """Whether a vector costs so much that ids which repeat in a batch are better found out, and computed once.
 
-    A collection does so on a CPU, for tables without parameters."""
+    A collection does so on a CPU."""
+
+    shares_rows: ClassVar[bool] = False
+    """Whether many ids read one row, so wide that it is better read once for all, by `combine_shared`.
+
+    Of tables without parameters for whom repeats cost; a collection does so on a CPU."""
 
     moves_rows: ClassVar[bool] = False
     """Whether rows pass from id to id while training, so that no other table may read them."""
@@ -180,6 +185,14 @@ class Table(Startable, ABC):
         rows = pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim=-1)
         return self.combine(rows, parameters, ids, constants)
 
+    def combine_shared(self, pieces: Sequence[Tensor], places: Tensor) -> Tensor:
+        """What `combine` gives, from the distinct rows of each lookup; for tables that share rows.
+
+        Shape:
+            pieces [M_k, W_k] of K lookups, places [K, N] of the row that each id reads -> [N, D]
+        """
+        raise AssertionError(f"{type(self).__name__} shares rows, so it must combine shared ones.")
+
     def sized_among(self, tables: Sequence[Table]) -> Table:
         """This table as it is in a collection of `tables`: itself, unless its size depends on those it shares with."""
         return self
@@ -189,10 +202,10 @@ class Table(Startable, ABC):
         return None
 
     def penalty(self, rows: Tensor, vectors: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
-        """A penalty of what a training batch has read, or None: a sum over its ids, which is added to a loss that sums.
+        """A penalty of each id that a training batch has read, or None; their sum is added to a loss that sums.
 
         Shape:
-            rows [N, G, W], vectors [N, G, D], parameters [G, ...] each -> scalar
+            rows [N, G, W], vectors [N, G, D], parameters [G, ...] each -> [N, G]
         """
         return None
 
@@ -292,6 +305,10 @@ class Table(Startable, ABC):
         derived = {*self._constant_names, *(f"_first_{name}" for name in self._per_id_names)}
         buffers = (buffer for name, buffer in self.named_buffers() if name not in derived)
         return sum(tensor.numel() * tensor.element_size() for tensor in (*self.parameters(), *buffers))
+
+    def training_bytes(self) -> int:
+        """Bytes that it keeps while it is trained alone; no budget counts them, as none counts optimizer state."""
+        return 0
 
     def extra_repr(self) -> str:
         """The logical size and the matrices behind it."""

@@ -127,8 +127,10 @@ class CAFETable(IntervalTable):
         """The id's own row if it has one, else a hashed one behind them."""
         places = bucket(ids, constants["seed"], constants["num_buckets"])
         cells, shared = places[..., :1, :], places[..., 1:, :] + self.num_hot
-        is_own = self.get_buffer("cell_ids")[cells] == ids.unsqueeze(-1)
-        own = torch.where(is_own, self.get_buffer("cell_rows")[cells], -1).amax(-1)
+        of_bucket, flat = (*cells.shape, _CELLS), cells.flatten()
+        is_own = self.get_buffer("cell_ids").index_select(0, flat).view(of_bucket) == ids.unsqueeze(-1)
+        rows = self.get_buffer("cell_rows").index_select(0, flat).view(of_bucket)
+        own = torch.where(is_own, rows, -1).amax(-1)
         return torch.where(own >= 0, own, shared)
 
     def decide(self, ids: Tensor, rows: Rows) -> None:

@@ -67,6 +67,7 @@ class CCETable(Table):
 
     moves_rows = True
     sizes = Table.sizes | {"num_clusters", "num_pointers", "last_clustering_epoch"}
+    repeats_cost = True
 
     def __init__(
         self,

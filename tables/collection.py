@@ -155,15 +155,15 @@ class TableCollection(nn.Module):
             apart = self._taken_apart(ids, bags)
             self._observe(ids, bags)
             routed, lookup = self._route(*apart), None
-        rows, number = self._rows(routed, lookup), len(self._single)
+        rows, number = list(zip(self._rows(routed, lookup), routed.reads, strict=True)), len(self._single)
         vectors: list[Tensor] = []
         sequences: dict[str, tuple[Tensor, Tensor]] = {}
         for group, single, read in zip(self._single, routed.picked, rows[:number], strict=True):
-            found, penalty = group.combine(read, single)
+            found, penalty = group.combine(*read, single)
             vectors.append(found)
             self._penalise(penalty)
         for bag_group, own, read in zip(self._bags, routed.ragged, rows[number:], strict=True):
-            pieces, penalty = bag_group.embed(read, own)
+            pieces, penalty = bag_group.embed(*read, own)
             self._penalise(penalty)
             if bag_group.is_sequence:
                 sequences |= bag_group.sequences(pieces, own)
@@ -200,18 +200,18 @@ class TableCollection(nn.Module):
 
     def _route(self, picked: Sequence[Single], ragged: Sequence[Ragged]) -> Routed:
         """What each group asks for."""
-        singles = [group.route(own) if group.stores else None for group, own in zip(self._single, picked, strict=True)]
-        bags = [group.route(own) if group.stores else None for group, own in zip(self._bags, ragged, strict=True)]
+        singles = [group.route(own) for group, own in zip(self._single, picked, strict=True)]
+        bags = [group.route(own) for group, own in zip(self._bags, ragged, strict=True)]
         return Routed(picked, ragged, [*singles, *bags])
 
-    def _rows(self, routed: Routed, lookup: StartedLookup | None) -> list[Tensor]:
-        """Rows [N, G, W] of each group."""
+    def _rows(self, routed: Routed, lookup: StartedLookup | None) -> list[list[Tensor]]:
+        """Rows of each request of each group: [N, G, W] where it has one."""
         found = iter(self.lookup(routed.asked(), lookup))
-        sizes = [own.shape for own in routed.ids()]
         device = self.get_buffer("_num_ids").device
         return [
-            torch.zeros(*size, 0, dtype=self.lookup.dtype, device=device) if request is None else next(found)
-            for request, size in zip(routed.requests, sizes, strict=True)
+            [next(found) for _ in reads.requests]
+            or [torch.zeros(*own.shape, 0, dtype=self.lookup.dtype, device=device)]
+            for reads, own in zip(routed.reads, routed.ids(), strict=True)
         ]
 
     def _nothing(self, bags: Mapping[str, Bag]) -> Tensor:

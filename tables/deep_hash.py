@@ -53,6 +53,7 @@ class DeepHashTable(Table):
     """
 
     linear = False
+    repeats_cost = True
 
     def __init__(
         self,

@@ -48,6 +48,7 @@ class DoubleHashTable(Table):
     """
 
     leaves_out = True
+    repeats_cost = True
     sizes = Table.sizes | {"num_frequent"}
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import torch
@@ -125,3 +125,13 @@ def pad_sequences(vectors: Tensor, samples: Tensor, lengths: Tensor, max_length:
     padded = vectors.new_zeros(len(lengths) * num_places + 1, vectors.shape[1]).index_add(0, kept, vectors)
     mask = torch.arange(num_places, device=lengths.device) < lengths.unsqueeze(1)
     return padded[:-1].view(len(lengths), num_places, vectors.shape[1]), mask
+
+
+def all_weighted_or_none(bags: Sequence[Bag]) -> Sequence[Bag]:
+    """Bags without weights beside others with weights get ones."""
+    if all(bag.weights is None for bag in bags):
+        return bags
+    return [
+        bag if bag.weights is not None else replace(bag, weights=torch.ones(len(bag.values), device=bag.values.device))
+        for bag in bags
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,12 +10,14 @@ from torch import Tensor, nn
 
 from recsys.tables.base import Table
 from recsys.tables.checks import check_ids, check_lengths
+from recsys.tables.columns import columns_of
 from recsys.tables.derived import Unchanging
-from recsys.tables.distinct import Distinct, distinct_ids
-from recsys.tables.features import Bag, Feature, concatenate_bags, pad_sequences, pool
+from recsys.tables.distinct import Distinct, distinct_ids, first_of_each
+from recsys.tables.features import Bag, Feature, all_weighted_or_none, concatenate_bags, pad_sequences, pool
 from recsys.tables.group_ids import Flat, Ragged, Single
 from recsys.tables.lookups.requests import Place, Request
 from recsys.tables.per_id import PerId, PerIdColumns
+from recsys.tables.routed import Reads
 
 
 class Group(nn.Module):
@@ -50,8 +51,6 @@ class Group(nn.Module):
         self.register_buffer("num_ids", torch.tensor([table.num_embeddings for table in tables]), persistent=False)
         self._parameter_names = tuple(name for name, _ in tables[0].named_parameters())
         self.penalises = type(tables[0]).penalty is not Table.penalty
-        # A penalty is of all that was read; parameters meet the ids of all features in one product.
-        self._merges = tables[0].repeats_cost and not self.penalises and not self._parameter_names
         means = [feature.pooling == "mean" for feature in features]
         self._any_mean = any(means)
         self.register_buffer("is_mean", torch.tensor(means).view(-1, 1, 1), persistent=False)
@@ -85,23 +84,40 @@ class Group(nn.Module):
         per_id = {name: PerId(columns.joined(), pick(f"first_{name}")) for name, columns in self._per_id.items()}
         return {**{name: pick(name) for name in self._constant_names}, **per_id}
 
-    def parameters_of(self, position: int | None = None) -> dict[str, Tensor]:
-        """The tables' parameters [G, ...] by name, or those of one of them [1, ...]."""
-        tables = self._tables if position is None else self._tables[position : position + 1]
-        return {name: torch.stack([table.get_parameter(name) for table in tables]) for name in self._parameter_names}
+    def parameters_of(self, positions: list[int] | None = None) -> dict[str, Tensor]:
+        """The tables' parameters [G, ...] by name, or those of some of them."""
+        tables = self._tables if positions is None else [self._tables[position] for position in positions]
+        of_all = [dict(table.named_parameters()) for table in tables]
+        return {name: torch.stack([each[name] for each in of_all]) for name in self._parameter_names}
 
-    def flat_request(self, flat: Flat) -> Request:
+    def flat_reads(self, flat: Flat) -> Reads:
         """The rows that ids one after the other, [N], read."""
+        if not self.stores:
+            return Reads()
         rows = self._tables[0].route(flat.ids.unsqueeze(0), self._routing_constants(flat.features))
         first_rows = self.get_buffer("first_rows")
         first = first_rows if flat.features is None else first_rows.index_select(0, flat.features)
-        return Request(
-            rows.reshape(1, len(self.stores), len(flat.ids)), first.t().unsqueeze(0), self.stores, self.matrices
-        )
+        rows, first = rows.reshape(len(self.stores), len(flat.ids)), first.t()
+        if self._tables[0].shares_rows and self.merges(flat.ids):
+            return self._read_once(rows, first)
+        return Reads([Request(rows.unsqueeze(0), first.unsqueeze(0), self.stores, self.matrices)])
+
+    def _read_once(self, rows: Tensor, first_rows: Tensor) -> Reads:
+        """Rows [K, N], and where their matrices begin [K, N] or [K, 1]: each row once."""
+        numbers = rows + first_rows
+        requests, places = [], []
+        for lookup, (store, own) in enumerate(zip(self.stores, numbers, strict=True)):
+            first, place = first_of_each(own, int(own.max()) + 1 if len(own) else 0)
+            matrices = frozenset(table.physical_tables()[lookup].name for table in self._tables)
+            # Counted from the first row of the store.
+            asked = own.index_select(0, first).view(1, 1, -1)
+            requests.append(Request(asked, torch.zeros(1, 1, 1, dtype=torch.int64), (store,), matrices))
+            places.append(place)
+        return Reads(requests, torch.stack(places))
 
     def merges(self, ids: Tensor) -> bool:
         """Whether ids that repeat are found out; a GPU would have to be waited for."""
-        return self._merges and ids.device.type == "cpu"
+        return self._tables[0].repeats_cost and ids.device.type == "cpu"
 
     def merged(self, ids: Tensor, features: Tensor | None) -> Distinct | None:
         """Ids [N] of features [N] without repeats; None where these cost less than to find them."""
@@ -109,35 +125,58 @@ class Group(nn.Module):
             return None
         return distinct_ids(ids, features, self.get_buffer("num_ids"))
 
-    def flat_vectors(self, rows: Tensor, flat: Flat) -> tuple[Tensor, Tensor | None]:
-        """Rows [N, 1, W] of ids one after the other -> [N, D], and a penalty."""
-        rows = rows.squeeze(1)
+    def flat_vectors(self, found: Sequence[Tensor], reads: Reads, flat: Flat) -> tuple[Tensor, Tensor | None]:
+        """Rows [N, 1, W] of ids one after the other, or what is read once -> [N, D], and the penalty of each, [N]."""
+        pieces = [piece.squeeze(1) for piece in found]
+        if reads.places is not None:
+            return self._tables[0].combine_shared(pieces, reads.places), None
+        (rows,) = pieces
         if not self._parameter_names:
-            return self._combine(rows, flat.ids, self.constants(flat.features), {})
-        pieces = zip(rows.split(flat.counts), flat.ids.split(flat.counts), strict=True)
+            return self._combine(rows.unsqueeze(1), flat.ids.unsqueeze(1), self.constants(flat.features), {})
+        if rows.device.type == "cpu":
+            return self._in_columns(rows, flat)
+        by_feature = zip(rows.split(flat.counts), flat.ids.split(flat.counts), strict=True)
         vectors, penalties = [], []
-        for position, (piece, ids) in enumerate(pieces):
-            constants = self._constants_of(position)
-            found, penalty = self._combine(piece, ids, constants, self.parameters_of(position))
-            vectors.append(found)
+        for position, (piece, ids) in enumerate(by_feature):
+            constants, parameters = self._constants_of([position]), self.parameters_of([position])
+            own, penalty = self._combine(piece.unsqueeze(1), ids.unsqueeze(1), constants, parameters)
+            vectors.append(own)
             penalties += [] if penalty is None else [penalty]
-        return torch.cat(vectors), torch.stack(penalties).sum() if penalties else None
+        return torch.cat(vectors), torch.cat(penalties) if penalties else None
+
+    def _in_columns(self, rows: Tensor, flat: Flat) -> tuple[Tensor, Tensor | None]:
+        """The same for features with parameters, of those with about as many ids together."""
+        parts, places = columns_of(flat.counts)
+        positions = torch.cat([part.positions.flatten() for part in parts])
+        # Split, since the gradient of a part that is picked by itself would be as large as that of all.
+        sizes = [part.positions.numel() for part in parts]
+        picked, ids = (each.index_select(0, positions).split(sizes) for each in (rows, flat.ids))
+        vectors, penalties = [], []
+        for part, own_rows, own_ids in zip(parts, picked, ids, strict=True):
+            shape = part.positions.shape
+            constants, parameters = self._constants_of(part.features), self.parameters_of(part.features)
+            own, penalty = self._combine(
+                own_rows.view(*shape, rows.shape[1]), own_ids.view(shape), constants, parameters
+            )
+            vectors.append(own)
+            penalties += [] if penalty is None else [penalty]
+        found = torch.cat(vectors).index_select(0, places)
+        return found, torch.cat(penalties).index_select(0, places) if penalties else None
 
     def _combine(
         self, rows: Tensor, ids: Tensor, constants: Mapping[str, Any], parameters: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        table, rows = self._tables[0], rows.unsqueeze(1)
-        vectors = table.combine(rows, parameters, ids.unsqueeze(1), constants)
-        penalty = table.penalty(rows, vectors, parameters) if self.penalises else None
-        return vectors.squeeze(1), penalty
+        """Rows [N, G, W], ids [N, G] -> [N * G, D], and the penalty of each."""
+        vectors = self._tables[0].combine(rows, parameters, ids, constants)
+        penalty = self._tables[0].penalty(rows, vectors, parameters) if self.penalises else None
+        return vectors.flatten(0, 1), None if penalty is None else penalty.flatten()
 
-    def _constants_of(self, position: int) -> dict[str, Any]:
-        one = slice(position, position + 1)
+    def _constants_of(self, positions: list[int]) -> dict[str, Any]:
         per_id = {
-            name: PerId(columns.joined(), self.get_buffer(f"first_{name}")[one])
+            name: PerId(columns.joined(), self.get_buffer(f"first_{name}")[positions])
             for name, columns in self._per_id.items()
         }
-        return {**{name: self.get_buffer(name)[one] for name in self._constant_names}, **per_id}
+        return {**{name: self.get_buffer(name)[positions] for name in self._constant_names}, **per_id}
 
 
 class SingleGroup(Group):
@@ -150,53 +189,58 @@ class SingleGroup(Group):
             features = torch.arange(len(ids)).repeat_interleave(ids.shape[1])
         return Single(ids, self.merged(ids.reshape(-1), features))
 
-    def route(self, single: Single) -> Request:
+    def route(self, single: Single) -> Reads:
         """The rows that ids [G, B] read."""
         if single.distinct is not None:
-            return self.flat_request(single.distinct)
+            return self.flat_reads(single.distinct)
+        if not self.stores:
+            return Reads()
         ids = single.ids
         rows = self._tables[0].route(ids.unsqueeze(1), self._routing_constants(None))
-        return Request(rows, self.get_buffer("first_rows").unsqueeze(-1), self.stores, self.matrices)
+        return Reads([Request(rows, self.get_buffer("first_rows").unsqueeze(-1), self.stores, self.matrices)])
 
-    def combine(self, rows: Tensor, single: Single) -> tuple[Tensor, Tensor | None]:
-        """Rows [B, G, W] of ids [G, B], or [M, 1, W] of distinct ones -> vectors [B, G, D], and a penalty."""
+    def combine(self, found: Sequence[Tensor], reads: Reads, single: Single) -> tuple[Tensor, Tensor | None]:
+        """Rows [B, G, W] of ids [G, B], or [M, 1, W] of distinct ones -> vectors [B, G, D], and their penalty."""
         ids, table = single.ids, self._tables[0]
         if single.distinct is not None:
-            vectors, _ = self.flat_vectors(rows, single.distinct)
-            return single.distinct.spread(vectors).view(*ids.shape, table.embedding_dim).transpose(0, 1), None
+            vectors, penalty = self.flat_vectors(found, reads, single.distinct)
+            spread = single.distinct.spread(vectors).view(*ids.shape, table.embedding_dim).transpose(0, 1)
+            return spread, _total(penalty, single.distinct)
+        (rows,) = found
         parameters = self.parameters_of()
         vectors = table.combine(rows, parameters, ids.t(), self.constants())
-        return vectors, table.penalty(rows, vectors, parameters) if self.penalises else None
+        return vectors, _total(table.penalty(rows, vectors, parameters) if self.penalises else None)
 
 
 class BagGroup(Group):
     """Multi-valued features, all pooled or all left as sequences; the number of operations is that of one feature.
 
-    Except where a table has parameters and is not linear: its features are combined one after the other.
+    Except on a GPU where a table has parameters and is not linear: its features are combined one after the other.
     """
 
     def taken_apart(self, bags: Mapping[str, Bag]) -> Ragged:
         """The ids of its features, checked."""
         own, names = [bags[feature.name] for feature in self.features], [feature.name for feature in self.features]
-        joined = own[0] if len(own) == 1 else concatenate_bags(_all_weighted_or_none(own))
+        joined = own[0] if len(own) == 1 else concatenate_bags(all_weighted_or_none(own))
         counts = [bag.values.numel() for bag in own]
         check_lengths(joined.lengths, counts, names)
         ragged = Ragged(joined, counts)
         check_ids(ragged.ids, self.get_buffer("num_ids"), names, ragged.features)
-        ragged.distinct = self.merged(ragged.ids, ragged.features)
+        ragged.distinct = None if self._pools_first else self.merged(ragged.ids, ragged.features)
         return ragged
 
-    def route(self, ragged: Ragged) -> Request:
+    def route(self, ragged: Ragged) -> Reads:
         """The rows that all ids [N] read."""
-        return self.flat_request(ragged.distinct or ragged)
+        return self.flat_reads(ragged.distinct or ragged)
 
-    def embed(self, rows: Tensor, ragged: Ragged) -> tuple[list[Tensor], Tensor | None]:
-        """Rows [N, 1, W] -> pooled vectors [B, G, D], or each feature's sequence [N_g, D]; and a penalty."""
+    def embed(self, found: Sequence[Tensor], reads: Reads, ragged: Ragged) -> tuple[list[Tensor], Tensor | None]:
+        """Rows [N, 1, W] -> pooled vectors [B, G, D], or each feature's sequence [N_g, D]; and their penalty."""
         if self._pools_first:
-            pooled = self._pool(rows.squeeze(1), ragged)
+            pooled = self._pool(found[0].squeeze(1), ragged)
             return [self._tables[0].combine(pooled, self.parameters_of(), self._no_ids(pooled), self.constants())], None
-        vectors, penalty = self.flat_vectors(rows, ragged.distinct or ragged)
+        vectors, penalty = self.flat_vectors(found, reads, ragged.distinct or ragged)
         vectors = vectors if ragged.distinct is None else ragged.distinct.spread(vectors)
+        penalty = _total(penalty, ragged.distinct)
         if self.is_sequence:
             return list(vectors.split(ragged.counts)), penalty
         return [self._pool(vectors, ragged)], penalty
@@ -238,14 +282,11 @@ class BagGroup(Group):
         return pooled.transpose(0, 1)
 
 
-def _all_weighted_or_none(bags: Sequence[Bag]) -> Sequence[Bag]:
-    """Bags without weights beside others with weights get ones."""
-    if all(bag.weights is None for bag in bags):
-        return bags
-    return [
-        bag if bag.weights is not None else replace(bag, weights=torch.ones(len(bag.values), device=bag.values.device))
-        for bag in bags
-    ]
+def _total(penalty: Tensor | None, distinct: Distinct | None = None) -> Tensor | None:
+    """The sum of the penalties of ids, each as often as it was given."""
+    if penalty is None or distinct is None:
+        return None if penalty is None else penalty.sum()
+    return (penalty * torch.bincount(distinct.places, minlength=len(penalty))).sum()
 
 
 def _routing_constants_of(tables: Sequence[Table]) -> tuple[dict[str, Tensor], dict[str, PerIdColumns]]:

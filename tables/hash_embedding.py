@@ -49,6 +49,7 @@ class HashEmbeddingTable(Table):
     """
 
     linear = False
+    repeats_cost = True
     sizes = Table.sizes | {"num_weights"}
 
     def __init__(

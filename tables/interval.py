@@ -25,7 +25,7 @@ class IntervalTable(Table):
         """
         self._interval = interval
         self.register_buffer("num_waiting_batches", torch.zeros(1, dtype=torch.int64))
-        self._waiting_ids = torch.zeros(0, dtype=torch.int64)
+        self._waiting: list[Tensor] = []
         self._num_waiting = 0
 
     @abstractmethod
@@ -40,26 +40,27 @@ class IntervalTable(Table):
     @torch.no_grad()
     def observe(self, ids: Tensor, rows: Rows) -> None:
         """Keep the ids until an interval ends, then decide."""
-        self._waiting_ids = torch.cat([self._waiting_ids.to(ids.device), ids.reshape(-1).long()])
+        # A copy: a batch may be written over before the interval ends.
+        self._waiting.append(ids.reshape(-1).to(torch.int64, copy=True))
         self._num_waiting += 1
         self.get_buffer("num_waiting_batches").fill_(self._num_waiting)
         if self._num_waiting < self._interval:
             return
-        self.decide(self._waiting_ids, rows)
-        self._num_waiting = 0
+        self.decide(self.get_extra_state().to(ids.device), rows)
+        self._waiting, self._num_waiting = [], 0
         self.get_buffer("num_waiting_batches").zero_()
-        self._waiting_ids = self._waiting_ids[:0].clone()
 
-    def own_bytes(self) -> int:
-        """Bytes of the mapping, the counters and, in training, the ids that wait; every process holds them."""
-        return super().own_bytes() + self._waiting_ids.numel() * self._waiting_ids.element_size()
+    def training_bytes(self) -> int:
+        """Bytes of the ids that wait, which follow from the size of batches; every process holds them."""
+        return sum(ids.numel() * ids.element_size() for ids in self._waiting)
 
     def get_extra_state(self) -> Tensor:
         """The ids that wait: as a buffer their changing number would be refused by what copies buffers."""
-        return self._waiting_ids
+        device = self.get_buffer("num_waiting_batches").device
+        return torch.cat([torch.zeros(0, dtype=torch.int64, device=device), *(ids.to(device) for ids in self._waiting)])
 
     def set_extra_state(self, state: Any) -> None:
         """Take the waiting ids of a checkpoint, and count its batches on the host: a GPU is asked nothing each step."""
         waiting = self.get_buffer("num_waiting_batches")
-        self._waiting_ids = state.to(waiting.device, copy=True)
+        self._waiting = [state.to(waiting.device, copy=True)]
         self._num_waiting = int(waiting)

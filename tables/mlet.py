@@ -43,6 +43,8 @@ class MLETTable(Table):
         ValueError: if inner_dim is below D.
     """
 
+    repeats_cost = True
+
     def __init__(
         self,
         name: str,

@@ -50,6 +50,7 @@ class MurmurTable(Table):
     """
 
     sizes = Table.sizes | {"seed"}
+    repeats_cost = True
 
     def __init__(
         self,

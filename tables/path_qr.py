@@ -6,7 +6,7 @@ Source: Shi et al., "Compositional embeddings using complementary partitions" (K
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
+from recsys.tables.grouped import grouped_product
 from recsys.tables.path_fit import fit_paths
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.partitions import ceil_div
@@ -51,6 +52,7 @@ class PathQRTable(Table):
 
     linear = False
     repeats_cost = True
+    shares_rows = True
 
     def __init__(
         self,
@@ -112,6 +114,14 @@ class PathQRTable(Table):
         inner, outer = biases.split([hidden, dim], dim=-1)
         activation = torch.relu((row.unsqueeze(-2) @ weights_in.unflatten(-1, (dim, hidden))).squeeze(-2) + inner)
         return (activation.unsqueeze(-2) @ weights_out.unflatten(-1, (hidden, dim))).squeeze(-2) + outer
+
+    def combine_shared(self, pieces: Sequence[Tensor], places: Tensor) -> Tensor:
+        """The same, the rows of each network together."""
+        (row, weights_in, weights_out, biases), (dim, hidden) = pieces, (self.embedding_dim, self.hidden_dim)
+        inner, outer = biases.index_select(0, places[3]).unsqueeze(1).split([hidden, dim], dim=-1)
+        rows = row.index_select(0, places[0]).unsqueeze(1)
+        activation = torch.relu(grouped_product(rows, weights_in.unflatten(-1, (dim, hidden)), places[1]) + inner)
+        return (grouped_product(activation, weights_out.unflatten(-1, (hidden, dim)), places[2]) + outer).squeeze(1)
 
     def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
         """See `fit_paths`: least squares among the networks that are affine on their rows."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -20,14 +19,13 @@ from torch import Tensor, nn
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.centroid_fit import fit_centroids
 from recsys.tables.codebook import CodebookTable, codes_dtype, require_parts
+from recsys.tables.nearest import can_be_looked_at, nearest
 from recsys.tables.physical import PhysicalTable, named_generator
 from recsys.tables.routing.hashes import name_seed
 from recsys.tables.upkeep import Rows
 
 _SAMPLES = 4096
 """Rows whose nearest centroids are measured, to start with the deviation asked for."""
-_AT_ONCE = 1 << 20
-"""Distances that a CPU computes at a time, which its cache holds; a GPU 256 times as many."""
 _BLOCK = 1 << 16
 """Ids that are encoded at a time."""
 
@@ -53,6 +51,7 @@ class ProductQuantizedTable(Table):
     """
 
     linear = False
+    repeats_cost = True
 
     def __init__(
         self,
@@ -116,49 +115,47 @@ class ProductQuantizedTable(Table):
         num_tables = centroids.shape[0]
         first = torch.arange(num_tables * self.num_parts, device=rows.device) * self.num_choices
         places = codes + first.view(num_tables, self.num_parts)
-        chosen = F.embedding(places, centroids.flatten(0, 2)).flatten(-2).to(rows.dtype)
+        # A CPU adds up gradients of index_select several times as fast; a GPU those of an embedding, in a fixed order.
+        values = centroids.flatten(0, 2)
+        if rows.device.type == "cpu":
+            chosen = values.index_select(0, places.flatten()).view(*places.shape, values.shape[1])
+        else:
+            chosen = F.embedding(places, values)
+        chosen = chosen.flatten(-2).to(rows.dtype)
         return chosen + (rows - rows.detach())
 
     @torch.no_grad()
     def _codes(self, rows: Tensor, centroids: Tensor, ids: Tensor, constants: Constants) -> Tensor:
-        """Which centroids are nearest; float32 at least, or near ones could not be told apart.
+        """Which centroids are nearest, of those that an id may choose among.
 
         Shape:
             rows [N, G, D], centroids [G, P, C, D / P], ids [N, G] -> [N, G, P]
         """
-        dtype = torch.promote_types(rows.dtype, torch.float32)
-        pieces = rows.to(dtype).unflatten(-1, (self.num_parts, -1)).permute(2, 1, 0, 3)
-        centres = centroids.to(dtype).transpose(0, 1)
         restricted = self.restricted(ids, constants)
-        at_once = _AT_ONCE if rows.device.type == "cpu" else _AT_ONCE << 8
-        # A program is traced for any number of ids.
-        block = None if torch.compiler.is_compiling() else max(1, at_once // (rows.shape[1] * self.num_choices))
-        codes = []
-        # The meta device has no autocast to be left.
-        with nullcontext() if rows.is_meta else torch.autocast(rows.device.type, enabled=False):
-            # Part by part, so that distances to all centroids are never held at once.
-            for piece, centre in zip(pieces, centres, strict=True):
-                halves, turned = centre.square().sum(-1).unsqueeze(1) / 2, centre.transpose(1, 2)
-                found = []
-                for part in [piece] if block is None else piece.split(block, 1):
-                    distances = torch.baddbmm(halves, part, turned, alpha=-1)
-                    found.append(distances.argmin(-1))
-                    if restricted is not None:
-                        found.append(distances[..., : restricted[1]].argmin(-1))
-                kinds = 1 if restricted is None else 2
-                nearest, *first = [torch.cat(found[kind::kinds], 1).t() for kind in range(kinds)]
-                codes.append(nearest if restricted is None else torch.where(restricted[0], first[0], nearest))
-        return torch.stack(codes, -1)
+        if restricted is None:
+            return nearest(rows, centroids)
+        is_restricted, num_first = restricted
+        first = centroids[:, :, :num_first]
+        codes = nearest(rows, first)
+        if not can_be_looked_at(rows):
+            return torch.where(is_restricted.unsqueeze(-1), codes, nearest(rows, centroids))
+        # In each column, those that are not restricted come first, and no more places than the column with most has.
+        most = int((~is_restricted).sum(0).amax()) if is_restricted.numel() else 0
+        head = is_restricted.to(torch.int8).argsort(dim=0, stable=True)[:most].unsqueeze(-1)
+        found = nearest(rows.gather(0, head.expand(-1, -1, rows.shape[2])), centroids)
+        of_head = head.expand_as(found)
+        kept = torch.where(is_restricted.unsqueeze(-1).gather(0, head), codes.gather(0, of_head), found)
+        return codes.scatter(0, of_head, kept)
 
     def penalty(self, rows: Tensor, vectors: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
-        """Sum over ids of the squared distance of row and centroids, as it moves each of them."""
+        """The squared distance of row and centroids, as it moves each of them."""
         if not self.penalty_weight:
             return None
         # Without the gradient that passes through to the row.
         chosen = vectors - (rows - rows.detach())
-        moved = (chosen - rows.detach()).square().sum((0, 2))
-        committed = (chosen.detach() - rows).square().sum((0, 2))
-        return self.penalty_weight * (moved + self.commitment * committed).sum()
+        moved = (chosen - rows.detach()).square().sum(-1)
+        committed = (chosen.detach() - rows).square().sum(-1)
+        return self.penalty_weight * (moved + self.commitment * committed)
 
     def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
         """Rows are the vectors, and centroids those of k-means in each part."""
@@ -256,6 +253,8 @@ class DPQTable(ProductQuantizedTable):
 
 class MGQETable(ProductQuantizedTable):
     """Multi-granular quantised embeddings: a DPQTable whose rare ids choose among the first centroids alone.
+
+    A frequent id is compared with num_choices centroids of every part, which is most of what a step of rows takes.
 
     Shape:
         as DPQTable.

@@ -55,6 +55,7 @@ class RobeTable(SharingTable):
     """
 
     linear = False
+    repeats_cost = True
 
     def __init__(
         self,

@@ -14,22 +14,41 @@ from recsys.tables.lookups.started import StartedLookup
 
 
 @dataclass(frozen=True)
+class Reads:
+    """What a group asks for.
+
+    Args:
+        requests: one; or one for each lookup, of rows that are read once each; none where its tables have no rows.
+        places: [K, N] of the row that each id reads, among those that its lookup reads once; None where ids have rows
+            of their own.
+    """
+
+    requests: Sequence[Request] = ()
+    places: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """All that it holds."""
+        found = [tensor for request in self.requests for tensor in (request.rows, request.first_rows)]
+        return found if self.places is None else [*found, self.places]
+
+
+@dataclass(frozen=True)
 class Routed:
     """The rows that a batch asks for.
 
     Args:
         picked: ids [G, B] of each group of single-valued features.
         ragged: ids of each group of bags.
-        requests: of every group; None where its tables have no rows.
+        reads: of every group.
     """
 
     picked: Sequence[Single]
     ragged: Sequence[Ragged]
-    requests: Sequence[Request | None]
+    reads: Sequence[Reads]
 
     def asked(self) -> list[Request]:
-        """The requests that there are."""
-        return [request for request in self.requests if request is not None]
+        """The requests of all groups."""
+        return [request for reads in self.reads for request in reads.requests]
 
     def ids(self) -> list[Single | Ragged]:
         """The ids of every group."""
@@ -37,8 +56,7 @@ class Routed:
 
     def tensors(self) -> list[Tensor]:
         """All that it holds."""
-        requests = [tensor for request in self.asked() for tensor in (request.rows, request.first_rows)]
-        return [*requests, *(tensor for each in self.ids() for tensor in each.tensors())]
+        return [tensor for each in (*self.reads, *self.ids()) for tensor in each.tensors()]
 
 
 class StartedBatch:

@@ -14,12 +14,17 @@ from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Budget, Bytes, Fraction, size_or_budget
+from recsys.tables.distinct import first_of_each
+from recsys.tables.grouped import grouped_product
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.partitions import ceil_div, ceil_root
 from recsys.tables.tensor_train_fit import fit_cores
 
 MAX_BUDGET_ROW_DIM = 2048
 """A budget buys no wider rows of the middle core: every id reads one, and FBGEMM's GPU kernels take none wider."""
+
+_USED_ENOUGH = 0.95
+"""Of a budget: what ranks leave unused beyond that buys rows."""
 
 Ranks = tuple[int, int]
 
@@ -43,7 +48,8 @@ class TTTable(Table):
         embedding_dim: D.
         rank: R1 = R2, or the two of them, or the largest that adds anything where that is less; the paper has 16, 32
             and 64. Or give
-        budget_bytes: bytes the cores may take in float32; ranks grow until a row of the middle core has 2048 values.
+        budget_bytes: bytes the cores may take in float32; ranks grow until a row of the middle core has 2048 values,
+            and then, without num_digits, the middle core gets more rows, and the others fewer.
         budget_fraction: the same as a fraction of the full table's bytes.
         num_digits: rows of each core, whose product is at least V; None takes three as alike as there are.
         init_std: standard deviation of the initial vectors.
@@ -54,6 +60,7 @@ class TTTable(Table):
 
     linear = False
     repeats_cost = True
+    shares_rows = True
 
     def __init__(
         self,
@@ -70,11 +77,11 @@ class TTTable(Table):
         super().__init__(name, num_embeddings, embedding_dim)
         self.init_std = init_std
         self.dims = _three_factors(embedding_dim)
-        self.num_digits = self._checked_digits(num_digits)
-        rows = [count * dim for count, dim in zip(self.num_digits, self.dims, strict=True)]
-        self._highest = (min(rows[0], rows[1] * rows[2]), min(rows[2], rows[0] * rows[1]))
+        self._take_digits(self._checked_digits(num_digits))
         budget = size_or_budget(self, budget_bytes, budget_fraction, rank=rank)
         if budget is not None:
+            if num_digits is None:
+                self._widen_middle(budget)
             self.ranks = self._ranks_within(budget)
         else:
             assert rank is not None
@@ -83,6 +90,28 @@ class TTTable(Table):
             self.ranks = self._capped(rank)
         _, second, third = self.num_digits
         self.register_constants(divisor=[second * third, third, 1], modulus=list(self.num_digits))
+
+    def _take_digits(self, num_digits: tuple[int, int, int]) -> None:
+        """Have cores of so many rows, which bounds the ranks that add anything."""
+        self.num_digits = num_digits
+        rows = [count * dim for count, dim in zip(num_digits, self.dims, strict=True)]
+        self._highest = (min(rows[0], rows[1] * rows[2]), min(rows[2], rows[0] * rows[1]))
+
+    def _widen_middle(self, budget: Budget) -> None:
+        """If ranks as high as they may be leave some of a budget, as many rows of the middle core as it buys."""
+        equal, highest = self.num_digits, math.isqrt(MAX_BUDGET_ROW_DIM // self.dims[1])
+        if self._bytes_of(self._capped(highest)) >= _USED_ENOUGH * budget.num_bytes:
+            return
+
+        def num_bytes(middle: int) -> int:
+            outer = ceil_root(ceil_div(self.num_embeddings, middle), 2)
+            self._take_digits((ceil_div(self.num_embeddings, middle * outer), middle, outer))
+            return self._bytes_of(self._capped(highest))
+
+        if num_bytes(equal[1]) > budget.num_bytes:
+            self._take_digits(equal)
+            return
+        num_bytes(budget.largest(num_bytes, equal[1], self.num_embeddings))
 
     def _checked_digits(self, num_digits: tuple[int, int, int] | None) -> tuple[int, int, int]:
         if num_digits is None:
@@ -144,6 +173,15 @@ class TTTable(Table):
         product = first.unflatten(-1, (-1, left)) @ middle.unflatten(-1, (left, -1))
         product = product.flatten(-2).unflatten(-1, (-1, right)) @ last.unflatten(-1, (right, -1))
         return product.flatten(-2)
+
+    def combine_shared(self, pieces: Sequence[Tensor], places: Tensor) -> Tensor:
+        """The same; ids whose first two digits are equal share the first product."""
+        (first, middle, last), (left, right) = pieces, self.ranks
+        pairs, pair_of = first_of_each(places[0] * len(middle) + places[1], len(first) * len(middle))
+        matrices = first.unflatten(-1, (-1, left)).index_select(0, places[0].index_select(0, pairs))
+        product = grouped_product(matrices, middle.unflatten(-1, (left, -1)), places[1].index_select(0, pairs))
+        product = product.flatten(1).index_select(0, pair_of).unflatten(-1, (-1, right))
+        return grouped_product(product, last.unflatten(-1, (right, -1)), places[2]).flatten(1)
 
     def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
         """See `fit_cores`: equal where the ranks suffice."""

@@ -1,17 +1,21 @@
-"""`recsys methods`: every table method, from which paper, and the bytes it takes at three budgets.
+"""`recsys methods`: every table method, from which paper, the bytes it takes at three budgets, and its step.
 
 recsys methods
 recsys methods --num_embeddings 10000000 --embedding_dim 64
 recsys methods --update docs/tables.md
+
+What a step takes beside FullTable's is what `benchmarks/tables.py methods --store` has left in `method_steps.json`
+beside the page, or in the file that is given.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.table import Table as RichTable
@@ -27,19 +31,24 @@ FRACTIONS = (0.5, 0.1, 0.01)
 _MOST = {"num_embeddings": 1 << 28, "embedding_dim": 4096}
 """Some tables keep numbers of every id, which are made to be counted."""
 START, END = "<!-- methods -->", "<!-- end -->"
+STEPS = "method_steps.json"
+"""Beside the page that is updated."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table, or put it into a page between its marks; returns the exit code.
 
     Raises:
-        ValueError: on a page without marks, or sizes out of range.
+        ValueError: on a page without marks, sizes out of range, or a file of steps that is none.
     """
     chosen = parser().parse_args(list(arguments))
     for name, most in _MOST.items():
         if not 1 <= getattr(chosen, name) <= most:
             raise ValueError(f"--{name} must be in [1, {most}], got {getattr(chosen, name)}.")
+    stored = chosen.steps or (chosen.update.parent / STEPS if chosen.update is not None else None)
+    steps = {} if stored is None or (chosen.steps is None and not stored.is_file()) else step_ratios(stored)
     lines = [header(), *(line(method, chosen.num_embeddings, chosen.embedding_dim) for method in methods())]
+    lines = [[*each, step] for each, step in zip(lines, _step_column(lines, steps), strict=True)] if steps else lines
     if chosen.update is None:
         show(lines)
         return 0
@@ -56,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     found = CommandParser(prog="recsys methods", description="Every table method and the bytes it takes.")
     found.add_argument("--num_embeddings", type=int, default=1_000_000, help="V, ids of the table that is sized")
     found.add_argument("--embedding_dim", type=int, default=16, help="D")
+    found.add_argument("--steps", type=Path, help=f"file of benchmarks/tables.py --store; {STEPS} beside the page")
     found.add_argument("--update", type=Path, help="Markdown page whose table, between marks, is replaced")
     return found
 
@@ -78,6 +88,25 @@ def line(method: type[Table], num_embeddings: int, embedding_dim: int) -> list[s
     sizes = [bytes_at(method, num_embeddings, embedding_dim, fraction) for fraction in FRACTIONS]
     summary = (inspect.getdoc(method) or "").splitlines()[0]
     return [method.__name__, summary, source(method), "yes" if method.linear else "", *sizes]
+
+
+def step_ratios(path: Path) -> dict[str, float]:
+    """What a training step takes with each method beside FullTable's, as benchmarks/tables.py has stored it.
+
+    Raises:
+        ValueError: on a file that it has not written.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["methods"]
+        return {name: float(times["step_ratio"]) for name, times in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"--steps: '{path}' is no file of benchmarks/tables.py methods --store: {error}") from error
+
+
+def _step_column(lines: Sequence[Sequence[str]], steps: Mapping[str, float]) -> list[str]:
+    """The title, and the ratio of each method that was measured."""
+    ratios = (steps.get(name) for name, *_ in lines[1:])
+    return ["step", *("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)]
 
 
 def source(method: type[Table]) -> str:
@@ -108,7 +137,7 @@ def show(lines: Sequence[Sequence[str]]) -> None:
     """The table on a terminal."""
     table = RichTable(title="Table methods", show_lines=False)
     for name in lines[0]:
-        table.add_column(name, justify="right" if name.endswith("%") else "left", overflow="fold")
+        table.add_column(name, justify="right" if _is_number(name) else "left", overflow="fold")
     for each in lines[1:]:
         table.add_row(*each)
     console().print(table)
@@ -117,9 +146,13 @@ def show(lines: Sequence[Sequence[str]]) -> None:
 def markdown(lines: Sequence[Sequence[str]]) -> str:
     """The table in Markdown."""
     names = [f"`{each[0]}`" for each in lines[1:]]
-    rows = [lines[0], ["--:" if name.endswith("%") else "--" for name in lines[0]]]
+    rows = [lines[0], ["--:" if _is_number(name) else "--" for name in lines[0]]]
     rows += [[name, *each[1:]] for name, each in zip(names, lines[1:], strict=True)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _is_number(title: str) -> bool:
+    return title.endswith("%") or title == "step"
 
 
 def updated(page: str, table: str) -> str:

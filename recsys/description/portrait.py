@@ -109,7 +109,7 @@ def portray(
     stored = sum(lookup.stored_bytes(matrix) for matrix in matrices) + table.own_bytes()
     served = table.served_bytes()
     serving = stored if served is None else served
-    state = sum(lookup.state_bytes(matrix) for matrix in matrices)
+    state = sum(lookup.state_bytes(matrix) for matrix in matrices) + table.training_bytes()
     state += table_state_bytes(collection, name, state_bytes or {})
     collisions, unused = _use_of_rows(collection, name, seen)
     return TablePortrait(

@@ -36,7 +36,7 @@ class TableRow:
         logical_bytes: of V x D float32 values.
         stored_bytes: of its matrices, its share counted in full, and its own parameters and buffers.
         served_bytes: of what stands for it once trained; stored_bytes where that is the same table.
-        state_bytes: of the optimizer state of its rows and parameters.
+        state_bytes: of the optimizer state of its rows and parameters, and of what it keeps for training alone.
         expected_collisions: ids expected to share their vector with one before them.
     """
 
@@ -80,7 +80,7 @@ def table_rows(collection: TableCollection, dense_state: StateBytes | None = Non
 def _table_row(collection: TableCollection, name: str, features: list[str], dense_state: StateBytes) -> TableRow:
     table, lookup = collection.table(name), collection.lookup
     matrices = list({physical.name: physical for physical in table.physical_tables()}.values())
-    state = sum(lookup.state_bytes(matrix.name) for matrix in matrices)
+    state = sum(lookup.state_bytes(matrix.name) for matrix in matrices) + table.training_bytes()
     stored = sum(lookup.stored_bytes(matrix.name) for matrix in matrices) + table.own_bytes()
     served = table.served_bytes()
     return TableRow(
@@ -110,6 +110,7 @@ def totals(collection: TableCollection, dense_state: StateBytes | None = None) -
         logical_bytes=sum(table.logical_bytes() for table in tables),
         stored_bytes=sum(map(lookup.stored_bytes, lookup.tables)) + sum(table.own_bytes() for table in tables),
         state_bytes=sum(map(lookup.state_bytes, lookup.tables))
+        + sum(table.training_bytes() for table in tables)
         + sum((dense_state or {}).get(parameter, 0) for parameter in (*own, *rows)),
     )
 

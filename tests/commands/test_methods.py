@@ -1,11 +1,12 @@
 """The table of methods is what the classes say."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from recsys.commands.methods import END, START, bytes_at, main, methods
+from recsys.commands.methods import END, START, STEPS, bytes_at, main, methods
 from recsys.tables import FullTable, HashTable, MixedDimTable
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tables.md"
@@ -35,3 +36,17 @@ def test_the_page_is_updated_between_its_marks(tmp_path, capsys):
         main(["--update", str(page), "--num_embeddings", "100"])
     assert main(["--num_embeddings", "100", "--embedding_dim", "8"]) == 0
     assert "Table methods" in capsys.readouterr().out
+
+
+def test_steps_are_those_that_were_stored_beside_the_page(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"{START}\n{END}\n")
+    steps = {"HashTable": {"step_ratio": 1.014}, "TTTable, 20 %": {"step_ratio": 1.9}}
+    (tmp_path / STEPS).write_text(json.dumps({"methods": steps}))
+    assert main(["--num_embeddings", "100", "--update", str(page)]) == 0
+    header, rule, *rows = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("|")]
+    assert (header[-1], rule[-1]) == ("step |", "--: |")
+    found = {row[0].strip("| `"): row[-1].strip(" |") for row in rows}
+    assert (found["HashTable"], found["TTTable"]) == ("1.01", "")
+    with pytest.raises(ValueError, match=r"page\.md' is no file of benchmarks/tables\.py"):
+        main(["--steps", str(page)])

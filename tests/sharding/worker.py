@@ -22,20 +22,25 @@ from recsys.tables import (
     SGD,
     Adagrad,
     Adam,
+    ALPTTable,
     CAFETable,
     DeepHashTable,
     DenseGradient,
+    DPQTable,
     FullTable,
     HashEmbeddingTable,
     HashTable,
     ManagedCollisionTable,
+    MGQETable,
     MixedDimTable,
+    PathQRTable,
     PrunedTable,
     QRConcatTable,
     QRSumTable,
     QRTable,
     QuantizedTable,
     RowWiseAdagrad,
+    TTTable,
     UnifiedTable,
 )
 from recsys.tasks import CTRTask, PredictionWriter, WeightEMA
@@ -64,6 +69,12 @@ CASES["pruned"] = (lambda name, v, d: PrunedTable(name, v, d, num_rows=150), Row
 CASES["deep"] = (lambda name, v, d: DeepHashTable(name, v, d, hidden_dim=4, num_hashes=6), SGD(0.1))
 CASES["cafe"] = (lambda name, v, d: CAFETable(name, v, d, num_rows=60, interval=3), Adagrad(0.05))
 CASES["quantized"] = (QuantizedTable, SGD(0.1))
+CASES["tensor_train"] = (lambda name, v, d: TTTable(name, v, d, rank=3), RowWiseAdagrad(0.05))
+CASES["path_qr"] = (lambda name, v, d: PathQRTable(name, v, d, num_rows=1 + v // 4, hidden_dim=4), RowWiseAdagrad(0.05))
+# A first step of Adagrad is the rate whatever the gradient: it would blow up last bits until other levels are nearest.
+CASES["dpq"] = (lambda name, v, d: DPQTable(name, v, d, num_choices=16), SGD(0.1))
+CASES["mgqe"] = (lambda name, v, d: MGQETable(name, v, d, num_choices=16, num_rare_choices=4), SGD(0.1))
+CASES["alpt"] = (ALPTTable, SGD(0.1))
 CASES["accumulated"] = CASES["unified"]
 CASES["rows clipped"] = CASES["sgd"]
 CASES["averaged"] = CASES["qr"]

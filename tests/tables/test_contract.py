@@ -332,11 +332,8 @@ def test_routing_takes_as_many_operations_for_40_features_as_for_2(example):
     if make(example).observes:
         pytest.skip("a table that takes note of ids does so for itself")
     few, many = count_operations(example, 2), count_operations(example, 40)
-    assert many[0] == few[0]
-    kind, _ = EXAMPLES[example]
-    has_parameters = any(True for _ in make(example).parameters())
-    if kind.linear or not has_parameters:  # otherwise each feature's bags meet parameters of their own
-        assert many[1] == few[1]
+    # Distinct values are found in a table of all that there might be, or by sorting, which is an operation more.
+    assert all(abs(of_many - of_few) <= 2 for of_many, of_few in zip(many, few, strict=True))
 
 
 def count_operations(example, num_features):

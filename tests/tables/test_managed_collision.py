@@ -295,7 +295,7 @@ def test_bytes_are_those_of_the_mapping_the_counters_and_the_ids_that_wait():
     table = table_of(DistanceLFU())
     assert table.own_bytes() == ROWS * 32 + 24
     observe(table, torch.arange(7))
-    assert table.own_bytes() == ROWS * 32 + 24 + 7 * 8
+    assert (table.own_bytes(), table.training_bytes()) == (ROWS * 32 + 24, 7 * 8)
     assert table_of(LRU()).own_bytes() == ROWS * 24 + 24
     within = ManagedCollisionTable("item", V, D, budget_bytes=5_000)
     assert within.num_rows * (4 * D + 32) + 24 <= 5_000 < (within.num_rows + 1) * (4 * D + 32) + 24

@@ -55,6 +55,21 @@ def test_a_budget_buys_ranks_that_fit_and_nearly_fill_it(num_embeddings, dim, fr
         assert taken > 0.95 * budget
 
 
+@pytest.mark.parametrize("fraction", [0.02, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize(("num_embeddings", "dim"), [(40_000, 8), (40_000, 24), (1_000_000, 16), (10_000_000, 64)])
+def test_what_ranks_leave_of_a_large_budget_buys_rows_of_the_middle_core(num_embeddings, dim, fraction):
+    table = TTTable("f", num_embeddings, dim, budget_fraction=fraction)
+    taken = sum(matrix.num_bytes() for matrix in table.physical_tables())
+    assert 0.95 < taken / (fraction * 4 * num_embeddings * dim) <= 1
+    assert table.row_dims[1] <= 2048
+    ids = torch.tensor([0, 1, num_embeddings // 2, num_embeddings - 1])
+    first, middle, last = (digit.tolist() for digit in table.rows_of(ids))
+    _, num_middle, num_last = table.num_digits
+    rebuilt = [(a * num_middle + b) * num_last + c for a, b, c in zip(first, middle, last, strict=True)]
+    assert rebuilt == ids.tolist()
+    assert all(max(digits) < count for digits, count in zip((first, middle, last), table.num_digits, strict=True))
+
+
 def test_ranks_beyond_those_of_the_matrix_are_not_kept():
     table = TTTable("f", 1_000, 8, rank=10_000)
     assert table.ranks == (20, 20)
@@ -101,10 +116,11 @@ def test_ids_that_repeat_are_read_once_and_nothing_else_changes():
         for name in once.lookup.tables:
             assert_close(once.lookup.weight(name), each_time.lookup.weight(name))
     counts = {
-        kind: [request.rows.shape[-1] * request.rows.shape[0] for request in read[:3]] for kind, read in reads.items()
+        kind: [request.rows.shape[-1] * request.rows.shape[0] for request in read] for kind, read in reads.items()
     }
-    assert counts[TTTable] == [2 + 3, 3 + 2, 2]
-    assert counts[EachTime] == [2 * 4, 5 + 2, 4]
+    # Digits of 5, 9, 7, 0, 3, 1 and 2 are 011, 021, 013, 000, 003, 001 and 002: those of "a" and those of "b", by core.
+    assert counts[TTTable][:9] == [1 + 1, 2 + 2, 1 + 3, 1 + 1, 3 + 2, 2 + 2, 1, 1, 2]
+    assert counts[EachTime][:3] == [2 * 4, 5 + 2, 4]
 
 
 def test_tables_of_one_budget_and_unlike_parameters_do_not_meet_in_a_group():
