@@ -15,12 +15,12 @@ from recsys.compression.evolution import Candidate, Evolution, Population, evolv
 from recsys.compression.fitness import Fitness
 from recsys.compression.model import checkpoint_of, collection_of
 from recsys.compression.probe import first_batches
-from recsys.compression.selection import Searched, selected_entries, selected_rows, widths_of
+from recsys.compression.selection import Searched, require_one_currency, selected_entries, selected_rows, widths_of
 from recsys.compression.stage_run import MODEL, fit, publish, write_json
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.data import CTRDataModule
-from recsys.tables import SearchedTable, TableCollection
+from recsys.tables import AutoDimTable, SearchedTable, TableCollection
 from recsys.tables.budget import Bytes, Fraction, parse_bytes, parse_fraction
 from recsys.tasks import CTRTask
 
@@ -67,6 +67,7 @@ class Stages:
                 f"no table of the config searches ({kinds}); add -c configs/tables/optembed.yaml or pep.yaml, or give "
                 "a checkpoint to compress."
             )
+        require_one_currency(table for table in made if isinstance(table, SearchedTable))
         self._budget(sum(table.logical_bytes() for table in made))
 
     def run(self, stages: Sequence[str] = STAGES) -> None:
@@ -96,9 +97,12 @@ class Stages:
         full = sum(collection.table(f.table).logical_bytes() for f in collection.features)
         budget_bytes = self._budget(full)
         searched = Searched.of(collection)
-        widths = self._widths(task, data, searched, budget_bytes, folder) if searched.rows else {}
-        offset = searched.offset(widths, task.embedding_dim, budget_bytes)
-        if offset is None:
+        if searched.narrow:
+            widths, offset = searched.most_probable_widths(budget_bytes) or {}, 0.0
+        else:
+            widths = self._widths(task, data, searched, budget_bytes, folder) if searched.rows else {}
+            offset = searched.offset(widths, task.embedding_dim, budget_bytes)
+        if offset is None or (searched.narrow and not widths):
             raise searched.refuse(budget_bytes, task.embedding_dim)
         initial = RecsysCLI.launch(self._seeded, run=False)
         initial.model.configure_model()
@@ -178,6 +182,8 @@ class Stages:
                 found[name] = selected_rows(name, initial[name], searched.rows[name] > offset, widths[name])
             elif name in searched.entries:
                 found[name] = selected_entries(name, initial[name], searched.entries[name] > offset)
+            elif isinstance(table, AutoDimTable):
+                found[name] = table.narrowed(initial[name], widths[name])
             else:
                 found[name] = (table, initial)
         return found

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from torch.testing import assert_close
 
 from recsys.checkpoints import load
 from recsys.checkpoints.reading import read
-from recsys.cli import main
 from recsys.compression.evolution import Evolution
 from recsys.compression.fitness import Fitness
 from recsys.compression.model import collection_of
@@ -23,29 +21,7 @@ from recsys.description.vectors import vectors_of
 from recsys.evaluation import auc
 from recsys.tables import CompactTable, FullTable, SparseTable
 from recsys.tables.sizing import stored_bytes
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-
-
-def words_of(prepared, tables):
-    return [
-        "-c",
-        str(CONFIGS / "criteo.yaml"),
-        "-c",
-        str(CONFIGS / "tables" / f"{tables}.yaml"),
-        f"--data.init_args.path={prepared}",
-        "--model.init_args.exact_up_to=10",
-        "--trainer.max_epochs=2",
-        "--trainer.enable_progress_bar=false",
-        "--trainer.logger=false",
-        "--trainer.precision=32-true",
-    ]
-
-
-def compress(*words):
-    with pytest.raises(SystemExit) as stop:
-        main(["compress", *map(str, words)])
-    return stop.value.code
+from tests.compression.stage_runs import compress, words_of
 
 
 @pytest.fixture(scope="module", params=["optembed", "pep"])
