@@ -137,6 +137,26 @@ def test_the_compact_model_is_the_masked_one(compressed):
         )
 
 
+def test_training_again_can_begin_with_what_the_search_has_learned(compressed, tmp_path):
+    """What is kept is what the searched model gives, and so is the dense part."""
+    _, out, words = compressed
+    again = tmp_path / "again"
+    shutil.copytree(out / "search", again / "search")
+    stages = Stages(words, again, budget_fraction="20%", evolution=Evolution(num_iterations=1), start="searched")
+    stages.run(["selection"])
+    task, _ = searched_task(again, words)
+    selected, state = load(again / "selection" / "model.ckpt"), read(again / "selection" / "model.ckpt")["state_dict"]
+    for name, value in task.model.state_dict().items():
+        assert torch.equal(state[f"model.{name}"], value), name
+    for name in ("C2", "C3"):
+        ids = torch.arange(selected.table(name).num_embeddings)
+        kept, learned = (vectors_of(each, name, ids) for each in (selected, task.collection))
+        assert int((kept != 0).sum()) > 0
+        assert_close(kept[kept != 0], learned[kept != 0])
+    with pytest.raises(ValueError, match="was begun with"):
+        Stages(words, again, budget_fraction="20%").run(["selection"])
+
+
 class StopAt(Callback):
     def __init__(self, epoch):
         self.epoch = epoch
