@@ -13,7 +13,7 @@ the rates measured here, one after the other, over the time that a step took.
 
 On a machine without a package index this needs, beside its Python 3.12 and torch 2.11 with CUDA, in one folder on
 PYTHONPATH together with this repository: fbgemm-gpu 1.6, torchrec 1.6, tensordict, iopath, pyvers, orjson, lightning,
-torchmetrics, lightning-utilities, jsonargparse, docstring-parser, typeshed-client, numpy, pyarrow, rich and tqdm, each
+torchmetrics, lightning-utilities, jsonargparse, docstring-parser, typeshed-client, numpy, polars, pyarrow, rich and tqdm, each
 from a wheel without its own requirements. Data are generated. A compiled dense part needs a C compiler; without one
 that contender fails and the others run.
 """
@@ -136,13 +136,13 @@ def parquet(report: Report, deadline: Deadline, quick: bool) -> None:
         if report.attempt(name, deadline, lambda f=folder, s=sizes, n=num_rows: generated.write(f, s, n)) is None:
             continue
         for source in ("memory", "parquet"):
-            for compiled in (False, True):
-                name = f"{setting} from {source}{', compiled' * compiled}"
+            for graphs in (None, *(["compiled, captured"] if report.device.type == "cuda" else [])):
+                name = f"{setting} from {source}{f', {graphs}' if graphs else ''}"
                 found = report.attempt(
                     name,
                     deadline,
-                    lambda s=setting, f=folder, m=source, c=compiled: gpu_contenders.under_the_trainer(
-                        s, f, m, c, report.device, 4 if quick else 60
+                    lambda s=setting, f=folder, m=source, g=graphs: gpu_contenders.under_the_trainer(
+                        s, f, m, g, report.device, 4 if quick else 60
                     ),
                 )
                 rows += [found] if found else []

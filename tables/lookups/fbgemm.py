@@ -21,6 +21,8 @@ from recsys.tables.physical import PhysicalTable
 KERNEL_ALIGNMENT = 4
 """The kernels read rows in groups of four values."""
 
+_INT32_MAX = 2**31 - 1
+
 
 def _build_kernel(
     num_rows: int, row_dim: int, optimizer: TableOptimizer, device: torch.device, location: str | None
@@ -95,8 +97,9 @@ class FbgemmStore(Store):
 
     def _call(self, rows: Tensor) -> Tensor:
         """The kernel [N, D] on bags of one id."""
-        if self._offsets.numel() < rows.numel() + 1 or self._offsets.device != rows.device:
-            self._offsets = torch.arange(rows.numel() + 1, device=rows.device)
+        fresh = self._offsets.numel() <= rows.numel()
+        if fresh or self._offsets.device != rows.device or self._offsets.dtype != rows.dtype:
+            self._offsets = torch.arange(rows.numel() + 1, dtype=rows.dtype, device=rows.device)
         found: Tensor = self._kernel[0](rows, self._offsets[: rows.numel() + 1])
         return found
 
@@ -117,7 +120,9 @@ class FbgemmStore(Store):
             return found.detach()
 
     def _in_kernel(self, rows: Tensor) -> Tensor:
-        return torch.where(rows < 0, self.num_rows, rows)
+        # A GPU sorts half as many bytes.
+        is_short = rows.device.type == "cuda" and self.num_rows < _INT32_MAX
+        return (rows.int() if is_short else rows).masked_fill(rows < 0, self.num_rows)
 
     def step(self, rows: Tensor, grad: Tensor, learning_rate: float) -> None:
         """See Store: the kernel's own backward pass adds up what is given to equal rows.
@@ -147,7 +152,7 @@ class FbgemmStore(Store):
         return {**self.__dict__, "_read": None}
 
     def forget_cached(self) -> None:
-        """See Store; reading the rows, to write them, has flushed newer copies before."""
+        """See Store; asking for the matrix, to write to it, has flushed newer copies before."""
         if self._is_cached:
             self._kernel[0].reset_cache_states()
 
@@ -166,6 +171,9 @@ class FbgemmStore(Store):
         """See Store; the spare row is the last."""
         kernel = self._kernel[0]
         if kind == "weight":
+            if self._is_cached:
+                # Rows that were stepped lie in the cache, newer than where they are kept.
+                kernel.flush()
             weight: Tensor = kernel.split_embedding_weights()[0].detach()
             return weight
         state: Tensor = kernel.split_optimizer_states()[0][0].detach().view(self.num_rows + 1, -1)

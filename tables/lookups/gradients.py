@@ -73,7 +73,7 @@ class RowGradients(nn.Module):
         self._stores = [store for store in stores if store.steps]
         self.clip_rows = clip_rows
         self.may_be_scaled = True
-        """Whether a scaler of losses may be at work; where none is, a GPU is spared a pass over the gradients."""
+        """Whether gradients may be scaled, clipped or refused; where nothing does, they need not be passed over."""
         self._records: dict[Part, list[Record]] = {}
         self._noted: Tensor | None = None
         self._noted_version = 0
@@ -234,6 +234,8 @@ class _ReadRows(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gradients, part, rows, distribution = ctx.read
         gradients.note(part, Record(rows, grad.contiguous(), distribution))
+        if not gradients.may_be_scaled:
+            return None, torch.full_like(gradients.handle, SENTINEL), None, None, None, None
         # A gradient that is not finite makes the handle's so: a step that is skipped for it skips the rows.
         norm = torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32))
         return None, norm.to(gradients.handle).mul(0.0).add(SENTINEL), None, None, None, None
