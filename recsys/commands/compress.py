@@ -22,6 +22,7 @@ from recsys.compression.evolution import Evolution
 from recsys.compression.methods import METHODS
 from recsys.compression.one_shot import CHECKPOINT, CONFIG, OneShot
 from recsys.compression.quality import SHOWN
+from recsys.compression.selection import WIDTH_STEP
 from recsys.compression.stage_report import write_stage_report
 from recsys.compression.stages import STAGES, Stages, Start
 from recsys.configuration.lightning_cli import RecsysCLI
@@ -74,6 +75,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--start", default="initial", choices=get_args(Start), help="values that training again begins with, in stages"
     )
+    found.add_argument(
+        "--width_step", type=int, default=WIDTH_STEP, help=f"columns by which searched widths differ ({WIDTH_STEP})"
+    )
     found.add_argument("--counts", type=Path, help="folder of counts (default: counts/ of the data)")
     found.add_argument("--seed", type=int, default=0, help="of what is sampled")
     return found
@@ -104,7 +108,7 @@ def check(chosen: argparse.Namespace) -> None:
     if in_stages:
         _refuse(chosen, "of a checkpoint, give CKPT OUT", method=AUTO, metric=None, sweep=[], finetune=0)
         return
-    _refuse(chosen, "in stages, give OUT alone", stage=None, generations=30, start="initial")
+    _refuse(chosen, "in stages, give OUT alone", stage=None, generations=30, start="initial", width_step=WIDTH_STEP)
     out = chosen.paths[1]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out '{out}' exists and is no empty folder; give another or remove it.")
@@ -135,7 +139,16 @@ def _at_once(chosen: argparse.Namespace, command: Sequence[str]) -> None:
 def _in_stages(chosen: argparse.Namespace, command: Sequence[str]) -> None:
     out: Path = chosen.paths[0]
     evolution = Evolution(num_iterations=chosen.generations)
-    stages = Stages(command, out, chosen.budget_bytes, chosen.budget_fraction, evolution, chosen.seed, chosen.start)
+    stages = Stages(
+        command,
+        out,
+        chosen.budget_bytes,
+        chosen.budget_fraction,
+        evolution,
+        chosen.seed,
+        chosen.start,
+        chosen.width_step,
+    )
     stages.check()
     stages.run(STAGES if chosen.stage is None else [chosen.stage])
     if chosen.stage in (None, STAGES[-1]):

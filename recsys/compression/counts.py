@@ -44,7 +44,8 @@ def counts_of(
 
 def _count_by_items(task: SessionTask, counts: dict[str, Tensor]) -> None:
     """Add up, for each id that describes items, how often these occur."""
-    of_items, features = task.get_buffer("item_counts").cpu(), task.items.features
+    of_items = task.get_buffer("item_counts").cpu()
+    features = dict(task.items.named_buffers(recurse=False)).get("features")
     single = [feature.name for feature in task.collection.features if feature.pooling is None]
     rows = torch.arange(len(of_items)).unsqueeze(0) if features is None else features.cpu()
     columns = {name: (ids, of_items) for name, ids in zip(single, rows, strict=True)}

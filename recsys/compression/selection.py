@@ -19,6 +19,9 @@ from recsys.tables.mixed_dim import mixed_dim_bytes
 from recsys.tables.routing.ranks import WORD_BITS, pack_bits
 from recsys.tables.sizing import stored_bytes
 
+WIDTH_STEP = 4
+"""Columns of float32 that kernels read without padding."""
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -171,6 +174,6 @@ def selected_entries(name: str, initial: Tensor, kept: Tensor) -> Compressed:
     return table, {name: initial[kept].unsqueeze(1)} if table.physical_tables() else {}
 
 
-def widths_of(embedding_dim: int, multiple_of: int = 4) -> Sequence[int]:
-    """Widths that a row may be given: whole multiples, which kernels read without padding, and D."""
+def widths_of(embedding_dim: int, multiple_of: int = WIDTH_STEP) -> Sequence[int]:
+    """Widths that a row may be given: whole multiples, and D."""
     return [*range(multiple_of, embedding_dim, multiple_of), embedding_dim]

@@ -17,7 +17,14 @@ from recsys.compression.fitness import Fitness
 from recsys.compression.model import checkpoint_of, collection_of
 from recsys.compression.probe import first_batches
 from recsys.compression.quality import SHOWN, quality_of
-from recsys.compression.selection import Searched, require_one_currency, selected_entries, selected_rows, widths_of
+from recsys.compression.selection import (
+    WIDTH_STEP,
+    Searched,
+    require_one_currency,
+    selected_entries,
+    selected_rows,
+    widths_of,
+)
 from recsys.compression.stage_run import MODEL, fit, publish, write_json
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
@@ -45,6 +52,7 @@ class Stages:
         seed: of that search.
         start: what training again begins with: the values that the search began with, as the papers have it, or those
             that it ended with.
+        width_step: columns by which the widths differ that are searched among, where tables select rows.
         say: called with lines of progress.
     """
 
@@ -55,6 +63,7 @@ class Stages:
     evolution: Evolution = field(default_factory=Evolution)
     seed: int = 0
     start: Start = "initial"
+    width_step: int = WIDTH_STEP
     say: Callable[[str], None] = print
 
     def check(self) -> None:
@@ -66,6 +75,8 @@ class Stages:
         """
         task = RecsysCLI.launch(self.command, run=False).model
         quality_of(task)
+        if self.width_step < 1:
+            raise ValueError(f"--width_step must be at least 1, got {self.width_step}.")
         made = task.table_settings.make_tables().values()
         if not any(isinstance(table, SearchedTable) for table in made):
             kinds = ", ".join(sorted({type(table).__name__ for table in made}))
@@ -97,6 +108,7 @@ class Stages:
         folder = self._folder("selection")
         asked = {"budget_bytes": self.budget_bytes, "budget_fraction": self.budget_fraction, "seed": self.seed}
         asked |= {} if self.start == "initial" else {"start": self.start}
+        asked |= {} if self.width_step == WIDTH_STEP else {"width_step": self.width_step}
         self._refuse_other(folder / "asked.json", asked)
         if (folder / MODEL).is_file():
             return
@@ -106,8 +118,9 @@ class Stages:
         full = sum(collection.table(f.table).logical_bytes() for f in collection.features)
         budget_bytes = self._budget(full)
         searched = Searched.of(collection)
+        offset: float | None = 0.0
         if searched.narrow:
-            widths, offset = searched.most_probable_widths(budget_bytes) or {}, 0.0
+            widths = searched.most_probable_widths(budget_bytes) or {}
         else:
             widths = self._widths(task, data, searched, budget_bytes, folder) if searched.rows else {}
             offset = searched.offset(widths, task.embedding_dim, budget_bytes)
@@ -171,7 +184,7 @@ class Stages:
         quality = quality_of(task)
         loader: Iterable[Any] = data.val_dataloader()
         batches = first_batches(loader, quality.fitness_rows, task.device)
-        choices = widths_of(task.embedding_dim)
+        choices = widths_of(task.embedding_dim, self.width_step)
         fitness = Fitness(task, searched, batches, choices, budget_bytes)
         population, path = _read_population(folder / "evolution.json"), folder / "evolution.json"
 

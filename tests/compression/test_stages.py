@@ -208,6 +208,27 @@ def test_a_selection_that_was_stopped_goes_on(compressed, tmp_path):
     assert first == second
 
 
+def test_widths_are_searched_in_the_steps_that_are_asked_for(compressed, tmp_path):
+    kind, out, words = compressed
+    if kind != "optembed":
+        pytest.skip("no widths")
+    again = tmp_path / "again"
+    shutil.copytree(out / "search", again / "search")
+    stages = Stages(words, again, budget_fraction="5%", evolution=Evolution(num_iterations=1), width_step=1)
+    stages.run(["selection"])
+    places = [
+        place
+        for each, _ in json.loads((again / "selection" / "evolution.json").read_text())["fitness"]
+        for place in each
+    ]
+    assert set(places) == set(range(16)), "all widths from 1 to 16 are tried"
+    widths = json.loads((again / "selection" / "selected.json").read_text())["widths"]
+    tables = load(again / "selection" / "model.ckpt")
+    assert all(tables.table(name).row_dims in ((width,), ()) for name, width in widths.items())
+    with pytest.raises(ValueError, match="--width_step must be at least 1, got 0"):
+        Stages(words, again, budget_fraction="5%", width_step=0).check()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
