@@ -7,6 +7,7 @@ ManagedCollisionTable first gives out rows.
 from recsys.tables.adaptations import Adaptation, AllBigrams, NGrams, Pieces, Prefixes
 from recsys.tables.adaptive import AdaptiveTable, hot_rows
 from recsys.tables.alpt import ALPTTable
+from recsys.tables.autodim import AutoDimTable
 from recsys.tables.autosrh import AutoSrhTable
 from recsys.tables.base import DEFAULT_INIT_STD, Table
 from recsys.tables.cafe import CAFETable
@@ -75,6 +76,7 @@ __all__ = [
     "Adaptation",
     "AdaptiveTable",
     "AllBigrams",
+    "AutoDimTable",
     "AutoSrhTable",
     "Bag",
     "CAFETable",

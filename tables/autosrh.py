@@ -36,7 +36,7 @@ class AutoSrhTable(SearchedTable):
         ValueError: if num_groups is below 1, or the weight negative.
     """
 
-    selects_rows = False
+    selects = "values"
 
     def __init__(
         self,

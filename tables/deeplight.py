@@ -38,7 +38,7 @@ class DeepLightTable(SearchedTable):
         ValueError: if pruned_fraction is outside [0, 1), or a number of steps too small.
     """
 
-    selects_rows = False
+    selects = "values"
 
     def __init__(
         self,

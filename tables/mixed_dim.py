@@ -95,6 +95,13 @@ def mixed_dim_bytes(num_embeddings: Sequence[int], row_dims: Sequence[int], embe
     return 4 * (rows + projections)
 
 
+def initial_projection(name: str, row_dim: int, embedding_dim: int) -> Tensor:
+    """[row_dim, D], semi-orthogonal and scaled: a table of this name gives vectors as large as its rows."""
+    projection = torch.empty(row_dim, embedding_dim)
+    gain = math.sqrt(embedding_dim / row_dim)
+    return nn.init.orthogonal_(projection, gain=gain, generator=named_generator(f"{name}/projection"))
+
+
 class MixedDimTable(Table):
     """Rows of row_dim values and a learned projection to D, without bias; at full width, a FullTable.
 
@@ -146,7 +153,7 @@ class MixedDimTable(Table):
         self.require("row_dim", row_dim, 1, embedding_dim, "embedding_dim")
         self.row_dim = row_dim
         if row_dim < embedding_dim:
-            self.projection = nn.Parameter(self._initial_projection())
+            self.projection = nn.Parameter(initial_projection(name, row_dim, embedding_dim))
 
     def _dim_within(self, budget: Budget) -> int:
         """The widest rows that fit; full width, without a projection, may take less than any other."""
@@ -159,12 +166,6 @@ class MixedDimTable(Table):
             return self.embedding_dim
         budget.require(min(full_bytes, count_bytes(1)))
         return budget.largest(count_bytes, 1, max(1, self.embedding_dim - 1))
-
-    def _initial_projection(self) -> Tensor:
-        projection = torch.empty(self.row_dim, self.embedding_dim)
-        generator = named_generator(f"{self.name}/projection")
-        gain = math.sqrt(self.embedding_dim / self.row_dim)
-        return nn.init.orthogonal_(projection, gain=gain, generator=generator)
 
     @property
     def keeps_vectors(self) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants
+from recsys.tables.physical import PhysicalTable
 from recsys.tables.searched import SearchedTable
 from recsys.tables.upkeep import Rows
 
@@ -47,14 +48,17 @@ class OptEmbedTable(SearchedTable):
     """A row counts if the sum of its magnitudes is above a threshold; in training, a random number of its columns.
 
     Source: Lyu et al., "OptEmbed: learning optimal embedding table for click-through rate prediction" (CIKM 2022,
-    arXiv:2208.04482), the supernet: a threshold for the table, and a width drawn uniformly for every id looked up.
+    arXiv:2208.04482), the supernet: a threshold for the table, or for each id, and a width drawn uniformly for every id
+    looked up.
 
     Shape:
-        ids [N] -> embeddings [N, D]; memory V rows of D, the threshold and, with row_decay, 4 bytes per id.
+        ids [N] -> embeddings [N, D]; memory V rows of D, the threshold, with per_id V thresholds more and, with
+        row_decay, 4 bytes per id.
 
     Differs from the paper: the threshold steps with the task's optimizer, not with SGD. What prunes rare ids there is
     the weight decay of a dense optimizer, which shrinks rows that are not read; here it is `row_decay`, caught up with
-    in closed form when a row is read and at the end of an epoch: a step costs what the ids that are there cost.
+    in closed form when a row is read and at the end of an epoch: a step costs what the ids that are there cost. With
+    per_id, an id's threshold is the table's plus its own, which steps with the rows' optimizer, not penalised.
 
     Args:
         name: feature or table name.
@@ -64,13 +68,14 @@ class OptEmbedTable(SearchedTable):
         row_decay: fraction that every row loses at every step, read or not: a dense optimizer's rate times its
             decoupled weight decay.
         samples_widths: False trains all columns of every row.
+        per_id: a threshold of each id beside that of the table: "feature-wise" in the paper, not "field-wise".
         init_std: standard deviation of the initial vectors.
 
     Raises:
         ValueError: if the weight is negative, or row_decay outside [0, 1).
     """
 
-    selects_rows = True
+    selects = "rows"
 
     def __init__(
         self,
@@ -81,6 +86,7 @@ class OptEmbedTable(SearchedTable):
         penalty_weight: float = 1e-5,
         row_decay: float = 0.0,
         samples_widths: bool = True,
+        per_id: bool = False,
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
@@ -89,16 +95,29 @@ class OptEmbedTable(SearchedTable):
         if penalty_weight < 0:
             raise ValueError(f"OptEmbedTable '{name}': penalty_weight must be at least 0, got {penalty_weight}.")
         self.penalty_weight, self.row_decay = penalty_weight, row_decay
-        self.samples_widths, self.init_std = samples_widths, init_std
+        self.samples_widths, self.per_id, self.init_std = samples_widths, per_id, init_std
         self.threshold = nn.Parameter(torch.zeros(()))
         if row_decay:
             self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
             self.register_buffer("decayed_until", torch.zeros(num_embeddings, dtype=torch.int32))
 
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """One matrix, V x D; with per_id another of thresholds, V x 1, which begin at 0."""
+        matrices = super().physical_tables()
+        return (
+            (*matrices, PhysicalTable(f"{self.name}/threshold", self.num_embeddings, 1, 0.0))
+            if self.per_id
+            else matrices
+        )
+
+    def route(self, ids: Tensor, constants: Constants) -> Tensor:
+        """The id is the row, of both matrices."""
+        return torch.cat([ids, ids], -2) if self.per_id else ids
+
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The row where it reaches the threshold, and in training some of its columns from the left."""
-        threshold = parameters["threshold"].to(rows.dtype)
-        kept = LongTailStep.apply(rows.abs().sum(-1) - threshold).unsqueeze(-1)
+        above = self._above(rows, parameters["threshold"].to(rows.dtype))
+        rows, kept = rows[..., : self.embedding_dim], LongTailStep.apply(above).unsqueeze(-1)
         if self.training and self.samples_widths:
             last = torch.randint(self.embedding_dim, rows.shape[:-1], device=rows.device).unsqueeze(-1)
             kept = kept * (torch.arange(self.embedding_dim, device=rows.device) <= last)
@@ -149,8 +168,13 @@ class OptEmbedTable(SearchedTable):
         return grown
 
     def scores(self, rows: Tensor) -> Tensor:
-        """By how much rows are above the threshold."""
-        return rows.abs().sum(-1) - self.threshold.detach().to(rows)
+        """By how much rows are above their thresholds."""
+        return self._above(rows, self.threshold.detach().to(rows))
+
+    def _above(self, rows: Tensor, threshold: Tensor) -> Tensor:
+        """Sums of magnitudes less thresholds, [..., W] -> [...]."""
+        found = rows[..., : self.embedding_dim].abs().sum(-1) - threshold
+        return found - rows[..., self.embedding_dim] if self.per_id else found
 
     @torch.no_grad()
     def raise_threshold(self, offset: float) -> None:

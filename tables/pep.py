@@ -38,7 +38,7 @@ class PEPTable(SearchedTable):
         ValueError: if init_threshold is outside (0, 1), or the weight negative.
     """
 
-    selects_rows = False
+    selects = "values"
 
     def __init__(
         self,

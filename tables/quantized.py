@@ -21,6 +21,8 @@ from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.lookups.optimizers import Frozen
 from recsys.tables.physical import PhysicalTable
 
+_PIECE_VALUES = 1 << 18
+
 Precision = Literal["float32", "float16", "bfloat16", "int8", "int4"]
 """How a value of a row is stored; "float32" is as in other tables: in the dtype of the collection."""
 Known = TypeVar("Known", bound=str)
@@ -168,12 +170,13 @@ class QuantizedTable(Table):
             # A matrix without ids has a row, since none can be empty.
             part = part if len(part) else part.new_zeros(1, self.embedding_dim)
             if kind.num_levels:
-                scale = part.float().abs().amax(1, keepdim=True) / ((kind.num_levels - 1) / 2)
-                found[matrix.name] = encoded(part, scale, precision)
+                found[matrix.name], scale = _encoded_rows(part, precision)
                 found[next(matrices).name] = scale
+                is_finite = bool(scale.isfinite().all())
             else:
                 found[matrix.name] = part.to(kind.dtype or part.dtype)
-            if not bool(found[matrix.name].isfinite().all()) or not bool(part.isfinite().all()):
+                is_finite = bool(found[matrix.name].isfinite().all())
+            if not is_finite:
                 raise ValueError(f"QuantizedTable '{self.name}': vectors must be finite in {precision}, and are not.")
         return found
 
@@ -210,6 +213,19 @@ def first_ids(table: Table, num_ids: Sequence[int]) -> list[int]:
     for count in num_ids:
         firsts.append(min(table.num_embeddings, firsts[-1] + count))
     return [*firsts, table.num_embeddings]
+
+
+def _encoded_rows(vectors: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """Codes [N, row_dim] and scales [N, 1] of vectors [N, D], made of a few rows at a time: levels are float64."""
+    kind = FORMATS[precision]
+    codes = torch.empty(len(vectors), kind.row_dim(vectors.shape[1]), dtype=kind.dtype, device=vectors.device)
+    scales = torch.empty(len(vectors), 1, device=vectors.device)
+    step = max(1, _PIECE_VALUES // vectors.shape[1])
+    for start in range(0, len(vectors), step):
+        piece = vectors[start : start + step].float()
+        scale = piece.abs().amax(1, keepdim=True) / ((kind.num_levels - 1) / 2)
+        codes[start : start + step], scales[start : start + step] = encoded(piece, scale, precision), scale
+    return codes, scales
 
 
 def encoded(values: Tensor, scale: Tensor, precision: str) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -21,8 +21,8 @@ class SearchedTable(Table):
 
     linear = False
 
-    selects_rows: ClassVar[bool]
-    """Whether whole rows are kept or not; otherwise every value for itself."""
+    selects: ClassVar[Literal["rows", "values", "widths"]]
+    """What is kept or not: whole rows, every value for itself, or the first columns of all rows."""
 
     init_std: float
 
@@ -44,4 +44,7 @@ class SearchedTable(Table):
 
     @abstractmethod
     def scores(self, rows: Tensor) -> Tensor:
-        """What rows [M, D] are worth, [M], or each of their values, [M, D]; kept is what scores above 0."""
+        """What is worth how much, of the matrices' rows laid side by side, [M, W].
+
+        Rows, [M], and values, [M, D], are kept where they score above 0; of widths the one that scores highest is.
+        """

@@ -14,15 +14,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from recsys.commands.describe import load_collection, read_checkpoint
 from recsys.compression.counts import counts_of
 from recsys.compression.evolution import Evolution
 from recsys.compression.methods import METHODS
 from recsys.compression.one_shot import CHECKPOINT, CONFIG, OneShot
+from recsys.compression.quality import SHOWN
+from recsys.compression.selection import WIDTH_STEP
 from recsys.compression.stage_report import write_stage_report
-from recsys.compression.stages import STAGES, Stages
-from recsys.compression.trials import METRICS
+from recsys.compression.stages import STAGES, Stages, Start
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.configuration.suggestions import explain
 from recsys.configuration.words import divided
@@ -64,11 +66,17 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--budget_bytes", help="what all tables may take together, such as 2MB")
     found.add_argument("--budget_fraction", help="the same as a fraction of the full tables' bytes, such as 10%%")
     found.add_argument("--method", default=AUTO, help=f"{', '.join(METHODS)}, or {AUTO}: the one that validates best")
-    found.add_argument("--metric", default=METRICS[0], choices=METRICS, help="by which auto chooses")
+    found.add_argument("--metric", choices=SHOWN, help="by which auto chooses (auc; of session models ndcg@10)")
     found.add_argument("--sweep", nargs="+", default=[], metavar="FRACTION", help="also measure at these fractions")
     found.add_argument("--finetune", type=int, default=0, metavar="EPOCHS", help="train what was chosen for so long")
     found.add_argument("--stage", choices=STAGES, help="this stage alone")
     found.add_argument("--generations", type=int, default=30, help="of the search for widths, in stages (30)")
+    found.add_argument(
+        "--start", default="initial", choices=get_args(Start), help="values that training again begins with, in stages"
+    )
+    found.add_argument(
+        "--width_step", type=int, default=WIDTH_STEP, help=f"columns by which searched widths differ ({WIDTH_STEP})"
+    )
     found.add_argument("--counts", type=Path, help="folder of counts (default: counts/ of the data)")
     found.add_argument("--seed", type=int, default=0, help="of what is sampled")
     return found
@@ -97,9 +105,9 @@ def check(chosen: argparse.Namespace) -> None:
     if chosen.finetune < 0 or (chosen.finetune and chosen.budget_bytes is None and chosen.budget_fraction is None):
         raise ValueError(f"--finetune must be at least 0 and needs a budget, got {chosen.finetune}.")
     if in_stages:
-        _refuse(chosen, "of a checkpoint, give CKPT OUT", method=AUTO, metric=METRICS[0], sweep=[], finetune=0)
+        _refuse(chosen, "of a checkpoint, give CKPT OUT", method=AUTO, metric=None, sweep=[], finetune=0)
         return
-    _refuse(chosen, "in stages, give OUT alone", stage=None, generations=30)
+    _refuse(chosen, "in stages, give OUT alone", stage=None, generations=30, start="initial", width_step=WIDTH_STEP)
     out = chosen.paths[1]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out '{out}' exists and is no empty folder; give another or remove it.")
@@ -130,10 +138,19 @@ def _at_once(chosen: argparse.Namespace, command: Sequence[str]) -> None:
 def _in_stages(chosen: argparse.Namespace, command: Sequence[str]) -> None:
     out: Path = chosen.paths[0]
     evolution = Evolution(num_iterations=chosen.generations)
-    stages = Stages(command, out, chosen.budget_bytes, chosen.budget_fraction, evolution, chosen.seed)
+    stages = Stages(
+        command,
+        out,
+        chosen.budget_bytes,
+        chosen.budget_fraction,
+        evolution,
+        chosen.seed,
+        chosen.start,
+        chosen.width_step,
+    )
     stages.check()
     stages.run(STAGES if chosen.stage is None else [chosen.stage])
     if chosen.stage in (None, STAGES[-1]):
         cli = RecsysCLI.launch(command, run=False)
         cli.model.configure_model()
-        write_stage_report(out, list(command), counts_of(cli.model.collection, cli.datamodule, chosen.counts))
+        write_stage_report(out, list(command), counts_of(cli.model, cli.datamodule, chosen.counts))

@@ -19,6 +19,8 @@ _MUCH = 4
 _SAMPLE_IDS = 1 << 14
 _ROUNDS = 8
 _PIECE_IDS = 1 << 16
+_PIECE_VECTORS = 1 << 11
+"""Vectors whose distances to 256 centres stay in a processor's cache."""
 
 
 class ProductQuantization(Method):
@@ -196,4 +198,11 @@ def _spread_out(vectors: Tensor, weights: Tensor, num_means: int, generator: tor
 
 def nearest(vectors: Tensor, centres: Tensor) -> Tensor:
     """The nearest centre of each vector, [N, W] and [C, W] -> [N]."""
-    return (centres.square().sum(1) - 2 * vectors @ centres.T).argmin(1)
+    squares, directions = centres.square().sum(1), centres.T
+    found = torch.empty(len(vectors), dtype=torch.int64)
+    for start in range(0, len(vectors), _PIECE_VECTORS):
+        piece = vectors[start : start + _PIECE_VECTORS]
+        # Less the vector's own square, which is the same for all centres; min is twice as fast as argmin.
+        distances = torch.addmm(squares, piece, directions, alpha=-2)
+        found[start : start + len(piece)] = distances.min(1).indices
+    return found

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
-import numpy as np
 import torch
 
 from recsys.compression.evolution import Candidate
+from recsys.compression.quality import quality_of
 from recsys.compression.selection import Searched
-from recsys.data.batch import Batch
-from recsys.evaluation import auc
-from recsys.tables import OptEmbedTable
-from recsys.tasks import CTRTask
+from recsys.compression.session_probe import changed_vectors
+from recsys.tables import OptEmbedTable, Table
+from recsys.tasks import TableTask
 
 
 class Fitness:
-    """AUC on some labelled batches with the weights of the search, as a function of the widths of tables.
+    """AUC, or NDCG@10, on some labelled batches with the weights of the search, as a function of the widths of tables.
 
     Args:
         task: searched, in evaluation mode.
@@ -27,12 +28,11 @@ class Fitness:
     """
 
     def __init__(
-        self, task: CTRTask, searched: Searched, batches: Sequence[Batch], widths: Sequence[int], budget_bytes: int
+        self, task: TableTask, searched: Searched, batches: Sequence[Any], widths: Sequence[int], budget_bytes: int
     ) -> None:
         self._task, self._searched, self._batches = task, searched, batches
         self._widths, self._budget_bytes = widths, budget_bytes
-        labels = [batch.labels for batch in batches if batch.labels is not None]
-        self._labels = torch.cat(labels).cpu().numpy()
+        self._quality = quality_of(task)
 
     def widths(self, candidate: Candidate) -> dict[str, int]:
         """The widths that a candidate stands for, by table."""
@@ -44,7 +44,7 @@ class Fitness:
 
     @torch.inference_mode()
     def __call__(self, candidate: Candidate) -> float:
-        """The AUC; 0 if nothing fits."""
+        """The metric; 0 if nothing fits."""
         widths = self.widths(candidate)
         offset = self.offset(widths)
         if offset is None:
@@ -53,17 +53,19 @@ class Fitness:
         columns = torch.arange(dim, device=self._task.device)
         kept = torch.stack([columns < widths.get(feature.table, dim) for feature in collection.features])
         tables = [collection.table(name) for name in widths]
-        thresholds = [table.threshold.clone() for table in tables if isinstance(table, OptEmbedTable)]
-        try:
-            for table in tables:
-                assert isinstance(table, OptEmbedTable)
-                table.raise_threshold(offset)
-            logits = [
-                self._task.model(collection(batch.ids, batch.bags) * kept, batch.dense).float()
-                for batch in self._batches
-            ]
-        finally:
-            for table, threshold in zip(tables, thresholds, strict=True):
-                assert isinstance(table, OptEmbedTable)
-                table.threshold.copy_(threshold)
-        return float(auc(self._labels, torch.cat(logits).cpu().numpy().astype(np.float32)))
+        with _raised(tables, offset), changed_vectors(collection, lambda vectors: vectors * kept):
+            return self._quality.value(self._quality.collect(self._batches))
+
+
+@contextmanager
+def _raised(tables: Sequence[Table], offset: float) -> Iterator[None]:
+    """Thresholds are higher, and are put back."""
+    searching = [table for table in tables if isinstance(table, OptEmbedTable)]
+    before = [table.threshold.clone() for table in searching]
+    try:
+        for table in searching:
+            table.raise_threshold(offset)
+        yield
+    finally:
+        for table, threshold in zip(searching, before, strict=True):
+            table.threshold.copy_(threshold)

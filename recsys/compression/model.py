@@ -5,40 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from numpy.typing import NDArray
 from torch import Tensor
 
 from recsys.compression.probe import Probe, first_batches
+from recsys.compression.quality import quality_of
+from recsys.compression.session_probe import SessionProbe
 from recsys.compression.trained import Compressed, TrainedTable
-from recsys.data import CTRDataModule
-from recsys.data.batch import Batch
+from recsys.data import CTRDataModule, SessionDataModule
 from recsys.description.vectors import vectors_of
 from recsys.tables import FullTable, TableCollection
-from recsys.tasks import CTRTask, TableTask
+from recsys.tasks import CTRTask, NextItemTask, TableTask
 
-_SENSITIVITY_ROWS = 1 << 15
-_SHAPLEY_ROWS, _SHAPLEY_ORDERS = 1 << 12, 4
+_SENSITIVITY_ROWS, _SENSITIVITY_SESSIONS = 1 << 15, 1 << 11
+_SHAPLEY_ROWS, _SHAPLEY_SESSIONS, _SHAPLEY_ORDERS = 1 << 12, 1 << 8, 4
 _PIECE_IDS = 1 << 18
-
-Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Labels and logits of a split, row by row."""
 
 
 class TrainedModel:
     """A task with trained tables, and the data that it was trained on.
 
     Args:
-        task: a CTRTask with the rows of its checkpoint.
+        task: a CTRTask or NextItemTask with the rows of its checkpoint.
         data: its data module.
         counts: how often each id occurs in training, by table.
         seed: of what is sampled.
         bf16: score in mixed precision with bfloat16, as the model's trainer does.
 
     Raises:
-        ValueError: on a task that is not CTRTask.
+        ValueError: on another task, or data of another kind.
     """
 
     def __init__(
@@ -49,10 +45,11 @@ class TrainedModel:
         seed: int = 0,
         bf16: bool = False,
     ) -> None:
-        if not isinstance(task, CTRTask) or not isinstance(data, CTRDataModule):
-            raise ValueError(f"recsys compress takes models of CTRTask, got {type(task).__name__}.")
+        self.quality = quality_of(task, bf16)
+        if not isinstance(data, CTRDataModule | SessionDataModule):
+            raise ValueError(f"recsys compress takes data of this package, got {type(data).__name__}.")
         self.task, self.data = task.eval(), data
-        self._seed, self._bf16 = seed, bf16
+        self._seed = seed
         self.trained = task.collection
         self.counts = dict(counts)
         data.setup("fit")
@@ -69,15 +66,13 @@ class TrainedModel:
         Args:
             with_column_values: measure the Shapley values of columns, which takes a while.
         """
-        device = self.task.device
-        probe = Probe(self.task, first_batches(self._train_batches(), _SENSITIVITY_ROWS, device))
-        of_feature = probe.sensitivity()
+        of_feature = self._probe(_SENSITIVITY_ROWS, _SENSITIVITY_SESSIONS).sensitivity()
         sensitivity = self._by_table(of_feature)
         found = {
             name: TrainedTable(name, self._vectors(name), self.counts[name], own) for name, own in sensitivity.items()
         }
         if with_column_values:
-            probe = Probe(self.task, first_batches(self._train_batches(), _SHAPLEY_ROWS, device))
+            probe = self._probe(_SHAPLEY_ROWS, _SHAPLEY_SESSIONS)
             means = {feature.name: found[feature.table].mean() for feature in self.trained.features}
             values = self._by_table(probe.column_values(means, _SHAPLEY_ORDERS, self._seed))
             found = {
@@ -96,12 +91,17 @@ class TrainedModel:
         self.task.collection = self.trained
         self.task.eval()
 
-    def scores(self, split: str) -> Scores:
-        """Labels and logits of the val or test split with the tables that are used."""
-        return scores_of(self.task, self.data, split, self._bf16)
+    def scores(self, split: str) -> Any:
+        """What quality is computed of: the val or test split with the tables that are used."""
+        return self.quality.of_split(self.data, split)
 
-    def _train_batches(self) -> Iterable[Batch]:
-        return self.data.train_dataloader()
+    def _probe(self, num_rows: int, num_sessions: int) -> Probe | SessionProbe:
+        """One that asks about so many rows of training data, or sessions."""
+        batches: Iterable[Any] = self.data.train_dataloader()
+        if isinstance(self.task, NextItemTask):
+            return SessionProbe(self.task, first_batches(batches, num_sessions, self.task.device), self._seed)
+        assert isinstance(self.task, CTRTask)
+        return Probe(self.task, first_batches(batches, num_rows, self.task.device))
 
     def _by_table(self, of_feature: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sums over the features that read a table."""
@@ -123,29 +123,7 @@ class TrainedModel:
         return found
 
 
-@torch.inference_mode()
-def scores_of(task: CTRTask, data: CTRDataModule, split: str, bf16: bool = False) -> Scores:
-    """Labels and logits of a split.
-
-    Args:
-        task: scores in evaluation mode.
-        data: its data module.
-        split: val or test.
-        bf16: in mixed precision with bfloat16.
-    """
-    data.setup({"val": "validate", "test": "test"}[split])
-    loader: Iterable[Batch] = data.eval_dataloader("val") if split == "val" else data.test_dataloader()
-    labels, logits = [], []
-    for each in loader:
-        batch = each.to(task.device)
-        assert batch.labels is not None
-        labels.append(batch.labels.cpu())
-        with torch.autocast(task.device.type, torch.bfloat16, enabled=bf16):
-            logits.append(task(batch).cpu())
-    return torch.cat(labels).numpy(), torch.cat(logits).numpy()
-
-
-def collection_of(task: CTRTask, compressed: Mapping[str, Compressed]) -> TableCollection:
+def collection_of(task: TableTask, compressed: Mapping[str, Compressed]) -> TableCollection:
     """The task's features with compressed tables, filled; rows train with its `table_optimizer`."""
     before = task.collection
     collection = TableCollection(
@@ -163,7 +141,7 @@ def collection_of(task: CTRTask, compressed: Mapping[str, Compressed]) -> TableC
     return collection
 
 
-def checkpoint_of(task: CTRTask, content: Mapping[str, Any]) -> dict[str, Any]:
+def checkpoint_of(task: TableTask, content: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint of the task holds as it is now: no optimizer state, and nothing of callbacks.
 
     Args:

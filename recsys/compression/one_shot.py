@@ -15,14 +15,13 @@ from recsys.compression.counts import counts_of
 from recsys.compression.method import Method
 from recsys.compression.model import TrainedModel, checkpoint_of
 from recsys.compression.pictures import kept_figures
+from recsys.compression.quality import SHOWN, quality_of
 from recsys.compression.report import CompressionReport
 from recsys.compression.stage_run import MODEL, fit, publish
 from recsys.compression.trials import Trial, Trials, best
 from recsys.configuration.lightning_cli import RecsysCLI
-from recsys.data import CTRDataModule
 from recsys.tables.budget import BudgetError
 from recsys.tables.sizing import stored_bytes
-from recsys.tasks import CTRTask
 
 CHECKPOINT, CONFIG, FINETUNE = "model.ckpt", "config.yaml", "finetune"
 
@@ -38,16 +37,15 @@ class OneShot:
         seed: of what is sampled.
 
     Raises:
-        ValueError: on a task that is not CTRTask.
+        ValueError: on a task that is neither CTRTask nor NextItemTask.
     """
 
     def __init__(self, title: str, cli: RecsysCLI, content: Mapping[str, Any], counts: Path | None, seed: int) -> None:
         task, data = cli.model, cli.datamodule
-        if not isinstance(task, CTRTask) or not isinstance(data, CTRDataModule):
-            raise ValueError(f"recsys compress takes models of CTRTask, got {type(task).__name__}.")
+        quality_of(task)
         self._title, self._cli, self._content = title, cli, content
         bf16 = str(cli.trainer.precision).startswith("bf16")
-        self._model = TrainedModel(task, data, counts_of(task.collection, data, counts), seed, bf16)
+        self._model = TrainedModel(task, data, counts_of(task, data, counts), seed, bf16)
         tables = {feature.table: task.collection.table(feature.table) for feature in task.collection.features}
         self._trained_bytes = stored_bytes(tables)
 
@@ -61,7 +59,7 @@ class OneShot:
         methods: Sequence[Method],
         budget_bytes: int | None,
         sweep: Sequence[int],
-        metric: str,
+        metric: str | None,
         out: Path,
         finetune_epochs: int = 0,
     ) -> None:
@@ -71,13 +69,15 @@ class OneShot:
             methods: to try; one alone must meet the budget.
             budget_bytes: of the checkpoint that is written; None writes none.
             sweep: budgets to measure besides.
-            metric: by which the best is chosen on the val split.
+            metric: by which the best is chosen on the val split; None for the task's first.
             out: folder for the checkpoint, its config and the report.
             finetune_epochs: epochs to train what was chosen; it is kept if it validates better.
 
         Raises:
             BudgetError: if no method meets the budget.
+            ValueError: if the task has no such metric.
         """
+        metric = self._checked(metric)
         tables = self._model.tables(any(method.needs_column_values for method in methods))
         runner = Trials(self._model)
         trials: list[Trial] = []
@@ -107,6 +107,7 @@ class OneShot:
             self.full_bytes,
             self._trained_bytes,
             trials,
+            self._model.quality.metrics,
             None if winner is None else trials.index(winner),
             [str(error) for error in refused],
             self._pictures(winner),
@@ -115,11 +116,20 @@ class OneShot:
         report.print()
         print(f"report: {out / 'report.html'}")
 
+    def _checked(self, metric: str | None) -> str:
+        known = self._model.quality.metrics
+        if metric is not None and metric not in known:
+            raise ValueError(
+                f"--metric '{metric}' is none of a {type(self._model.task).__name__}; give {' or '.join(known)}."
+            )
+        return metric or known[0]
+
     def _try(self, found: Any, trials: list[Trial], refused: list[BudgetError]) -> None:
         for each in found:
             if isinstance(each, Trial):
                 trials.append(each)
-                print(f"{each.method}: {each.num_bytes:,} bytes, val AUC {each.val['auc'].second:.5f}")
+                first = self._model.quality.metrics[0]
+                print(f"{each.method}: {each.num_bytes:,} bytes, val {SHOWN[first]} {each.val[first].second:.5f}")
             else:
                 refused.append(each)
 

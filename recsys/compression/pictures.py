@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from recsys.compression.plots import new_axes
+from recsys.compression.quality import SHOWN
 from recsys.human import drawn
 from recsys.tables import CompactTable, FullTable, MixedDimTable, SparseTable, Table
 
@@ -85,8 +86,8 @@ def kept_by_table(shares: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def search_figure(best: Sequence[float]) -> Figure:
-    """The best AUC after each generation of the search for widths."""
-    figure, axes = new_axes("AUC along the search for widths", "generation", "best val AUC")
+def search_figure(best: Sequence[float], metric: str) -> Figure:
+    """The best value of a metric after each generation of the search for widths."""
+    figure, axes = new_axes(f"{SHOWN[metric]} along the search for widths", "generation", f"best val {SHOWN[metric]}")
     axes.plot(range(len(best)), best, "o-", markersize=4, color="#1f5fa8")
     return figure

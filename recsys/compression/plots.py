@@ -10,19 +10,22 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from recsys.compression.quality import SHOWN
 from recsys.compression.trials import Trial
 from recsys.human import drawn, human_bytes
 
 _NUM_COLOURS = 10
 
 
-def auc_against_bytes(trials: Sequence[Trial], trained_bytes: int) -> Figure:
+def quality_against_bytes(trials: Sequence[Trial], trained_bytes: int, metric: str) -> Figure:
     """A line for each method, with the interval of its difference to the trained tables, which are the dashed line."""
-    figure, axes = new_axes("AUC against bytes", "bytes of the tables, as served, logarithmic", "AUC")
+    figure, axes = new_axes(
+        f"{SHOWN[metric]} against bytes", "bytes of the tables, as served, logarithmic", SHOWN[metric]
+    )
     names = list(dict.fromkeys(trial.method for trial in trials))
     for place, name in enumerate(names):
         own = sorted((trial for trial in trials if trial.method == name), key=lambda trial: trial.num_bytes)
-        found = [trial.shown["auc"] for trial in own]
+        found = [trial.shown[metric] for trial in own]
         below = [each.difference - each.low for each in found]
         above = [each.high - each.difference for each in found]
         axes.errorbar(
@@ -30,7 +33,7 @@ def auc_against_bytes(trials: Sequence[Trial], trained_bytes: int) -> Figure:
             fmt="o-", markersize=5, capsize=3, label=drawn(name), color=colormaps["tab10"](place % _NUM_COLOURS),
         )  # fmt: skip
     if trials:
-        before = trials[0].shown["auc"].first
+        before = trials[0].shown[metric].first
         axes.axhline(before, color="#444444", linestyle="--", linewidth=1)
         spot, ends = (0.01, before), ("axes fraction", "data")
         axes.annotate(f"trained, {human_bytes(trained_bytes)}", spot, (0, 4), xycoords=ends, textcoords="offset points")

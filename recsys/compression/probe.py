@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recsys.data import SessionBatch
 from recsys.data.batch import Batch
 from recsys.tasks import CTRTask
+
+AnyBatch = TypeVar("AnyBatch", Batch, SessionBatch)
 
 
 class Probe:
@@ -94,9 +98,9 @@ class Probe:
         return F.binary_cross_entropy_with_logits(logits, batch.labels, reduction=reduction)
 
 
-def first_batches(loader: Iterable[Batch], num_rows: int, device: torch.device) -> list[Batch]:
-    """Batches of a loader until they have so many rows."""
-    found: list[Batch] = []
+def first_batches(loader: Iterable[AnyBatch], num_rows: int, device: torch.device) -> list[AnyBatch]:
+    """Batches of a loader until they have so many rows, or sessions."""
+    found: list[AnyBatch] = []
     for batch in loader:
         found.append(batch.to(device))
         num_rows -= len(batch)

@@ -11,16 +11,12 @@ from jinja2 import Environment, PackageLoader
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from recsys.compression.plots import auc_against_bytes
+from recsys.compression.plots import quality_against_bytes
+from recsys.compression.quality import SHOWN
 from recsys.compression.trials import Trial
 from recsys.evaluation import Comparison
 from recsys.evaluation.plots import svg
 from recsys.human import console, human_bytes
-
-HEADER = (
-    "method", "budget", "bytes", "of full", "val AUC", "AUC before", "AUC after", "difference", "log loss before",
-    "log loss after", "difference", "seconds",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,6 +28,7 @@ class CompressionReport:
         full_bytes: of the V x D matrices in float32.
         trained_bytes: of the tables that the checkpoint has.
         trials: in the order in which they were made.
+        metrics: of the trials, the first for the picture.
         chosen: by its place among the trials, if any was.
         notes: lines below the table.
         pictures: beside that of AUC and bytes, by caption.
@@ -41,34 +38,57 @@ class CompressionReport:
     full_bytes: int
     trained_bytes: int
     trials: Sequence[Trial]
+    metrics: Sequence[str]
     chosen: int | None = None
     notes: Sequence[str] = ()
     pictures: Mapping[str, Figure] = field(default_factory=dict)
 
     def cells(self) -> list[list[str]]:
-        """Rows under HEADER."""
-        return [_cells(trial, self.full_bytes) for trial in self.trials]
+        """Rows under `header`."""
+        return [self._cells(trial) for trial in self.trials]
+
+    @property
+    def header(self) -> list[str]:
+        """Headings of the table."""
+        compared = [
+            heading
+            for name in self.metrics
+            for heading in (f"{SHOWN[name]} before", f"{SHOWN[name]} after", "difference")
+        ]
+        return ["method", "budget", "bytes", "of full", f"val {SHOWN[self.metrics[0]]}", *compared, "seconds"]
+
+    def _cells(self, trial: Trial) -> list[str]:
+        return [
+            trial.method,
+            human_bytes(trial.budget_bytes),
+            f"{trial.num_bytes:,}",
+            f"{trial.num_bytes / self.full_bytes:.2%}",
+            f"{trial.val[self.metrics[0]].second:.5f}",
+            *(cell for name in self.metrics for cell in _compared(trial.shown[name])),
+            f"{trial.seconds:.1f}",
+        ]
 
     def lines(self) -> list[str]:
         """What is said below the table."""
         split = "test" if all(trial.test for trial in self.trials) else "val"
+        shown = " and ".join(SHOWN[name] for name in self.metrics)
         return [
-            f"Trained tables: {self.trained_bytes:,} bytes; full tables: {self.full_bytes:,} bytes. AUC and log loss "
-            f"are of the {split} split, differences with 95 % intervals of the same rows.",
+            f"Trained tables: {self.trained_bytes:,} bytes; full tables: {self.full_bytes:,} bytes. {shown} are of the "
+            f"{split} split, differences with 95 % intervals of the same rows.",
             *self.notes,
         ]
 
     def print(self) -> None:
         """Show the table on the terminal."""
         view = Table(title=self.title, title_justify="left")
-        for place, heading in enumerate(HEADER):
+        for place, heading in enumerate(self.header):
             view.add_column(heading, justify="left" if place == 0 else "right")
         for row in self.cells():
             view.add_row(*row)
         console(width=190).print(view, *self.lines(), sep="\n")
 
     def write(self, folder: Path) -> None:
-        """Write compression.json, auc_against_bytes.png and report.html."""
+        """Write compression.json, a picture of the first metric against bytes, and report.html."""
         folder.mkdir(parents=True, exist_ok=True)
         content = {
             "title": self.title,
@@ -79,28 +99,15 @@ class CompressionReport:
             "notes": list(self.notes),
         }
         (folder / "compression.json").write_text(json.dumps(content, indent=1) + "\n")
-        caption = "AUC against bytes"
-        pictures = {caption: auc_against_bytes(self.trials, self.trained_bytes), **self.pictures}
+        caption = f"{SHOWN[self.metrics[0]]} against bytes"
+        picture = quality_against_bytes(self.trials, self.trained_bytes, self.metrics[0])
+        pictures = {caption: picture, **self.pictures}
         for name, figure in pictures.items():
             figure.savefig(folder / f"{name.lower().replace(' ', '_')}.png", dpi=130)
         environment = Environment(loader=PackageLoader("recsys.compression"), autoescape=True)
         drawn = {name: svg(figure) for name, figure in pictures.items()}
-        page = environment.get_template("report.html.jinja").render(report=self, header=HEADER, pictures=drawn)
+        page = environment.get_template("report.html.jinja").render(report=self, header=self.header, pictures=drawn)
         (folder / "report.html").write_text(page, encoding="utf-8")
-
-
-def _cells(trial: Trial, full_bytes: int) -> list[str]:
-    auc, loss = trial.shown["auc"], trial.shown["log_loss"]
-    return [
-        trial.method,
-        human_bytes(trial.budget_bytes),
-        f"{trial.num_bytes:,}",
-        f"{trial.num_bytes / full_bytes:.2%}",
-        f"{trial.val['auc'].second:.5f}",
-        *_compared(auc),
-        *_compared(loss),
-        f"{trial.seconds:.1f}",
-    ]
 
 
 def _compared(found: Comparison) -> list[str]:

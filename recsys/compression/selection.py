@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from recsys.compression.allocation import Choice, allocate
 from recsys.compression.entries import sparse_bytes
 from recsys.compression.thresholds import lowest_threshold
 from recsys.compression.trained import Compressed
-from recsys.tables import CompactTable, SearchedTable, SparseTable, Table, TableCollection
+from recsys.tables import AutoDimTable, CompactTable, SearchedTable, SparseTable, Table, TableCollection
 from recsys.tables.budget import BudgetError
+from recsys.tables.mixed_dim import mixed_dim_bytes
 from recsys.tables.routing.ranks import WORD_BITS, pack_bits
 from recsys.tables.sizing import stored_bytes
+
+WIDTH_STEP = 4
+"""Columns of float32 that kernels read without padding."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,13 @@ class Searched:
     Args:
         rows: scores [V] of the tables that select whole rows, by table.
         entries: scores [V, D] of those that select single values.
+        narrow: those that select the width of all their rows.
         others: tables that search nothing, and stay as they are.
     """
 
     rows: Mapping[str, Tensor]
     entries: Mapping[str, Tensor]
+    narrow: Mapping[str, AutoDimTable]
     others: Mapping[str, Table]
 
     @cached_property
@@ -43,7 +50,7 @@ class Searched:
         """Scores of all tables of a collection.
 
         Raises:
-            ValueError: if none of them searches.
+            ValueError: if none of them searches, or they select what cannot be weighed against each other.
         """
         tables = {name: collection.table(name) for name in dict.fromkeys(f.table for f in collection.features)}
         searched = {name: table for name, table in tables.items() if isinstance(table, SearchedTable)}
@@ -53,15 +60,26 @@ class Searched:
                 f"no table of the config searches ({kinds}); add -c configs/tables/optembed.yaml or pep.yaml, or give "
                 "a checkpoint."
             )
-        scores = {
-            name: table.scores(collection.lookup.weight(name).detach()).float().cpu()
-            for name, table in searched.items()
-        }
+        require_one_currency(searched.values())
+        scores = {name: _scores(collection, table) for name, table in searched.items()}
         return cls(
-            rows={name: own for name, own in scores.items() if searched[name].selects_rows},
-            entries={name: own for name, own in scores.items() if not searched[name].selects_rows},
+            rows={name: own for name, own in scores.items() if searched[name].selects == "rows"},
+            entries={name: own for name, own in scores.items() if searched[name].selects == "values"},
+            narrow={name: table for name, table in searched.items() if isinstance(table, AutoDimTable)},
             others={name: table for name, table in tables.items() if name not in searched},
         )
+
+    def most_probable_widths(self, budget_bytes: int) -> dict[str, int] | None:
+        """The widths of `narrow` that have the highest probability together and fit; None if the smallest do not."""
+        choices = {
+            name: [
+                Choice(mixed_dim_bytes([table.num_embeddings], [width], table.embedding_dim), -value)
+                for width, value in zip(table.widths, table.scores(torch.empty(0)).tolist(), strict=True)
+            ]
+            for name, table in self.narrow.items()
+        }
+        chosen = allocate(choices, budget_bytes - stored_bytes(self.others))
+        return None if chosen is None else {name: table.widths[chosen[name]] for name, table in self.narrow.items()}
 
     def offset(self, widths: Mapping[str, int], embedding_dim: int, budget_bytes: int) -> float | None:
         """The least that may be taken off all scores so that what stays above 0 fits; None if nothing does.
@@ -86,9 +104,36 @@ class Searched:
     def refuse(self, budget_bytes: int, embedding_dim: int) -> BudgetError:
         """The error of a budget that not even the smallest tables fit."""
         smallest = stored_bytes(self.others) + 4 * embedding_dim * (len(self.rows) + len(self.entries))
+        smallest += sum(
+            min(mixed_dim_bytes([each.num_embeddings], [width], embedding_dim) for width in each.widths)
+            for each in self.narrow.values()
+        )
         return BudgetError(
             f"budget_bytes={budget_bytes} cannot be met; the smallest budget that can is {smallest} bytes.", smallest
         )
+
+
+def require_one_currency(tables: Iterable[SearchedTable]) -> None:
+    """Refuse a model some of whose tables search for widths by probability, and others by scores for rows or values.
+
+    Raises:
+        ValueError: naming a table of each kind.
+    """
+    first: dict[bool, SearchedTable] = {}
+    for table in tables:
+        first.setdefault(table.selects == "widths", table)
+    if len(first) > 1:
+        wide, other = first[True], first[False]
+        raise ValueError(
+            f"{type(wide).__name__} '{wide.name}' selects widths and {type(other).__name__} '{other.name}' "
+            f"{other.selects}, which cannot share one budget; give all tables one of the two methods."
+        )
+
+
+def _scores(collection: TableCollection, table: SearchedTable) -> Tensor:
+    """What a table has learned, from its matrices side by side."""
+    matrices = [collection.lookup.weight(each.name).detach() for each in table.physical_tables()]
+    return table.scores(matrices[0] if len(matrices) == 1 else torch.cat(matrices, 1)).float().cpu()
 
 
 def row_bytes(num_kept: int, num_embeddings: int, width: int, embedding_dim: int) -> int:
@@ -129,6 +174,6 @@ def selected_entries(name: str, initial: Tensor, kept: Tensor) -> Compressed:
     return table, {name: initial[kept].unsqueeze(1)} if table.physical_tables() else {}
 
 
-def widths_of(embedding_dim: int, multiple_of: int = 4) -> Sequence[int]:
-    """Widths that a row may be given: whole multiples, which kernels read without padding, and D."""
+def widths_of(embedding_dim: int, multiple_of: int = WIDTH_STEP) -> Sequence[int]:
+    """Widths that a row may be given: whole multiples, and D."""
     return [*range(multiple_of, embedding_dim, multiple_of), embedding_dim]

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from recsys.checkpoints import load
 from recsys.checkpoints.reading import read
-from recsys.compression.model import scores_of
 from recsys.compression.pictures import kept_figures, search_figure
+from recsys.compression.quality import SHOWN, quality_of
 from recsys.compression.stage_run import MODEL, write_json
-from recsys.compression.trials import compare_scores
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.evaluation import Comparison
 from recsys.evaluation.plots import svg
@@ -44,7 +43,7 @@ def write_stage_report(out: Path, command: list[str], counts: Mapping[str, Tenso
                 f"{each.difference:+.5f} [{each.low:+.5f}, {each.high:+.5f}], 95 % interval of the same rows."
             )
     print("\n".join(lines))
-    pictures = {**_search_pictures(out), **kept_figures(tables, counts)}
+    pictures = {**_search_pictures(out, next(iter(found["val"]))), **kept_figures(tables, counts)}
     plain = {split: {name: asdict(each) for name, each in metrics.items()} for split, metrics in found.items()}
     write_json(out / "stages.json", {"num_bytes": num_bytes, "full_bytes": full_bytes, "compared": plain})
     for caption, figure in pictures.items():
@@ -58,19 +57,21 @@ def write_stage_report(out: Path, command: list[str], counts: Mapping[str, Tenso
 
 def _compared(out: Path, command: list[str]) -> dict[str, dict[str, Comparison]]:
     """By split and metric, compact against searched."""
-    scores = []
+    collected = []
     for stage, words in (("search", command), ("retrain", ["-c", str(out / "config.yaml")])):
         cli = RecsysCLI.launch(words, run=False)
         cli.model.configure_model()
         cli.model.load_state_dict(read(out / stage / MODEL)["state_dict"])
         bf16 = str(cli.trainer.precision).startswith("bf16")
+        quality = quality_of(cli.model.eval(), bf16)
         splits = [split for split in ("val", "test") if split in cli.datamodule.schema.splits]
-        scores.append({split: scores_of(cli.model.eval(), cli.datamodule, split, bf16) for split in splits})
-    return {split: compare_scores(scores[0][split], scores[1][split]) for split in scores[0]}
+        collected.append({split: quality.of_split(cli.datamodule, split) for split in splits})
+    first, second = collected
+    return {split: quality.compare(first[split], second[split]) for split in first}
 
 
-def _search_pictures(out: Path) -> dict[str, Figure]:
+def _search_pictures(out: Path, metric: str) -> dict[str, Figure]:
     path = out / "selection" / "evolution.json"
     if not path.is_file():
         return {}
-    return {"AUC along the search": search_figure(json.loads(path.read_text())["best"])}
+    return {f"{SHOWN[metric]} along the search": search_figure(json.loads(path.read_text())["best"], metric)}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from recsys.checkpoints.file import write
 from recsys.checkpoints.reading import read
@@ -15,18 +16,27 @@ from recsys.compression.evolution import Candidate, Evolution, Population, evolv
 from recsys.compression.fitness import Fitness
 from recsys.compression.model import checkpoint_of, collection_of
 from recsys.compression.probe import first_batches
-from recsys.compression.selection import Searched, selected_entries, selected_rows, widths_of
+from recsys.compression.quality import SHOWN, quality_of
+from recsys.compression.selection import (
+    WIDTH_STEP,
+    Searched,
+    require_one_currency,
+    selected_entries,
+    selected_rows,
+    widths_of,
+)
 from recsys.compression.stage_run import MODEL, fit, publish, write_json
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
-from recsys.data import CTRDataModule
-from recsys.tables import SearchedTable, TableCollection
+from recsys.data import CTRDataModule, SessionDataModule
+from recsys.tables import AutoDimTable, SearchedTable, TableCollection
 from recsys.tables.budget import Bytes, Fraction, parse_bytes, parse_fraction
-from recsys.tasks import CTRTask
+from recsys.tables.vectors import vectors_of_all
+from recsys.tasks import TableTask
 
 STAGES = ("search", "selection", "retrain")
 CONFIG = "config.yaml"
-_FITNESS_ROWS = 1 << 17
+Start = Literal["initial", "searched"]
 
 
 @dataclass(frozen=True)
@@ -34,12 +44,15 @@ class Stages:
     """The stages of a folder, each in a folder of its name.
 
     Args:
-        command: -c CONFIG and overrides, of a CTRTask with searching tables.
+        command: -c CONFIG and overrides, of a CTRTask or NextItemTask with searching tables.
         out: the folder.
         budget_bytes: of all tables of the compact model, as served.
         budget_fraction: the same, as a fraction of the full tables' bytes.
         evolution: settings of the search for widths, where tables select rows.
         seed: of that search.
+        start: what training again begins with: the values that the search began with, as the papers have it, or those
+            that it ended with.
+        width_step: columns by which the widths differ that are searched among, where tables select rows.
         say: called with lines of progress.
     """
 
@@ -49,17 +62,21 @@ class Stages:
     budget_fraction: Fraction | None = None
     evolution: Evolution = field(default_factory=Evolution)
     seed: int = 0
+    start: Start = "initial"
+    width_step: int = WIDTH_STEP
     say: Callable[[str], None] = print
 
     def check(self) -> None:
         """Build everything once, before anything is trained.
 
         Raises:
-            ValueError: on a task that is not CTRTask, tables that do not search, or a budget that is none.
+            ValueError: on another task than CTRTask or NextItemTask, tables that do not search, or a budget that is
+                none.
         """
         task = RecsysCLI.launch(self.command, run=False).model
-        if not isinstance(task, CTRTask):
-            raise ValueError(f"recsys compress takes models of CTRTask, got {type(task).__name__}.")
+        quality_of(task)
+        if self.width_step < 1:
+            raise ValueError(f"--width_step must be at least 1, got {self.width_step}.")
         made = task.table_settings.make_tables().values()
         if not any(isinstance(table, SearchedTable) for table in made):
             kinds = ", ".join(sorted({type(table).__name__ for table in made}))
@@ -67,6 +84,9 @@ class Stages:
                 f"no table of the config searches ({kinds}); add -c configs/tables/optembed.yaml or pep.yaml, or give "
                 "a checkpoint to compress."
             )
+        require_one_currency(table for table in made if isinstance(table, SearchedTable))
+        if self.start == "searched" and any(isinstance(table, AutoDimTable) for table in made):
+            raise ValueError("--start searched: what AutoDimTable has learned is no table of one width; leave it out.")
         self._budget(sum(table.logical_bytes() for table in made))
 
     def run(self, stages: Sequence[str] = STAGES) -> None:
@@ -87,32 +107,40 @@ class Stages:
         """Choose what is kept, and give it its initial values."""
         folder = self._folder("selection")
         asked = {"budget_bytes": self.budget_bytes, "budget_fraction": self.budget_fraction, "seed": self.seed}
+        asked |= {} if self.start == "initial" else {"start": self.start}
+        asked |= {} if self.width_step == WIDTH_STEP else {"width_step": self.width_step}
         self._refuse_other(folder / "asked.json", asked)
         if (folder / MODEL).is_file():
             return
         self._require("search")
-        task, data = self._searched()
-        collection = task.collection
+        cli = self._searched()
+        task, data, collection = cli.model, cli.datamodule, cli.model.collection
         full = sum(collection.table(f.table).logical_bytes() for f in collection.features)
         budget_bytes = self._budget(full)
         searched = Searched.of(collection)
-        widths = self._widths(task, data, searched, budget_bytes, folder) if searched.rows else {}
-        offset = searched.offset(widths, task.embedding_dim, budget_bytes)
-        if offset is None:
+        offset: float | None = 0.0
+        if searched.narrow:
+            widths = searched.most_probable_widths(budget_bytes) or {}
+        else:
+            widths = self._widths(task, data, searched, budget_bytes, folder) if searched.rows else {}
+            offset = searched.offset(widths, task.embedding_dim, budget_bytes)
+        if offset is None or (searched.narrow and not widths):
             raise searched.refuse(budget_bytes, task.embedding_dim)
-        initial = RecsysCLI.launch(self._seeded, run=False)
-        initial.model.configure_model()
-        compressed = self._selected(initial.model.collection, searched, widths, offset)
-        initial.model.collection = collection_of(initial.model, compressed)
+        begun = cli
+        if self.start == "initial":
+            begun = RecsysCLI.launch(self._seeded, run=False)
+            begun.model.configure_model()
+        compressed = self._selected(begun.model.collection, searched, widths, offset)
+        begun.model.collection = collection_of(begun.model, compressed)
         kept = {name: int((own > offset).sum()) for name, own in [*searched.rows.items(), *searched.entries.items()]}
         write_json(folder / "selected.json", {"widths": widths, "kept": kept, "offset": offset, "bytes": budget_bytes})
-        write_config(initial, folder / MODEL, folder / CONFIG)
-        write(folder / MODEL, checkpoint_of(initial.model, {}))
+        write_config(begun, folder / MODEL, folder / CONFIG)
+        write(folder / MODEL, checkpoint_of(begun.model, {}))
 
     def retrain(self) -> None:
-        """Train what was selected from its initial values, and publish it."""
+        """Train what was selected from the values that it was given, and publish it."""
         self._require("selection")
-        self.say("retrain: training what was selected, from its initial values")
+        self.say(f"retrain: training what was selected, from its {self.start} values")
         folder, selected = self._folder("retrain"), self.out / "selection"
         command = ["-c", str(selected / CONFIG), *self._seed_words]
         fit(command, folder, read(selected / MODEL)["state_dict"])
@@ -129,10 +157,10 @@ class Stages:
     def _seeded(self) -> list[str]:
         return [*self.command, *self._seed_words]
 
-    def _searched(self) -> tuple[CTRTask, CTRDataModule]:
-        """The searched model, all its rows decayed."""
+    def _searched(self) -> RecsysCLI:
+        """The searched model, all its rows decayed, and its data."""
         cli = RecsysCLI.launch(self._seeded, run=False)
-        task, data = cli.model, cli.datamodule
+        task = cli.model
         task.configure_model()
         content = read(self.out / "search" / MODEL)
         task.check_fits(content)
@@ -140,15 +168,22 @@ class Stages:
         tables = [task.collection.table(feature.table) for feature in task.collection.features]
         for table in {table.name: table for table in tables if isinstance(table, SearchedTable)}.values():
             table.on_epoch_end(task.collection.lookup)
-        return task.eval(), data
+        task.eval()
+        return cli
 
     def _widths(
-        self, task: CTRTask, data: CTRDataModule, searched: Searched, budget_bytes: int, folder: Path
+        self,
+        task: TableTask,
+        data: CTRDataModule | SessionDataModule,
+        searched: Searched,
+        budget_bytes: int,
+        folder: Path,
     ) -> dict[str, int]:
         """The widths with which the searched model validates best within the budget."""
         data.setup("validate")
-        batches = first_batches(data.eval_dataloader("val"), _FITNESS_ROWS, task.device)
-        choices = widths_of(task.embedding_dim)
+        quality = quality_of(task)
+        batches = first_batches(data.eval_dataloader("val"), quality.fitness_rows, task.device)
+        choices = widths_of(task.embedding_dim, self.width_step)
         fitness = Fitness(task, searched, batches, choices, budget_bytes)
         population, path = _read_population(folder / "evolution.json"), folder / "evolution.json"
 
@@ -156,7 +191,7 @@ class Stages:
             _write_population(path, population)
             self.say(
                 f"selection: generation {population.num_done} of {self.evolution.num_iterations}, "
-                f"{len(population.fitness)} candidates, best val AUC {population.best[-1]:.5f}"
+                f"{len(population.fitness)} candidates, best val {SHOWN[quality.metrics[0]]} {population.best[-1]:.5f}"
             )
 
         num_tables = len(searched.rows)
@@ -169,15 +204,19 @@ class Stages:
     def _selected(
         self, collection: TableCollection, searched: Searched, widths: dict[str, int], offset: float
     ) -> dict[str, Compressed]:
-        """What is kept of each table of a collection as it was before the search; the others as they are there."""
+        """What is kept of each table of a collection, before the search or after it; the others as they are there."""
         found: dict[str, Compressed] = {}
         for name in dict.fromkeys(feature.table for feature in collection.features):
             table = collection.table(name)
             initial = {each.name: collection.lookup.weight(each.name).detach() for each in table.physical_tables()}
+            if self.start == "searched" and isinstance(table, SearchedTable):
+                initial[name] = vectors_of_all(table, collection.lookup)
             if name in searched.rows:
                 found[name] = selected_rows(name, initial[name], searched.rows[name] > offset, widths[name])
             elif name in searched.entries:
                 found[name] = selected_entries(name, initial[name], searched.entries[name] > offset)
+            elif isinstance(table, AutoDimTable):
+                found[name] = table.narrowed(initial[name], widths[name])
             else:
                 found[name] = (table, initial)
         return found

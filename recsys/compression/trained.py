@@ -14,7 +14,8 @@ from recsys.tables.routing.ranks import pack_bits
 Compressed = tuple[Table, dict[str, Tensor]]
 """A table that is filled but for its matrices, and the rows of these by name."""
 
-_PIECE_VALUES = 1 << 22
+_PIECE_VALUES = 1 << 19
+"""So few that what is computed of them stays in a processor's cache."""
 _UNSEEN = 0.5
 """Occurrences that an id is taken to have beyond those seen in training: one never seen there may come."""
 

@@ -1,4 +1,4 @@
-"""Methods tried on a trained model: bytes, and the change in AUC and log loss with paired intervals."""
+"""Methods tried on a trained model: bytes, and the change in its metrics with paired intervals."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from recsys.compression.method import Method, bytes_of
-from recsys.compression.model import Scores, TrainedModel
+from recsys.compression.model import TrainedModel
+from recsys.compression.quality import LESS_IS_BETTER
 from recsys.compression.trained import Compressed, TrainedTable
-from recsys.evaluation import Comparison, Rows, compare_auc
-from recsys.evaluation.means import compare_means, row_draws
+from recsys.evaluation import Comparison
 from recsys.tables.budget import BudgetError
-
-METRICS = ("auc", "log_loss")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Trial:
 
     def quality(self, metric: str) -> float:
         """On the val split, the higher the better."""
-        return self.val[metric].second * (1 if metric == "auc" else -1)
+        return self.val[metric].second * (-1 if metric in LESS_IS_BETTER else 1)
 
     @property
     def shown(self) -> Mapping[str, Comparison]:
@@ -98,19 +96,9 @@ class Trials:
     def compare(self) -> dict[str, dict[str, Comparison]]:
         """The model as it is now against its trained tables, by split and metric."""
         return {
-            split: compare_scores(self._before[split], self._model.scores(split), self._confidence)
+            split: self._model.quality.compare(self._before[split], self._model.scores(split), self._confidence)
             for split in self._splits
         }
-
-
-def compare_scores(first: Scores, second: Scores, confidence: float = 0.95) -> dict[str, Comparison]:
-    """AUC and log loss of two models on the same rows, with paired intervals."""
-    labels = first[0]
-    rows = [Rows(labels > 0, logits, None, {}, logits=True) for _, logits in (first, second)]
-    return {
-        "auc": compare_auc(labels, first[1], second[1], confidence),
-        "log_loss": compare_means(row_draws(rows), confidence)["log_loss"],
-    }
 
 
 def best(trials: Sequence[Trial], metric: str) -> Trial:

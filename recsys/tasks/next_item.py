@@ -166,13 +166,18 @@ class NextItemTask(SessionTask):
         examples = self.objective.evaluation(batch, self.max_length)
         return query_side(self.scoring, self.encode(examples, self.item_vectors(examples.inputs)))
 
+    def summed_loss(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        """The sum of the losses of all targets, and the hidden states [P, D] that they are predicted from."""
+        reading = self.loss.read(self.reader, examples.inputs, examples.targets)
+        hidden = self.encode(examples, reading.inputs)
+        return self.loss(hidden, reading, self.scoring), hidden
+
     def training_step(self, batch: SessionBatch, batch_idx: int) -> Tensor:
         """Mean loss over all targets of the batch, plus what the tables' methods add."""
         examples = self.objective.training(batch, self.max_length)
         num_targets = self.samples_per_process(len(examples.targets))
-        reading = self.loss.read(self.reader, examples.inputs, examples.targets)
-        hidden = self.encode(examples, reading.inputs)
-        loss = self.loss(hidden, reading, self.scoring) / num_targets
+        total, hidden = self.summed_loss(examples)
+        loss = total / num_targets
         self.log_loss(loss, len(batch))
         if self.heads is not None:
             loss = loss + self.heads(hidden, examples.targets, num_targets)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +10,6 @@ from torch.testing import assert_close
 
 from recsys.checkpoints import load
 from recsys.checkpoints.reading import read
-from recsys.cli import main
 from recsys.compression.evolution import Evolution
 from recsys.compression.fitness import Fitness
 from recsys.compression.model import collection_of
@@ -23,29 +21,7 @@ from recsys.description.vectors import vectors_of
 from recsys.evaluation import auc
 from recsys.tables import CompactTable, FullTable, SparseTable
 from recsys.tables.sizing import stored_bytes
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-
-
-def words_of(prepared, tables):
-    return [
-        "-c",
-        str(CONFIGS / "criteo.yaml"),
-        "-c",
-        str(CONFIGS / "tables" / f"{tables}.yaml"),
-        f"--data.init_args.path={prepared}",
-        "--model.init_args.exact_up_to=10",
-        "--trainer.max_epochs=2",
-        "--trainer.enable_progress_bar=false",
-        "--trainer.logger=false",
-        "--trainer.precision=32-true",
-    ]
-
-
-def compress(*words):
-    with pytest.raises(SystemExit) as stop:
-        main(["compress", *map(str, words)])
-    return stop.value.code
+from tests.compression.stage_runs import compress, words_of
 
 
 @pytest.fixture(scope="module", params=["optembed", "pep"])
@@ -161,6 +137,26 @@ def test_the_compact_model_is_the_masked_one(compressed):
         )
 
 
+def test_training_again_can_begin_with_what_the_search_has_learned(compressed, tmp_path):
+    """What is kept is what the searched model gives, and so is the dense part."""
+    _, out, words = compressed
+    again = tmp_path / "again"
+    shutil.copytree(out / "search", again / "search")
+    stages = Stages(words, again, budget_fraction="20%", evolution=Evolution(num_iterations=1), start="searched")
+    stages.run(["selection"])
+    task, _ = searched_task(again, words)
+    selected, state = load(again / "selection" / "model.ckpt"), read(again / "selection" / "model.ckpt")["state_dict"]
+    for name, value in task.model.state_dict().items():
+        assert torch.equal(state[f"model.{name}"], value), name
+    for name in ("C2", "C3"):
+        ids = torch.arange(selected.table(name).num_embeddings)
+        kept, learned = (vectors_of(each, name, ids) for each in (selected, task.collection))
+        assert int((kept != 0).sum()) > 0
+        assert_close(kept[kept != 0], learned[kept != 0])
+    with pytest.raises(ValueError, match="was begun with"):
+        Stages(words, again, budget_fraction="20%").run(["selection"])
+
+
 class StopAt(Callback):
     def __init__(self, epoch):
         self.epoch = epoch
@@ -210,6 +206,27 @@ def test_a_selection_that_was_stopped_goes_on(compressed, tmp_path):
     ]
     first, second = ((path / "selection" / "evolution.json").read_text() for path in (out, again))
     assert first == second
+
+
+def test_widths_are_searched_in_the_steps_that_are_asked_for(compressed, tmp_path):
+    kind, out, words = compressed
+    if kind != "optembed":
+        pytest.skip("no widths")
+    again = tmp_path / "again"
+    shutil.copytree(out / "search", again / "search")
+    stages = Stages(words, again, budget_fraction="5%", evolution=Evolution(num_iterations=1), width_step=1)
+    stages.run(["selection"])
+    places = [
+        place
+        for each, _ in json.loads((again / "selection" / "evolution.json").read_text())["fitness"]
+        for place in each
+    ]
+    assert set(places) == set(range(16)), "all widths from 1 to 16 are tried"
+    widths = json.loads((again / "selection" / "selected.json").read_text())["widths"]
+    tables = load(again / "selection" / "model.ckpt")
+    assert all(tables.table(name).row_dims in ((width,), ()) for name, width in widths.items())
+    with pytest.raises(ValueError, match="--width_step must be at least 1, got 0"):
+        Stages(words, again, budget_fraction="5%", width_step=0).check()
 
 
 @pytest.mark.parametrize(

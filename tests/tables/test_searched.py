@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from recsys.tables import (
     SGD,
+    AutoDimTable,
     AutoSrhTable,
     DeepLightTable,
     Embedding,
@@ -28,6 +29,7 @@ def test_the_step_and_its_long_tailed_gradient():
 
 
 def test_optembed_equals_a_loop_in_float64_and_so_do_its_gradients():
+    torch.manual_seed(0)
     table = OptEmbedTable("f", 40, 6, samples_widths=False, init_std=0.3)
     table.threshold.data.fill_(1.5)
     embedding = Embedding(table)
@@ -130,6 +132,95 @@ def test_decay_goes_on_where_a_checkpoint_stopped():
     assert_close(second.lookup.weight("f"), whole.lookup.weight("f"))
 
 
+def test_optembed_with_a_threshold_of_each_id_equals_a_loop_in_float64_and_so_do_its_gradients():
+    torch.manual_seed(0)
+    table = OptEmbedTable("f", 40, 6, samples_widths=False, init_std=0.3, per_id=True)
+    table.threshold.data.fill_(1.0)
+    embedding = Embedding(table)
+    embedding.weights[1].data.copy_(torch.linspace(-0.5, 1.5, 40).unsqueeze(1))
+    weights = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    found = embedding(torch.arange(40))
+    (found * weights).sum().backward()
+    matrix, own = (each.detach().double() for each in embedding.weights)
+    of_rows, of_own = torch.zeros_like(matrix), torch.zeros_like(own)
+    for row in range(40):
+        x = float(sum(abs(value) for value in matrix[row].tolist())) - 1.0 - float(own[row])
+        assert_close(found[row].detach().double(), float(x > 0) * matrix[row], rtol=1e-6, atol=1e-7)
+        slope = 2 - 4 * abs(x) if abs(x) <= 0.4 else 0.4 if abs(x) <= 1 else 0.0
+        through = slope * float((weights[row].double() * matrix[row]).sum())
+        of_rows[row] = float(x > 0) * weights[row].double() + through * matrix[row].sign()
+        of_own[row] = -through
+    assert 5 < int((found.abs().sum(1) > 0).sum()) < 35
+    assert_close(embedding.weights[0].grad.double(), of_rows, rtol=1e-5, atol=1e-6)
+    assert_close(embedding.weights[1].grad.double(), of_own, rtol=1e-5, atol=1e-6)
+    assert float(table.threshold.grad) == pytest.approx(float(of_own.sum()), rel=1e-4)
+    side_by_side = torch.cat([each.detach() for each in embedding.weights], 1)
+    assert torch.equal(table.scores(side_by_side) > 0, found.abs().sum(1) > 0)
+
+
+def autodim_in_float64(table, matrix, weights):
+    """Vectors of all rows: candidates one by one, each with its projection, weighed and summed."""
+    dim, start = table.embedding_dim, 0
+    projections = table.projections.detach().double()
+    total = torch.zeros(len(matrix), dim, dtype=torch.float64)
+    for width, weight in zip(table.widths, weights.tolist(), strict=True):
+        for row in range(len(matrix)):
+            candidate = matrix[row] if width == dim else matrix[row, :width] @ projections[start : start + width]
+            total[row] += weight * candidate
+        start += width
+    return total
+
+
+@pytest.mark.parametrize("num_steps", [0, 60, 1_000])
+def test_autodim_equals_a_loop_over_candidates_in_float64(num_steps):
+    table = AutoDimTable("f", 9, 12, samples_widths=False, anneal_steps=100)
+    assert table.widths == [4, 8, 12]
+    table.width_logits.data.copy_(torch.tensor([0.3, -0.2, 0.1]))
+    table.get_buffer("num_steps").fill_(num_steps)
+    embedding = Embedding(table).eval()
+    logits = torch.tensor([0.3, -0.2, 0.1], dtype=torch.float64)
+    weights = (logits / max(0.01, 1 - num_steps / 100)).softmax(0)
+    expected = autodim_in_float64(table, embedding.weights[0].detach().double(), weights)
+    assert_close(embedding(torch.arange(9)).detach().double(), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_autodim_draws_widths_with_gumbel_noise_while_training():
+    """At the lowest temperature one candidate is nearly all, each as often as the softmax says."""
+    table = AutoDimTable("f", 1, 8, widths=[4, 8], anneal_steps=1)
+    table.width_logits.data.copy_(torch.tensor([1.0, 0.0]))
+    table.get_buffer("num_steps").fill_(5)
+    embedding = Embedding(table)
+    row = embedding.weights[0].detach().double()
+    wide, narrow = row[0], row[0, :4] @ table.projections.detach().double()
+    with torch.no_grad():
+        drawn = torch.stack([embedding(torch.zeros(1, dtype=torch.long))[0] for _ in range(3_000)]).double()
+    is_narrow = (drawn - narrow).norm(dim=1) < (drawn - wide).norm(dim=1)
+    assert float(is_narrow.double().mean()) == pytest.approx(torch.tensor([1.0, 0.0]).softmax(0)[0].item(), abs=0.04)
+
+
+def test_autodim_counts_training_steps_alone():
+    table = AutoDimTable("f", 5, 8)
+    collection = TableCollection([Feature("f", "f")], {"f": table}, optimizer=SGD(0.1))
+    for _ in range(3):
+        collection(torch.zeros(1, 2, dtype=torch.long))
+    collection.eval()(torch.zeros(1, 2, dtype=torch.long))
+    assert int(table.get_buffer("num_steps")) == 3
+
+
+@pytest.mark.parametrize("width", [4, 8, 12])
+def test_what_autodim_selects_begins_as_large_as_vectors_should_be(width):
+    table = AutoDimTable("f", 4_000, 12, init_std=0.2)
+    rows = torch.randn(4_000, 12, generator=torch.Generator().manual_seed(0)) * table.physical_tables()[0].init_std
+    narrow, matrices = table.narrowed(rows, width)
+    assert narrow.physical_tables()[0].row_dim == width == matrices["f"].shape[1]
+    with torch.no_grad():
+        vectors = narrow.vectors_of(matrices["f"], torch.arange(4_000))
+    assert float(vectors.std()) == pytest.approx(0.2, rel=0.03)
+    start = sum(each for each in table.widths if each < width)
+    if width < 12:
+        assert torch.equal(narrow.projection, table.projections[start : start + width])
+
+
 @pytest.mark.parametrize("per_column", [True, False])
 def test_pep_equals_a_loop_in_float64_and_so_do_its_gradients(per_column):
     table = PEPTable("f", 30, 5, per_column=per_column, init_std=0.3)
@@ -162,6 +253,9 @@ def test_pep_equals_a_loop_in_float64_and_so_do_its_gradients(per_column):
     [
         (lambda: OptEmbedTable("f", 4, 4, row_decay=1.0), "row_decay must be in"),
         (lambda: OptEmbedTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
+        (lambda: AutoDimTable("f", 4, 8, widths=[4, 4, 8]), "widths must ascend"),
+        (lambda: AutoDimTable("f", 4, 8, widths=[4]), "widths must ascend"),
+        (lambda: AutoDimTable("f", 4, 8, anneal_steps=0), "anneal_steps must be at least 1"),
         (lambda: AutoSrhTable("f", 4, 4, num_groups=0), "num_groups must be at least 1"),
         (lambda: AutoSrhTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
         (lambda: DeepLightTable("f", 4, 4, pruned_fraction=1.0), "pruned_fraction must be in"),

@@ -1,0 +1,154 @@
+"""How well a model does on labelled batches by the metrics of its task, and two models compared with intervals."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from numpy.typing import NDArray
+
+from recsys.data import CTRDataModule, SessionBatch, SessionDataModule
+from recsys.data.batch import Batch
+from recsys.evaluation import Comparison, Rows, auc, compare_auc
+from recsys.evaluation.intervals import draws_of
+from recsys.evaluation.means import compare_means, row_draws
+from recsys.evaluation.ranking import rank_gains
+from recsys.evaluation.ratios import compare_means as compare_ratios
+from recsys.metrics.next_item import ranks_of_targets
+from recsys.tasks import CTRTask, NextItemTask
+
+SHOWN = {"auc": "AUC", "log_loss": "log loss", "ndcg@10": "NDCG@10", "hr@10": "HR@10"}
+"""Metrics as people read them, by name."""
+LESS_IS_BETTER = frozenset({"log_loss"})
+
+Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""Labels and logits of a split, row by row."""
+
+
+class Quality(ABC):
+    """Of a task, with the tables that it has at the moment."""
+
+    metrics: ClassVar[tuple[str, ...]]
+    """By name; the first one chooses where no other is asked for."""
+
+    fitness_rows: ClassVar[int]
+    """Rows of the val split, at most, on which a search for widths compares candidates."""
+
+    @abstractmethod
+    def collect(self, batches: Iterable[Any]) -> Any:
+        """What the metrics are computed of, from labelled batches."""
+
+    @abstractmethod
+    def value(self, collected: Any) -> float:
+        """The first of the metrics."""
+
+    @abstractmethod
+    def compare(self, first: Any, second: Any, confidence: float = 0.95) -> dict[str, Comparison]:
+        """All metrics of what was collected from two models on the same rows, with paired intervals."""
+
+    def of_split(self, data: CTRDataModule | SessionDataModule, split: str) -> Any:
+        """What is collected from the val or test split."""
+        data.setup({"val": "validate", "test": "test"}[split])
+        return self.collect(data.eval_dataloader("val") if split == "val" else data.test_dataloader())
+
+
+class ClickQuality(Quality):
+    """AUC and log loss.
+
+    Args:
+        task: scores in evaluation mode.
+        bf16: in mixed precision with bfloat16.
+    """
+
+    metrics = ("auc", "log_loss")
+    fitness_rows = 1 << 17
+
+    def __init__(self, task: CTRTask, bf16: bool = False) -> None:
+        self._task, self._bf16 = task, bf16
+
+    @torch.inference_mode()
+    def collect(self, batches: Iterable[Batch]) -> Scores:
+        """Labels and logits."""
+        labels, logits = [], []
+        for each in batches:
+            batch = each.to(self._task.device)
+            assert batch.labels is not None
+            labels.append(batch.labels.cpu())
+            with torch.autocast(self._task.device.type, torch.bfloat16, enabled=self._bf16):
+                logits.append(self._task(batch).cpu())
+        return torch.cat(labels).numpy(), torch.cat(logits).numpy()
+
+    def value(self, collected: Scores) -> float:
+        """The AUC."""
+        return float(auc(*collected))
+
+    def compare(self, first: Scores, second: Scores, confidence: float = 0.95) -> dict[str, Comparison]:
+        """See Quality."""
+        labels = first[0]
+        rows = [Rows(labels > 0, logits, None, {}, logits=True) for _, logits in (first, second)]
+        return {
+            "auc": compare_auc(labels, first[1], second[1], confidence),
+            "log_loss": compare_means(row_draws(rows), confidence)["log_loss"],
+        }
+
+
+class SessionQuality(Quality):
+    """NDCG@10 and HR@10 of the next item among the whole catalogue.
+
+    Args:
+        task: ranks in evaluation mode.
+        bf16: in mixed precision with bfloat16.
+    """
+
+    metrics = ("ndcg@10", "hr@10")
+    fitness_rows = 1 << 13
+
+    def __init__(self, task: NextItemTask, bf16: bool = False) -> None:
+        self._task, self._bf16 = task, bf16
+
+    @torch.inference_mode()
+    def collect(self, batches: Iterable[SessionBatch]) -> NDArray[np.int64]:
+        """Ranks of the targets, from 1."""
+        ranks = [torch.empty(0, dtype=torch.int64)]
+        self._task.on_validation_epoch_start()
+        try:
+            for each in batches:
+                batch = each.to(self._task.device)
+                assert batch.targets is not None
+                with torch.autocast(self._task.device.type, torch.bfloat16, enabled=self._bf16):
+                    scores = self._task.scores(batch)
+                ranks.append(ranks_of_targets(scores, batch.targets - 1).cpu())
+        finally:
+            self._task.on_predict_epoch_end()
+        return torch.cat(ranks).numpy()
+
+    def value(self, collected: NDArray[np.int64]) -> float:
+        """The NDCG@10."""
+        return float(rank_gains(collected, (10,))["ndcg@10"].mean())
+
+    def compare(
+        self, first: NDArray[np.int64], second: NDArray[np.int64], confidence: float = 0.95
+    ) -> dict[str, Comparison]:
+        """See Quality."""
+        sums = []
+        for ranks in (first, second):
+            gains = rank_gains(ranks, (10,))
+            sums += [*(gains[name] for name in self.metrics), np.ones(len(ranks))]
+        return compare_ratios(self.metrics, draws_of(np.stack(sums, 1), None, None), confidence)
+
+
+def quality_of(task: LightningModule, bf16: bool = False) -> Quality:
+    """What the task is measured by.
+
+    Raises:
+        ValueError: if it is neither CTRTask nor NextItemTask.
+    """
+    if isinstance(task, CTRTask):
+        return ClickQuality(task, bf16)
+    if isinstance(task, NextItemTask):
+        return SessionQuality(task, bf16)
+    raise ValueError(f"recsys compress takes models of CTRTask and NextItemTask, got {type(task).__name__}.")
