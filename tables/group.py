@@ -22,7 +22,7 @@ from recsys.tables.per_id import PerId, PerIdColumns
 class Group(nn.Module):
     """Tables with one signature, whose K lookups read the same stores.
 
-    Shape letters: G features of the group, K lookups per id, W width of an id's rows side by side.
+    Shape letters: G features of the group, K lookups per id, W width of an id's rows side by side, or of their sum.
 
     Args:
         features: the features of the group; several may have one table.
@@ -35,7 +35,8 @@ class Group(nn.Module):
         self.features = tuple(features)
         self._tables = tuple(tables)
         self.stores = tuple(place.store for place in places[0])
-        self.width = sum(tables[0].row_dims)
+        self._sums = tables[0].sums and len(set(self.stores)) == 1
+        """Whether rows come added up, as the vectors they are."""
         self.matrices = frozenset(physical.name for table in tables for physical in table.physical_tables())
         constants, self._per_id = _routing_constants_of(tables)
         self._constant_names = tuple(constants)
@@ -95,9 +96,8 @@ class Group(nn.Module):
         rows = self._tables[0].route(flat.ids.unsqueeze(0), self._routing_constants(flat.features))
         first_rows = self.get_buffer("first_rows")
         first = first_rows if flat.features is None else first_rows.index_select(0, flat.features)
-        return Request(
-            rows.reshape(1, len(self.stores), len(flat.ids)), first.t().unsqueeze(0), self.stores, self.matrices
-        )
+        rows, first = rows.reshape(1, len(self.stores), len(flat.ids)), first.t().unsqueeze(0)
+        return Request(rows, first, self.stores, self.matrices, self._sums)
 
     def merges(self, ids: Tensor) -> bool:
         """Whether ids that repeat are found out; a GPU would have to be waited for."""
@@ -126,6 +126,8 @@ class Group(nn.Module):
     def _combine(
         self, rows: Tensor, ids: Tensor, constants: Mapping[str, Any], parameters: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
+        if self._sums:
+            return rows, None
         table, rows = self._tables[0], rows.unsqueeze(1)
         vectors = table.combine(rows, parameters, ids.unsqueeze(1), constants)
         penalty = table.penalty(rows, vectors, parameters) if self.penalises else None
@@ -156,7 +158,7 @@ class SingleGroup(Group):
             return self.flat_request(single.distinct)
         ids = single.ids
         rows = self._tables[0].route(ids.unsqueeze(1), self._routing_constants(None))
-        return Request(rows, self.get_buffer("first_rows").unsqueeze(-1), self.stores, self.matrices)
+        return Request(rows, self.get_buffer("first_rows").unsqueeze(-1), self.stores, self.matrices, self._sums)
 
     def combine(self, rows: Tensor, single: Single) -> tuple[Tensor, Tensor | None]:
         """Rows [B, G, W] of ids [G, B], or [M, 1, W] of distinct ones -> vectors [B, G, D], and a penalty."""
@@ -164,6 +166,8 @@ class SingleGroup(Group):
         if single.distinct is not None:
             vectors, _ = self.flat_vectors(rows, single.distinct)
             return single.distinct.spread(vectors).view(*ids.shape, table.embedding_dim).transpose(0, 1), None
+        if self._sums:
+            return rows, None
         parameters = self.parameters_of()
         vectors = table.combine(rows, parameters, ids.t(), self.constants())
         return vectors, table.penalty(rows, vectors, parameters) if self.penalises else None
