@@ -156,9 +156,9 @@ class SemanticIdTable(Table):
     def _pieces_of(self, codes: Tensor, lengths: Tensor) -> Tensor:
         """The rows int32 [P, V] of all ids, whose codes are [L, V] and lengths [V]."""
         constants = {name: value.unsqueeze(-1).to(codes.device) for name, value in self.constants().items()}
-        ids = torch.arange(self.num_embeddings, device=codes.device).unsqueeze(0)
-        parts = zip(*(each.split(_BLOCK_IDS, -1) for each in (codes, lengths.unsqueeze(0), ids)), strict=True)
-        return torch.cat([self._rows(*part, constants).to(torch.int32) for part in parts], dim=-1)
+        blocks = torch.arange(self.num_embeddings, device=codes.device).split(_BLOCK_IDS)
+        rows = [self._rows(codes[:, ids], lengths[ids].unsqueeze(0), ids.unsqueeze(0), constants) for ids in blocks]
+        return torch.cat([each.to(torch.int32) for each in rows], dim=-1)
 
     def _rows(self, codes: Tensor, lengths: Tensor, ids: Tensor, constants: Constants) -> Tensor:
         """See route: codes [..., L, N], lengths and ids [..., 1, N] -> rows [..., P, N]."""

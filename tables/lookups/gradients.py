@@ -180,9 +180,10 @@ class RowGradients(nn.Module):
             records = [Record(r.rows, shared_out(r.grad, r.num_summed), r.distribution) for r in records]
         found = [self._stores[part[0]].at_home(record) for record in records]
         rows, grads = (list(each) for each in zip(*found, strict=True))
-        joined = (rows[0], grads[0]) if len(found) == 1 else (torch.cat(rows), torch.cat(grads))
-        self._records[part] = [Record(*joined, num_summed=records[0].num_summed)]
-        return self._records[part][0]
+        row_numbers, grad = found[0] if len(found) == 1 else (torch.cat(rows), torch.cat(grads))
+        joined = Record(row_numbers, grad, num_summed=records[0].num_summed)
+        self._records[part] = [joined]
+        return joined
 
     def _apart(self, part: Part) -> tuple[Tensor, Tensor]:
         """The same as row numbers [N] and the gradient of each."""
