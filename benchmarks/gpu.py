@@ -136,13 +136,13 @@ def parquet(report: Report, deadline: Deadline, quick: bool) -> None:
         if report.attempt(name, deadline, lambda f=folder, s=sizes, n=num_rows: generated.write(f, s, n)) is None:
             continue
         for source in ("memory", "parquet"):
-            for compiled in (False, True):
-                name = f"{setting} from {source}{', compiled' * compiled}"
+            for graphs in (None, *(["compiled, captured"] if report.device.type == "cuda" else [])):
+                name = f"{setting} from {source}{f', {graphs}' if graphs else ''}"
                 found = report.attempt(
                     name,
                     deadline,
-                    lambda s=setting, f=folder, m=source, c=compiled: gpu_contenders.under_the_trainer(
-                        s, f, m, c, report.device, 4 if quick else 60
+                    lambda s=setting, f=folder, m=source, g=graphs: gpu_contenders.under_the_trainer(
+                        s, f, m, g, report.device, 4 if quick else 60
                     ),
                 )
                 rows += [found] if found else []

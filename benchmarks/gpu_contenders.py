@@ -71,6 +71,11 @@ SETTINGS = (
     Setting("DeepFM", 16, 4_096),
 )
 """Those with a goal come first."""
+GRAPHS: dict[str, dict[str, bool]] = {
+    "captured": {"capture_model": True},
+    "compiled, captured": {"compile_model": True, "capture_model": True},
+}
+"""What a GPU can do about a dense part of many small kernels."""
 FED = (Setting("DLRM", 128, 65_536), Setting("DeepFM", 16, 32_768))
 QUICK = (Setting("DLRM", 16, 512, 2_000), Setting("DeepFM", 16, 512, 2_000))
 
@@ -116,7 +121,7 @@ def in_bf16(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16)
 
 
-def ours(setting: Setting, batches: Sequence[Batch], device: torch.device, compiled: bool = False) -> Step:
+def ours(setting: Setting, batches: Sequence[Batch], device: torch.device, **options: bool) -> Step:
     """CTRTask in a plain loop."""
     schema: Any = Schema(sizes_of(setting))
     task = CTRTask(
@@ -125,7 +130,7 @@ def ours(setting: Setting, batches: Sequence[Batch], device: torch.device, compi
         setting.embedding_dim,
         table_optimizer=RowWiseAdagrad(0.01),
         optimizer=fused_adam,
-        compile_model=compiled,
+        **options,
     )
     task.collection = task.table_settings.build(device)
     task.collection.lookup.gradients.may_be_scaled = False
@@ -238,8 +243,12 @@ def race(
     made: dict[str, Callable[[], Step]] = {
         "bare FBGEMM": lambda: bare(setting, batches, device),
         "recsys": lambda: ours(setting, batches, device),
-        "recsys compiled": lambda: ours(setting, batches, device, compiled=True),
     }
+    if device.type == "cuda":
+        made |= {
+            f"recsys, {name}": lambda options=options: ours(setting, batches, device, **options)
+            for name, options in GRAPHS.items()
+        }
     if setting.model == "DLRM":
         made["torchrec DLRM"] = lambda: torchrec_dlrm(setting, batches, device)
     steps: dict[str, Step] = {}
@@ -250,7 +259,7 @@ def race(
         if found is not None:
             steps[name], memory[name] = found, (_peak(device) - before) / 1e9
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    num_steps, rounds = (2, 2) if quick else (max(10, (1 << 21) // setting.batch_size), 5)
+    num_steps, rounds = (2, 2) if quick else (min(64, max(10, (1 << 21) // setting.batch_size)), 5)
     for _ in range(rounds):
         for name, step in steps.items():
             seconds[name].append(_timed(step, num_steps, device))
@@ -325,7 +334,7 @@ class Stopwatch(Callback):
 
 
 def under_the_trainer(
-    setting: Setting, folder: Path, source: str, compiled: bool, device: torch.device, num_steps: int
+    setting: Setting, folder: Path, source: str, graphs: str | None, device: torch.device, num_steps: int
 ) -> dict[str, Any]:
     """Samples per second of `trainer.fit`, fed from memory or from Parquet."""
     warnings.filterwarnings("ignore")
@@ -338,7 +347,7 @@ def under_the_trainer(
         setting.embedding_dim,
         table_optimizer=RowWiseAdagrad(0.01),
         optimizer=fused_adam,
-        compile_model=compiled,
+        **(GRAPHS[graphs] if graphs else {}),
     )
     watch = Stopwatch(10, 10 + num_steps, device)
     quiet = ("logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary")
@@ -360,7 +369,7 @@ def under_the_trainer(
     seconds = (watch.times[watch.last] - watch.times[watch.first]) / num_steps
     return {
         "setting": str(setting),
-        "contender": f"recsys{' compiled' * compiled}, from {source}",
+        "contender": f"recsys{f', {graphs}' if graphs else ''}, from {source}",
         "M samples/s": setting.batch_size / seconds / 1e6,
         "ms": 1e3 * seconds,
         "peak GB": (_peak(device) - before) / 1e9,

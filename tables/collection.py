@@ -98,6 +98,7 @@ class TableCollection(nn.Module):
             for name, table in tables.items()
             if table.observes and not all(isinstance(optimizers[p.name], Frozen) for p in table.physical_tables())
         ]
+        self._regularized = [name for name, each in tables.items() if type(each).regularizer is not Table.regularizer]
         self._penalties: list[Tensor] = []
         self.to(device)
         self.lookup.agree_on([*self.tables.parameters(), *self.tables.buffers()])
@@ -262,7 +263,7 @@ class TableCollection(nn.Module):
             num_samples: that the loss is divided by, and so the sum of the penalties of ids that were read; in several
                 processes of all samples, so that its mean over processes is that of one process.
         """
-        tables = (self.table(name) for name in dict.fromkeys(feature.table for feature in self.features))
+        tables = (self.table(name) for name in self._regularized)
         penalties = [penalty for table in tables if (penalty := table.regularizer()) is not None]
         penalties += [penalty / num_samples for penalty in self._penalties]
         self._penalties = []

@@ -106,6 +106,7 @@ def report_of(comparison: Comparison, store: RunStore) -> ComparisonReport:
         missing=missing(comparison, store),
         runs=run_rows(comparison, store),
         found={contender.name: contender.found for contender in comparison.contenders if contender.found is not None},
+        left_out=comparison.left_out,
     )
 
 

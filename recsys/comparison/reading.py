@@ -12,7 +12,7 @@ from typing import Any
 from recsys.comparison.spec import Comparison, Contender, Published, SearchRange
 from recsys.configuration.yaml_files import read_mapping
 
-_KEYS = ("name", "configs", "data", "metric", "mode", "seeds", "axes", "published", "search")
+_KEYS = ("name", "configs", "data", "metric", "mode", "seeds", "axes", "left_out", "published", "search")
 
 
 def read_comparison(path: Path, data: Path | None = None) -> Comparison:
@@ -37,7 +37,8 @@ def read_comparison(path: Path, data: Path | None = None) -> Comparison:
     mode = content.get("mode", "max")
     if mode not in ("max", "min"):
         raise ValueError(f"{path}: mode must be max or min, got {mode!r}.")
-    contenders = _contenders(path, content["axes"])
+    left_out = _entries(path, content, "left_out")
+    contenders = _contenders(path, content["axes"], left_out)
     return Comparison(
         name=str(content.get("name") or path.stem),
         configs=tuple(read_mapping(path.parent / name) for name in _configs(path, content["configs"])),
@@ -48,6 +49,7 @@ def read_comparison(path: Path, data: Path | None = None) -> Comparison:
         contenders=contenders,
         published=_published(path, _entries(path, content, "published"), [each.name for each in contenders]),
         search={name: _search_range(path, name, entry) for name, entry in _entries(path, content, "search").items()},
+        left_out={name: str(reason) for name, reason in left_out.items()},
     )
 
 
@@ -75,18 +77,26 @@ def _entries(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, A
     return found
 
 
-def _contenders(path: Path, axes: Any) -> tuple[Contender, ...]:
+def _contenders(path: Path, axes: Any, left_out: Mapping[str, Any]) -> tuple[Contender, ...]:
     if not isinstance(axes, dict) or not all(isinstance(labels, dict) and labels for labels in axes.values()):
         raise ValueError(f"{path}: axes must map axes to labels to overrides.")
     for axis, labels in axes.items():
         for label, override in labels.items():
             if not isinstance(override or {}, dict):
                 raise ValueError(f"{path}: axes.{axis}.{label} must be an override like one more -c, got {override!r}.")
-    names = product(*(labels.items() for labels in axes.values()))
-    return tuple(
+    made = [
         Contender(", ".join(str(label) for label, _ in choice), tuple(override or {} for _, override in choice))
-        for choice in names
-    )
+        for choice in product(*(labels.items() for labels in axes.values()))
+    ]
+    names = [contender.name for contender in made]
+    for name, reason in left_out.items():
+        if name not in names:
+            raise ValueError(f"{path}: left_out names '{name}', which is no contender{_hint(name, names)}")
+        if not isinstance(reason, str) or not reason:
+            raise ValueError(f"{path}: left_out.{name} must be the reason, in words, got {reason!r}.")
+    if len(left_out) == len(made):
+        raise ValueError(f"{path}: left_out leaves no contender.")
+    return tuple(contender for contender in made if contender.name not in left_out)
 
 
 def _published(path: Path, entries: Mapping[str, Any], names: Sequence[str]) -> dict[str, Published]:

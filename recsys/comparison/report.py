@@ -21,6 +21,8 @@ from recsys.comparison.spec import Found
 from recsys.evaluation.plots import svg
 from recsys.human import human_bytes
 
+_TAIL = ("val", "seeds", "table bytes", "with optimizer state", "peak memory")
+
 
 @dataclass(frozen=True)
 class ComparisonReport:
@@ -35,6 +37,7 @@ class ComparisonReport:
         missing: runs not done.
         runs: a row for every single run, as `run_rows` gives them.
         found: settings of a search, by contender; empty where the comparison file's own are shown.
+        left_out: why, by contender that the comparison file leaves out.
     """
 
     name: str
@@ -45,6 +48,7 @@ class ComparisonReport:
     missing: Sequence[str]
     runs: Sequence[Mapping[str, Any]] = ()
     found: Mapping[str, Found] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def front(self) -> list[int]:
         """Positions of the contenders that none beats in bytes and quality."""
@@ -53,15 +57,18 @@ class ComparisonReport:
 
     def header(self) -> list[str]:
         """Headings of the table."""
-        published = ["published"] if any(s.published is not None for s in self.summaries) else []
-        tail = ["val", "seeds", "table bytes", "with optimizer state", "peak memory"]
-        return ["contender", f"test {self.metric}", *published, *tail]
+        return ["contender", f"test {self.metric}", *self._optional(), *_TAIL]
+
+    def _optional(self) -> list[str]:
+        """Columns that only some comparisons have."""
+        has_loss = self.metric != "log_loss" and any(math.isfinite(s.log_loss) for s in self.summaries)
+        published = any(s.published is not None for s in self.summaries)
+        return ["log loss"] * has_loss + ["published"] * published
 
     def cells(self, star: str = "") -> list[list[str]]:
         """Rows of the table; the names of contenders on the Pareto front end with the star."""
         front = set(self.front())
-        with_published = "published" in self.header()
-        rows = [_cells(summary, with_published) for summary in self.summaries]
+        rows = [_cells(summary, self._optional()) for summary in self.summaries]
         return [[name + star * (place in front), *others] for place, (name, *others) in enumerate(rows)]
 
     def settings(self) -> dict[str, str]:
@@ -81,6 +88,9 @@ class ComparisonReport:
         lines += [""] if self.found else []
         lines += [f"Failed: {run}: {error}" for run, error in self.failed.items()]
         lines += [f"Not run: {', '.join(self.missing)}."] if self.missing else []
+        lines += ["", "Left out:", "", *(f"- {name}: {why}" for name, why in self.left_out.items())] * bool(
+            self.left_out
+        )
         return "\n".join(lines) + "\n"
 
     def figure(self) -> Figure:
@@ -119,13 +129,16 @@ def _words(found: Found, metric: str) -> str:
     return f"{settings} (val {metric} {found.val:.4f}, the best of {found.num_trials} trials{failed})"
 
 
-def _cells(summary: Summary, with_published: bool) -> list[str]:
+def _cells(summary: Summary, optional: Sequence[str]) -> list[str]:
     spread = "" if math.isnan(summary.spread) else f" +- {summary.spread:.4f}"
-    published = ["" if summary.published is None else f"{summary.published:.4f}"] if with_published else []
+    known = {
+        "log loss": "" if math.isnan(summary.log_loss) else f"{summary.log_loss:.4f}",
+        "published": "" if summary.published is None else f"{summary.published:.4f}",
+    }
     return [
         summary.contender,
         f"{summary.test:.4f}{spread}",
-        *published,
+        *(known[name] for name in optional),
         f"{summary.val:.4f}",
         str(summary.num_seeds),
         f"{summary.table_bytes:,}",

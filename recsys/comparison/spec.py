@@ -119,6 +119,7 @@ class Comparison:
         contenders: one label of every axis each.
         published: numbers from papers, by contender.
         search: ranges that `recsys compare search` tries, by key path.
+        left_out: why, by the name that a contender left out would have.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Comparison:
     contenders: tuple[Contender, ...]
     published: Mapping[str, Published] = field(default_factory=dict)
     search: Mapping[str, SearchRange] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def runs(self) -> list[Run]:
         """Every contender with every seed; all contenders' first seeds come first."""

@@ -28,7 +28,7 @@ class Candidates:
     def apply(self, scores: Tensor, rows: slice) -> None:
         """To the scores [more than K, p], in bits, of a block of queries."""
         scores[: len(self.log_weights)] += BITS_PER_NAT * self.log_weights.unsqueeze(1)
-        scores[self.excluded[rows], torch.arange(scores.shape[1], device=scores.device)] = -torch.inf
+        scores.scatter_(0, self.excluded[rows].unsqueeze(0), -torch.inf)
 
 
 class _SumOfLogTotals(torch.autograd.Function):

@@ -20,7 +20,7 @@ from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
 from recsys.tasks.early_stopping import look_after_validations
 from recsys.tasks.finite import LossWatch
-from recsys.tasks.fused import fuse
+from recsys.tasks.fused import fuse, join_equal_groups
 from recsys.tasks.resumption import (
     OPTIMIZERS,
     OWED,
@@ -100,7 +100,9 @@ class TableTask(LightningModule):
         device = self._trainer.strategy.root_device if self._trainer is not None else torch.device("cpu")
         self.collection = self.table_settings.build(device, sharded_lookup(self._trainer))
         scaler = getattr(getattr(self._trainer, "precision_plugin", None), "scaler", None)
-        self.collection.lookup.gradients.may_be_scaled = self._trainer is None or scaler is not None
+        self.collection.lookup.gradients.may_be_scaled = (
+            self._trainer is None or scaler is not None or bool(self._trainer.gradient_clip_val)
+        )
         # What cannot be described could not be saved: better now than at the first checkpoint.
         describe_collection(self.collection)
         if self.carried_over is not None:
@@ -268,7 +270,7 @@ class TableTask(LightningModule):
         modules = [module for name, module in self.named_children() if name != "collection"]
         every = [*self.parameters(recurse=False), *(each for module in modules for each in module.parameters())]
         dense = [parameter for parameter in every if parameter.requires_grad]
-        optimizer = fuse(self._optimizer([{"params": dense}, *self.collection.param_groups()]))
+        optimizer = fuse(join_equal_groups(self._optimizer([{"params": dense}, *self.collection.param_groups()])))
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         check_optimizer(optimizer, self._optimizer_shapes)

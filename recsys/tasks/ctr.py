@@ -15,6 +15,7 @@ from recsys.metrics.binary import BinaryMetrics
 from recsys.tables import Bag, FullTable, Lookup, RowWiseAdagrad, TableOptimizer
 from recsys.tables.budget import Bytes, Fraction
 from recsys.tasks.base import OptimizerFactory, TableTask
+from recsys.tasks.captured import CapturedLoss
 from recsys.tasks.predictions import refuse_nan
 from recsys.tasks.tables import TableFactory, TableOptions, TableSettings
 
@@ -48,6 +49,7 @@ class CTRTask(TableTask):
         budget_bytes: what all tables may take together, such as 8MB; those with a size to choose get as large as fits.
         budget_fraction: the same as a fraction of the full tables' bytes, such as 1%.
         compile_model: compile the dense part with torch.compile; needs a C++ compiler.
+        capture_model: replay the dense part of a training step as CUDA graphs, compiled or not; needs a GPU, alone.
 
     Raises:
         ValueError: if the settings do not fit the schema or each other.
@@ -74,6 +76,7 @@ class CTRTask(TableTask):
         budget_bytes: Bytes | None = None,
         budget_fraction: Fraction | None = None,
         compile_model: bool = False,
+        capture_model: bool = False,
     ) -> None:
         if schema is None:
             raise ValueError("CTRTask: schema is missing; pass CTRDataModule(...).schema.")
@@ -100,15 +103,41 @@ class CTRTask(TableTask):
         self.model = model(num_features, embedding_dim, len(schema.dense))
         if compile_model:
             self.model.compile()
+        self._captured = CapturedLoss(self.model, self._summed_loss, self._keep_gradients) if capture_model else None
         self._metrics = BinaryMetrics()
+
+    def setup(self, stage: str) -> None:
+        """Refuse graphs where there is no GPU, or where several processes exchange gradients meanwhile."""
+        super().setup(stage)
+        if self._captured is None or stage != "fit":
+            return
+        device = self.trainer.strategy.root_device
+        if device.type != "cuda" or self.trainer.world_size > 1:
+            raise ValueError(
+                f"CTRTask: capture_model=True needs one process with a GPU, got {self.trainer.world_size} on "
+                f"{device.type}; set model.capture_model to false."
+            )
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B] of a batch."""
-        embeddings = self.collection(batch.ids, batch.bags, batch.started)
+        return self._logits(self.collection(batch.ids, batch.bags, batch.started), batch.dense)
+
+    def _logits(self, embeddings: Tensor, dense: Tensor) -> Tensor:
         if self._embedding_dropout:
             embeddings = F.dropout(embeddings, self._embedding_dropout, self.training)
-        logits: Tensor = self.model(embeddings, batch.dense)
+        logits: Tensor = self.model(embeddings, dense)
         return logits.float()
+
+    def _keep_gradients(self) -> None:
+        """Copy the gradients that others will be added to."""
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.clone()
+        self.collection.lookup.gradients.keep()
+
+    def _summed_loss(self, embeddings: Tensor, dense: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+        logits = self._logits(embeddings, dense)
+        return F.binary_cross_entropy_with_logits(logits, labels, weight=weights, reduction="sum")
 
     def start_lookup(self, batch: Batch) -> Batch:
         """A coming batch with its lookups begun, for the pipelined step of TorchrecStrategy."""
@@ -117,7 +146,9 @@ class CTRTask(TableTask):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean binary cross-entropy of the batch, rows weighted, plus what the tables' methods add."""
         assert batch.labels is not None
-        total = F.binary_cross_entropy_with_logits(self(batch), batch.labels, weight=batch.weights, reduction="sum")
+        embeddings = self.collection(batch.ids, batch.bags, batch.started)
+        weights = () if batch.weights is None else (batch.weights,)
+        total = (self._captured or self._summed_loss)(embeddings, batch.dense, batch.labels, *weights)
         num_samples = len(batch) if batch.weights is None else batch.weights.sum()
         count = self.samples_per_process(num_samples)
         loss = total / count

@@ -6,6 +6,23 @@ import torch
 from torch import nn
 
 
+def join_equal_groups(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same optimizer; groups with the settings of the first are part of it, and cost no step of their own.
+
+    Args:
+        optimizer: that has not stepped yet.
+    """
+    first, *others = optimizer.param_groups
+    apart = []
+    for group in others:
+        if all(group[name] == first[name] for name in first if name != "params"):
+            first["params"] += group["params"]
+        else:
+            apart.append(group)
+    optimizer.param_groups[:] = [first, *apart]
+    return optimizer
+
+
 def fuse(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """The same optimizer; torch's Adam and AdamW then read and write each value once, in a kernel for all parameters.
 

@@ -22,6 +22,8 @@ from recsys.tables.physical import PhysicalTable
 KERNEL_ALIGNMENT = 4
 """The kernels read rows in groups of four values."""
 
+_INT32_MAX = 2**31 - 1
+
 
 def _build_kernel(
     num_rows: int, row_dim: int, optimizer: TableOptimizer, device: torch.device, location: str | None
@@ -99,8 +101,9 @@ class FbgemmStore(Store):
     def _call(self, rows: Tensor, num_summed: int) -> Tensor:
         """The kernel [N, D] on bags of K ids of row numbers [N * K]."""
         offsets, needed = self._offsets.get(num_summed), rows.numel() // num_summed + 1
-        if offsets is None or offsets.numel() < needed or offsets.device != rows.device:
-            offsets = torch.arange(needed, device=rows.device) * num_summed
+        fits = offsets is not None and offsets.numel() >= needed
+        if offsets is None or not fits or offsets.device != rows.device or offsets.dtype != rows.dtype:
+            offsets = torch.arange(needed, dtype=rows.dtype, device=rows.device) * num_summed
             self._offsets[num_summed] = offsets
         found: Tensor = self._kernel[0](rows, offsets[:needed])
         return found
@@ -127,7 +130,9 @@ class FbgemmStore(Store):
             return found.detach()
 
     def _in_kernel(self, rows: Tensor) -> Tensor:
-        return torch.where(rows < 0, self.num_rows, rows)
+        # A GPU sorts half as many bytes.
+        is_short = rows.device.type == "cuda" and self.num_rows < _INT32_MAX
+        return (rows.int() if is_short else rows).masked_fill(rows < 0, self.num_rows)
 
     def step(self, rows: Tensor, grad: Tensor, learning_rate: float) -> None:
         """See Store."""
@@ -161,7 +166,7 @@ class FbgemmStore(Store):
         return {**self.__dict__, "_read": None}
 
     def forget_cached(self) -> None:
-        """See Store; reading the rows, to write them, has flushed newer copies before."""
+        """See Store; asking for the matrix, to write to it, has flushed newer copies before."""
         if self._is_cached:
             self._kernel[0].reset_cache_states()
 
@@ -180,6 +185,9 @@ class FbgemmStore(Store):
         """See Store; the spare row is the last."""
         kernel = self._kernel[0]
         if kind == "weight":
+            if self._is_cached:
+                # Rows that were stepped lie in the cache, newer than where they are kept.
+                kernel.flush()
             weight: Tensor = kernel.split_embedding_weights()[0].detach()
             return weight
         state: Tensor = kernel.split_optimizer_states()[0][0].detach().view(self.num_rows + 1, -1)

@@ -76,7 +76,7 @@ class RowGradients(nn.Module):
         self._stores = [store for store in stores if store.steps]
         self.clip_rows = clip_rows
         self.may_be_scaled = True
-        """Whether a scaler of losses may be at work; where none is, a GPU is spared a pass over the gradients."""
+        """Whether gradients may be scaled, clipped or refused; where nothing does, they need not be passed over."""
         self._records: dict[Part, list[Record]] = {}
         self._noted: Tensor | None = None
         self._noted_version = 0
@@ -130,6 +130,11 @@ class RowGradients(nn.Module):
         records.append(record)
         if len(records) > _MERGED:
             self._records[part] = [Record(*self._stores[part[0]].merged(*self._apart(part)))]
+
+    def keep(self) -> None:
+        """Copy what waits, as whoever gave it will write over it."""
+        for record in (record for records in self._records.values() for record in records):
+            record.grad = record.grad.clone()
 
     def position(self, store: Store) -> int:
         """Which of the stores that step this is."""
@@ -252,6 +257,8 @@ class _ReadRows(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         gradients, part, rows, distribution, num_summed = ctx.read
         gradients.note(part, Record(rows, grad.contiguous(), distribution, num_summed))
+        if not gradients.may_be_scaled:
+            return None, torch.full_like(gradients.handle, SENTINEL), None, None, None, None, None
         # A gradient that is not finite makes the handle's so: a step that is skipped for it skips the rows.
         norm = torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32))
         return None, norm.to(gradients.handle).mul(0.0).add(SENTINEL), None, None, None, None, None

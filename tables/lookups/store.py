@@ -68,7 +68,7 @@ class Store(nn.Module, ABC):
         Shape:
             rows [G, K, N] of the matrices, first_rows [G, K, 1] or [G, K, N] -> [N * G * K]
         """
-        return torch.where(rows < 0, -1, rows + first_rows).permute(2, 0, 1).reshape(-1)
+        return (rows + first_rows).masked_fill(rows < 0, -1).permute(2, 0, 1).reshape(-1)
 
     @abstractmethod
     def gather(self, rows: Tensor) -> Tensor:

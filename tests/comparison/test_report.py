@@ -1,5 +1,6 @@
 """The Pareto front against brute force, and what a report shows."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import pyarrow.parquet as pq
@@ -61,8 +62,24 @@ def test_files_of_a_report(report, tmp_path):
     assert "no such class" in page
 
 
+def test_what_is_left_out_is_said_with_its_reason(report, tmp_path):
+    told = replace(report, left_out={"huge": "its floor is <above>"})
+    told.write(tmp_path)
+    assert "- huge: its floor is <above>" in (tmp_path / "table.md").read_text()
+    assert "huge: its floor is &lt;above&gt;" in (tmp_path / "report.html").read_text()
+
+
+def test_log_loss_has_a_column_where_there_is_one(report):
+    assert report.header().count("log loss") == 1
+    assert report.cells()[0][2] == "0.4000"
+    without = replace(report, summaries=[replace(each, log_loss=float("nan")) for each in report.summaries])
+    assert "log loss" not in without.header()
+    assert all(len(row) == len(without.header()) for row in without.cells())
+
+
 def test_for_losses_less_is_better(report):
     loss = ComparisonReport("losses", "log_loss", "min", report.summaries, {}, [])
+    assert loss.header().count("log loss") == 0
     assert [loss.summaries[place].contender for place in loss.front()] == ["small", "bad"]
 
 

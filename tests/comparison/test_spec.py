@@ -45,6 +45,12 @@ def test_contenders_are_one_label_of_every_axis(write):
     assert len({run.key for run in runs}) == 8
 
 
+def test_what_is_left_out_does_not_run(write):
+    comparison = read_comparison(write(left_out={"full, y": "too big"}))
+    assert [run.contender for run in comparison.runs()] == ["full, x", "hash, x", "hash, y"] * 2
+    assert comparison.left_out == {"full, y": "too big"}
+
+
 def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_path):
     first = read_comparison(write()).runs()[0]
     renamed = read_comparison(write(axes={"t": {"FULL": {"a": 1}}, "m": {"X": None}})).runs()[0]
@@ -84,6 +90,12 @@ def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_pat
         ({"search": {"lr": {"low": 1, "high": 0.1}}}, "search.lr must have low < high"),
         ({"search": {"lr": {"low": 0, "high": 1, "log": True}}}, "low > 0 with log"),
         ({"search": {"lr": 3}}, "search.lr must have low, high"),
+        (
+            {"left_out": {"ful, x": "too big"}},
+            "left_out names 'ful, x', which is no contender; did you mean 'full, x'?",
+        ),
+        ({"left_out": {"full, x": None}}, "left_out.full, x must be the reason, in words, got None"),
+        ({"left_out": dict.fromkeys(("full, x", "full, y", "hash, x", "hash, y"), "w")}, "leaves no contender"),
     ],
 )
 def test_mistakes_are_named(write, changes, message):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from recsys.tasks.fused import fuse
+from recsys.tasks.fused import fuse, join_equal_groups
 
 
 def parameters():
@@ -66,3 +66,15 @@ def test_other_optimizers_and_devices_stay():
     on_meta = [nn.Parameter(torch.zeros(3, device="meta"))]
     for optimizer in (Own(parameters()), torch.optim.Adam(on_meta), torch.optim.NAdam(parameters())):
         assert not fuse(optimizer).param_groups[0].get("fused")
+
+
+def test_groups_of_equal_settings_are_one():
+    first, second, third = (nn.Parameter(torch.ones(2)) for _ in range(3))
+    groups = [{"params": [first]}, {"params": [second], "weight_decay": 0.0}, {"params": [third], "lr": 0.5}]
+    optimizer = join_equal_groups(torch.optim.Adam(groups))
+    assert [[id(each) for each in group["params"]] for group in optimizer.param_groups] == [
+        [id(first), id(second)],
+        [id(third)],
+    ]
+    decayed = join_equal_groups(torch.optim.AdamW([{"params": [first]}, {"params": [second], "weight_decay": 0.0}]))
+    assert len(decayed.param_groups) == 2
