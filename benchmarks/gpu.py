@@ -13,7 +13,7 @@ the rates measured here, one after the other, over the time that a step took.
 
 On a machine without a package index this needs, beside its Python 3.12 and torch 2.11 with CUDA, in one folder on
 PYTHONPATH together with this repository: fbgemm-gpu 1.6, torchrec 1.6, tensordict, iopath, pyvers, orjson, lightning,
-torchmetrics, lightning-utilities, jsonargparse, docstring-parser, typeshed-client, numpy, pyarrow, rich and tqdm, each
+torchmetrics, lightning-utilities, jsonargparse, docstring-parser, typeshed-client, numpy, polars, pyarrow, rich and tqdm, each
 from a wheel without its own requirements. Data are generated. A compiled dense part needs a C compiler; without one
 that contender fails and the others run.
 """

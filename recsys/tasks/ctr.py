@@ -49,7 +49,8 @@ class CTRTask(TableTask):
         budget_bytes: what all tables may take together, such as 8MB; those with a size to choose get as large as fits.
         budget_fraction: the same as a fraction of the full tables' bytes, such as 1%.
         compile_model: compile the dense part with torch.compile; needs a C++ compiler.
-        capture_model: replay the dense part of a training step as CUDA graphs, compiled or not; needs a GPU, alone.
+        capture_model: replay the dense part of a training step as a CUDA graph, compiled or not; for one GPU, and for
+            every precision but 16-mixed. Batches of another size than the first are computed without it.
 
     Raises:
         ValueError: if the settings do not fit the schema or each other.
@@ -103,11 +104,11 @@ class CTRTask(TableTask):
         self.model = model(num_features, embedding_dim, len(schema.dense))
         if compile_model:
             self.model.compile()
-        self._captured = CapturedLoss(self.model, self._summed_loss, self._keep_gradients) if capture_model else None
+        self._captured = CapturedLoss(self.model, self._summed_loss) if capture_model else None
         self._metrics = BinaryMetrics()
 
     def setup(self, stage: str) -> None:
-        """Refuse graphs where there is no GPU, or where several processes exchange gradients meanwhile."""
+        """Refuse graphs without a GPU, in several processes, or with a scaler of losses."""
         super().setup(stage)
         if self._captured is None or stage != "fit":
             return
@@ -116,6 +117,11 @@ class CTRTask(TableTask):
             raise ValueError(
                 f"CTRTask: capture_model=True needs one process with a GPU, got {self.trainer.world_size} on "
                 f"{device.type}; set model.capture_model to false."
+            )
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
+            raise ValueError(
+                "CTRTask: capture_model=True does not go with a scaler of losses; train with trainer.precision: "
+                "bf16-mixed, or set model.capture_model to false."
             )
 
     def forward(self, batch: Batch) -> Tensor:
@@ -127,13 +133,6 @@ class CTRTask(TableTask):
             embeddings = F.dropout(embeddings, self._embedding_dropout, self.training)
         logits: Tensor = self.model(embeddings, dense)
         return logits.float()
-
-    def _keep_gradients(self) -> None:
-        """Copy the gradients that others will be added to."""
-        for parameter in self.parameters():
-            if parameter.grad is not None:
-                parameter.grad = parameter.grad.clone()
-        self.collection.lookup.gradients.keep()
 
     def _summed_loss(self, embeddings: Tensor, dense: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
         logits = self._logits(embeddings, dense)

@@ -131,11 +131,6 @@ class RowGradients(nn.Module):
         if len(records) > _MERGED:
             self._records[part] = [Record(*self._stores[part[0]].merged(*self._apart(part)))]
 
-    def keep(self) -> None:
-        """Copy what waits, as whoever gave it will write over it."""
-        for record in (record for records in self._records.values() for record in records):
-            record.grad = record.grad.clone()
-
     def position(self, store: Store) -> int:
         """Which of the stores that step this is."""
         return next(i for i, each in enumerate(self._stores) if each is store)
