@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys.tables.routing.hashes import mix64
+_FACTOR = 0x2545F4914F6CDD1D
+"""Odd: products with it wrap past 64 bits and stay different."""
 
 
 @dataclass(frozen=True)
@@ -161,9 +162,11 @@ class Pieces(Adaptation):
 
 
 def _append(keys: Tensor, codes: Tensor, num_codes: Tensor, exact: bool) -> Tensor:
-    """One more code. Keys to be hashed are mixed first, so that none is lost past 64 bits."""
+    """One more code. Of keys to be hashed, which may need more than 64 bits, an odd factor lets no code fall out."""
+    if not exact:
+        return keys * _FACTOR + codes
     base = num_codes.squeeze(-2) if num_codes.dim() == keys.dim() + 1 else num_codes
-    return (keys if exact else mix64(keys, 1)) * base + codes
+    return keys * base + codes
 
 
 def _apart(keys: Tensor, num_each: Tensor) -> Tensor:

@@ -48,6 +48,9 @@ class Table(Startable, ABC):
     linear: ClassVar[bool] = True
     """Whether `combine` commutes with sum pooling: it is linear in the rows and depends on no id."""
 
+    sums: ClassVar[bool] = False
+    """Whether `combine` is the sum of the rows and nothing else, so that a lookup may add them up as it reads them."""
+
     leaves_out: ClassVar[bool] = False
     """Whether `route` may give -1, no row."""
 

@@ -206,9 +206,11 @@ class SumTable(CombinedTable):
         embedding_dim: D.
         tables: makes each part, such as a FullTable and a SemanticIdTable.
         init_std: standard deviation of the initial vectors.
+        shares: of each part in the variance of the initial vectors; by default equal ones. With a small one an id's own
+            row begins near 0, and a rare item as what it shares with others.
 
     Raises:
-        ValueError: with fewer than two parts, or one whose state changes outside its rows.
+        ValueError: with fewer than two parts, one whose state changes outside its rows, or shares that do not fit.
     """
 
     def __init__(
@@ -219,9 +221,12 @@ class SumTable(CombinedTable):
         *,
         tables: Sequence[PartFactory],
         init_std: float = DEFAULT_INIT_STD,
+        shares: Sequence[float] | None = None,
     ) -> None:
-        number = max(1, len(tables))
-        dims, stds = [embedding_dim] * len(tables), [init_std / math.sqrt(number)] * len(tables)
+        shares = [1.0] * len(tables) if shares is None else list(shares)
+        if len(shares) != len(tables) or not all(0 < share < math.inf for share in shares):
+            raise ValueError(f"SumTable '{name}': shares must be {len(tables)} positive numbers, got {shares}.")
+        dims, stds = [embedding_dim] * len(tables), [init_std * math.sqrt(share / sum(shares)) for share in shares]
         super().__init__(name, num_embeddings, embedding_dim, tables, dims, stds)
 
     def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:

@@ -47,6 +47,7 @@ class DoubleHashTable(Table):
         ValueError: unless exactly one size is given, or if there is no row left for one of the two kinds of ids.
     """
 
+    sums = True
     leaves_out = True
     repeats_cost = True
     sizes = Table.sizes | {"num_frequent"}

@@ -23,7 +23,7 @@ from recsys.tables.routed import Reads
 class Group(nn.Module):
     """Tables with one signature, whose K lookups read the same stores.
 
-    Shape letters: G features of the group, K lookups per id, W width of an id's rows side by side.
+    Shape letters: G features of the group, K lookups per id, W width of an id's rows side by side, or of their sum.
 
     Args:
         features: the features of the group; several may have one table.
@@ -36,7 +36,8 @@ class Group(nn.Module):
         self.features = tuple(features)
         self._tables = tuple(tables)
         self.stores = tuple(place.store for place in places[0])
-        self.width = sum(tables[0].row_dims)
+        self._sums = tables[0].sums and len(set(self.stores)) == 1
+        """Whether rows come added up, as the vectors they are."""
         self.matrices = frozenset(physical.name for table in tables for physical in table.physical_tables())
         constants, self._per_id = _routing_constants_of(tables)
         self._constant_names = tuple(constants)
@@ -100,7 +101,7 @@ class Group(nn.Module):
         rows, first = rows.reshape(len(self.stores), len(flat.ids)), first.t()
         if self._tables[0].shares_rows and self.merges(flat.ids):
             return self._read_once(rows, first)
-        return Reads([Request(rows.unsqueeze(0), first.unsqueeze(0), self.stores, self.matrices)])
+        return Reads([Request(rows.unsqueeze(0), first.unsqueeze(0), self.stores, self.matrices, self._sums)])
 
     def _read_once(self, rows: Tensor, first_rows: Tensor) -> Reads:
         """Rows [K, N], and where their matrices begin [K, N] or [K, 1]: each row once."""
@@ -167,6 +168,8 @@ class Group(nn.Module):
         self, rows: Tensor, ids: Tensor, constants: Mapping[str, Any], parameters: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
         """Rows [N, G, W], ids [N, G] -> [N * G, D], and the penalty of each."""
+        if self._sums:
+            return rows.flatten(0, 1), None
         vectors = self._tables[0].combine(rows, parameters, ids, constants)
         penalty = self._tables[0].penalty(rows, vectors, parameters) if self.penalises else None
         return vectors.flatten(0, 1), None if penalty is None else penalty.flatten()
@@ -197,7 +200,8 @@ class SingleGroup(Group):
             return Reads()
         ids = single.ids
         rows = self._tables[0].route(ids.unsqueeze(1), self._routing_constants(None))
-        return Reads([Request(rows, self.get_buffer("first_rows").unsqueeze(-1), self.stores, self.matrices)])
+        first_rows = self.get_buffer("first_rows").unsqueeze(-1)
+        return Reads([Request(rows, first_rows, self.stores, self.matrices, self._sums)])
 
     def combine(self, found: Sequence[Tensor], reads: Reads, single: Single) -> tuple[Tensor, Tensor | None]:
         """Rows [B, G, W] of ids [G, B], or [M, 1, W] of distinct ones -> vectors [B, G, D], and their penalty."""
@@ -207,6 +211,8 @@ class SingleGroup(Group):
             spread = single.distinct.spread(vectors).view(*ids.shape, table.embedding_dim).transpose(0, 1)
             return spread, _total(penalty, single.distinct)
         (rows,) = found
+        if self._sums:
+            return rows, None
         parameters = self.parameters_of()
         vectors = table.combine(rows, parameters, ids.t(), self.constants())
         return vectors, _total(table.penalty(rows, vectors, parameters) if self.penalises else None)

@@ -40,6 +40,8 @@ class HashTable(Table):
         ValueError: unless exactly one size is given, or if it is below one row.
     """
 
+    sums = True
+
     def __init__(
         self,
         name: str,

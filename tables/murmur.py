@@ -49,6 +49,7 @@ class MurmurTable(Table):
         ValueError: unless exactly one size is given, or if one or the seed is out of range.
     """
 
+    sums = True
     sizes = Table.sizes | {"seed"}
     repeats_cost = True
 

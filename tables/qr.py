@@ -159,6 +159,8 @@ class QRTable(PartitionedTable):
 class QRSumTable(PartitionedTable):
     """Compositional table that adds its rows. See PartitionedTable for the arguments."""
 
+    sums = True
+
     def partition_dims(self, num_partitions: int) -> list[int]:
         """Every matrix has the full width."""
         return [self.embedding_dim] * num_partitions

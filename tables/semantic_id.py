@@ -29,7 +29,8 @@ class SemanticIdTable(Table):
     "Enhancing embedding representation stability in recommendation systems with semantic id" (2025), arXiv:2504.02137.
 
     Shape:
-        ids [N] -> embeddings [N, D]; memory num_rows rows of D, and L codes and a byte for each id.
+        ids [N] -> embeddings [N, D]; memory num_rows rows of D, and L codes and a byte for each id, and with
+        `precompute` four bytes for each of its pieces.
 
     Differs from the papers: pieces that do not all have a row are hashed to one, where the second takes a remainder,
     which for prefixes forgets the first codes; ids without codes have rows of their own, and of two kinds. Codes are
@@ -46,6 +47,7 @@ class SemanticIdTable(Table):
         budget_bytes: bytes that matrix and codes may take.
         budget_fraction: the same as a fraction of the full table's bytes.
         init_std: standard deviation of the initial vectors of ids with codes, on average over them.
+        precompute: keep the row number of each piece of each id, instead of making it of the codes in every step.
         lengths: with a tensor of codes, [V] how many of its codes count for an id, instead of -1.
         num_codes: with a tensor of codes, K, instead of its largest code and one.
 
@@ -53,6 +55,7 @@ class SemanticIdTable(Table):
         ValueError: if codes cannot be read, do not fit the adaptation, or several sizes are given.
     """
 
+    sums = True
     leaves_out = True
     reconciled = frozenset({"codes", "lengths"})
     sizes = Table.sizes | {"codes", "lengths", "num_codes"}
@@ -69,12 +72,14 @@ class SemanticIdTable(Table):
         budget_bytes: Bytes | None = None,
         budget_fraction: Fraction | None = None,
         init_std: float = DEFAULT_INIT_STD,
+        precompute: bool = False,
         lengths: Tensor | None = None,
         num_codes: int | None = None,
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
         self.adaptation = adaptation or Prefixes()
         self.init_std = init_std
+        self.precompute = precompute
         with torch.device("cpu"):  # what is read has values, also where rows are to have none yet
             found = self._codes_of(codes, lengths, num_codes)
         self.num_levels, self.num_codes = len(found.codes), found.num_codes
@@ -89,10 +94,13 @@ class SemanticIdTable(Table):
         self.num_rows = self._size(num_rows, budget_bytes, budget_fraction)
         self.is_exact = self.num_rows == self._most_rows
         self._mean_lookups = _mean_lookups(found.lengths, needs)
-        seeds = [name_seed(name, probe) for probe in self.adaptation.seeds(len(needs))]
+        hashed_by = name if self.is_exact else f"{name}/pieces"
+        seeds = [name_seed(hashed_by, probe) for probe in self.adaptation.seeds(len(needs))]
         self.register_constants(
             seed=seeds, needs=needs, num_symbols=[self.num_codes], special_row=[self.num_rows - NUM_SPECIAL_ROWS]
         )
+        if precompute:
+            self.register_per_id(pieces=self._pieces_of(found.codes, found.lengths))
 
     def _codes_of(self, codes: CodeSource | Tensor, lengths: Tensor | None, num_codes: int | None) -> ItemCodes:
         owner = f"SemanticIdTable '{self.name}'"
@@ -119,9 +127,9 @@ class SemanticIdTable(Table):
         smallest, most = NUM_SPECIAL_ROWS + 1, self._most_rows
         budget = budget_of(self, budget_bytes, budget_fraction)
         if budget is not None:
-            codes_bytes = self.own_bytes()
+            kept_bytes = self.own_bytes() + 4 * len(self._needs()) * self.num_embeddings * self.precompute
             num_rows = budget.largest(
-                lambda rows: codes_bytes + 4 * rows * self.embedding_dim, smallest, min(most, 1 << 31)
+                lambda rows: kept_bytes + 4 * rows * self.embedding_dim, smallest, min(most, 1 << 31)
             )
         if num_rows is None:
             self.require("num_rows, one for each piece,", most, smallest, 1 << 31)
@@ -141,8 +149,21 @@ class SemanticIdTable(Table):
 
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """A row for every piece; where an id has no piece at all, one of its kind in place of the first."""
-        codes, lengths = constants["codes"](ids).long(), constants["lengths"](ids)
-        special = constants["special_row"]
+        if self.precompute:
+            pieces: Tensor = constants["pieces"](ids)
+            return pieces.long()
+        return self._rows(constants["codes"](ids), constants["lengths"](ids), ids, constants)
+
+    def _pieces_of(self, codes: Tensor, lengths: Tensor) -> Tensor:
+        """The rows int32 [P, V] of all ids, whose codes are [L, V] and lengths [V]."""
+        constants = {name: value.unsqueeze(-1).to(codes.device) for name, value in self.constants().items()}
+        blocks = torch.arange(self.num_embeddings, device=codes.device).split(_BLOCK_IDS)
+        rows = [self._rows(codes[:, ids], lengths[ids].unsqueeze(0), ids.unsqueeze(0), constants) for ids in blocks]
+        return torch.cat([each.to(torch.int32) for each in rows], dim=-1)
+
+    def _rows(self, codes: Tensor, lengths: Tensor, ids: Tensor, constants: Constants) -> Tensor:
+        """See route: codes [..., L, N], lengths and ids [..., 1, N] -> rows [..., P, N]."""
+        codes, special = codes.long(), constants["special_row"]
         rows = self.adaptation.keys(codes, constants["num_symbols"], self.is_exact)
         if not self.is_exact:
             rows = bucket(rows, constants["seed"], special)
@@ -191,6 +212,16 @@ class SemanticIdTable(Table):
 
     def reconcile(self, state: dict[str, Tensor]) -> list[str]:
         """Refuse other codes for ids that had some; ids without any keep what they have here."""
+        said = self._reconcile_codes(state)
+        if (
+            self.precompute
+            and {"codes", "lengths"} <= state.keys()
+            and state["codes"].shape == self.get_buffer("codes").shape
+        ):
+            state["pieces"] = self._pieces_of(state["codes"], state["lengths"])
+        return said
+
+    def _reconcile_codes(self, state: dict[str, Tensor]) -> list[str]:
         codes, lengths = state.get("codes"), state.get("lengths")
         mine, own = self.get_buffer("codes"), self.get_buffer("lengths")
         if codes is None or lengths is None or codes.shape != mine.shape or own.is_meta or not bool(own.any()):

@@ -11,7 +11,17 @@ ENGINES = {"torchrec", "fbgemm_gpu", "numba"}
 ENGINE_FOLDERS = (Path("tables/lookups"), Path("tables/sharded"), Path("recsys/sharding"))
 ENGINE_FILES = {Path("tables/eviction.py"), Path("tables/managed_collision.py")}
 FILE_READERS = {Path("tables/item_codes.py"), Path("tables/item_vectors.py")}
-DATA_TOOLS = {"numpy", "polars", "pyarrow", "rich", "scipy", "sentencepiece", "sklearn", "yaml"}
+DATA_TOOLS = {
+    "numpy",
+    "polars",
+    "pyarrow",
+    "rich",
+    "scipy",
+    "sentence_transformers",
+    "sentencepiece",
+    "sklearn",
+    "yaml",
+}
 MOST_MODULES, MOST_SCRIPTS = 10, 8
 
 FLOORS = (

@@ -33,23 +33,27 @@ def main(arguments: Sequence[str]) -> int:
     whole = parser((*QUANTISERS, RQ_VAE, *METHODS))
     whole.prog = "recsys semantic_ids"
     whole.add_argument("--steps", type=int, help="of training an rq-vae (default 3000)")
+    whole.add_argument("--ema", type=float, help="of an rq-vae: codebooks are moving averages with this decay (0.99)")
     parsed = whole.parse_args(list(arguments))
-    if parsed.steps is not None and (parsed.method != RQ_VAE or parsed.extend is not None):
-        raise ValueError("--steps does nothing without --method rq-vae; leave it out.")
+    for option in ("steps", "ema"):
+        if getattr(parsed, option) is not None and (parsed.method != RQ_VAE or parsed.extend is not None):
+            raise ValueError(f"--{option} does nothing without --method rq-vae; leave it out.")
+    if parsed.ema is not None and not 0 <= parsed.ema < 1:
+        raise ValueError(f"--ema must be in [0, 1), got {parsed.ema}.")
     if parsed.steps is not None and parsed.steps < 1:
         raise ValueError(f"--steps must be at least 1, got {parsed.steps}.")
-    made = make(parsed, {**QUANTISERS, RQ_VAE: _rq_vae(parsed.steps)}, {**LOADS, RQ_VAE: _load_rq_vae})
+    made = make(parsed, {**QUANTISERS, RQ_VAE: _rq_vae(parsed.steps, parsed.ema)}, {**LOADS, RQ_VAE: _load_rq_vae})
     print("\n".join([*summary(made.use), f"fingerprint {made.codes.fingerprint()}, wrote {parsed.out}"]))
     return 0
 
 
-def _rq_vae(num_steps: int | None) -> QuantiserFit:
+def _rq_vae(num_steps: int | None, ema_decay: float | None) -> QuantiserFit:
     """Trains an RQ-VAE; torch and Lightning are imported when it is called."""
 
     def fit(vectors: Matrix, num_levels: int, num_codes: int, seed: int) -> Quantiser:
         from recsys.semantic_ids.rq_vae import RQVAESettings, fit_rq_vae
 
-        settings = RQVAESettings() if num_steps is None else RQVAESettings(num_steps=num_steps)
+        settings = RQVAESettings(num_steps=num_steps or RQVAESettings.num_steps, ema_decay=ema_decay)
         return fit_rq_vae(vectors, num_levels, num_codes, seed, settings)
 
     return fit

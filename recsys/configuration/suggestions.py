@@ -11,6 +11,15 @@ from recsys.configuration.type_errors import wrong_type
 
 SECTIONS = ("seed_everything", "model", "data", "trainer", "ckpt_path", "remap", "precision_fallback")
 """Keys of a config."""
+_GONE = {
+    (
+        "NextItemTask",
+        "text",
+    ): "a ContentTable projects items' vectors; give the table of items as SumTable with tables: "
+    "[FullTable, {class_path: ContentTable, init_args: {vectors: {class_path: VectorFile, init_args: {path: "
+    "DATA/vectors/NAME.npy}}}}]."
+}
+"""What has taken the place of arguments that are no more."""
 _UNNAMED = ("TableTask", "LightningDataModule")
 """What stands for a class that has not been named yet."""
 
@@ -75,6 +84,8 @@ def _of_option(option: str, before: str, after: str) -> str:
     accepted, path, place = parameters(owner), option.split("."), _place(before)
     # What is right below a misspelt word is rejected with it.
     rejected = path[0] if accepted and path[0] not in (*accepted, "init_args") else path[-1]
+    if (owner, rejected) in _GONE:
+        return f"'{rejected}' is no longer an argument of {owner}: {_GONE[owner, rejected]}"
     if owner in _UNNAMED:
         return f"'{rejected}' comes before the class of {place} is known; put -c CONFIG or --{place} CLASS before it."
     if rejected in accepted:

@@ -55,14 +55,22 @@ class ResidualQuantiser(nn.Module):
             for level, book in enumerate(self.books):
                 own = torch.cdist(left.detach(), book.detach()).argmin(1)
                 chosen = book[own]
-                loss = loss + (left.detach() - chosen).square().sum(1).mean()
+                loss = loss + self.book_loss(left.detach(), chosen)
                 loss = loss + self.commitment * (left - chosen.detach()).square().sum(1).mean()
                 residuals.append(left.detach())
                 total, left = total + chosen, left - chosen.detach()
                 codes.append(own)
                 if self.training:
-                    self.get_buffer("uses")[level] += torch.bincount(own, minlength=len(book))
+                    self.note(level, residuals[-1], own)
             return Quantised(given + (total - given).detach(), torch.stack(codes, 1), loss, residuals)
+
+    def book_loss(self, left: Tensor, chosen: Tensor) -> Tensor:
+        """What draws the chosen vectors [N, d] to what they stand for."""
+        return (left - chosen).square().sum(1).mean()
+
+    def note(self, level: int, left: Tensor, own: Tensor) -> None:
+        """In training: which codes [N] a level has chosen for what was left [N, d]."""
+        self.get_buffer("uses")[level] += torch.bincount(own, minlength=self.books.shape[1])
 
     @torch.no_grad()
     def start(self, vectors: Tensor, seed: int) -> None:

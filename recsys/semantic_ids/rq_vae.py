@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from recsys.prepare.semantic.codes import Codes
 from recsys.prepare.semantic.content import Matrix, Vectors
+from recsys.semantic_ids.averaged_quantiser import AveragedQuantiser
 from recsys.semantic_ids.residual_quantiser import ResidualQuantiser
 
 _BLOCK_ROWS = 1 << 14
@@ -37,7 +38,10 @@ class RQVAESettings:
         learning_rate: of Adam.
         batch_size: items of a step.
         num_steps: of training.
-        revive_steps: codes that nothing chose for so many steps are moved, up to the last fifth of training.
+        revive_steps: codes that nothing chose for so many steps, or with `ema_decay` hardly anything, are moved, up to
+            the last fifth of training.
+        ema_decay: codebooks are moving averages of what chose them, of which a step leaves so much; None trains them by
+            their gradients.
     """
 
     hidden_dims: tuple[int, ...] = (512, 256, 128)
@@ -47,6 +51,7 @@ class RQVAESettings:
     batch_size: int = 1024
     num_steps: int = 3000
     revive_steps: int = 50
+    ema_decay: float | None = None
 
 
 class RQVAE(LightningModule):
@@ -65,7 +70,9 @@ class RQVAE(LightningModule):
         self._settings = settings
         dims = [dim, *settings.hidden_dims, settings.latent_dim]
         self.encoder, self.decoder = mlp(dims), mlp(dims[::-1])
-        self.quantiser = ResidualQuantiser(num_levels, num_codes, settings.latent_dim, settings.commitment)
+        sizes = (num_levels, num_codes, settings.latent_dim, settings.commitment)
+        decay = settings.ema_decay
+        self.quantiser = ResidualQuantiser(*sizes) if decay is None else AveragedQuantiser(*sizes, decay=decay)
         self._generator = torch.Generator().manual_seed(seed)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:

@@ -44,9 +44,6 @@ class ItemCatalogue(Protocol):
     def item_counts(self) -> NDArray[np.int64]:
         """[V + 1] how often each item is a training event."""
 
-    def item_vectors(self, name: str) -> NDArray[np.float32]:
-        """[V + 1, T] vectors that come with the items, such as those of their texts."""
-
 
 def item_columns(schema: ItemCatalogue, names: Sequence[str]) -> list[Column]:
     """The columns of the features that describe an item, its own id among them if named.
@@ -72,16 +69,13 @@ def with_ids(columns: Sequence[Column]) -> list[Column]:
     return [column for column in columns if column.kind != "dense"]
 
 
-def item_side(
-    schema: ItemCatalogue, columns: Sequence[Column], fusion: FusionFactory, text: str | None, embedding_dim: int
-) -> ItemSide:
+def item_side(schema: ItemCatalogue, columns: Sequence[Column], fusion: FusionFactory, embedding_dim: int) -> ItemSide:
     """What turns ids into vectors; see NextItemTask for the arguments."""
     embedded = with_ids(columns)
     dense = [schema.item_numbers(column.name) for column in columns if column.kind == "dense"]
     numbers = Projected(_standardised(np.stack(dense, axis=1)), embedding_dim) if dense else None
-    vectors = None if text is None else Projected(torch.from_numpy(schema.item_vectors(text)), embedding_dim)
     if [column.name for column in embedded] == [ITEM]:
-        return ItemSide(numbers=numbers, text=vectors)
+        return ItemSide(numbers=numbers)
     values = [_values(schema, column.name) for column in embedded if column.kind == "categorical"]
     features = torch.stack(values) if values else torch.empty(0, schema.num_items + 1, dtype=torch.int64)
     bags = {
@@ -89,7 +83,7 @@ def item_side(
         for column in embedded
         if column.kind == "multi_valued"
     }
-    return ItemSide(features, bags, fusion(len(embedded), embedding_dim), numbers, vectors)
+    return ItemSide(features, bags, fusion(len(embedded), embedding_dim), numbers)
 
 
 def feature_heads(schema: ItemCatalogue, predict: Mapping[str, float], embedding_dim: int) -> FeatureHeads | None:

@@ -73,10 +73,6 @@ class ItemSide(nn.Module):
         bags: multi-valued features by name.
         fusion: [N, F, D] -> [N, D], features in the order of the collection; needed with several.
         numbers: of the items' numeric columns, added.
-        text: of the items' texts, added.
-
-    Attributes:
-        twins: [V] for every item the row of the first of the same description; None where no two are alike.
     """
 
     def __init__(
@@ -85,27 +81,34 @@ class ItemSide(nn.Module):
         bags: Mapping[str, ItemBags] | None = None,
         fusion: nn.Module | None = None,
         numbers: Projected | None = None,
-        text: Projected | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("features", features)
         self.bags = NamedModules(bags or {})
         self.fusion = fusion
         self.numbers = numbers
-        self.text = text
-        self.twins = None if features is None else self._twins(features)
-
-    def _twins(self, features: Tensor) -> Tensor | None:
-        bags = [bag_keys(bag.get_buffer("values"), bag.get_buffer("lengths")) for bag in self.bags.children()]
-        given = [row_keys(part.get_buffer("given")) for part in (self.numbers, self.text) if part is not None]
-        return twins([keys[1:] for keys in (*features, *bags, *given)])
 
     def alike(self, collection: TableCollection) -> Tensor | None:
         """[V] for every item the row of the first that has the same vector, whatever is trained; None if all differ."""
-        if self._buffers["features"] is not None or self.numbers is not None or self.text is not None:
-            return self.twins
-        likeness = collection.table(collection.features[0].table).likeness()
-        return None if likeness is None else twins([likeness[1:]])
+        likeness = {feature.name: collection.table(feature.table).likeness() for feature in collection.features}
+        features, single = self._buffers["features"], [name for name in likeness if name not in self.bags._modules]
+        if features is None:
+            (own,) = likeness.values()
+            if own is None:
+                return None
+            features = torch.arange(len(own), device=own.device).unsqueeze(0)
+
+        def keys_of(name: str, ids: Tensor) -> Tensor:
+            """Ids of a feature, or what ids of one vector have in common."""
+            own = likeness[name]
+            return ids if own is None else own.to(ids.device)[ids]
+
+        keys = [keys_of(name, ids) for name, ids in zip(single, features, strict=True)]
+        for name, bag in self.bags.named_children():
+            keys.append(bag_keys(keys_of(name, bag.get_buffer("values")), bag.get_buffer("lengths")))
+        if self.numbers is not None:
+            keys.append(row_keys(self.numbers.get_buffer("given")))
+        return twins([each[1:] for each in keys])
 
     def forward(self, collection: TableCollection, ids: Tensor) -> Tensor:
         """One lookup of all features of the items."""
@@ -113,10 +116,7 @@ class ItemSide(nn.Module):
         bags = {name: bags(ids) for name, bags in self.bags.named_children()}
         embedded: Tensor = collection(ids.unsqueeze(0) if features is None else features[:, ids], bags)
         vectors: Tensor = embedded.squeeze(1) if self.fusion is None else self.fusion(embedded)
-        for given in (self.numbers, self.text):
-            if given is not None:
-                vectors = vectors + given(ids)
-        return vectors
+        return vectors if self.numbers is None else vectors + self.numbers(ids)
 
 
 @torch.no_grad()

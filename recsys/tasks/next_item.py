@@ -51,8 +51,6 @@ class NextItemTask(SessionTask):
             columns are standardised over the items, projected to D by one trained layer, and added.
         fusion: factory of what makes the features' vectors one; receives (num_features, embedding_dim), features with
             ids alone. By default SumFusion.
-        text: name of vectors [V + 1, T] that the data have of items, such as those of their texts; they are projected
-            to D by a trained layer and added, and are themselves not trained.
         predict: categorical columns of the data's items that are predicted beside the next item, and the weights of
             their losses.
         tables: factories of tables, by entry; each receives (name, num_embeddings, embedding_dim).
@@ -87,7 +85,6 @@ class NextItemTask(SessionTask):
         objective: Objective | None = None,
         item_features: list[str] | None = None,
         fusion: FusionFactory = SumFusion,
-        text: str | None = None,
         predict: dict[str, float] | None = None,
         tables: dict[str, TableFactory] | None = None,
         assign: dict[str, list[str]] | None = None,
@@ -123,7 +120,7 @@ class NextItemTask(SessionTask):
         super().__init__(
             schema,
             settings,
-            item_side(schema, columns, fusion, text, embedding_dim),
+            item_side(schema, columns, fusion, embedding_dim),
             scoring,
             optimizer,
             warmup_steps,
@@ -131,7 +128,7 @@ class NextItemTask(SessionTask):
             eval_chunk_items,
             num_predictions,
         )
-        self.reads = (*(column.name for column in columns), *(predict or {}), *([] if text is None else [text]))
+        self.reads = (*(column.name for column in columns), *(predict or {}))
         self.max_length = max_length
         self.model = model(embedding_dim, max_length)
         self.heads = feature_heads(schema, predict or {}, embedding_dim)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class SessionTask(TableTask, ABC):
     """
 
     shardable = True
-    made_of_data = ("items.features", "items.bags.", "items.numbers.given", "items.text.given", "heads.values")
+    made_of_data = ("items.features", "items.bags.", "items.numbers.given", "heads.values")
     filters_seen: ClassVar[bool] = True
     """Whether items of a session's history are left out of the ranking where the data module does not say."""
 
@@ -79,6 +80,19 @@ class SessionTask(TableTask, ABC):
     @abstractmethod
     def needs(self) -> Needs:
         """What the data and the rows must fit."""
+
+    def check_fits(self, checkpoint: Mapping[str, Any]) -> None:
+        """See TableTask; items' vectors were once projected outside of the tables.
+
+        Raises:
+            ValueError: naming what differs.
+        """
+        if any(name.startswith("items.text.") for name in checkpoint.get("state_dict", {})):
+            raise ValueError(
+                "the checkpoint adds a projection of items' vectors to their rows outside of the tables, from before "
+                "ContentTable did; train anew with SumTable(tables=[FullTable, ContentTable]) as the table of items."
+            )
+        super().check_fits(checkpoint)
 
     def setup(self, stage: str) -> None:
         """Refuse data, and rows, that do not fit the task."""

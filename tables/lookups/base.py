@@ -21,6 +21,7 @@ from recsys.tables.lookups.optimizers import TableOptimizer
 from recsys.tables.lookups.requests import Place, Request, side_by_side, without_common_matrices
 from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.store import Store, StoreFactory
+from recsys.tables.lookups.summed import added_up
 from recsys.tables.physical import PhysicalTable
 
 
@@ -114,11 +115,14 @@ class Lookup(nn.Module, ABC):
             for part in [asked] if store.reads_at_once else without_common_matrices(requests, asked):
                 rows = [store.numbers(*requests[i].of(number)) for i in part]
                 flat = rows[0] if len(rows) == 1 else torch.cat(rows)
-                vectors = read_rows(store, self.gradients, flat, part[0], distribution).to(self.dtype)
+                # Rows are added up in the dtype of what is read.
+                at_once = len(part) == 1 and store.dtype == self.dtype
+                num_summed = requests[part[0]].num_summed if at_once else 1
+                vectors = read_rows(store, self.gradients, flat, part[0], distribution, num_summed).to(self.dtype)
                 # The backward pass of a split into one piece copies it.
                 pieces = vectors.split([len(each) for each in rows]) if len(rows) > 1 else [vectors]
                 for i, piece in zip(part, pieces, strict=True):
-                    found[i][number] = piece
+                    found[i][number] = piece if at_once else added_up(piece, requests[i].num_summed)
         return [side_by_side(request, found[i]) for i, request in enumerate(requests)]
 
     def _refuse_group(self) -> None:

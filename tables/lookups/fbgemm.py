@@ -15,6 +15,7 @@ from torch import Tensor
 from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.optimizers import TableOptimizer
 from recsys.tables.lookups.store import Store
+from recsys.tables.lookups.summed import added_up
 from recsys.tables.lookups.torch import TorchStore, coalesce, coalesce_in_place
 from recsys.tables.physical import PhysicalTable
 
@@ -91,19 +92,27 @@ class FbgemmStore(Store):
         self._is_cached = location == "MANAGED_CACHING"
         # In a tuple, so that the kernel's matrix is not a parameter of the module: its backward pass is its optimizer.
         self._kernel = (_build_kernel(self.num_rows + 1, self.row_dim, optimizer, device, location),)
-        self._offsets = torch.zeros(0, dtype=torch.int64)
+        self._offsets: dict[int, Tensor] = {}
         self._rate = optimizer.learning_rate
         self._read: _Read | None = None
 
-    def _call(self, rows: Tensor) -> Tensor:
-        """The kernel [N, D] on bags of one id."""
-        fresh = self._offsets.numel() <= rows.numel()
-        if fresh or self._offsets.device != rows.device or self._offsets.dtype != rows.dtype:
-            self._offsets = torch.arange(rows.numel() + 1, dtype=rows.dtype, device=rows.device)
-        found: Tensor = self._kernel[0](rows, self._offsets[: rows.numel() + 1])
+    steps_sums = True
+
+    def _call(self, rows: Tensor, num_summed: int) -> Tensor:
+        """The kernel [N, D] on bags of K ids of row numbers [N * K]."""
+        offsets, needed = self._offsets.get(num_summed), rows.numel() // num_summed + 1
+        fits = offsets is not None and offsets.numel() >= needed
+        if offsets is None or not fits or offsets.device != rows.device or offsets.dtype != rows.dtype:
+            offsets = torch.arange(needed, dtype=rows.dtype, device=rows.device) * num_summed
+            self._offsets[num_summed] = offsets
+        found: Tensor = self._kernel[0](rows, offsets[:needed])
         return found
 
     def gather(self, rows: Tensor) -> Tensor:
+        """See Store."""
+        return self.gather_sums(rows, 1)
+
+    def gather_sums(self, rows: Tensor, num_summed: int) -> Tensor:
         """See Store."""
         if rows.numel() == 0:
             return torch.zeros(0, self.row_dim, dtype=self.dtype, device=rows.device)
@@ -111,11 +120,12 @@ class FbgemmStore(Store):
         with torch.inference_mode(False), torch.no_grad():
             if self._is_cached:
                 # What is written to the spare row beside the cache would be read from it only by chance.
-                return self._call(self._in_kernel(rows)).masked_fill(rows.unsqueeze(1) < 0, 0)
+                found = self._call(self._in_kernel(rows), 1).masked_fill(rows.unsqueeze(1) < 0, 0)
+                return added_up(found, num_summed)
             # Behind autograd's back, to which the matrix would have changed since the last read.
             self.matrix("weight").data[-1].zero_()
             with torch.set_grad_enabled(self.training):
-                found = self._call(self._in_kernel(rows))
+                found = self._call(self._in_kernel(rows), num_summed)
             self._read = _Read(rows, found, self._rows_version) if self.training else None
             return found.detach()
 
@@ -125,6 +135,10 @@ class FbgemmStore(Store):
         return (rows.int() if is_short else rows).masked_fill(rows < 0, self.num_rows)
 
     def step(self, rows: Tensor, grad: Tensor, learning_rate: float) -> None:
+        """See Store."""
+        self.step_sums(rows, 1, grad, learning_rate)
+
+    def step_sums(self, rows: Tensor, num_summed: int, grad: Tensor, learning_rate: float) -> None:
         """See Store: the kernel's own backward pass adds up what is given to equal rows.
 
         It follows the read that these gradients are of, if that was the last one and nothing has changed since.
@@ -137,7 +151,7 @@ class FbgemmStore(Store):
             self._rate, read = learning_rate, None
         with torch.inference_mode(False), torch.enable_grad():
             if read is None or read.rows is not rows or read.version != self._rows_version:
-                found = self._call(self._in_kernel(rows))
+                found = self._call(self._in_kernel(rows), num_summed)
             else:
                 found = read.found
             found.backward(grad)

@@ -25,6 +25,7 @@ from torch.autograd.function import once_differentiable
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from recsys.tables.lookups.started import InputDistribution
+from recsys.tables.lookups.summed import added_up, shared_out
 
 if TYPE_CHECKING:
     from recsys.tables.lookups.store import Store
@@ -48,14 +49,16 @@ class Record:
     """What one read of a store was given by a backward pass.
 
     Args:
-        rows: [N].
+        rows: [N * K].
         grad: [N, row_dim].
         distribution: how the rows were sent to where they live; None where they are at hand.
+        num_summed: K neighbouring rows whose sum was read.
     """
 
     rows: Tensor
     grad: Tensor
     distribution: InputDistribution | None = None
+    num_summed: int = 1
 
 
 class RowGradients(nn.Module):
@@ -126,7 +129,7 @@ class RowGradients(nn.Module):
         records = self._records.setdefault(part, [])
         records.append(record)
         if len(records) > _MERGED:
-            self._records[part] = [Record(*self._stores[part[0]].merged(*self._joined(part)))]
+            self._records[part] = [Record(*self._stores[part[0]].merged(*self._apart(part)))]
 
     def position(self, store: Store) -> int:
         """Which of the stores that step this is."""
@@ -154,7 +157,7 @@ class RowGradients(nn.Module):
         if grad is None:
             return
         if self.clip_rows and self._records:
-            squares = [self._stores[part[0]].square_norm(*self._joined(part)) for part in sorted(self._records)]
+            squares = [self._stores[part[0]].square_norm(*self._apart(part)) for part in sorted(self._records)]
             # Neither 0, which cannot be scaled, nor finite where a gradient is not.
             grad.copy_(torch.stack(squares).sum().sqrt().to(grad).clamp(min=SENTINEL) + 0 * grad)
         self._noted, self._noted_version = grad.clone(), grad._version
@@ -169,13 +172,23 @@ class RowGradients(nn.Module):
         # A GPU is not asked for the number. Torch's scalers change gradients without a new version.
         return grad / noted if self.may_be_scaled or grad._version != self._noted_version else None
 
-    def _joined(self, part: Part) -> tuple[Tensor, Tensor]:
+    def _joined(self, part: Part) -> Record:
         """All that waits for a part of a store, where its rows live; from now on as one record."""
-        found = [self._stores[part[0]].at_home(record) for record in self._records[part]]
+        records = self._records[part]
+        num_summed = {record.num_summed for record in records}
+        if len(num_summed) > 1:
+            records = [Record(r.rows, shared_out(r.grad, r.num_summed), r.distribution) for r in records]
+        found = [self._stores[part[0]].at_home(record) for record in records]
         rows, grads = (list(each) for each in zip(*found, strict=True))
-        joined = (rows[0], grads[0]) if len(found) == 1 else (torch.cat(rows), torch.cat(grads))
-        self._records[part] = [Record(*joined)]
+        row_numbers, grad = found[0] if len(found) == 1 else (torch.cat(rows), torch.cat(grads))
+        joined = Record(row_numbers, grad, num_summed=records[0].num_summed)
+        self._records[part] = [joined]
         return joined
+
+    def _apart(self, part: Part) -> tuple[Tensor, Tensor]:
+        """The same as row numbers [N] and the gradient of each."""
+        joined = self._joined(part)
+        return joined.rows, shared_out(joined.grad, joined.num_summed)
 
     @torch.no_grad()
     def step(self, learning_rate_factor: float = 1.0, gradient_factor: Tensor | float = 1.0) -> None:
@@ -192,10 +205,14 @@ class RowGradients(nn.Module):
             self._stores[position].num_steps += 1
         for part in sorted(self._records):
             store = self._stores[part[0]]
-            rows, grad = self._joined(part)
+            waits, rate = self._joined(part), learning_rate_factor * store.optimizer.learning_rate
+            grad = waits.grad
             for each in (factor, gradient_factor):
                 grad = grad if each is None or _is_one(each) else grad * each
-            store.step(rows, grad, learning_rate_factor * store.optimizer.learning_rate)
+            if waits.num_summed == 1:
+                store.step(waits.rows, grad, rate)
+            else:
+                store.step_sums(waits.rows, waits.num_summed, grad, rate)
         if self._stores:
             self.handle.zero_()
             self.handle.grad = None
@@ -225,45 +242,54 @@ class _ReadRows(torch.autograd.Function):
         part: Part,
         rows: Tensor,
         distribution: InputDistribution | None,
+        num_summed: int,
     ) -> Tensor:
-        ctx.read = (gradients, part, rows, distribution)
+        ctx.read = (gradients, part, rows, distribution, num_summed)
         return vectors.detach()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        gradients, part, rows, distribution = ctx.read
-        gradients.note(part, Record(rows, grad.contiguous(), distribution))
+        gradients, part, rows, distribution, num_summed = ctx.read
+        gradients.note(part, Record(rows, grad.contiguous(), distribution, num_summed))
         if not gradients.may_be_scaled:
-            return None, torch.full_like(gradients.handle, SENTINEL), None, None, None, None
+            return None, torch.full_like(gradients.handle, SENTINEL), None, None, None, None, None
         # A gradient that is not finite makes the handle's so: a step that is skipped for it skips the rows.
         norm = torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32))
-        return None, norm.to(gradients.handle).mul(0.0).add(SENTINEL), None, None, None, None
+        return None, norm.to(gradients.handle).mul(0.0).add(SENTINEL), None, None, None, None, None
 
 
 def read_rows(
-    store: Store, gradients: RowGradients, rows: Tensor, part: int = 0, distribution: InputDistribution | None = None
+    store: Store,
+    gradients: RowGradients,
+    rows: Tensor,
+    part: int = 0,
+    distribution: InputDistribution | None = None,
+    num_summed: int = 1,
 ) -> Tensor:
     """Rows [N, row_dim] of a store, whose gradients wait for a step, unless rows are frozen or only evaluated.
 
     Args:
         store: that is read.
         gradients: of its lookup.
-        rows: row numbers [N].
+        rows: row numbers [N * K].
         part: of the store that is read; parts have no row in common, and each is stepped by itself.
         distribution: what `store.start` gave for them.
+        num_summed: K neighbouring rows that are added up.
     """
     if not store.steps:
-        return store.gather(rows)
+        return store.gather_sums(rows, num_summed)
+    if num_summed > 1 and not store.steps_sums:
+        return added_up(read_rows(store, gradients, rows, part, distribution), num_summed)
     if distribution is None:
         distribution = store.start(rows, waits=True)
     with torch.no_grad():
-        vectors = store.gather(rows) if distribution is None else store.look_up(distribution)
+        vectors = store.gather_sums(rows, num_summed) if distribution is None else store.look_up(distribution)
     if gradients.is_frozen or not store.training or not torch.is_grad_enabled():
         return vectors
     gradients.introduce()
     place = (gradients.position(store), part)
-    read: Tensor = _ReadRows.apply(vectors, gradients.handle, gradients, place, rows, distribution)
+    read: Tensor = _ReadRows.apply(vectors, gradients.handle, gradients, place, rows, distribution, num_summed)
     return read
 
 

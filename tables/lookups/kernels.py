@@ -62,6 +62,23 @@ def gather(weight: Array, rows: Array, found: Array, first: int, last: int) -> N
             found[i, d] = weight[row, d] if row >= 0 else 0.0
 
 
+@_vectorised
+def gather_sums(weight: Array, rows: Array, num_summed: int, found: Array, first: int, last: int) -> None:
+    """Add up rows of weight [R, D], K of rows [N * K] for each of found[first:last] of [N, D]; -1 adds nothing."""
+    width = weight.shape[1]
+    for i in range(first, last):
+        for place in range(i * num_summed, (i + 1) * num_summed):
+            if place + _AHEAD < last * num_summed:
+                prefetch_row(weight, max(0, rows[place + _AHEAD]))
+            row = rows[place]
+            if place == i * num_summed:
+                for d in range(width):
+                    found[i, d] = weight[row, d] if row >= 0 else 0.0
+            elif row >= 0:
+                for d in range(width):
+                    found[i, d] += weight[row, d]
+
+
 @_compiled
 def sorted_within(rows: Array, low: int, high: int) -> tuple[Array, Array]:
     """The rows in [low, high), ascending, and where each stood; equal ones in their order. A radix sort."""
@@ -120,6 +137,7 @@ def step_within(
     first_state: Array,
     second_state: Array,
     rows: Array,
+    num_summed: int,
     grad: Array,
     low: int,
     high: int,
@@ -132,7 +150,8 @@ def step_within(
         weight: [R, D].
         first_state: [R, state width], of the optimizers that have one.
         second_state: likewise.
-        rows: [N], any number of times each; those outside of the range are passed over.
+        rows: [N * K], any number of times each; those outside of the range are passed over.
+        num_summed: K, neighbouring rows that have one gradient.
         grad: [N, D].
         low: first row of the range.
         high: past the last.
@@ -141,6 +160,9 @@ def step_within(
     """
     rate, decay, eps, new1, beta2, new2, correction = settings
     keys, order = sorted_within(rows, low, high)
+    if num_summed > 1:
+        for i in range(len(order)):
+            order[i] //= num_summed
     width = weight.shape[1]
     total = np.empty(width, weight.dtype)
     i, count = 0, len(keys)

@@ -66,6 +66,19 @@ class NumbaStore(TorchStore):
         _on_threads(len(rows), _equal_pieces(len(rows)), lambda first, last: gather(*arrays, first, last))
         return found
 
+    steps_sums = True
+
+    def gather_sums(self, rows: Tensor, num_summed: int) -> Tensor:
+        """See Store."""
+        from recsys.tables.lookups.kernels import gather_sums
+
+        if num_summed == 1:
+            return self.gather(rows)
+        found = torch.empty(len(rows) // num_summed, self.row_dim)
+        arrays = (self.weight.detach().numpy(), rows.numpy(), num_summed, found.numpy())
+        _on_threads(len(rows), _equal_pieces(len(found)), lambda first, last: gather_sums(*arrays, first, last))
+        return found
+
     def _bounds(self, rows: Tensor) -> Callable[[int], list[int]]:
         """Ranges of rows that are touched about equally often."""
 
@@ -78,8 +91,12 @@ class NumbaStore(TorchStore):
 
         return bounds
 
-    @torch.no_grad()
     def step(self, rows: Tensor, grad: Tensor, learning_rate: float) -> None:
+        """See Store."""
+        self.step_sums(rows, 1, grad, learning_rate)
+
+    @torch.no_grad()
+    def step_sums(self, rows: Tensor, num_summed: int, grad: Tensor, learning_rate: float) -> None:
         """See Store."""
         from recsys.tables.lookups.kernels import step_within
 
@@ -96,7 +113,7 @@ class NumbaStore(TorchStore):
         asked, given = rows.numpy(), grad.contiguous().numpy()
 
         def work(low: int, high: int) -> None:
-            step_within(kind, weight, states[0], states[1], asked, given, low, high, numbers)
+            step_within(kind, weight, states[0], states[1], asked, num_summed, given, low, high, numbers)
 
         _on_threads(len(rows), self._bounds(rows), work)
 

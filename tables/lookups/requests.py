@@ -29,19 +29,26 @@ class Request:
 
     Shape:
         rows [G, K, N] of the matrices, -1 is no row; first_rows [G, K, 1] or [G, K, N], where a matrix begins in its
-        store -> rows of all K side by side [N, G, W]
+        store -> rows of all K side by side [N, G, W], or their sum [N, G, D]
 
     Args:
         rows: see above.
         first_rows: see above.
         stores: that each of the K lookups reads.
         matrices: that may be read.
+        sums: the K rows, all of one store, are added up.
     """
 
     rows: Tensor
     first_rows: Tensor
     stores: tuple[int, ...]
     matrices: frozenset[str]
+    sums: bool = False
+
+    @property
+    def num_summed(self) -> int:
+        """Neighbouring row numbers whose rows are added up."""
+        return len(self.stores) if self.sums else 1
 
     def of(self, store: int) -> tuple[Tensor, Tensor]:
         """The same rows [G, K', N] of those K' lookups that read a store, and where their matrices begin."""
@@ -74,11 +81,11 @@ def without_common_matrices(requests: Sequence[Request], asked: Sequence[int]) -
 
 
 def side_by_side(request: Request, found: Mapping[int, Tensor]) -> Tensor:
-    """What every store gave for a request, put together in the order of its lookups: [N, G, W]."""
+    """What every store gave for a request, put together in the order of its lookups: [N, G, W], or sums [N, G, D]."""
     num_groups, _, num_ids = request.rows.shape
     if len(found) == 1:
         (vectors,) = found.values()
-        return vectors.view(num_ids, num_groups, len(request.stores) * vectors.shape[1])
+        return vectors.view(num_ids, num_groups, len(request.stores) // request.num_summed * vectors.shape[1])
     pieces: dict[int, Tensor] = {}
     for store, vectors in found.items():
         runs = request.runs(store)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recsys.tables.lookups.gradients import Record
 from recsys.tables.lookups.optimizers import DenseGradient, Frozen, TableOptimizer
 from recsys.tables.lookups.started import InputDistribution
+from recsys.tables.lookups.summed import added_up
 from recsys.tables.physical import PhysicalTable
 
 T = TypeVar("T")
@@ -58,6 +59,9 @@ class Store(nn.Module, ABC):
     reads_at_once: ClassVar[bool] = False
     """Whether all that is asked of it in a batch is better asked together."""
 
+    steps_sums: ClassVar[bool] = False
+    """Whether gradients of sums need not be given to each row first."""
+
     def numbers(self, rows: Tensor, first_rows: Tensor) -> Tensor:
         """Row numbers of the store, id after id.
 
@@ -77,6 +81,14 @@ class Store(nn.Module, ABC):
         Shape:
             rows [N], any number of times each, -1 is no row; grad [N, row_dim]
         """
+
+    def gather_sums(self, rows: Tensor, num_summed: int) -> Tensor:
+        """The sums [N, row_dim] of every K neighbours of row numbers [N * K], else as `gather`."""
+        return added_up(self.gather(rows), num_summed)
+
+    def step_sums(self, rows: Tensor, num_summed: int, grad: Tensor, learning_rate: float) -> None:
+        """As `step`, with the gradients [N, row_dim] of such sums; of stores with `steps_sums`."""
+        raise AssertionError(f"{type(self).__name__} steps no sums.")
 
     @abstractmethod
     def square_norm(self, rows: Tensor, grad: Tensor) -> Tensor:

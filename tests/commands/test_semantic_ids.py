@@ -69,6 +69,11 @@ def test_the_page_about_codes_of_others(tmp_path):
     ("words", "said"),
     [
         (["--vectors", "emb", "--steps", "5", "--out", "x"], "--steps does nothing"),
+        (["--vectors", "emb", "--ema", "0.9", "--out", "x"], "--ema does nothing"),
+        (
+            ["--vectors", "emb", "--method", "rq-vae", "--ema", "nan", "--out", "x"],
+            "--ema must be in [0, 1), got nan",
+        ),
         (["--vectors", "emb", "--method", "rq-vae", "--codes", "500", "--out", "x"], "500 codes need"),
         (["report", "nowhere", "--out", "x"], "file 'nowhere' does not exist"),
     ],

@@ -33,6 +33,10 @@ def said(capsys, *arguments):
             ["--trainer.callbacks={class_path: BaselineMetrics, init_args: {baselines: [{class_path: ItemKN}]}}"],
             "did you mean 'ItemKNN'?\n  known: BaseLevel, ItemKNN,",
         ),
+        (
+            ["--model.init_args.text=blair"],
+            "'text' is no longer an argument of NextItemTask: a ContentTable projects items' vectors; give the table",
+        ),
         (["--model.init_args.scoring.init_args.temperatur=0.1"], "did you mean 'temperature'?\n  known: temperature\n"),
         (
             [f"{LOSS}=GBCE", f"{LOSS}.init_args.sampler=UniformSampler", f"{LOSS}.init_args.sampler.num_negativs=3"],

@@ -89,7 +89,7 @@ def build(experiment, tables):
 
 
 def test_every_experiment_is_tried():
-    parts = {"rees46_sasrec", "beauty_sampled"}  # go on top of rees46 and of beauty
+    parts = {"rees46_sasrec", "rees46_semantic", "beauty_sampled"}  # go on top of rees46 and of beauty
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == {*SESSIONS, *CLICKS, *parts}
 
 

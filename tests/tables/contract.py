@@ -127,6 +127,7 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "pep": (PEPTable, {}),
     "pep-table": (PEPTable, {"per_column": False}),
     "semantic-prefixes": (SemanticIdTable, {"codes": RandomCodes(4, 256), "num_rows": 997}),
+    "semantic-precomputed": (SemanticIdTable, {"codes": RandomCodes(4, 256), "num_rows": 997, "precompute": True}),
     "semantic-prefix-2": (SemanticIdTable, {"codes": RandomCodes(3, 20), "adaptation": Prefixes(2)}),
     "semantic-unigrams": (SemanticIdTable, {"codes": RandomCodes(6, 300), "adaptation": NGrams(1)}),
     "semantic-fourgram": (

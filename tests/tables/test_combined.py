@@ -45,6 +45,21 @@ def test_a_sum_is_the_sum_of_its_parts():
     assert combined(ids).std().item() == pytest.approx(0.1, rel=0.25)
 
 
+def test_shares_are_those_of_the_variance():
+    combined = SumTable("f", 4_000, 8, tables=[FullTable, FullTable], init_std=0.1, shares=[1, 99])
+    ids = torch.arange(4_000)
+    own, shared = (matrix.init_std for matrix in combined.physical_tables())
+    assert own == pytest.approx(0.01)
+    assert shared == pytest.approx(0.1 * 0.99**0.5)
+    assert Embedding(combined)(ids).std().item() == pytest.approx(0.1, rel=0.03)
+
+
+@pytest.mark.parametrize("shares", [[1], [1, 0], [1, float("nan")], [1, float("inf")], []])
+def test_shares_that_do_not_fit_are_refused(shares):
+    with pytest.raises(ValueError, match=r"SumTable 'f': shares must be 2 positive numbers, got \["):
+        SumTable("f", 40, 8, tables=[FullTable, FullTable], shares=shares)
+
+
 def test_a_concatenation_is_its_parts_side_by_side():
     ids = torch.arange(40)
     parts = alone(PARTS, [2, 4, 8, 6, 4], 0.1)

@@ -320,7 +320,7 @@ def test_a_step_of_fbgemm_reads_no_row_again(monkeypatch):
     (store,) = collection.lookup.stores
     reads = []
     call = store._call
-    monkeypatch.setattr(store, "_call", lambda rows: reads.append(rows) or call(rows))
+    monkeypatch.setattr(store, "_call", lambda rows, num_summed: reads.append(rows) or call(rows, num_summed))
     ids = torch.tensor([[3, 3, 5], [7, 8, 7]])
 
     def backward():

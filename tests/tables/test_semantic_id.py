@@ -66,6 +66,33 @@ def test_vectors_are_sums_of_rows(adaptation, num_rows):
     torch.testing.assert_close(embedding(torch.arange(6)), expected)
 
 
+@pytest.mark.parametrize("adaptation", [*EXPECTED, Prefixes()], ids=str)
+@pytest.mark.parametrize("num_rows", [None, 40])
+def test_precomputed_pieces_are_those_made_in_every_step(adaptation, num_rows):
+    made = table_of(adaptation=adaptation, num_rows=num_rows)
+    kept = table_of(adaptation=adaptation, num_rows=num_rows, precompute=True)
+    ids = torch.tensor([5, 0, 4, 4, 1, 2, 3])
+    assert torch.equal(kept.rows_of(ids), made.rows_of(ids))
+    assert torch.equal(kept.likeness(), made.likeness())
+    num_pieces = len(adaptation.needs(4))
+    assert kept.own_bytes() == made.own_bytes() + 4 * num_pieces * 6
+    bytes_with = SemanticIdTable("f", 1000, 8, codes=RandomCodes(4, 9), budget_bytes="29kB", precompute=True)
+    rows = bytes_with.physical_tables()[0]
+    assert 0.99 * 29_000 <= bytes_with.own_bytes() + rows.num_bytes() <= 29_000
+
+
+def test_precomputed_pieces_follow_codes_that_a_checkpoint_brings():
+    trained = table_of(adaptation=Prefixes(3), precompute=True)
+    served = SemanticIdTable("item", 6, 8, codes=StoredCodes(4, 3), adaptation=Prefixes(3), precompute=True)
+    served.load_state_dict(trained.state_dict())
+    assert torch.equal(served.rows_of(torch.arange(6)), trained.rows_of(torch.arange(6)))
+    codes = CODES.clone()
+    codes[:, 4] = torch.tensor([2, 2, 0, 1])
+    grown = table_of(codes, adaptation=Prefixes(3), precompute=True)
+    grown.load_state_dict(trained.state_dict())
+    assert torch.equal(grown.rows_of(torch.arange(6)), table_of(codes, adaptation=Prefixes(3)).rows_of(torch.arange(6)))
+
+
 def test_unknown_items_and_items_without_content_have_rows_of_their_own_kind():
     codes = torch.tensor([[-1, 1, -1, -1], [-1, 0, -1, -1]])
     vectors = Embedding(table_of(codes))(torch.arange(4))

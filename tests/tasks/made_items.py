@@ -32,9 +32,6 @@ class Items:
     def item_counts(self):
         return np.ones(self.num_items + 1, np.int64)
 
-    def item_vectors(self, name):
-        return np.random.default_rng(0).normal(size=(self.num_items + 1, 5)).astype(np.float32)
-
 
 def padded(sessions, **more):
     lengths = torch.tensor([len(session) for session in sessions])

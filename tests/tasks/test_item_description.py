@@ -1,5 +1,7 @@
 """Items described by features, texts and several values of a feature, and features predicted."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch.testing import assert_close
 from recsys.data import Column
 from recsys.losses import FullCrossEntropy, SampledSoftmax, UniformSampler
 from recsys.models import ConcatFusion, M2TRec
+from recsys.tables import ContentTable, FullTable, SumTable
 from tests.tasks.made_items import (
     DIM,
     Items,
@@ -22,15 +25,36 @@ from tests.tasks.made_items import (
 )
 
 
-def test_items_are_described_by_features_and_text():
-    task = make_task(item_features=["colour", "item"], fusion=ConcatFusion, text="text")
+def vectors_of_items():
+    return torch.from_numpy(np.random.default_rng(0).normal(size=(Items().num_items + 1, 5)).astype(np.float32))
+
+
+def test_items_are_described_by_features_and_vectors():
+    described = partial(SumTable, tables=[FullTable, partial(ContentTable, vectors=vectors_of_items())])
+    task = make_task(
+        item_features=["colour", "item"],
+        fusion=ConcatFusion,
+        tables={"default": FullTable, "items": described},
+        assign={"items": ["item"]},
+    )
     task.configure_model()
-    weights = {name: task.collection.lookup.weight(name) for name in ("item", "colour")}
+    weights = {name: task.collection.lookup.weight(name) for name in ("item/0", "item/1", "colour")}
     ids = torch.tensor([5, 1, 30])
-    side_by_side = torch.cat([weights["colour"][ids % 3], weights["item"][ids]], dim=1)
-    expected = side_by_side @ task.items.fusion.output.weight.t()
-    expected = expected + task.items.text.projection(torch.from_numpy(Items().item_vectors("text"))[ids])
-    assert_close(task.item_vectors(ids), expected)
+    items = weights["item/0"][ids] + weights["item/1"][ids] @ task.collection.table("item").part1_projection
+    side_by_side = torch.cat([weights["colour"][ids % 3], items], dim=1)
+    assert_close(task.item_vectors(ids), side_by_side @ task.items.fusion.output.weight.t())
+
+
+def test_a_checkpoint_of_vectors_outside_of_tables_is_refused(tmp_path):
+    task = make_task()
+    trainer = make_trainer(tmp_path, max_epochs=1)
+    trainer.fit(task, loader(training_batches()))
+    trainer.save_checkpoint(tmp_path / "plain.ckpt")
+    content = torch.load(tmp_path / "plain.ckpt", weights_only=False)
+    task.check_fits(content)
+    content["state_dict"]["items.text.projection.weight"] = torch.zeros(DIM, 5)
+    with pytest.raises(ValueError, match=r"train anew with SumTable\(tables=\[FullTable, ContentTable\]\)"):
+        task.check_fits(content)
 
 
 def test_items_without_events_are_learnt_from_their_metadata(tmp_path):

@@ -68,7 +68,7 @@ def make(
     """
     _check(parsed, tuple(fits))
     old = None if parsed.extend is None else read_published(parsed.extend)
-    content = _content(parsed) if old is None else _same_content(old, parsed.vectors)
+    content = _content(parsed) if old is None else _same_content(old, parsed.vectors, parsed.encoder)
     settings = Settings(
         content, parsed.levels, parsed.codes, parsed.seed, parsed.source, parsed.counts, parsed.vocabulary, parsed.model
     )
@@ -84,11 +84,11 @@ def make(
 
 def _content(parsed: argparse.Namespace) -> ContentColumns:
     text, categories = tuple(parsed.text), tuple(parsed.categories)
-    return ContentColumns(parsed.vectors, text, parsed.text_dim, categories, parsed.bins)
+    return ContentColumns(parsed.vectors, text, parsed.text_dim, categories, parsed.bins, parsed.encoder)
 
 
-def _same_content(old: Published, vectors: str | None) -> ContentColumns:
-    """The columns that published codes were made of; a file of vectors may be another."""
+def _same_content(old: Published, vectors: str | None, encoder: str | None) -> ContentColumns:
+    """The columns that published codes were made of; a file of vectors may be another, and a model elsewhere."""
     stored = old.settings["content"]
     content = ContentColumns(
         stored["vectors"],
@@ -96,7 +96,13 @@ def _same_content(old: Published, vectors: str | None) -> ContentColumns:
         stored["text_dim"],
         tuple(stored["categories"]),
         stored["num_bins"],
+        stored.get("encoder"),
     )
+    if encoder is not None and content.encoder is None:
+        raise ValueError(
+            "--encoder: the codes to extend were not made with a sentence-transformers model; leave it out."
+        )
+    content = content if encoder is None else replace(content, encoder=encoder)
     if vectors is not None and content.vectors is None:
         raise ValueError("--vectors: the codes to extend were not made of vectors that were given; leave it out.")
     return content if vectors is None else replace(content, vectors=vectors)
@@ -114,8 +120,9 @@ def parser(methods: tuple[str, ...] = (*QUANTISERS, *METHODS)) -> argparse.Argum
     add("--overwrite", action="store_true", help="replace --out if it is a prepared folder")
     add("--method", choices=methods, default=methods[0], help="default %(default)s")
     add("--vectors", help="content: a column of lists of numbers, or a .npy file with a row for each item")
-    add("--text", nargs="+", default=[], help="content: columns of texts (TF-IDF and truncated SVD)")
-    add("--text-dim", type=int, default=64, help="width of the vectors of texts (default %(default)s)")
+    add("--text", nargs="+", default=[], help="content: columns of texts (TF-IDF and truncated SVD, or --encoder)")
+    add("--text-dim", type=int, help="width of the vectors of texts without --encoder (default 64)")
+    add("--encoder", help="folder of a saved sentence-transformers model that makes vectors of --text")
     add("--categories", nargs="+", default=[], help="content: columns from coarse to fine, for category-prefix")
     add("--bins", type=int, default=10, help="bins of a category column of numbers with a point (default %(default)s)")
     add("--levels", type=int, help="codes of an item (default 3)")
@@ -140,6 +147,8 @@ def _check(parsed: argparse.Namespace, quantisers: tuple[str, ...]) -> None:
     acts = {
         "vectors": [*quantised, "--extend"],
         "text": quantised,
+        "text_dim": quantised,
+        "encoder": [*quantised, "--extend"],
         "categories": ["--method category-prefix"],
         "levels": [*quantised, "--method category-prefix", "--method random"],
         "codes": [*quantised, "--method category-prefix", "--method random", "--method pieces"],
@@ -150,7 +159,12 @@ def _check(parsed: argparse.Namespace, quantisers: tuple[str, ...]) -> None:
     }
     for name, where in acts.items():
         if getattr(parsed, name) and method not in where:
-            raise ValueError(f"--{'from' if name == 'source' else name} does nothing with {method}; leave it out.")
+            option = "from" if name == "source" else name.replace("_", "-")
+            raise ValueError(f"--{option} does nothing with {method}; leave it out.")
+    if parsed.extend is None and not parsed.text and (parsed.encoder or parsed.text_dim):
+        raise ValueError(f"--{'encoder' if parsed.encoder else 'text-dim'} does nothing without --text; leave it out.")
+    if parsed.encoder and parsed.text_dim:
+        raise ValueError("--text-dim does nothing with --encoder, whose vectors have their width; leave it out.")
 
 
 def summary(use: CodesUse) -> list[str]:

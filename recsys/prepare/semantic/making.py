@@ -17,9 +17,10 @@ from recsys.prepare.semantic.controls import random_codes, shuffled_codes
 from recsys.prepare.semantic.pieces import Pieces, counts_of, fit_pieces
 from recsys.prepare.semantic.published import CODES, Arrays, Published, appended
 from recsys.prepare.semantic.residual_kmeans import Codebooks, fit_residual_kmeans
+from recsys.prepare.semantic.sentences import SentenceEncoder
 from recsys.prepare.semantic.texts import TextEncoder, fit_texts
 
-DEFAULT_CODES, DEFAULT_LEVELS = 256, 3
+DEFAULT_CODES, DEFAULT_LEVELS, DEFAULT_TEXT_DIM = 256, 3, 64
 
 
 @dataclass(frozen=True)
@@ -28,17 +29,19 @@ class ContentColumns:
 
     Args:
         vectors: a column of lists, or a .npy file with a row for each item.
-        text: columns of texts, which become vectors of text_dim.
-        text_dim: width of the vectors of texts.
+        text: columns of texts, which become vectors.
+        text_dim: width of the vectors of texts; None for 64, or the encoder's.
         categories: columns of categories, from coarse to fine.
         num_bins: of a column of categories that holds numbers with a point.
+        encoder: folder of a sentence-transformers model of the texts; None takes TF-IDF and its singular vectors.
     """
 
     vectors: str | None = None
     text: tuple[str, ...] = ()
-    text_dim: int = 64
+    text_dim: int | None = None
     categories: tuple[str, ...] = ()
     num_bins: int = 10
+    encoder: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -244,7 +247,14 @@ def content_vectors(
         found = file_vectors(Path(given), frame["item"]) if given.endswith(".npy") else column_vectors(frame, given)
         return found, {}
     columns = list(content.text)
-    encoder = fit_texts(frame, columns, content.text_dim, seed) if arrays is None else TextEncoder.of_arrays(arrays)
+    encoder: SentenceEncoder | TextEncoder
+    if content.encoder is not None:
+        encoder = SentenceEncoder(content.encoder)
+        encoder = encoder if arrays is None else encoder.known_by(arrays)
+    elif arrays is not None:
+        encoder = TextEncoder.of_arrays(arrays)
+    else:
+        encoder = fit_texts(frame, columns, content.text_dim or DEFAULT_TEXT_DIM, seed)
     return encoder(frame, columns), encoder.arrays()
 
 
