@@ -1,9 +1,7 @@
-"""Rows of other data carried over by the values of their ids, to and from a run in two processes."""
+"""Rows of other data carried over by the values of their ids, from a run in two processes."""
 
 import pytest
-import torch
 
-from recsys.checkpoints.reading import read
 from recsys.configuration.lightning_cli import RecsysCLI
 from tests.checkpoints.words import WORDS, command, write_words
 from tests.sharding.processes import ROOT, run_module
@@ -31,20 +29,10 @@ def auc_of(*words):
     return float(RecsysCLI.launch(["test", *words]).trainer.callback_metrics["test/auc"])
 
 
-def test_a_sharded_checkpoint_is_carried_over_to_one_process_and_to_two(folders, tmp_path):
+def test_a_sharded_checkpoint_is_carried_over_to_one_process(folders, tmp_path):
     first, second = folders
     fit_in_two(*command(first, tmp_path / "two"))
     checkpoint = checkpoint_of(tmp_path / "two")
     assert checkpoint.is_dir()
     remap = (f"--ckpt_path={checkpoint}", f"--remap={first}")
     assert auc_of(*command(second, tmp_path / "test"), *remap) == 1.0
-    still = "--model.table_optimizer.learning_rate=1e-30"
-    said = fit_in_two(*command(second, tmp_path / "on"), *remap, still, "--trainer.max_epochs=1")
-    assert "'word': 12 of 12 values keep their rows" in said
-    old, new = (_rows(path) for path in (checkpoint, checkpoint_of(tmp_path / "on")))
-    torch.testing.assert_close(new[1:], old[1:].flip(0))
-
-
-def _rows(checkpoint):
-    (rows,) = (value for name, value in read(checkpoint)["state_dict"].items() if name.endswith("word.weight"))
-    return rows
