@@ -182,7 +182,8 @@ class Stages:
         """The widths with which the searched model validates best within the budget."""
         data.setup("validate")
         quality = quality_of(task)
-        batches = first_batches(data.eval_dataloader("val"), quality.fitness_rows, task.device)
+        loader: Iterable[Any] = data.eval_dataloader("val")
+        batches = first_batches(loader, quality.fitness_rows, task.device)
         choices = widths_of(task.embedding_dim, self.width_step)
         fitness = Fitness(task, searched, batches, choices, budget_bytes)
         population, path = _read_population(folder / "evolution.json"), folder / "evolution.json"
