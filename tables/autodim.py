@@ -95,10 +95,19 @@ class AutoDimTable(SearchedTable):
         logits = parameters["width_logits"]
         if self.training and self.samples_widths:
             logits = logits - torch.empty_like(logits).exponential_().log()
-        left = 1 - self.get_buffer("num_steps") / self.anneal_steps
-        weights = (logits / left.clamp(min=_COLDEST).to(logits.dtype)).softmax(-1)
-        mixture = self._mixture(parameters["projections"], weights).to(rows.dtype)
+        mixture = self._mixture(parameters["projections"], self._weights(logits)).to(rows.dtype)
         return torch.einsum("ngw,gwd->ngd", rows, mixture)
+
+    def _weights(self, logits: Tensor) -> Tensor:
+        """What the widths weigh at the temperature of this step."""
+        left = 1 - self.get_buffer("num_steps") / self.anneal_steps
+        return (logits / left.clamp(min=_COLDEST).to(logits.dtype)).softmax(-1)
+
+    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
+        """Least squares for the widths as they weigh now."""
+        weights = self._weights(self.width_logits.detach().unsqueeze(0))
+        mixture = self._mixture(self.projections.detach().unsqueeze(0), weights).squeeze(0)
+        rows[self.name][ids] = (vectors.double() @ torch.linalg.pinv(mixture.double())).to(vectors.dtype)
 
     def _mixture(self, projections: Tensor, weights: Tensor) -> Tensor:
         """[G, D, D] from projections [G, sum of widths below D, D] and weights [G, widths]."""

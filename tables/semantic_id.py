@@ -156,7 +156,9 @@ class SemanticIdTable(Table):
 
     def _pieces_of(self, codes: Tensor, lengths: Tensor) -> Tensor:
         """The rows int32 [P, V] of all ids, whose codes are [L, V] and lengths [V]."""
-        constants = {name: value.unsqueeze(-1).to(codes.device) for name, value in self.constants().items()}
+        # From the settings: a table that was made without memory has no constants yet when its codes are loaded.
+        derived = {name: torch.tensor(values) for name, values in self._unchanging.values.items()}
+        constants = {name: value.unsqueeze(-1).to(codes.device) for name, value in derived.items()}
         blocks = torch.arange(self.num_embeddings, device=codes.device).split(_BLOCK_IDS)
         rows = [self._rows(codes[:, ids], lengths[ids].unsqueeze(0), ids.unsqueeze(0), constants) for ids in blocks]
         return torch.cat([each.to(torch.int32) for each in rows], dim=-1)

@@ -11,6 +11,7 @@ import pytest
 from recsys.cli import main
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.configuration.words import divided
+from recsys.prepare.files.command_parser import CommandParser
 from tests.console import PAGES, ROOT, Command, commands_of
 
 COMMANDS = list({command.words: command for page in PAGES for command in commands_of(page)}.values())
@@ -39,18 +40,23 @@ def stops_when_parsed(tmp_path, monkeypatch):
         (tmp_path / name).write_text((ROOT / original).read_text())
     (tmp_path / "plan.yaml").write_text("model: {init_args: {exact_up_to: 0}}\n")
     monkeypatch.chdir(tmp_path)
-    parse = ArgumentParser.parse_args
 
-    def parse_and_stop(parser, args=None, namespace=None):
-        if type(parser) is not ArgumentParser:
-            return parse(parser, args, namespace)
-        parse(parser, args, namespace)
-        raise ParsedError
+    def stopping(kind):
+        parse = kind.parse_args
+
+        def parse_and_stop(parser, args=None, namespace=None):
+            found = parse(parser, args, namespace)
+            if type(parser) is not kind:
+                return found
+            raise ParsedError
+
+        return parse_and_stop
 
     def stop(cli):
         raise ParsedError
 
-    monkeypatch.setattr(ArgumentParser, "parse_args", parse_and_stop)
+    for kind in (ArgumentParser, CommandParser):
+        monkeypatch.setattr(kind, "parse_args", stopping(kind))
     monkeypatch.setattr(RecsysCLI, "before_instantiate_classes", stop)
 
 

@@ -36,7 +36,6 @@ PISAS = {
 OTHERS = {
     **LEARNERS,
     "heads": {"predict": {"colour": 1.0}},
-    "text": {"item_features": ["item", "size"], "text": "text"},
 }
 TASKS = {name: (make_task, arguments) for name, arguments in OTHERS.items()}
 
