@@ -85,7 +85,7 @@ def test_a_resumed_run_says_what_is_other(data, first, tmp_path, capsys):
 
 def test_other_sizes_are_named_where_nothing_fits(data, first, tmp_path):
     with pytest.raises(ValueError, match=r"does not fit this config: .*LogisticRegression before, DeepFM now"):
-        resume(data, tmp_path, first, "--model.model=DeepFM")
+        resume(data, tmp_path, first, "--model.model=recsys.models.DeepFM")
 
 
 @pytest.mark.parametrize("limit", ["max_epochs=1", "max_steps=15", "max_steps=3"])
