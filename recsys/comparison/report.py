@@ -21,6 +21,8 @@ from recsys.comparison.spec import Found
 from recsys.evaluation.plots import svg
 from recsys.human import human_bytes
 
+_MOST_NAMED = 6
+"""Of the runs that are missing."""
 _TAIL = ("val", "seeds", "table bytes", "with optimizer state", "peak memory")
 
 
@@ -87,11 +89,16 @@ class ComparisonReport:
         lines += [f"- {name}: {words}" for name, words in self.settings().items()]
         lines += [""] if self.found else []
         lines += [f"Failed: {run}: {error}" for run, error in self.failed.items()]
-        lines += [f"Not run: {', '.join(self.missing)}."] if self.missing else []
+        lines += [self._not_run()] if self.missing else []
         lines += ["", "Left out:", "", *(f"- {name}: {why}" for name, why in self.left_out.items())] * bool(
             self.left_out
         )
         return "\n".join(lines) + "\n"
+
+    def _not_run(self) -> str:
+        named = ", ".join(self.missing[:_MOST_NAMED])
+        others = len(self.missing) - _MOST_NAMED
+        return f"Not run: {named}{f' and {others} more' if others > 0 else ''}."
 
     def figure(self) -> Figure:
         """Quality against bytes, with the front."""

@@ -69,6 +69,12 @@ def test_what_is_left_out_is_said_with_its_reason(report, tmp_path):
     assert "huge: its floor is &lt;above&gt;" in (tmp_path / "report.html").read_text()
 
 
+def test_of_many_runs_that_are_missing_the_first_are_named(report):
+    text = replace(report, missing=[f"late, seed {seed}" for seed in range(9)]).markdown()
+    assert "Not run: late, seed 0, late, seed 1," in text
+    assert "late, seed 5 and 3 more." in text
+
+
 def test_log_loss_has_a_column_where_there_is_one(report):
     assert report.header().count("log loss") == 1
     assert report.cells()[0][2] == "0.4000"
