@@ -21,7 +21,8 @@ class CapturedLoss:
 
     Gradients are those of the scalar itself, and multiplied by what the backward pass brings. Batches of another shape,
     as the last one of an epoch may be, and of a single sample are computed without the graph; so is everything while
-    the module is evaluated. Where parameters are frozen, thawed or moved, it is captured anew.
+    the module is evaluated. Where parameters are frozen, moved or replaced, a part is evaluated, or
+    the precision is another one, it is captured anew.
 
     Args:
         module: whose parameters the scalar depends on.
@@ -31,13 +32,12 @@ class CapturedLoss:
     def __init__(self, module: nn.Module, function: Callable[..., Tensor]) -> None:
         self._module = module
         self._function = function
-        self._parameters: list[nn.Parameter] = []
         self._key: tuple[Any, ...] | None = None
         self._capture: Capture | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy captures by itself."""
-        return {**self.__dict__, "_parameters": [], "_key": None, "_capture": None}
+        return {**self.__dict__, "_key": None, "_capture": None}
 
     def __call__(self, *tensors: Tensor) -> Tensor:
         """The scalar, of tensors on a GPU.
@@ -47,11 +47,14 @@ class CapturedLoss:
         """
         if not (self._module.training and torch.is_grad_enabled()) or len(tensors[0]) < 2:
             return self._function(*tensors)
-        # The modules are walked once: that takes longer than all else here.
-        self._parameters = self._parameters or list(self._module.parameters())
-        key = tuple((each.data_ptr(), each.requires_grad) for each in self._parameters)
+        kind, parameters = tensors[0].device.type, list(self._module.parameters())
+        key = (
+            [(id(each), each.data_ptr(), each.requires_grad) for each in parameters],
+            [each.training for each in self._module.modules()],
+            torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind),
+        )
         if self._capture is None or key != self._key:
-            own = [each for each in self._parameters if each.requires_grad]
+            own = [each for each in parameters if each.requires_grad]
             self._capture, self._key = Capture(self._module, self._function, tensors, own), key
         if not self._capture.fits(tensors):
             return self._function(*tensors)

@@ -112,6 +112,23 @@ def test_frozen_parameters_are_captured_anew(graphs):
     assert len(graphs) == 2
 
 
+def test_what_a_graph_cannot_follow_is_captured_anew(graphs):
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    loss, values = CapturedLoss(module, scalar_of(module)), torch.randn(4, 3)
+    changes = [
+        lambda: None,
+        lambda: module[1].eval(),
+        lambda: setattr(module[0], "weight", nn.Parameter(torch.ones(2, 3))),
+    ]
+    for change in changes:
+        change()
+        statistics = copy.deepcopy(module)
+        assert_close(loss(values), scalar_of(statistics)(values))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_close(loss(values), scalar_of(copy.deepcopy(module))(values))
+    assert len(graphs) == 4
+
+
 def test_a_second_batch_before_the_backward_pass_is_refused(graphs):
     module = nn.Linear(3, 2)
     loss = CapturedLoss(module, scalar_of(module))
