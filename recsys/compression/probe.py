@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import cycle
 from typing import TypeVar
 
@@ -62,15 +62,9 @@ class Probe:
         """
         width = self._task.embedding_dim
         absent = torch.stack([means[name] for name in self._features]).to(self._task.device)
-        values = torch.zeros(absent.numel(), dtype=torch.float64)
-        generator = torch.Generator().manual_seed(seed)
-        batches = cycle(self._batches)
-        for _ in range(num_orders):
-            order = torch.randperm(absent.numel(), generator=generator)
-            batch = next(batches)
-            for each in (order, order.flip(0)):
-                values += self._gains(each, absent, batch)
-        values /= 2 * num_orders
+        values = mean_gains(
+            lambda order, batch: self._gains(order, absent, batch), self._batches, absent.numel(), num_orders, seed
+        )
         return dict(zip(self._features, values.float().view(-1, width), strict=True))
 
     def _gains(self, order: Tensor, absent: Tensor, batch: Batch) -> Tensor:
@@ -96,6 +90,32 @@ class Probe:
         assert batch.labels is not None
         logits = self._task.model(vectors, batch.dense).float()
         return F.binary_cross_entropy_with_logits(logits, batch.labels, reduction=reduction)
+
+
+def mean_gains(
+    gains: Callable[[Tensor, AnyBatch], Tensor],
+    batches: Sequence[AnyBatch],
+    num_columns: int,
+    num_orders: int,
+    seed: int,
+) -> Tensor:
+    """What columns save when they come one after the other, [num_columns] in float64: the mean over orders.
+
+    Args:
+        gains: of an order [num_columns] and a batch, [num_columns].
+        batches: in turns, one for each order and its reverse.
+        num_columns: that are ordered.
+        num_orders: pairs of orders.
+        seed: of the orders.
+    """
+    values = torch.zeros(num_columns, dtype=torch.float64)
+    generator, endless = torch.Generator().manual_seed(seed), cycle(batches)
+    for _ in range(num_orders):
+        order = torch.randperm(num_columns, generator=generator)
+        batch = next(endless)
+        for each in (order, order.flip(0)):
+            values += gains(each, batch)
+    return values / (2 * num_orders)
 
 
 def first_batches(loader: Iterable[AnyBatch], num_rows: int, device: torch.device) -> list[AnyBatch]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import cycle
 
 import torch
 from torch import Tensor, nn
 
+from recsys.compression.probe import mean_gains
 from recsys.data import SessionBatch
 from recsys.tasks import NextItemTask
 
@@ -65,14 +65,9 @@ class SessionProbe:
             seed: of the orders.
         """
         absent = torch.stack([means[name] for name in self._features]).to(self._task.device)
-        values = torch.zeros(absent.numel(), dtype=torch.float64)
-        generator, batches = torch.Generator().manual_seed(seed), cycle(self._batches)
-        for _ in range(num_orders):
-            order = torch.randperm(absent.numel(), generator=generator)
-            batch = next(batches)
-            for each in (order, order.flip(0)):
-                values += self._gains(each, absent, batch)
-        values /= 2 * num_orders
+        values = mean_gains(
+            lambda order, batch: self._gains(order, absent, batch), self._batches, absent.numel(), num_orders, seed
+        )
         return dict(zip(self._features, values.float().view(absent.shape), strict=True))
 
     def _gains(self, order: Tensor, absent: Tensor, batch: SessionBatch) -> Tensor:
