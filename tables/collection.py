@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.arrangement import Arrangement
+from recsys.tables.bag_group import BagGroup
 from recsys.tables.base import Table, unique_physical_tables
 from recsys.tables.checks import (
     check_bags,
@@ -19,7 +20,7 @@ from recsys.tables.checks import (
     optimizers_by_matrix,
 )
 from recsys.tables.features import Bag, Embedded, Feature
-from recsys.tables.group import BagGroup, SingleGroup
+from recsys.tables.group import SingleGroup
 from recsys.tables.group_ids import Ragged, Single
 from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
