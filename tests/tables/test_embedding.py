@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from contract import EMBEDDING_DIM, EXAMPLES, make
 from torch import nn
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from recsys.tables import (
     DeepHashTable,
@@ -17,7 +18,9 @@ from recsys.tables import (
     FullTable,
     HashTable,
     MixedDimTable,
+    MixedRadix,
     PrunedTable,
+    QRSumTable,
     QRTable,
     UnifiedTable,
 )
@@ -262,8 +265,10 @@ def test_a_shared_matrix_dies_with_its_readers():
     assert len(_sharing) < number
 
 
-def test_qr_is_multiplied_directly_and_equal_to_the_bit():
-    table = QRTable("a", 1_000, D, num_remainders=60)
+@pytest.mark.parametrize("table_type", [QRTable, QRSumTable])
+@pytest.mark.parametrize("sizes", [{"num_remainders": 60}, {"partition": MixedRadix(3)}], ids=str)
+def test_qr_is_combined_directly_and_equal_to_the_bit(table_type, sizes):
+    table = table_type("a", 1_000, D, **sizes)
     embedding, ids = Embedding(table), torch.randint(0, 1_000, (64,))
     rows = torch.cat([F.embedding(r, w) for r, w in zip(table.rows_of(ids), embedding.weights, strict=True)], dim=1)
     first = embedding(ids)
@@ -273,6 +278,27 @@ def test_qr_is_multiplied_directly_and_equal_to_the_bit():
     embedding.zero_grad()
     table.vectors_of(rows, ids).square().sum().backward()
     assert all(torch.equal(weight.grad, grad) for weight, grad in zip(embedding.weights, grads, strict=True))
+
+
+class Operations(TorchDispatchMode):
+    """Notes which operations run, in the backward pass too."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("table_type", [QRTable, QRSumTable])
+def test_qr_copies_no_rows_forth_or_back(table_type):
+    embedding, ids = Embedding(table_type("a", 1_000, D)), torch.randint(0, 1_000, (64,))
+    with Operations() as operations:
+        embedding(ids).square().sum().backward()
+    assert "embedding" in operations.names
+    assert not {"cat", "clone", "copy_", "split"} & set(operations.names)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
