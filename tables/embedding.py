@@ -16,6 +16,7 @@ from recsys.tables.computed_weight import ComputedWeight
 from recsys.tables.embedding_rows import EmbeddingRows
 from recsys.tables.fitting import Fitted, fit, grown_table
 from recsys.tables.full_rows import FullRows
+from recsys.tables.traced import call_of, is_traced
 
 
 class Embedding(EmbeddingRows):
@@ -140,6 +141,8 @@ class Embedding(EmbeddingRows):
             ValueError: if ids are no integers, or on the CPU outside [0, num_embeddings); in a compiled or exported
                 program, and on a GPU, ids out of range are a RuntimeError.
         """
+        if is_traced(ids):
+            return call_of(self, ids)
         check_ids(ids, self.num_embeddings, [self.table.name])
         self._observe(ids)
         return self.read(ids)

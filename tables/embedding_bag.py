@@ -12,6 +12,7 @@ from recsys.tables.base import Table
 from recsys.tables.checks import check_ids
 from recsys.tables.embedding import Embedding
 from recsys.tables.full_rows import FullRows
+from recsys.tables.traced import call_of, is_traced
 
 _MODES = ("sum", "mean", "max")
 
@@ -77,6 +78,8 @@ class EmbeddingBag(Embedding):
             ValueError: if ids are no integers or out of range, or shapes do not fit.
             NotImplementedError: on per_sample_weights with another mode than "sum".
         """
+        if is_traced(ids, offsets, per_sample_weights):
+            return call_of(self, ids, offsets, per_sample_weights)
         check_ids(ids, self.num_embeddings, [self.table.name])
         self._observe(ids)
         return self._pooled(ids, offsets, per_sample_weights)

@@ -1,4 +1,4 @@
-"""Embedding beside nn.Embedding: weight, padding, state dicts, devices, shared storage."""
+"""Embedding beside nn.Embedding: padding, state dicts, devices, shared storage."""
 
 import copy
 import gc
@@ -28,7 +28,6 @@ from recsys.tables.matrices import Matrix
 
 V, D = 50, 8
 every_example = pytest.mark.parametrize("example", EXAMPLES)
-compressed_example = pytest.mark.parametrize("example", [each for each in EXAMPLES if not make(each).keeps_vectors])
 
 
 def test_the_weight_of_a_full_table_is_the_parameter_of_an_embedding():
@@ -42,62 +41,6 @@ def test_the_weight_of_a_full_table_is_the_parameter_of_an_embedding():
     theirs.load_state_dict(embedding.state_dict())
     embedding.weight = nn.Linear(D, V).weight  # tied to an output layer
     assert embedding(ids).shape == (3, 4, D)
-
-
-@compressed_example
-def test_the_computed_weight_is_the_vectors_and_differentiable(example):
-    embedding = Embedding(make(example, num_embeddings=600))
-    ids = torch.arange(600)
-    assert embedding.weight.shape == (600, EMBEDDING_DIM)
-    assert torch.equal(embedding.weight, embedding(ids))
-    factors = torch.randn(600, EMBEDDING_DIM)
-    trained = {name: parameter for name, parameter in embedding.named_parameters() if parameter.requires_grad}
-    assert embedding.weight.requires_grad == bool(trained)
-    if not trained:
-        return
-    (F.embedding(ids.flip(0), embedding.weight) * factors).sum().backward()
-    through_weight = {name: parameter.grad.clone() for name, parameter in trained.items()}
-    embedding.zero_grad()
-    (embedding(ids.flip(0)) * factors).sum().backward()
-    for name, parameter in trained.items():
-        # A sum of 600 terms that cancel, taken in two orders.
-        assert_close(through_weight[name], parameter.grad, rtol=1e-3, atol=1e-4)
-
-
-WRITES = {
-    "in place": lambda w: w.zero_(),
-    "data": lambda w: w.data.normal_(),
-    "a row of data": lambda w: w.data[0].fill_(0),
-    "item": lambda w: w.__setitem__(0, 1.0),
-    "other data": lambda w: setattr(w, "data", torch.zeros_like(w)),
-    "init": nn.init.xavier_uniform_,
-    "init of data": lambda w: nn.init.normal_(w.data, std=0.02),
-    "a view": lambda w: w.view(-1)[3:].copy_(torch.ones(V * D - 3)),
-    "a row": lambda w: w.unbind(0)[0].mul_(2),
-    "detached": lambda w: w.detach().zero_(),
-    "out": lambda w: torch.add(w, 1, out=w),
-    "inplace": lambda w: F.relu(w, inplace=True),
-    "max_norm": lambda w: F.embedding(torch.tensor([0]), w, max_norm=1e-6),
-    "freezing": lambda w: w.requires_grad_(False),
-    "numpy": lambda w: w.detach().numpy().__setitem__(0, 1),
-}
-
-
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
-def test_writing_to_a_computed_weight_raises(write, mode):
-    embedding = Embedding(QRTable("a", V, D))
-    with mode(), pytest.raises((RuntimeError, ValueError), match=r"cannot be written to|read-only"):
-        write(embedding.weight)
-
-
-def test_a_computed_weight_cannot_be_replaced():
-    embedding = Embedding(QRTable("a", V, D))
-    with pytest.raises(AttributeError, match="cannot be replaced or tied"):
-        embedding.weight = nn.Parameter(torch.zeros(V, D))
-    with pytest.raises(TypeError):
-        nn.Linear(D, V).weight = embedding.weight
-    assert not any(name.endswith("weight") or "weights." in name for name, _ in embedding.named_parameters())
 
 
 @every_example

@@ -9,11 +9,20 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from contract import EMBEDDING_DIM, EXAMPLES, make
 from torch import nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, jvp, vjp, vmap
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
-from recsys.tables import Embedding, FullTable, HashTable, QRTable
+from recsys.tables import (
+    Embedding,
+    EmbeddingBag,
+    Feature,
+    FullTable,
+    HashTable,
+    QRTable,
+    TableCollection,
+    TiedHead,
+)
 
 every_example = pytest.mark.parametrize("example", EXAMPLES)
 KINDS = list({table_type: example for example, (table_type, _) in reversed(EXAMPLES.items())}.values())
@@ -93,6 +102,71 @@ def test_gradients_of_each_sample(example):
         embedding(ids).square().sum().backward()
         for name in parameters:
             assert_close(per_sample[name][sample], embedding.get_parameter(name).grad, rtol=1e-4, atol=1e-6)
+
+
+@every_kind
+def test_in_forward_mode(example):
+    """The directional derivative, multiplied by a gradient, is the gradient that flows back along the direction."""
+    embedding = Embedding(make(example))
+    parameters = {name: value.detach() for name, value in embedding.named_parameters() if value.requires_grad}
+    if not parameters:
+        return
+
+    def vectors(values):
+        return functional_call(embedding, values, (IDS,))
+
+    direction = {name: torch.randn_like(value) for name, value in parameters.items()}
+    found, change = jvp(vectors, (parameters,), (direction,))
+    assert_close(found, embedding(IDS))
+    gradient = torch.randn_like(found)
+    (back,) = vjp(vectors, parameters)[1](gradient)
+    expected = sum((back[name] * direction[name]).sum() for name in parameters)
+    assert_close((change * gradient).sum(), expected, rtol=1e-3, atol=1e-3)
+
+
+class Pooled(nn.Module):
+    """A model with embeddings, bags and a head that is tied to one."""
+
+    def __init__(self, example):
+        super().__init__()
+        self.embedding = embedding_of(example)
+        self.bags = EmbeddingBag(HashTable("b", 3_000, EMBEDDING_DIM, num_rows=99), mode="sum")
+        self.head = TiedHead(self.embedding)
+
+    def forward(self, ids, weights):
+        return self.head(self.embedding(ids).mean(1) + self.bags(ids, per_sample_weights=weights))
+
+
+@every_kind
+def test_traced_by_fx(example):
+    model, weights = Pooled(example).eval(), torch.rand(6, 5)
+    traced = torch.fx.symbolic_trace(model)
+    called = [node.target for node in traced.graph.nodes if node.op == "call_module"]
+    assert called == ["embedding", "bags", "head"]
+    assert_close(traced(IDS, weights), model(IDS, weights))
+    assert {id(each) for each in traced.parameters()} == {id(each) for each in model.parameters()}
+    with pytest.raises(ValueError, match="must be in"):
+        traced(OUT_OF_RANGE, weights)
+
+
+def test_traced_by_itself_it_says_that_it_is_one_call():
+    with pytest.raises(ValueError, match="trace the model that it is a part of"):
+        torch.fx.symbolic_trace(Embedding(FullTable("a", 9, 2)))
+
+
+def test_a_collection_is_traced_as_one_call():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tables = TableCollection([Feature("a", "a")], {"a": QRTable("a", 3_000, EMBEDDING_DIM)})
+            self.head = nn.Linear(EMBEDDING_DIM, 1)
+
+        def forward(self, ids):
+            return self.head(self.tables(ids))
+
+    model = Model()
+    traced = torch.fx.symbolic_trace(model)
+    assert_close(traced(IDS[:1]), model(IDS[:1]))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("onnxscript") is None, reason="onnxscript is not installed")
