@@ -17,6 +17,7 @@ from recsys.tables.embedding_rows import EmbeddingRows
 from recsys.tables.fitting import Fitted, fit, grown_table
 from recsys.tables.full_rows import FullRows
 from recsys.tables.traced import call_of, is_traced
+from recsys.tables.transforms import allow_any_shape, allow_sparse_gradients
 
 
 class Embedding(EmbeddingRows):
@@ -43,7 +44,8 @@ class Embedding(EmbeddingRows):
             Where rows are shared by ids, its vector stays zeros.
         max_norm: refused unless None: rows are shared by ids and have no norm of an id's vector.
         scale_grad_by_freq: refused if true, for the same reason.
-        sparse: make sparse gradients, for torch.optim.SparseAdam or SGD.
+        sparse: make sparse gradients, for torch.optim.SparseAdam or SGD; dense ones under torch.func. Rows that padding
+            alone reads are not in them, except, with zeros, in a compiled program.
         device: of the parameters; by default torch's. On "meta" they have no values: `to_empty` derives what ids are
             routed by, `reset_parameters` draws the rest.
         dtype: of the parameters; by default torch's.
@@ -157,7 +159,7 @@ class Embedding(EmbeddingRows):
         flat = ids.reshape(-1).long()  # narrower integers would overflow where they are multiplied
         if self.padding_idx is None:
             vectors = self._vectors(flat)
-        elif self.sparse:
+        elif self.sparse and allow_any_shape():
             # Sparse gradients list every row that was read, those with zeros too.
             kept = (flat != self.padding_idx).nonzero().squeeze(1)
             found = self._vectors(flat[kept])
@@ -182,15 +184,17 @@ class Embedding(EmbeddingRows):
         """Rows [N, K] of a matrix, side by side [N, K * W]; for -1 zeros, which touch nothing in the backward pass."""
         if not weight.dtype.is_floating_point:
             return weight[rows.clamp(min=0)].masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
-        sparse = self.sparse and weight.requires_grad
+        sparse = self.sparse and weight.requires_grad and allow_sparse_gradients()
         if not self.table.leaves_out:
             return F.embedding(rows, weight, sparse=sparse).flatten(1)
-        if not sparse:
-            return F.embedding(rows.clamp(min=0), weight).masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
+        if not (sparse and allow_any_shape()):
+            found = F.embedding(rows.clamp(min=0), weight, sparse=sparse)
+            return found.masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
         flat = rows.reshape(-1)
         present = (flat >= 0).nonzero().squeeze(1)
         found = F.embedding(flat[present], weight, sparse=True)
-        return found.new_zeros(flat.shape[0], weight.shape[1]).index_copy(0, present, found).view(rows.shape[0], -1)
+        found = found.new_zeros(flat.shape[0], weight.shape[1]).index_copy(0, present, found)
+        return found.view(*rows.shape, weight.shape[1]).flatten(1)
 
     @torch.no_grad()
     def vectors(self, ids: Tensor) -> Tensor:

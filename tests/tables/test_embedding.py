@@ -72,6 +72,19 @@ def test_padding_gives_no_gradient(example, sparse):
 
 
 @every_example
+@pytest.mark.parametrize("sparse", [False, True])
+def test_no_ids_and_padding_alone(example, sparse):
+    embedding = Embedding(make(example), padding_idx=0, sparse=sparse)
+    for shape in ((0,), (3, 0), (0, 4), (2, 3), *([] if sparse else [()])):
+        vectors = embedding(torch.zeros(shape, dtype=torch.long))
+        assert vectors.shape == (*shape, EMBEDDING_DIM)
+        assert embedding.table.keeps_vectors or not vectors.any()
+        if vectors.requires_grad:
+            vectors.sum().backward()
+    assert not any(each.grad.to_dense().any() for each in embedding.parameters() if each.grad is not None)
+
+
+@every_example
 @pytest.mark.parametrize("ids", [torch.tensor([1.0]), torch.tensor([True]), torch.tensor([1 + 0j])], ids=str)
 def test_ids_are_integers(example, ids):
     with pytest.raises(ValueError, match="ids must be integers"):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import tempfile
+from functools import partial
 
 import pytest
 import torch
@@ -102,6 +103,42 @@ def test_gradients_of_each_sample(example):
         embedding(ids).square().sum().backward()
         for name in parameters:
             assert_close(per_sample[name][sample], embedding.get_parameter(name).grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("example", ["full", "qr", "pruned"])
+def test_sparse_gradients_with_padding_in_programs(example):
+    """The rows read, those of padding and of no row too, with the gradients that they have outside."""
+    embedding = Embedding(make(example), padding_idx=int(IDS[0, 0]), sparse=True)
+    embedding(IDS).square().sum().backward()
+    expected = {name: value.grad.to_dense() for name, value in embedding.named_parameters()}
+    embedding.zero_grad()
+    torch._dynamo.reset()
+    compiled = torch.compile(embedding, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(IDS), embedding(IDS))
+    compiled(IDS).square().sum().backward()
+    for name, value in embedding.named_parameters():
+        assert value.grad.is_sparse
+        assert_close(value.grad.to_dense(), expected[name])
+    assert_close(torch.export.export(embedding, (IDS,)).module()(IDS), embedding(IDS))
+
+
+@every_kind
+@pytest.mark.parametrize("kind", [Embedding, partial(EmbeddingBag, mode="sum")], ids=["embedding", "bag"])
+def test_sparse_gradients_of_each_sample(example, kind):
+    embedding = kind(make(example), padding_idx=int(IDS[0, 0]), sparse=True)
+    assert_close(vmap(embedding)(IDS.unsqueeze(1)).squeeze(1), embedding(IDS))
+    parameters = {name: value.detach() for name, value in embedding.named_parameters() if value.requires_grad}
+    if not parameters:
+        return
+
+    def loss(values, ids):
+        return functional_call(embedding, values, (ids.unsqueeze(0),)).square().sum()
+
+    per_sample = vmap(grad(loss), in_dims=(None, 0))(parameters, IDS)
+    embedding(IDS[:1]).square().sum().backward()
+    for name in parameters:
+        expected = embedding.get_parameter(name).grad.to_dense()
+        assert_close(per_sample[name][0], expected, rtol=1e-4, atol=1e-6)
 
 
 @every_kind
