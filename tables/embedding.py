@@ -30,7 +30,8 @@ class Embedding(EmbeddingRows):
     Tables that name one storage, as UnifiedTables do, share its rows; see `matrix_of`.
 
     In training mode every forward pass is one batch to a table that takes note of ids: rows that it gives to other ids
-    start afresh, but the optimizer's state of them is out of reach here, so choose one without state.
+    start afresh, but the optimizer's state of them is out of reach here, so choose one without state. Frozen rows stay
+    with their ids. One of several processes would not see the ids of the others, and is refused.
 
     Differs from nn.Embedding: vectors start as the table says (uniform, standard deviation init_std), not with
     deviation 1; an id out of range is a ValueError that names it.
@@ -141,18 +142,14 @@ class Embedding(EmbeddingRows):
 
         Raises:
             ValueError: if ids are no integers, or on the CPU outside [0, num_embeddings); in a compiled or exported
-                program, and on a GPU, ids out of range are a RuntimeError.
+                program, and on a GPU, ids out of range are a RuntimeError. Also if the table takes note of ids, in
+                training mode in one of several processes.
         """
         if is_traced(ids):
             return call_of(self, ids)
         check_ids(ids, self.num_embeddings, [self.table.name])
         self._observe(ids)
         return self.read(ids)
-
-    def _observe(self, ids: Tensor) -> None:
-        if self.table.observes and self.table.training:
-            with torch.no_grad():
-                self.table.observe(ids.reshape(-1).long(), self)
 
     def read(self, ids: Tensor) -> Tensor:
         """Vectors of ids in range, of any shape, with gradients: unchecked, and no table takes note of them."""

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Self
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from recsys.tables.base import Table, unique_physical_tables
@@ -57,6 +58,20 @@ class EmbeddingRows(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters live."""
         return next(iter((*self.weights, *self.table.parameters(), *self.table.buffers()))).device
+
+    @torch.no_grad()
+    def _observe(self, ids: Tensor) -> None:
+        """Show a batch to a table that takes note of ids, in training mode; frozen rows stay with their ids."""
+        table = self.table
+        if not (table.observes and table.training and any(rows.requires_grad for rows in self.weights)):
+            return
+        if not table.counts_batches and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            raise ValueError(
+                f"{type(table).__name__} '{table.name}': its rows follow the ids of training batches, of which an "
+                f"Embedding sees those of its own process alone, one of {dist.get_world_size()}; train it in one "
+                "process, or in a TableCollection with TorchrecLookup, or call eval()."
+            )
+        table.observe(ids.reshape(-1).long(), self)
 
     def all_rows(self, matrix: str) -> Tensor:
         """The rows of a matrix [R, row_dim], by name."""

@@ -257,6 +257,18 @@ def test_qr_copies_no_rows_forth_or_back(table_type):
     assert not {"cat", "clone", "copy_", "split"} & set(operations.names)
 
 
+@pytest.mark.parametrize("example", ["managed-lru", "cafe", "deeplight"])
+def test_frozen_rows_stay_with_their_ids(example):
+    table_type, arguments = EXAMPLES[example]
+    embedding = Embedding(table_type("f", 3_000, EMBEDDING_DIM, **arguments)).requires_grad_(False)
+    before = {name: value.clone() for name, value in embedding.state_dict().items() if isinstance(value, torch.Tensor)}
+    for _ in range(3):
+        embedding(torch.randint(0, 3_000, (99,)))
+    assert all(torch.equal(embedding.state_dict()[name], value) for name, value in before.items())
+    embedding.requires_grad_(True)(torch.randint(0, 3_000, (99,)))
+    assert not all(torch.equal(embedding.state_dict()[name], value) for name, value in before.items())
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize(
     "table",

@@ -15,11 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
 from recsys.tables import (
+    CCETable,
     Embedding,
     EmbeddingBag,
     Feature,
     FullTable,
     HashTable,
+    ManagedCollisionTable,
     QRTable,
     TableCollection,
     TiedHead,
@@ -229,7 +231,20 @@ def step_in_a_process(rank, folder):
             optimizer.step()
         if rank == 0:
             torch.save(model.module.state_dict(), f"{folder}/{sparse}")
+    whole = DistributedDataParallel(with_codes(), broadcast_buffers=False)
+    whole(IDS[rank]).square().mean().backward()
+    if rank == 0:
+        torch.save(whole.module.weights[0].grad, f"{folder}/codes")
+    moving = DistributedDataParallel(Embedding(ManagedCollisionTable("d", 3_000, EMBEDDING_DIM, num_rows=9)))
+    moving.eval()(IDS[rank])
+    with pytest.raises(ValueError, match="its own process alone, one of 2; train it in one process, or in a Table"):
+        moving.train()(IDS[rank])
     dist.destroy_process_group()
+
+
+def with_codes():
+    torch.manual_seed(0)
+    return Embedding(CCETable("e", 3_000, EMBEDDING_DIM, num_clusters=300, num_chunks=2))
 
 
 class TwoTables(nn.Module):
@@ -256,6 +271,10 @@ def test_two_processes_equal_one():
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(step_in_a_process, (folder,), nprocs=2)
         states = {sparse: torch.load(f"{folder}/{sparse}") for sparse in (True, False)}
+        found = torch.load(f"{folder}/codes")
+    alone = with_codes()
+    alone(IDS[:2]).square().mean().backward()
+    assert_close(found, alone.weights[0].grad)
     for sparse, state in states.items():
         model = two_tables(sparse)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
