@@ -67,6 +67,9 @@ class Table(Startable, ABC):
     moves_rows: ClassVar[bool] = False
     """Whether rows pass from id to id while training, so that no other table may read them."""
 
+    counts_batches: ClassVar[bool] = False
+    """Whether `observe` counts training batches and nothing else: which ids are in them changes nothing."""
+
     reconciled: ClassVar[frozenset[str]] = frozenset()
     """What is kept of every id that `reconcile` compares with a checkpoint's, value by value."""
 
