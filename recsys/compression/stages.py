@@ -25,8 +25,8 @@ from recsys.compression.selection import (
     selected_rows,
     widths_of,
 )
-from recsys.compression.stage_run import MODEL, fit, publish, write_json
-from recsys.compression.stored_rows import stored_rows
+from recsys.compression.served import best_in_validation, write_served
+from recsys.compression.stage_run import MODEL, fit, write_json
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.data import CTRDataModule, SessionDataModule
@@ -144,22 +144,23 @@ class Stages:
         write(folder / MODEL, checkpoint_of(begun.model, {}))
 
     def retrain(self) -> None:
-        """Train what was selected from the values that it was given, and publish it."""
+        """Train what was selected from the values that it was given, and publish it.
+
+        What a search has learned is published as it was selected where training on validates worse.
+        """
         self._require("selection")
+        if (self.out / CONFIG).is_file():
+            return
         self.say(f"retrain: training what was selected, from its {self.start} values")
         folder, selected = self._folder("retrain"), self.out / "selection"
         command = ["-c", str(selected / CONFIG), *self._seed_words]
         fit(command, folder, read(selected / MODEL)["state_dict"])
-        cli = RecsysCLI.launch(command, run=False)
-        if self.precision == "float32":
-            publish(folder / MODEL, self.out / MODEL)
-        else:
-            task, content = cli.model, read(folder / MODEL)
-            task.configure_model()
-            task.load_state_dict(content["state_dict"])
-            task.collection = collection_of(task, stored_rows(task.collection, self.precision))
-            write(self.out / MODEL, checkpoint_of(task, content))
-        write_config(cli, self.out / MODEL, self.out / CONFIG)
+        trained = [folder / MODEL]
+        if self.start == "searched":
+            # What the search has learned may be worth more than what training on makes of it.
+            trained.append(selected / MODEL)
+        write_served(command, best_in_validation(command, trained), self.out / MODEL, self.precision)
+        write_config(RecsysCLI.launch(command, run=False), self.out / MODEL, self.out / CONFIG)
 
     @cached_property
     def _seed_words(self) -> list[str]:

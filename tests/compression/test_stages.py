@@ -9,11 +9,13 @@ from lightning.pytorch import Callback
 from torch.testing import assert_close
 
 from recsys.checkpoints import load
+from recsys.checkpoints.file import write
 from recsys.checkpoints.reading import read
 from recsys.compression.evolution import Evolution
 from recsys.compression.fitness import Fitness
 from recsys.compression.model import collection_of
 from recsys.compression.probe import first_batches
+from recsys.compression.quality import quality_of
 from recsys.compression.selection import Searched, selected_entries, selected_rows
 from recsys.compression.stages import Stages
 from recsys.configuration.lightning_cli import RecsysCLI
@@ -155,6 +157,34 @@ def test_training_again_can_begin_with_what_the_search_has_learned(compressed, t
         assert_close(kept[kept != 0], learned[kept != 0])
     with pytest.raises(ValueError, match="was begun with"):
         Stages(words, again, budget_fraction="20%").run(["selection"])
+
+
+def test_with_a_learned_start_what_validates_better_is_published(compressed, tmp_path, monkeypatch):
+    _, out, words = compressed
+    again = tmp_path / "again"
+    shutil.copytree(out / "search", again / "search")
+    stages = Stages(words, again, budget_fraction="20%", evolution=Evolution(num_iterations=1), start="searched")
+    stages.run(["selection"])
+
+    def turned_over(command, folder, state):
+        """All logits with the other sign: one of the two models is above an AUC of a half, the other below."""
+        content = read(again / "selection" / "model.ckpt")
+        content["state_dict"] = {name: -value if "output" in name else value for name, value in state.items()}
+        write(folder / "model.ckpt", content)
+
+    monkeypatch.setattr("recsys.compression.stages.fit", turned_over)
+    stages.run(["retrain"])
+    cli = RecsysCLI.launch(["-c", str(again / "selection" / "config.yaml")], run=False)
+    cli.model.configure_model()
+    quality, found = quality_of(cli.model.eval()), {}
+    for stage in ("selection", "retrain"):
+        cli.model.load_state_dict(read(again / stage / "model.ckpt")["state_dict"])
+        found[stage] = quality.value(quality.of_split(cli.datamodule, "val"))
+    assert found["selection"] == pytest.approx(1 - found["retrain"], abs=1e-6)
+    better, worse = sorted(found, key=found.get, reverse=True)
+    states = {stage: read(again / stage / "model.ckpt")["state_dict"] for stage in (better, worse, "")}
+    assert all(torch.equal(states[""][name], value) for name, value in states[better].items())
+    assert not all(torch.equal(states[""][name], value) for name, value in states[worse].items())
 
 
 class StopAt(Callback):
