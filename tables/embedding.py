@@ -11,13 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.base import Table
 from recsys.tables.checks import check_ids
 from recsys.tables.computed_weight import ComputedWeight
 from recsys.tables.fitting import Fitted, fit, grown_table
 from recsys.tables.full_rows import FullRows
 from recsys.tables.matrices import Matrix, matrix_of
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.storages import unique_physical_tables
 
 
 class Embedding(nn.Module):
