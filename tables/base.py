@@ -32,7 +32,7 @@ class Table(Startable, KeptState, ABC):
     A subclass says which matrices it needs (`physical_tables`), which row of each an id reads (`route`) and how the
     rows become the id's vector (`combine`). `route` and `combine` run for G tables of the same kind at once, on the
     first of them: what differs between tables arrives in `constants` and `parameters`, and what they read of `self`
-    must be equal in all of a group, which `signature` sees to.
+    must be equal in all of a group, which `signature` sees to; but see `routes_by_state`.
 
     Args:
         name: the feature's (or shared table's) name; seeds and storage are named after it.
@@ -64,6 +64,9 @@ class Table(Startable, KeptState, ABC):
 
     moves_rows: ClassVar[bool] = False
     """Whether rows pass from id to id while training, so that no other table may read them."""
+
+    routes_by_state: ClassVar[bool] = False
+    """Whether `route` reads what the table itself keeps, so that the tables of a group are routed one by one."""
 
     sizes: ClassVar[frozenset[str]] = frozenset(
         {"name", "num_embeddings", "num_rows", "budget_bytes", "budget_fraction", "init_std"}
@@ -197,12 +200,13 @@ class Table(Startable, KeptState, ABC):
     def signature(self) -> tuple[object, ...]:
         """Tables with equal signatures are stacked into one group: all they differ in is `sizes`.
 
-        One that takes note of ids routes by its own state, and so alone. Parameters stack if their shapes agree.
+        One that takes note of ids is alone, unless all that its state says is the rows that an id reads. Parameters
+        stack if their shapes agree.
         """
         settings = inspect.signature(type(self)).parameters
         values = {key: parameter.default for key, parameter in settings.items()} | self.arguments
         shared = tuple((key, _hashable(value)) for key, value in values.items() if key not in self.sizes)
-        alone = self.name if self.observes else None
+        alone = self.name if self.observes and not self.routes_by_state else None
         shapes = tuple((key, tuple(parameter.shape)) for key, parameter in self.named_parameters())
         return (type(self), self.row_dims, shapes, shared, alone)
 

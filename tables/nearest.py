@@ -12,13 +12,14 @@ _AT_ONCE = 1 << 20
 
 
 @torch.no_grad()
-def nearest(rows: Tensor, centroids: Tensor) -> Tensor:
+def nearest(rows: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers of the centroids nearest to each piece of each row, without holding the distances to all at once.
 
-    In float32 at least, or near ones could not be told apart.
+    In float32 at least, or near ones could not be told apart. Beside the numbers what they are chosen by: half of the
+    squared distance, less half of the square of the piece itself.
 
     Shape:
-        rows [N, G, D], centroids [G, P, C, D / P] -> [N, G, P]
+        rows [N, G, D], centroids [G, P, C, D / P] -> [N, G, P], [N, G, P]
     """
     dtype = torch.promote_types(rows.dtype, torch.float32)
     num_tables, num_parts, num_choices, _ = centroids.shape
@@ -31,13 +32,9 @@ def nearest(rows: Tensor, centroids: Tensor) -> Tensor:
     blocks = [pieces] if torch.compiler.is_compiling() else pieces.split(block, 1)
     # The meta device has no autocast to be left.
     with nullcontext() if rows.is_meta else torch.autocast(rows.device.type, enabled=False):
-        found = [torch.baddbmm(halves, part, turned, alpha=-1).min(-1).indices for part in blocks]
-    numbers = found[0] if len(found) == 1 else torch.cat(found, 1)
-    return numbers.unflatten(0, (num_tables, num_parts)).permute(2, 0, 1)
-
-
-def can_be_looked_at(tensor: Tensor) -> bool:
-    """Whether what is done may depend on values: they are on a CPU, and no program or transform is made of them."""
-    if tensor.device.type != "cpu" or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
-        return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        found = [torch.baddbmm(halves, part, turned, alpha=-1).min(-1) for part in blocks]
+    numbers, values = (
+        joined.unflatten(0, (num_tables, num_parts)).permute(2, 0, 1)
+        for joined in (torch.cat([each.indices for each in found], 1), torch.cat([each.values for each in found], 1))
+    )
+    return numbers, values

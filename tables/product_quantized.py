@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from recsys.tables.base import Constants, Table
 from recsys.tables.centroid_fit import fit_centroids
 from recsys.tables.codebook import CodebookTable, codes_dtype, require_parts
-from recsys.tables.nearest import can_be_looked_at, nearest
+from recsys.tables.nearest import nearest
 from recsys.tables.physical import PhysicalTable, named_generator
+from recsys.tables.programs import can_be_looked_at
 from recsys.tables.routing.hashes import name_seed
 from recsys.tables.upkeep import Rows
 
@@ -127,20 +128,19 @@ class ProductQuantizedTable(Table):
             rows [N, G, D], centroids [G, P, C, D / P], ids [N, G] -> [N, G, P]
         """
         restricted = self.restricted(ids, constants)
-        if restricted is None:
-            return nearest(rows, centroids)
+        if restricted is None or restricted[1] == self.num_choices:
+            return nearest(rows, centroids)[0]
         is_restricted, num_first = restricted
-        first = centroids[:, :, :num_first]
-        codes = nearest(rows, first)
+        codes, values = nearest(rows, centroids[:, :, :num_first])
         if not can_be_looked_at(rows):
-            return torch.where(is_restricted.unsqueeze(-1), codes, nearest(rows, centroids))
+            return torch.where(is_restricted.unsqueeze(-1), codes, nearest(rows, centroids)[0])
         # In each column, those that are not restricted come first, and no more places than the column with most has.
         most = int((~is_restricted).sum(0).amax()) if is_restricted.numel() else 0
         head = is_restricted.to(torch.int8).argsort(dim=0, stable=True)[:most].unsqueeze(-1)
-        found = nearest(rows.gather(0, head.expand(-1, -1, rows.shape[2])), centroids)
+        found, found_values = nearest(rows.gather(0, head.expand(-1, -1, rows.shape[2])), centroids[:, :, num_first:])
         of_head = head.expand_as(found)
-        kept = torch.where(is_restricted.unsqueeze(-1).gather(0, head), codes.gather(0, of_head), found)
-        return codes.scatter(0, of_head, kept)
+        keeps_first = is_restricted.unsqueeze(-1).gather(0, head) | (values.gather(0, of_head) <= found_values)
+        return codes.scatter(0, of_head, torch.where(keeps_first, codes.gather(0, of_head), found + num_first))
 
     def penalty(self, rows: Tensor, vectors: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
         """The squared distance of row and centroids, as it moves each of them."""
