@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recsys.tables.arrangement import Arrangement
 from recsys.tables.bag_group import BagGroup
-from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.base import Table
 from recsys.tables.checks import (
     check_bags,
     check_features,
@@ -28,6 +28,7 @@ from recsys.tables.lookups.requests import Place
 from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.routed import Routed, StartedBatch
+from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
 
 
