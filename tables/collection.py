@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.arrangement import Arrangement
-from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.bag_group import BagGroup
+from recsys.tables.base import Table
 from recsys.tables.checks import (
     check_bags,
     check_features,
@@ -19,7 +20,7 @@ from recsys.tables.checks import (
     optimizers_by_matrix,
 )
 from recsys.tables.features import Bag, Embedded, Feature
-from recsys.tables.group import BagGroup, SingleGroup
+from recsys.tables.group import SingleGroup
 from recsys.tables.group_ids import Ragged, Single
 from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
@@ -27,6 +28,7 @@ from recsys.tables.lookups.requests import Place
 from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.routed import Routed, StartedBatch
+from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
 
 

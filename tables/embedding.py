@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.base import Table
 from recsys.tables.checks import check_ids
 from recsys.tables.computed_weight import ComputedWeight
 from recsys.tables.embedding_rows import EmbeddingRows
 from recsys.tables.fitting import Fitted, fit, grown_table
 from recsys.tables.full_rows import FullRows
+from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
 from recsys.tables.transforms import allow_any_shape, allow_sparse_gradients
 

@@ -10,9 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.base import Table
 from recsys.tables.matrices import Matrix, matrix_of
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.storages import unique_physical_tables
 
 
 class EmbeddingRows(nn.Module):
