@@ -38,10 +38,33 @@ class LongTailStep(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         """The estimated gradient."""
-        (x,) = ctx.saved_tensors
-        size = x.abs()
-        slope = torch.where(size <= 0.4, 2 - 4 * size, torch.where(size <= 1, 0.4, 0.0))
-        return grads[0] * slope
+        return grads[0] * _slope(*ctx.saved_tensors)
+
+
+class _LongTailStepWithTangents(LongTailStep):
+    """In forward mode too; apart, since torch.compile takes no Function that has a `jvp`."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep the values for both modes."""
+        LongTailStep.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        """The estimated directional derivative."""
+        return tangents[0] * _slope(*ctx.saved_tensors)
+
+
+def _slope(x: Tensor) -> Tensor:
+    size = x.abs()
+    return torch.where(size <= 0.4, 2 - 4 * size, torch.where(size <= 1, 0.4, 0.0))
+
+
+def long_tail_step(x: Tensor) -> Tensor:
+    """See LongTailStep."""
+    step: Tensor = (LongTailStep if torch.compiler.is_compiling() else _LongTailStepWithTangents).apply(x)
+    return step
 
 
 class OptEmbedTable(SearchedTable):
@@ -121,7 +144,7 @@ class OptEmbedTable(SearchedTable):
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The row where it reaches the threshold, and in training some of its columns from the left."""
         above = self._above(rows, parameters["threshold"].to(rows.dtype))
-        rows, kept = rows[..., : self.embedding_dim], LongTailStep.apply(above).unsqueeze(-1)
+        rows, kept = rows[..., : self.embedding_dim], long_tail_step(above).unsqueeze(-1)
         if self.training and self.samples_widths:
             sizes = (*rows.shape[:-1], 1)
             width = torch.randint(self.min_width, self.embedding_dim + 1, sizes, device=rows.device)
