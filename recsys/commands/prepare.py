@@ -33,7 +33,11 @@ def main(arguments: Sequence[str]) -> int:
         print(_USAGE)
         return 0
     if name not in PROGRAMS:
-        said = explain(f"prepare: there is no program '{name}'", name, PROGRAMS) if name else "prepare: name a program."
+        said = (
+            explain(f"prepare: there is no program '{name}'", name, tuple(PROGRAMS))
+            if name
+            else "prepare: name a program."
+        )
         raise ValueError(f"{said}\n{_USAGE}")
     if name == "check":
         from recsys.data.check import main as check
