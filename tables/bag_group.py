@@ -39,7 +39,9 @@ class BagGroup(Group):
         """Rows [N, 1, W] -> pooled vectors [B, G, D], or each feature's sequence [N_g, D]; and their penalty."""
         if self._pools_first:
             pooled = self._pool(found[0].squeeze(1), ragged)
-            return [self._tables[0].combine(pooled, self.parameters_of(), self._no_ids(pooled), self.constants())], None
+            return [
+                self._tables[0].combine(pooled, self.parameters_of(), self._no_ids(pooled), self._constants.combining())
+            ], None
         vectors, penalty = self.flat_vectors(found, reads, ragged.distinct or ragged)
         vectors = vectors if ragged.distinct is None else ragged.distinct.spread(vectors)
         penalty = total_penalty(penalty, ragged.distinct)

@@ -69,7 +69,7 @@ class OneShot:
             methods: to try; one alone must meet the budget.
             budget_bytes: of the checkpoint that is written; None writes none.
             sweep: budgets to measure besides.
-            metric: by which the best is chosen on the val split; None for the task's first.
+            metric: by which the one that surely loses least is chosen on the val split; None for the task's first.
             out: folder for the checkpoint, its config and the report.
             finetune_epochs: epochs to train what was chosen; it is kept if it validates better.
 
@@ -95,8 +95,8 @@ class OneShot:
             if finetune_epochs:
                 tuned = self._finetune(winner, out, finetune_epochs, runner)
                 trials.append(tuned)
-                winner = best([winner, tuned], metric)
-                if winner is tuned:
+                if tuned.quality(metric) > winner.quality(metric):
+                    winner = tuned
                     publish(out / FINETUNE / MODEL, out / CHECKPOINT)
         self._report(trials, winner, [str(error) for _, refused in tried for error in refused], out)
 

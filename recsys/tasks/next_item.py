@@ -139,7 +139,7 @@ class NextItemTask(SessionTask):
         if examples.read is not None or len(vectors) < packing.num_places:
             # Places without an item to look up are masked, or of sessions without events.
             read = torch.arange(len(vectors), device=vectors.device) if examples.read is None else examples.read
-            vectors = vectors.new_zeros(packing.num_places, self.embedding_dim).index_copy(0, read, vectors)
+            vectors = vectors.new_zeros(packing.num_places, self.embedding_dim).index_copy_(0, read, vectors)
         hidden = read_packed(self.model, vectors, packing, examples.times, examples.masked)
         return hidden[: packing.num_events] if examples.scored is None else hidden.index_select(0, examples.scored)
 
