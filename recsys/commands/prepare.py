@@ -32,8 +32,10 @@ def main(arguments: Sequence[str]) -> int:
     if name in ("-h", "--help"):
         print(_USAGE)
         return 0
+    if not name:
+        raise ValueError(f"prepare: no program is named.\n{_USAGE}")
     if name not in PROGRAMS:
-        said = explain(f"prepare: there is no program '{name}'", name, PROGRAMS) if name else "prepare: name a program."
+        said = explain(f"prepare: there is no program '{name}'", name, tuple(PROGRAMS))
         raise ValueError(f"{said}\n{_USAGE}")
     if name == "check":
         from recsys.data.check import main as check
