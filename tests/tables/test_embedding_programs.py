@@ -1,5 +1,6 @@
 """Embedding in what torch does with programs: compiled, exported, vectorised, in ONNX, in several processes."""
 
+import gc
 import importlib.util
 import tempfile
 
@@ -110,15 +111,23 @@ def step_in_a_process(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for sparse in (True, False):
-        model = DistributedDataParallel(two_tables(sparse))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        for step in range(2):
-            optimizer.zero_grad()
-            model(IDS[rank + 2 * step]).square().mean().backward()
-            optimizer.step()
+        state = state_after_two_steps(rank, sparse)
         if rank == 0:
-            torch.save(model.module.state_dict(), f"{folder}/{sparse}")
+            torch.save(state, f"{folder}/{sparse}")
+    # Models know the group, in cycles: one that is left would end it while the interpreter ends, which has hung.
+    gc.collect()
+    dist.barrier()
     dist.destroy_process_group()
+
+
+def state_after_two_steps(rank, sparse):
+    model = DistributedDataParallel(two_tables(sparse))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for step in range(2):
+        optimizer.zero_grad()
+        model(IDS[rank + 2 * step]).square().mean().backward()
+        optimizer.step()
+    return model.module.state_dict()
 
 
 class TwoTables(nn.Module):

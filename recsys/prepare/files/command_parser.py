@@ -26,10 +26,23 @@ class CommandParser(argparse.ArgumentParser):
             option = word.partition("=")[0]
             if option.startswith("--") and " " not in option and option not in self._option_string_actions:
                 self.error(f"there is no option '{option}'{self._hint(option)}")
+        self._refuse_twice(words)
         found, left = self.parse_known_args(words, namespace)
         if left:
             self.error(f"{' '.join(left)}: one argument too many, or an option that does not exist")
         return found
+
+    def _refuse_twice(self, words: Sequence[str]) -> None:
+        """An option that keeps its last values alone would forget the first without a word."""
+        seen: set[str] = set()
+        for word in words[: words.index("--")] if "--" in words else words:
+            action = self._option_string_actions.get(word.partition("=")[0])
+            if not isinstance(action, argparse._StoreAction):
+                continue
+            if action.dest in seen:
+                several = ", with all its values" if action.nargs in ("+", "*") else ""
+                self.error(f"{action.option_strings[-1]} is given twice; give it once{several}")
+            seen.add(action.dest)
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 and one sentence."""
