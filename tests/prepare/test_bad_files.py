@@ -152,6 +152,14 @@ def test_lists_without_items_are_counted(tmp_path, capsys):
     assert "null.parquet, line 1: column 'item' holds '['a', None]', no item" in error
 
 
+def test_sequences_that_nothing_is_learned_of_are_said(tmp_path, capsys):
+    """Leave-one-out leaves one event of three to train on."""
+    (tmp_path / "log.csv").write_text("user,item\n" + "".join(f"u{i // 3},i{i % 4}\n" for i in range(30)))
+    words = ["--raw", str(tmp_path / "log.csv"), "--user", "user", "--item", "item", "--out", str(tmp_path / "out")]
+    sessions.main(words)
+    assert "WARNING: no train row has two events" in capsys.readouterr().out
+
+
 SPEC = "label: click\nsplit: rows\ncolumns:\n  user: {kind: categorical}\n"
 SPECS = [
     (SPEC.replace("click", "[click]"), "label must be one name, got '['click']'"),
