@@ -62,23 +62,44 @@ class CodeFile(CodeSource):
 
     def load(self, owner: str, num_embeddings: int) -> ItemCodes:
         """Read and join; ids that the file does not have are without codes."""
-        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         table = read_parquet(owner, self.path)
         names = sorted((n for n in table.column_names if re.fullmatch(r"code\d+", n)), key=lambda n: int(n[4:]))
         if "item" not in table.column_names or names != [f"code{level}" for level in range(len(names))] or not names:
             raise ValueError(f"{owner}: '{self.path}' must have columns item, code0, code1, ...")
-        columns = [torch.from_numpy(pc.fill_null(table[name], -1).to_numpy().copy()).long() for name in names]
+        columns = [_code_column(owner, self.path, table[name], name) for name in names]
         said = (pq.read_schema(self.path).metadata or {}).get(b"num_codes")
         num_codes = self.num_codes or (None if said is None else int(said))
         ids = ids_of(owner, self.path, table["item"], self.vocabulary, num_embeddings)
         codes = torch.full((len(names), num_embeddings), -1, dtype=torch.int64)
         known = ids >= 0
         if not bool(known.any()):
-            raise ValueError(f"{owner}: no item of '{self.path}' is an id of the table; give the vocabulary it is of.")
+            of_ids = "is an id of the table; give the vocabulary it is of"
+            unknown = of_ids if self.vocabulary is None else f"is a value of '{self.vocabulary}'; it is of other data"
+            raise ValueError(f"{owner}: no item of '{self.path}' {unknown}.")
         codes[:, ids[known]] = torch.stack(columns)[:, known]
         return packed(owner, codes, None, num_codes)
+
+
+def _code_column(owner: str, path: str, values: Any, name: str) -> Tensor:
+    """The codes of one level, -1 where an item has none.
+
+    Raises:
+        ValueError: if they are no whole numbers from 0.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_integer(values.type) and not pa.types.is_null(values.type):
+        raise ValueError(f"{owner}: column '{name}' of '{path}' must hold whole numbers, got {values.type}.")
+    codes = values.cast(pa.int64())
+    least = pc.min(codes).as_py()
+    if least is not None and least < 0:
+        raise ValueError(
+            f"{owner}: column '{name}' of '{path}' holds {least}; codes are at least 0, a missing one null."
+        )
+    return torch.from_numpy(pc.fill_null(codes, -1).to_numpy().copy())
 
 
 @dataclass(frozen=True)
@@ -171,11 +192,16 @@ def ids_of(owner: str, path: str, items: Any, vocabulary: str | None, num_embedd
         num_embeddings: V.
 
     Raises:
-        ValueError: if items are no ids, or the vocabulary is of other data.
+        ValueError: if items are no ids, one is missing or there twice, or the vocabulary is of other data.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    counted = pc.value_counts(items.combine_chunks())
+    if items.null_count or len(counted) < len(items):
+        repeated = counted.field(0).filter(pc.greater(counted.field(1), 1))
+        problem = "an item is missing" if items.null_count else f"item '{repeated[0].as_py()}' is there twice"
+        raise ValueError(f"{owner}: in '{path}' {problem}; one row an item.")
     if vocabulary is None:
         if not pa.types.is_integer(items.type):
             raise ValueError(f"{owner}: items of '{path}' are {items.type}, no ids; give their vocabulary.")
@@ -202,6 +228,7 @@ def read_parquet(owner: str, path: str) -> Any:
     Raises:
         ValueError: if there is none.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not Path(path).is_file():
@@ -209,4 +236,7 @@ def read_parquet(owner: str, path: str) -> Any:
             f"{owner}: file '{path}' does not exist; make it with recsys semantic_ids, or, to take the codes of a "
             "checkpoint, give StoredCodes."
         )
-    return pq.read_table(path)
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{owner}: '{path}' cannot be read as a Parquet file ({error}).") from error

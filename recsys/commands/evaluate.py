@@ -64,7 +64,8 @@ def _evaluate(chosen: argparse.Namespace, request: Request) -> int:
     try:
         report = ranking_report(request) if is_ranking else click_report(request)
     except ValueError as error:
-        told = str(error).startswith("--") or any(str(path) in str(error) for path in request.files + request.against)
+        read = (*request.files, *request.against, *(counts for _, counts in request.frequency))
+        told = str(error).startswith("--") or any(str(path) in str(error) for path in read)
         raise error if told else ValueError(f"{request.words}: {error}") from error
     report.print()
     if chosen.out is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from recsys.data.check_warnings import warnings_of
 from recsys.data.parquet import ParquetSplit
@@ -18,6 +19,7 @@ from recsys.data.schema import Column, Schema
 from recsys.data.sequences import read_sequences
 from recsys.data.session_schema import SessionSchema
 from recsys.prepare.files.command_parser import CommandParser
+from recsys.prepare.files.first_line import first_line
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,6 +52,8 @@ def problems_of(folder: Path) -> Iterator[str]:
         yield str(error)
         return
     yield from _changed_files(folder)
+    if not schema.splits:
+        yield f"{folder / 'schema.json'}: splits names no split, so that no row of the folder is read."
     checks = _of_sessions(schema) if isinstance(schema, SessionSchema) else _of_clicks(schema)
     for check in checks:
         try:
@@ -114,8 +118,7 @@ def _check_column(schema: Schema, column: Column) -> None:
     if path.is_file():
         counts = _read(path, ("id", "count"))
         ids, numbers = counts["id"].to_numpy(), counts["count"].to_numpy()
-        if not np.array_equal(ids, np.arange(column.num_embeddings)):
-            raise ValueError(f"{path}: ids must be 0..{column.num_embeddings - 1} in order.")
+        _check_in_order(ids, 0, column.num_embeddings, path)
         if numbers.min(initial=0) < 0:
             raise ValueError(f"{path}: counts must be at least 0, got {numbers.min()}.")
     check_vocabulary(schema.path / "vocabulary" / f"{column.name}.parquet", 1, column.num_embeddings)
@@ -130,17 +133,24 @@ def check_vocabulary(path: Path, first: int, stop: int) -> None:
     if not path.is_file():
         return
     table = _read(path, ("id", "value"))
-    if not np.array_equal(table["id"].to_numpy(), np.arange(first, stop)):
-        raise ValueError(f"{path}: ids must be {first}..{stop - 1} in order.")
+    _check_in_order(table["id"].to_numpy(), first, stop, path)
     if table["value"].null_count or len(table["value"].unique()) < len(table):
         raise ValueError(f"{path}: every id must have a value of its own.")
+
+
+def _check_in_order(ids: NDArray[np.int64], first: int, stop: int, path: Path) -> None:
+    # Their number first: a schema may say that there are more than memory holds.
+    if len(ids) != stop - first or not np.array_equal(ids, np.arange(first, stop)):
+        raise ValueError(f"{path}: ids must be {first}..{stop - 1} in order, got {len(ids):,} ids.")
 
 
 def _read(path: Path, columns: tuple[str, str]) -> pa.Table:
     try:
         table = pq.read_table(path, columns=list(columns)).select(list(columns))
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise ValueError(f"{path}: cannot be read as a file with columns {', '.join(columns)} ({error}).") from error
+        raise ValueError(
+            f"{path}: cannot be read as a file with columns {', '.join(columns)} ({first_line(error)})."
+        ) from error
     for name in columns:
         if name != "value" and not (pa.types.is_integer(table[name].type) and not table[name].null_count):
             raise ValueError(f"{path}: column '{name}' must hold integers, got {table[name].type}.")
@@ -156,4 +166,5 @@ def _of_sessions(schema: SessionSchema) -> Iterator[Callable[[], object]]:
     for name in schema.vectors:
         yield lambda name=name: schema.item_vectors(name)  # type: ignore[misc]
     yield schema.item_counts
+    yield schema.check_item_order
     yield lambda: check_vocabulary(schema.path / "vocabulary" / "item.parquet", 1, schema.num_items + 1)

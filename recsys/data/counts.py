@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -21,7 +22,14 @@ def read_counts(folder: Path, name: str, num_embeddings: int) -> NDArray[np.int6
     table = pq.read_table(path)
     if not {"id", "count"} <= set(table.column_names):
         raise ValueError(f"{path}: must have columns id and count, got {', '.join(table.column_names)}.")
+    for column in ("id", "count"):
+        if not pa.types.is_integer(table[column].type) or table[column].null_count:
+            raise ValueError(f"{path}: column '{column}' must hold integers without a null, got {table[column].type}.")
     ids, occurrences = table["id"].to_numpy(), table["count"].to_numpy()
+    if len(np.unique(ids)) < len(ids):
+        raise ValueError(f"{path}: every id must be there once.")
+    if occurrences.min(initial=0) < 0:
+        raise ValueError(f"{path}: counts must be at least 0, got {occurrences.min()}.")
     if len(ids) and (ids.min() < 0 or ids.max() >= num_embeddings):
         raise ValueError(f"{path}: ids must be in [0, {num_embeddings:,}) as in table '{name}', got {ids.max():,}.")
     counts = np.zeros(num_embeddings, dtype=np.int64)

@@ -16,7 +16,7 @@ Joined = TypeVar("Joined")
 def prefetch(make: Callable[[T], Result], items: Iterable[T]) -> Iterator[Result]:
     """make(item) of each item, in order, the next one being made while the caller works on the last one.
 
-    Holds two results at most. An exception of `make` is raised here; the thread ends with the iterator.
+    Holds two results at most. An exception of `make` is raised here; the thread ends as in `in_order`.
     """
     return in_order(lambda threads, item: threads.submit(make, item), items, num_threads=1, num_ahead=1)
 
@@ -26,7 +26,8 @@ def in_order(
 ) -> Iterator[Result]:
     """What was begun for each item, in the order of the items, whichever thread is done first.
 
-    An exception is raised here, in its turn; the threads end with the iterator. No task may wait for another.
+    An exception is raised here, in its turn; the threads end with the iterator, or soon after one that is dropped
+    before its end. No task may wait for another.
 
     Args:
         begin: submits an item's tasks to the threads, and returns what will have the result.
@@ -36,6 +37,7 @@ def in_order(
     """
     threads = ThreadPoolExecutor(num_threads, thread_name_prefix="recsys-prefetch")
     waiting: deque[Future[Result]] = deque()
+    is_dropped = False
     try:
         for item in items:
             waiting.append(begin(threads, item))
@@ -43,8 +45,13 @@ def in_order(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except GeneratorExit:
+        is_dropped = True
+        raise
     finally:
-        threads.shutdown(cancel_futures=True)
+        # The garbage collector may drop it anywhere, also where this thread holds a lock that a thread needs to end:
+        # waiting for one there would last for ever.
+        threads.shutdown(wait=not is_dropped, cancel_futures=True)
 
 
 def after_all(

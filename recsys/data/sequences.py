@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.data.session_batch import SessionBatch
 from recsys.data.session_schema import SessionSchema
+from recsys.prepare.files.first_line import first_line
 from recsys.tables import Bag
 
 Ints = NDArray[np.int64]
@@ -106,7 +107,9 @@ def _read(path: Path, names: list[str]) -> pa.Table:
     try:
         return pq.read_table(path, columns=names).select(names)
     except (pa.ArrowInvalid, KeyError) as error:
-        raise ValueError(f"{path}: cannot be read as a file with columns {', '.join(names)} ({error}).") from error
+        raise ValueError(
+            f"{path}: cannot be read as a file with columns {', '.join(names)} ({first_line(error)})."
+        ) from error
 
 
 def _lists(folder: Path, table: pa.Table, name: str) -> tuple[Ints, Ints]:

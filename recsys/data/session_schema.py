@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from recsys.data.schema import NOT_A_FILE, Column, Kind, check_files, identity_of, read_marks
 from recsys.prepare.files.fingerprints import Marks
+from recsys.prepare.files.first_line import first_line
 
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
+ITEMS = "items.parquet"
 COMMAND = "recsys prepare sessions --set SET --raw FOLDER --out {path}"
 
 
@@ -98,7 +100,7 @@ class SessionSchema:
             ValueError: if items have no such categorical column, or its values do not fit the schema.
         """
         column = self._item_column(name, "categorical")
-        values = self._integers("items.parquet", name)
+        values = self._integers(ITEMS, name)
         self._check_range(column, values)
         return values
 
@@ -109,12 +111,10 @@ class SessionSchema:
             ValueError: if items have no such multi-valued column, or its values do not fit the schema.
         """
         column = self._item_column(name, "multi_valued")
-        lists = self._column("items.parquet", name).combine_chunks()
+        lists = self._column(ITEMS, name).combine_chunks()
         flat = lists.flatten()
         if not pa.types.is_integer(flat.type) or flat.null_count:
-            raise ValueError(
-                f"{self.path / 'items.parquet'}: column '{name}' must hold lists of integers, got {flat.type}."
-            )
+            raise ValueError(f"{self.path / ITEMS}: column '{name}' must hold lists of integers, got {flat.type}.")
         values = flat.to_numpy(zero_copy_only=False).astype(np.int64)
         self._check_range(column, values)
         lengths = pc.fill_null(pc.list_value_length(lists), 0)
@@ -127,10 +127,10 @@ class SessionSchema:
             ValueError: if items have no such dense column, or a value is null or not finite.
         """
         self._item_column(name, "dense")
-        column = self._column("items.parquet", name)
+        column = self._column(ITEMS, name)
         values = column.cast("float64").to_numpy().astype(np.float64)
         if column.null_count or not np.isfinite(values).all():
-            raise ValueError(f"{self.path / 'items.parquet'}: column '{name}' must hold finite numbers.")
+            raise ValueError(f"{self.path / ITEMS}: column '{name}' must hold finite numbers.")
         return values
 
     def _item_column(self, name: str, kind: Kind) -> Column:
@@ -145,7 +145,7 @@ class SessionSchema:
         assert column.num_embeddings is not None
         if len(values) and (values.min() < 0 or values.max() >= column.num_embeddings):
             raise ValueError(
-                f"{self.path / 'items.parquet'}: column '{column.name}' must be in [0, num_embeddings="
+                f"{self.path / ITEMS}: column '{column.name}' must be in [0, num_embeddings="
                 f"{column.num_embeddings}), got {values.min()}..{values.max()}."
             )
 
@@ -201,10 +201,27 @@ class SessionSchema:
         try:
             values = pq.read_table(path, columns=[name])[name]
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise ValueError(f"{path}: cannot be read as a file with a column '{name}' ({error}).") from error
+            problem = first_line(error)
+            raise ValueError(f"{path}: cannot be read as a file with a column '{name}' ({problem}).") from error
         if len(values) != self.num_items + 1:
             raise ValueError(f"{path}: must have a row for each of ids 0..{self.num_items}, got {len(values)} rows.")
+        if file == ITEMS and name != "item":
+            self.check_item_order()
         return values
+
+    def check_item_order(self) -> None:
+        """Items are read by position: where items.parquet says which rows they are, these must be 0..num_items.
+
+        Raises:
+            ValueError: if the rows are in another order.
+        """
+        path = self.path / ITEMS
+        if path.is_file() and "item" in pq.read_schema(path).names and not self._has_items_in_order:
+            raise ValueError(f"{path}: column 'item' must hold 0..{self.num_items} in order; sort the rows by it.")
+
+    @cached_property
+    def _has_items_in_order(self) -> bool:
+        return np.array_equal(self._integers(ITEMS, "item"), np.arange(self.num_items + 1))
 
 
 class _Parser:
@@ -219,8 +236,8 @@ class _Parser:
         return SessionSchema(
             path=folder,
             dataset=self._get(content, "dataset", str),
-            num_items=self._get(content, "num_items", int),
-            num_users=self._get(content, "num_users", int),
+            num_items=self._positive(content, "num_items"),
+            num_users=self._positive(content, "num_users"),
             has_times=self._get(content, "has_times", bool),
             columns=tuple(self._column(entry) for entry in self._get(content, "item_columns", list)),
             vectors=self._get(content, "vectors", dict),
@@ -240,6 +257,12 @@ class _Parser:
             self._fail(f"format_version must be {FORMAT_VERSION}, got {content.get('format_version')!r}")
         check_files(self.file.parent, content)
         return cast(dict[str, Any], content)
+
+    def _positive(self, entry: Any, key: str) -> int:
+        value = self._get(entry, key, int)
+        if value < 1:
+            self._fail(f"{key} must be at least 1, got {value}")
+        return value
 
     def _column(self, entry: Any) -> Column:
         name, kind = self._get(entry, "name", str), self._get(entry, "kind", str)

@@ -24,7 +24,8 @@ Codes = NDArray[np.int64]
 
 MISSING = "(missing)"
 _RESERVED = re.compile(r'"|\(missing\)$|$|[\d,]+ other values$')
-_EXACT = 2**53
+_DIGITS = {"halffloat": 11, "float": 24, "double": 53}
+"""From 2 to this power on floats do not tell whole numbers apart."""
 _TEXT, _WHOLE, _REAL = pa.large_string(), pa.int64(), pa.float64()
 
 
@@ -79,11 +80,11 @@ def canonical(column: Column, name: str = "values") -> pa.Array:
     if pa.types.is_null(kind) or _is_text(kind):
         return values.cast(_TEXT)
     if pa.types.is_floating(kind):
-        return _whole_if_all_are(values.cast(_REAL), name)
+        return _whole_if_all_are(values.cast(_REAL), name, _DIGITS[str(kind)])
     if pa.types.is_integer(kind):
         return _from_integers(values)
     if pa.types.is_decimal(kind):
-        return values.cast(_TEXT) if kind.scale else _from_integers(values)
+        return _from_decimals(values) if kind.scale else _from_integers(values)
     if pa.types.is_timestamp(kind):
         return _microseconds(values)
     if pa.types.is_fixed_size_binary(kind):
@@ -142,14 +143,23 @@ def _from_integers(values: pa.Array) -> pa.Array:
         return values.cast(_TEXT)
 
 
-def _whole_if_all_are(values: pa.Array, name: str) -> pa.Array:
+def _from_decimals(values: pa.Array) -> pa.Array:
+    """Decimals as whole numbers where all are, else as digits without the zeros that say nothing."""
+    texts = pc.replace_substring_regex(values.cast(_TEXT), r"\.?0+$", "")
+    try:
+        return texts.cast(_WHOLE)
+    except pa.ArrowInvalid:
+        return texts
+
+
+def _whole_if_all_are(values: pa.Array, name: str, digits: int) -> pa.Array:
     """Floats as whole numbers where all are, as pandas writes those of a column with a missing value; NaN is none."""
     numbers = values.to_numpy(zero_copy_only=False)  # NaN where a value is missing
     known = numbers[~np.isnan(numbers)]
-    if len(known) and not np.abs(known).max() < _EXACT:
+    if len(known) and not np.abs(known).max() < 2**digits:
         raise ValueError(
-            f"column '{name}': {known[np.argmax(np.abs(known))]:.17g} is a float of 2**53 or more, which may stand for "
-            "several whole numbers; write names as integers or text."
+            f"column '{name}': {known[np.argmax(np.abs(known))]:.17g} is a float of 2**{digits} or more, which may "
+            "stand for several whole numbers; write names as integers or text."
         )
     absent = np.isnan(numbers)
     if np.array_equal(known, np.floor(known)):

@@ -169,6 +169,7 @@ def _listed_ranks(part: Part) -> tuple[Ranks, int]:
     part.refuse(TARGET, np.asarray(pc.is_null(part.names(TARGET))), "the target is missing")
     members, rows = _flat(part, ITEMS)
     target, items = (each.codes for each in numbered_together([part.names(TARGET), members], ITEMS))
+    _refuse_repeated(part, members, items, rows)
     is_target = (items == target[rows]) & (items >= 0)
     places = np.arange(len(rows)) - np.searchsorted(rows, rows)
     ranks = np.full(len(part), OUT_OF_LIST)
@@ -177,7 +178,8 @@ def _listed_ranks(part: Part) -> tuple[Ranks, int]:
         if not _is_number(values.type) or not np.array_equal(rows, of_scores):
             raise ValueError(f"{part.path}, column '{SCORES}': must hold a number for each of '{ITEMS}'.")
         scores = values.to_numpy().astype(np.float64)
-        part.refuse(SCORES, np.bincount(rows[np.isnan(scores)], minlength=len(part)) > 0, "a score is NaN")
+        wrong = ~(scores < np.inf)
+        part.refuse(SCORES, np.bincount(rows[wrong], minlength=len(part)) > 0, "a score is NaN or infinite")
         own = np.full(len(part), np.inf)
         own[rows[is_target]] = scores[is_target]
         counts = np.bincount(rows[scores >= own[rows]], minlength=len(part))
@@ -186,6 +188,16 @@ def _listed_ranks(part: Part) -> tuple[Ranks, int]:
     else:
         np.minimum.at(ranks, rows[is_target], places[is_target] + 1)
     return ranks, int(places.max(initial=0)) + 1
+
+
+def _refuse_repeated(part: Part, members: pa.Array, items: Codes, rows: Ranks) -> None:
+    """An item stands once in a list; only 0, with which `lightning predict` fills a list, may be there again."""
+    order = np.lexsort((items, rows))
+    again = (np.diff(items[order]) == 0) & (np.diff(rows[order]) == 0)
+    places = order[1:][again]
+    if pa.types.is_integer(members.type):
+        places = places[members.take(pa.array(places)).to_numpy() != 0]
+    part.refuse(ITEMS, np.isin(np.arange(len(part)), rows[places]), "an item stands in the list twice")
 
 
 def _flat(part: Part, name: str) -> tuple[pa.Array, Ranks]:

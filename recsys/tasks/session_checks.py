@@ -57,6 +57,11 @@ def check_sessions(needs: Needs, trainer: Trainer, stage: str) -> None:
         raise ValueError(f"{needs.times}; SessionDataModule: path='{data.schema.path}' has sessions without times.")
     if needs.max_length is not None:
         _check_lengths(needs, needs.max_length, data, stage)
+    if stage == "fit" and not len(data.train_windows()):
+        raise ValueError(
+            f"SessionDataModule: path='{data.schema.path}': no train sequence has two events, so that none follows "
+            "another and nothing would be trained; prepare longer sequences (--min-length of recsys prepare sessions)."
+        )
     if stage == "fit" and trainer.is_global_zero:
         for sentence in out_of_reach(needs, data):
             print(sentence)

@@ -71,6 +71,29 @@ def test_lists_of_sessions_are_ranked_as_far_as_they_reach(sessions, capsys):
     assert values(folder / "out")["hr@3"] == 0.5, "an item that ties with the target stands above it"
 
 
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"items": [[9, 9, 1], [3, 1, 2]], "scores": [[0.5, 0.4, 0.3]] * 2}, "row 0: an item stands in the list twice"),
+        ({"items": [["b", "a"], ["a", "a"]], "target": ["a", "a"]}, "row 1: an item stands in the list twice"),
+        ({"items": [[3, 2], [3, 1]], "scores": [[float("inf"), 0.4]] * 2}, "row 0: a score is NaN or infinite"),
+    ],
+)
+def test_lists_that_rank_nothing(tmp_path, capsys, lists, message):
+    pq.write_table(pa.table({"target": [9, 3], **lists}), tmp_path / "l.parquet")
+    assert run(tmp_path / "l.parquet", "--ranking", "--cutoffs", 1) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_lists_are_filled_with_0(tmp_path):
+    """As `lightning predict` does where few items are left."""
+    lists = {"items": [[3, 0, 0], [1, 3, 0]], "scores": [[1.0, -np.inf, -np.inf], [1.0, 0.5, -np.inf]]}
+    pq.write_table(pa.table({"target": [3, 3], **lists}), tmp_path / "l.parquet")
+    assert run(tmp_path / "l.parquet", "--ranking", "--cutoffs", 1, 2, "--out", tmp_path / "out") == 0
+    assert values(tmp_path / "out")["hr@1"] == 0.5
+    assert values(tmp_path / "out")["hr@2"] == 1.0
+
+
 def test_sessions_of_two_files_are_those_of_the_same_users(sessions, capsys):
     folder, _ = sessions
     backwards = pq.read_table(folder / "b.parquet").take(np.arange(300)[::-1])

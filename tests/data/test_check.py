@@ -11,6 +11,8 @@ import pytest
 
 from recsys.commands import prepare as command
 from recsys.data.check import problems_of
+from recsys.data.counts import read_counts
+from recsys.data.session_schema import SessionSchema
 from recsys.prepare.programs import clicks, sessions
 
 
@@ -133,6 +135,52 @@ def test_vectors_that_do_not_fit(of_sessions, matrix, message):
     (problem,) = problems_of(of_sessions)
     with pytest.raises(ValueError, match=message):
         raise ValueError(problem)
+
+
+def test_items_in_another_order(of_sessions):
+    table = pq.read_table(of_sessions / "items.parquet")
+    pq.write_table(table.take(np.arange(len(table))[::-1]), of_sessions / "items.parquet")
+    message = r"items\.parquet: column 'item' must hold 0\.\.11 in order; sort the rows by it"
+    for read in (lambda schema: schema.item_values("brand"), lambda schema: schema.item_numbers("size")):
+        with pytest.raises(ValueError, match=message):
+            read(SessionSchema.read(of_sessions))
+    pq.write_table(table.drop_columns("item"), of_sessions / "items.parquet")
+    assert list(problems_of(of_sessions)) == []
+
+
+def test_a_schema_without_splits(of_clicks):
+    edit(of_clicks, lambda schema: schema.update(splits={}))
+    assert "splits names no split" in next(problems_of(of_clicks))
+
+
+def test_a_schema_that_promises_what_no_memory_holds(of_sessions):
+    edit(of_sessions, lambda schema: schema.update(num_items=10**12))
+    assert any("ids must be 1..1000000000000 in order, got 11 ids" in problem for problem in problems_of(of_sessions))
+    edit(of_sessions, lambda schema: schema.update(num_items=0))
+    assert [*problems_of(of_sessions)] == [f"{of_sessions / 'schema.json'}: num_items must be at least 1, got 0."]
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"id": [0, 1, 1], "count": [1, 2, 3]}, "every id must be there once"),
+        ({"id": [0, 1, 2], "count": [1, -2, 3]}, "counts must be at least 0, got -2"),
+        ({"id": [0, 1, 2], "count": [0.5, 1.0, 2.0]}, "column 'count' must hold integers without a null, got double"),
+        ({"id": [0, None, 2], "count": [1, 2, 3]}, "column 'id' must hold integers without a null"),
+    ],
+)
+def test_counts_of_a_table(tmp_path, counts, message):
+    pq.write_table(pa.table(counts), tmp_path / "item.parquet")
+    with pytest.raises(ValueError, match=message):
+        read_counts(tmp_path, "item", 5)
+
+
+def test_a_column_that_is_missing_is_named_in_one_line(of_sessions):
+    table = pq.read_table(of_sessions / part("val"))
+    pq.write_table(table.drop_columns("target"), of_sessions / part("val"))
+    (problem,) = problems_of(of_sessions)
+    assert "cannot be read as a file with columns user, items, times, target" in problem
+    assert len(problem.splitlines()) == 1
 
 
 def test_numbers_of_rows_and_targets(of_sessions):

@@ -19,8 +19,30 @@ def prefetch_threads():
 def test_the_thread_ends_with_the_iterator(tmp_path):
     iterator = iter(loader_of(write_folder(tmp_path), shuffle_blocks=1))
     next(iterator)
-    assert len(prefetch_threads()) == 1
+    (thread,) = prefetch_threads()
     del iterator
+    thread.join(10)
+    assert prefetch_threads() == []
+
+
+def test_an_iterator_that_is_dropped_waits_for_no_thread():
+    """The garbage collector drops it wherever it likes, also where a thread could not end."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(item):
+        if item:
+            begun.set()
+            go_on.wait(10)
+        return item
+
+    results = prefetch(make, range(3))
+    assert next(results) == 0
+    assert begun.wait(10)
+    (thread,) = prefetch_threads()
+    results.close()
+    assert thread.is_alive()
+    go_on.set()
+    thread.join(10)
     assert prefetch_threads() == []
 
 

@@ -1,6 +1,7 @@
 """Every value has one number and every number one value, whatever it is stored as."""
 
 import datetime
+import decimal
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +51,7 @@ def test_words_of_values_are_all_unlike_and_can_be_seen(values):
         pa.array([7, 8, None, 7]).dictionary_encode(),
         pa.chunked_array([pa.array([7, 8]).dictionary_encode(), pa.array([None, 7], pa.int64()).dictionary_encode()]),
         pa.array([7, 8, None, 7], pa.decimal128(5, 0)),
+        pa.array([7, 8, None, 7], pa.decimal128(5, 2)),
         pa.array(["7", "8", None, "7"]),
         pa.array([b"7", b"8", None, b"7"]),
         pa.array(["7", "8", None, "7"], pa.string_view()),
@@ -84,6 +86,20 @@ def test_large_ids_are_told_apart_or_refused():
 def test_what_is_no_name_is_refused(columns, message):
     with pytest.raises(ValueError, match=message):
         numbered_together(columns, "item")
+
+
+@pytest.mark.parametrize(("kind", "digits"), [(pa.float16(), 11), (pa.float32(), 24), (pa.float64(), 53)])
+def test_floats_are_names_as_far_as_they_tell_neighbours_apart(kind, digits):
+    assert numbered(pa.array([2.0**digits - 1]).cast(kind)).values.to_pylist() == [2**digits - 1]
+    with pytest.raises(ValueError, match=rf"is a float of 2\*\*{digits} or more"):
+        numbered(pa.array([2.0**digits]).cast(kind))
+
+
+def test_decimals_are_names_without_zeros_that_say_nothing():
+    prices = pa.array([decimal.Decimal("7.10"), decimal.Decimal("7.00"), decimal.Decimal("0.50")])
+    assert numbered(prices).values.to_pylist() == ["7.1", "7", "0.5"]
+    mine, theirs = numbered_together([prices, pa.array([7, 8])])
+    assert theirs.codes[0] == mine.codes[1]
 
 
 def test_missing_values_and_the_text_none_are_two_slices():

@@ -192,6 +192,34 @@ def test_codes_of_a_file_by_id(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"item": [1, 2, 1], "code0": [0, 1, 2]}, "item '1' is there twice; one row an item"),
+        ({"item": [1, None, 2], "code0": [0, 1, 2]}, "an item is missing; one row an item"),
+        ({"item": [1, 2], "code0": [0.5, 1.0]}, "column 'code0' of .* must hold whole numbers, got double"),
+        ({"item": [1, 2], "code0": [0, -3]}, "column 'code0' of .* holds -3; codes are at least 0"),
+        ({"item": [77, 78], "code0": [0, 1]}, "is an id of the table; give the vocabulary it is of"),
+        ({"item": ["a", "b"], "code0": [0, 1]}, "are string, no ids; give their vocabulary"),
+        (None, "cannot be read as a Parquet file"),
+    ],
+)
+def test_code_files_that_cannot_be_meant(tmp_path, columns, said):
+    path = tmp_path / "codes.parquet"
+    if columns is None:
+        path.write_bytes(b"no Parquet")
+    else:
+        pq.write_table(pa.table(columns), path)
+    with pytest.raises(ValueError, match=f"SemanticIdTable 'item': .*{said}"):
+        SemanticIdTable("item", 6, 8, codes=CodeFile(str(path)))
+
+
+def test_codes_of_other_items_name_the_vocabulary(files, tmp_path):
+    pq.write_table(pa.table({"id": [1, 2], "value": ["x", "y"]}), tmp_path / "other.parquet")
+    with pytest.raises(ValueError, match=r"no item of .* is a value of '.*other\.parquet'; it is of other data"):
+        SemanticIdTable("item", 6, 8, codes=CodeFile(files[0], str(tmp_path / "other.parquet")))
+
+
+@pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"codes": CodeFile("nowhere.parquet")}, "StoredCodes"),

@@ -40,6 +40,13 @@ def refused(tmp_path, monkeypatch, made, stage="fit"):
     return str(refusal.value)
 
 
+def test_train_sequences_of_one_event(tmp_path, monkeypatch):
+    rows = [(user, [1 + (user + k) % 9 for k in range(8)], 1 + user % 9) for user in range(12)]
+    short = [(user, items[:1], target) for user, items, target in rows]
+    folder = write_folder(tmp_path / "short", {"train": short, "val": rows, "test": rows})
+    assert "no train sequence has two events" in refused(tmp_path, monkeypatch, make(folder))
+
+
 @pytest.mark.parametrize("stage", ["fit", "test"])
 def test_times_that_the_data_lack(without_times, tmp_path, monkeypatch, stage):
     said = refused(tmp_path, monkeypatch, make(without_times, PISATask, PISA), stage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -46,6 +47,8 @@ class ColumnRule:
             raise ValueError(f"{where}: only a dense column has a transform, got '{self.transform}'.")
         if self.kind == "lists":
             object.__setattr__(self, "pooling", self.pooling or "mean")
+            if self.separator == "":
+                raise ValueError(f"{where}: separator must be a text, got ''; leave it out where cells are lists.")
             if self.pooling not in get_args(Pooling):
                 raise ValueError(f"{where}: pooling must be mean or sum, got '{self.pooling}'.")
         elif self.separator is not None or self.pooling is not None:
@@ -103,6 +106,12 @@ class ClickSpec:
     def __post_init__(self) -> None:
         if self.positive and self.positive_from is not None:
             raise ValueError("give --positive or --positive-from, not both.")
+        if self.positive_from is not None and not math.isfinite(self.positive_from):
+            raise ValueError(f"--positive-from must be a finite number, got {self.positive_from}.")
+        if self.label is not None and self.label == self.group:
+            raise ValueError(
+                f"column '{self.label}' is both label and group; no group would have labels of both kinds."
+            )
         if self.label is not None and self.label == self.weight:
             raise ValueError(f"column '{self.label}' is both label and weight; rows of label 0 would count nothing.")
         if self.time_unit not in MICROSECONDS:
@@ -169,6 +178,9 @@ class ClickSpec:
             for key in ("positive", "keys"):
                 if key in others:
                     others[key] = _texts(others[key], key)
+            for key in ("label", "weight", "group", "time", "time_unit", "time_format", "split_column"):
+                if not isinstance(others.get(key, ""), str):
+                    raise ValueError(f"{key} must be one name, got '{others[key]}'.")
             if "positive_from" in others:
                 others["positive_from"] = float(others["positive_from"])
             return cls(tuple(_rule(name, entry) for name, entry in columns.items()), **others)

@@ -68,7 +68,9 @@ class ColumnOptions:
             name, transform = (entry, None) if match is None else (match["name"], match["transform"])
             yield _pattern(name, "dense", transform=transform), "--dense"
         for entry in self.lists:
-            name, separator = (entry, "") if entry in columns else entry.partition(":")[::2]
+            name, colon, separator = (entry, "", "") if entry in columns else entry.partition(":")
+            if colon and not separator:
+                raise ValueError(f"--lists {entry}: no separator after the colon; write {name}:'|', or {name} alone.")
             yield _pattern(name, "lists", separator=separator or None, pooling=self.pooling), "--lists"
 
 

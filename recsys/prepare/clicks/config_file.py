@@ -25,11 +25,13 @@ LOGGED_STEPS = 50
 
 
 def check_config(path: Path) -> None:
-    """Refuse a file that exists, before any work is done.
+    """Refuse a file that exists, or that cannot be made, before any work is done.
 
     Raises:
-        ValueError: It exists.
+        ValueError: It exists, or its folder does not.
     """
+    if not path.parent.is_dir():
+        raise ValueError(f"--config '{path}': there is no folder '{path.parent}'; make it first.")
     if path.exists():
         raise ValueError(f"--config '{path}' exists and is kept; give another name.")
 

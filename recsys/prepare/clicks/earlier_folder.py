@@ -15,7 +15,8 @@ from recsys.prepare.clicks.click_spec import ClickSpec
 from recsys.prepare.clicks.dense_values import DenseTransform
 from recsys.prepare.clicks.raw_keys import LongValues, pack
 from recsys.prepare.clicks.row_split import SplitBy
-from recsys.prepare.files.prepared_files import SCHEMA
+from recsys.prepare.files.first_line import first_line
+from recsys.prepare.files.prepared_files import FORMAT_VERSION, SCHEMA
 from recsys.prepare.files.vocabulary import Vocabulary
 
 
@@ -31,6 +32,7 @@ def _are_features(value: Any) -> bool:
 
 
 _ENTRIES: dict[str, Callable[[Any], bool]] = {
+    "recipe": lambda value: value is None or isinstance(value, dict),
     "columns": lambda value: isinstance(value, dict),
     "features": _are_features,
     "format": lambda value: value is None or isinstance(value, dict),
@@ -70,6 +72,9 @@ class EarlierFolder:
                 f"'{path}' holds sequences, and apply knows rows of clicks alone; prepare old and new events together "
                 f"with recsys prepare sessions, and carry a checkpoint over with --remap '{path}'."
             )
+        version = self.schema.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ValueError(f"'{path / SCHEMA}': format_version must be {FORMAT_VERSION}, got {version!r}.")
         self.recipe: dict[str, object] | None = self.schema.get("recipe")
         if self.recipe is None and "columns" not in self.schema:
             raise ValueError(
@@ -93,6 +98,7 @@ class EarlierFolder:
         self._names = [
             name for name, entry in entries.items() if "num_embeddings" in entry and "transform" not in entry
         ]
+        self._sizes = {name: entries[name]["num_embeddings"] for name in self._names}
         self._binned = [name for name, transform in self.transforms.items() if transform.kind == "bins"]
 
     @property
@@ -139,12 +145,16 @@ class EarlierFolder:
         return {name: self._vocabulary(name, long_values) for name in self._names}
 
     def _vocabulary(self, name: str, long_values: LongValues) -> Vocabulary:
-        values = self._read("vocabulary", name, "value")
+        values = self._read("vocabulary", name, "value", first_id=1)
+        if values.null_count or len(values.unique()) < len(values):
+            raise ValueError(f"'{self.path}': two ids of feature '{name}' have one value; prepare the folder again.")
         counts = self._read("counts", name, "count").to_numpy()
-        if len(counts) != len(values) + 1:
+        sizes = {"values": len(values) + 1, "counts": len(counts), "num_embeddings": self._sizes[name]}
+        if len(set(sizes.values())) > 1:
             raise ValueError(
-                f"'{self.path}': feature '{name}' has {len(values):,} values and counts of {len(counts):,} ids, must "
-                "have one more; prepare the folder again."
+                f"'{self.path}': feature '{name}' has {len(values):,} values, which with id 0 make "
+                f"{len(values) + 1:,} ids, but counts of {len(counts):,} and num_embeddings {self._sizes[name]}; "
+                "prepare the folder again."
             )
         keys = pack([value.encode() for value in values.to_pylist()], long_values)
         return Vocabulary(keys, counts[1:].astype(np.int64), int(counts[0]))
@@ -153,9 +163,12 @@ class EarlierFolder:
         """How often each bin occurs in train."""
         return {name: tuple(self._read("counts", name, "count").to_pylist()) for name in self._binned}
 
-    def _read(self, folder: str, name: str, column: str) -> pa.ChunkedArray:
+    def _read(self, folder: str, name: str, column: str, first_id: int = 0) -> pa.ChunkedArray:
         path = self.path / folder / f"{name}.parquet"
         try:
-            return pq.read_table(path, columns=["id", column]).sort_by("id")[column]
+            table = pq.read_table(path, columns=["id", column]).sort_by("id")
         except (pa.ArrowException, OSError, KeyError) as error:
-            raise ValueError(f"'{path}' cannot be read ({error}); prepare the folder again.") from error
+            raise ValueError(f"'{path}' cannot be read ({first_line(error)}); prepare the folder again.") from error
+        if not np.array_equal(table["id"].to_numpy(), np.arange(first_id, first_id + len(table))):
+            raise ValueError(f"'{path}': ids must be {first_id}, {first_id + 1} and so on; prepare the folder again.")
+        return table[column]

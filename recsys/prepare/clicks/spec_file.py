@@ -63,6 +63,8 @@ def read_spec(path: Path) -> tuple[ClickSpec, str | None]:
     if not isinstance(content, dict):
         raise ValueError(f"--spec '{path}': must map names to values, as prepare clicks writes it.")
     split = content.pop("split", None)
+    if not isinstance(split, str | None):
+        raise ValueError(f"--spec '{path}': split must be one word, got '{split}'.")
     return ClickSpec.from_json(content, f"--spec '{path}'"), split
 
 

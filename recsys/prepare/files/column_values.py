@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-LARGEST_EXACT = 2**53
-"""From here on floats do not tell whole numbers apart."""
+DIGITS = {"Float16": 11, "Float32": 24, "Float64": 53}
+"""From 2 to this power on floats do not tell whole numbers apart."""
 
 
 def texts_of(values: pl.Series, where: str) -> pl.Series:
-    """Texts, null where a value is missing; 7 of an integer column and 7.0 of a float column are both '7'.
+    """Texts, null where a value is missing; 7 of an integer column, 7.0 of floats and 7.00 of decimals are all '7'.
 
     Raises:
         ValueError: The type has no texts, or a float is too large to be an exact number or is infinite.
@@ -21,7 +21,10 @@ def texts_of(values: pl.Series, where: str) -> pl.Series:
         return values
     if dtype.is_float():
         return _texts_of_floats(values, where)
-    if dtype.is_integer() or dtype.is_decimal() or isinstance(dtype, pl.Date | pl.Datetime | pl.Time | pl.Null):
+    if dtype.is_decimal():
+        texts = values.cast(pl.String)
+        return texts.str.replace(r"\.?0+$", "") if dtype.scale else texts  # type: ignore[attr-defined]
+    if dtype.is_integer() or isinstance(dtype, pl.Date | pl.Datetime | pl.Time | pl.Null):
         return values.cast(pl.String)
     if dtype == pl.Boolean:
         return values.cast(pl.String)
@@ -32,11 +35,14 @@ def texts_of(values: pl.Series, where: str) -> pl.Series:
 
 def _texts_of_floats(values: pl.Series, where: str) -> pl.Series:
     numbers = values.cast(pl.Float64).fill_nan(None)
-    large = (numbers.abs() >= LARGEST_EXACT).fill_null(False)
+    if numbers.is_infinite().any():
+        raise ValueError(f"{where} holds an infinite number; leave such a cell empty.")
+    digits = DIGITS[str(values.dtype)]
+    large = (numbers.abs() >= 2**digits).fill_null(False)
     if large.any():
         raise ValueError(
-            f"{where} holds {numbers.filter(large)[0]!r}, a float of 2**53 or more, where neighbours are one number; "
-            "store these ids as integers or texts."
+            f"{where} holds {numbers.filter(large)[0]!r}, a float of 2**{digits} or more, where neighbours are one "
+            "number; store these ids as integers or texts."
         )
     whole = numbers.cast(pl.Int64, strict=False)
     is_whole = (whole.cast(pl.Float64) == numbers).fill_null(False)

@@ -26,6 +26,7 @@ class CommandParser(argparse.ArgumentParser):
             option = word.partition("=")[0]
             if option.startswith("--") and " " not in option and option not in self._option_string_actions:
                 self.error(f"there is no option '{option}'{self._hint(option)}")
+        self._refuse_twice(words)
         found, left = self.parse_known_args(words, namespace)
         if left:
             self.error(f"{' '.join(left)}: one argument too many, or an option that does not exist")
@@ -42,3 +43,15 @@ class CommandParser(argparse.ArgumentParser):
         begun = [name for name in known if name.startswith(option)]
         close = begun if len(begun) == 1 else get_close_matches(option, known, n=1, cutoff=0.5)
         return f"; did you mean '{close[0]}'?" if close else f" (there are {', '.join(sorted(known))})"
+
+    def _refuse_twice(self, words: Sequence[str]) -> None:
+        """An option that keeps its last values alone would forget the first without a word."""
+        seen: set[str] = set()
+        for word in words[: words.index("--")] if "--" in words else words:
+            action = self._option_string_actions.get(word.partition("=")[0])
+            if not isinstance(action, argparse._StoreAction):
+                continue
+            if action.dest in seen:
+                several = ", with all its values" if action.nargs in ("+", "*") else ""
+                self.error(f"{action.option_strings[-1]} is given twice; give it once{several}")
+            seen.add(action.dest)

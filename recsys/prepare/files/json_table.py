@@ -92,12 +92,18 @@ class JsonTable:
 def _record(line: bytes) -> dict[str, Any] | str:
     """The object of a line with its numbers as texts, or what is wrong with it."""
     try:
-        found = json.loads(line, parse_int=str, parse_float=str, object_pairs_hook=_once)
+        found = json.loads(line, parse_int=str, parse_float=str, parse_constant=_no_number, object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         return f"byte 0x{error.object[error.start]:02x} at byte {error.start + 1} is not valid utf-8"
     except (ValueError, RecursionError) as error:
         return f"is not valid JSON ({error})"
     return found if isinstance(found, dict) else "is no JSON object"
+
+
+def _no_number(word: str) -> None:
+    """NaN, which some programs write, is missing; they write infinite numbers too, which are none."""
+    if word != "NaN":
+        raise ValueError(f"{word} is no number")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from recsys.prepare.files.bad_lines import POLICIES
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.prepared_folder import PreparedFolder
 from recsys.prepare.files.raw_files import RawFile
-from recsys.prepare.files.raw_paths import named_files
+from recsys.prepare.files.raw_paths import check_outside, named_files
 
 FRACTIONS = (0.8, 0.1, 0.1)
 
@@ -67,8 +67,26 @@ def add_shared_arguments(parser: argparse.ArgumentParser, requires_out: bool = T
     add("--on-bad-line", choices=POLICIES, default="fail", help="stop, or skip and list them (default %(default)s)")
 
 
+def check_split_options(by: str, fractions: Sequence[float], seed: int) -> None:
+    """Refuse fractions and a seed that a split does not go by.
+
+    Raises:
+        ValueError: naming the option and the split.
+    """
+    if by == "given" and tuple(fractions) != FRACTIONS:
+        raise ValueError("--fractions has no use with --split given, which says where each row goes; leave it out.")
+    if by != "random" and seed:
+        raise ValueError(f"--seed {seed} has no use with --split {by}; give --split random, or leave it out.")
+
+
 def make_rule(arguments: argparse.Namespace, recipe: Mapping[str, object]) -> PreparationRule:
-    """Return the rule that the shared arguments ask for; the recipe is what `recsys prepare apply` goes by."""
+    """Return the rule that the shared arguments ask for; the recipe is what `recsys prepare apply` goes by.
+
+    Raises:
+        ValueError: An option has no use with the split, or is out of range.
+    """
+    if getattr(arguments, "sample", None) is None:  # a sample is drawn by the seed
+        check_split_options(arguments.split, arguments.fractions, arguments.seed)
     return PreparationRule(
         encoding=EncodingRule(arguments.min_count, arguments.hash_bits, frozenset(arguments.number_unseen)),
         split=SplitRule(arguments.split, tuple(arguments.fractions), arguments.seed),
@@ -77,8 +95,9 @@ def make_rule(arguments: argparse.Namespace, recipe: Mapping[str, object]) -> Pr
     )
 
 
-def raw_files(paths: Sequence[Path]) -> list[RawFile]:
-    """Return the files that --raw names, parts of folders included."""
+def raw_files(paths: Sequence[Path], out: Path) -> list[RawFile]:
+    """Return the files that --raw names, parts of folders included; ``out`` must not be among them."""
+    check_outside(out, paths)
     return [RawFile(path, name) for path, name in named_files(paths, "--raw")]
 
 

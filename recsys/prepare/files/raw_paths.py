@@ -30,6 +30,17 @@ def named_files(paths: Sequence[Path], option: str) -> list[tuple[Path, str]]:
     return [(path, _short_name(path, found)) for path in found]
 
 
+def check_outside(out: Path | None, read: Sequence[Path]) -> None:
+    """Refuse to write into a folder all of which is read: the next run would take its files for raw ones.
+
+    Raises:
+        ValueError: naming both.
+    """
+    for folder in read:
+        if out is not None and folder.is_dir() and folder.resolve() in out.resolve().parents:
+            raise ValueError(f"--out '{out}' lies in '{folder}', all of which is read; give a folder outside of it.")
+
+
 def _parts(folder: Path) -> list[Path]:
     inside = [path for path in folder.rglob("*") if path.is_file()]
     own = [path for path in inside if not any(part[0] in "._" for part in path.relative_to(folder).parts)]

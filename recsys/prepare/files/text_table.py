@@ -92,6 +92,8 @@ class TextTable:
         self.file = file
         self._format = format
         start = next(iter(file.blocks(1 << 20, quoted=True)))
+        if b"\r" in start.data.replace(b"\r\n", b"") and start.data.count(b"\n") == 1:
+            raise ValueError(f"{file.name}: lines end in a carriage return alone; convert it with: tr '\\r' '\\n'.")
         self._lines = self._text(start.data).split(b"\n")[:-1]
         self.separator = format.separator or self._shown_separator()
         self.columns = format.columns or self._header()

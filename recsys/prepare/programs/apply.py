@@ -32,7 +32,14 @@ from recsys.prepare.clicks.raw_dataset import RawDataset
 from recsys.prepare.clicks.row_split import SplitBy, SplitRule
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.open_table import Table, find_column, open_tables
-from recsys.prepare.files.preparation_arguments import FRACTIONS, add_shared_arguments, prepare_folder, program_name
+from recsys.prepare.files.preparation_arguments import (
+    FRACTIONS,
+    add_shared_arguments,
+    check_split_options,
+    prepare_folder,
+    program_name,
+)
+from recsys.prepare.files.raw_paths import check_outside
 from recsys.prepare.files.run_program import run_program
 from recsys.prepare.files.text_format_arguments import add_format_arguments, text_format
 from recsys.prepare.files.text_table import TextFormat
@@ -67,8 +74,11 @@ def _apply(parsed: argparse.Namespace) -> None:
             f"--out '{parsed.out}' is the folder whose vocabulary is read, and its rows would be gone; give another."
         )
     earlier = EarlierFolder(parsed.folder)
+    check_outside(parsed.out, [parsed.folder, *parsed.files])
     _check_options(parsed, earlier)
     by: SplitBy = earlier.split_by if parsed.grow else "test"
+    if parsed.grow:
+        check_split_options(by, parsed.fractions, parsed.seed)
     dataset = _click_rows(parsed, earlier, by) if earlier.recipe is None else _published(parsed, earlier)
     if parsed.grow and not dataset.beside.label:
         raise ValueError(f"--grow makes rows to train on, and '{dataset.main_files[0].name}' has no labels.")
@@ -125,7 +135,7 @@ def _spec(spec: ClickSpec, tables: list[Table], keys: list[str] | None, by: Spli
     def there(name: str | None) -> str | None:
         return name if name in everywhere else None
 
-    chosen = tuple(keys) if keys is not None else tuple(key for key in spec.keys if key in everywhere)
+    chosen = tuple(dict.fromkeys(keys)) if keys is not None else tuple(key for key in spec.keys if key in everywhere)
     found = replace(
         spec,
         label=there(spec.label),

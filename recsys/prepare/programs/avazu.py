@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _prepare(parsed: argparse.Namespace) -> None:
     rule = make_rule(parsed, {"program": "avazu"})
-    prepare_folder(AvazuRows(raw_files(parsed.raw)), rule, parsed.out, parsed.overwrite, parsed.config)
+    prepare_folder(AvazuRows(raw_files(parsed.raw, parsed.out)), rule, parsed.out, parsed.overwrite, parsed.config)
 
 
 if __name__ == "__main__":

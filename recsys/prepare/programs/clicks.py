@@ -39,9 +39,11 @@ from recsys.prepare.files.open_table import Table, find_column, open_tables
 from recsys.prepare.files.preparation_arguments import (
     add_config_argument,
     add_shared_arguments,
+    check_split_options,
     prepare_folder,
     program_name,
 )
+from recsys.prepare.files.raw_paths import check_outside
 from recsys.prepare.files.run_program import run_program
 from recsys.prepare.files.text_format_arguments import add_format_arguments, text_format
 from recsys.prepare.files.text_table import TextFormat
@@ -103,6 +105,7 @@ def _is_split(word: str) -> bool:
 
 def _prepare(parsed: argparse.Namespace) -> None:
     format = text_format(parsed)
+    check_outside(parsed.out, parsed.files)
     tables = open_tables(parsed.files, format, "FILE")
     spec, split = _spec(parsed, tables)
     print("\n".join([f"{tables[0].file.name}:", *decisions(spec, tables[0].columns)]))
@@ -122,6 +125,9 @@ def _rule(parsed: argparse.Namespace, spec: ClickSpec, split: str, format: TextF
         raise ValueError("--split time needs times; give --time COLUMN.")
     if by != "time" and parsed.time is not None:
         raise ValueError(f"--time {parsed.time} is what --split time goes by, and has no use with --split {split}.")
+    if spec.time is None and (parsed.time_unit or parsed.time_format):
+        raise ValueError("--time-unit and --time-format say how times are written; give --time.")
+    check_split_options(by, parsed.fractions, parsed.seed)
     usual = 2 if parsed.hash_bits is None else 1
     return PreparationRule(
         EncodingRule(usual if parsed.min_count is None else parsed.min_count, parsed.hash_bits),

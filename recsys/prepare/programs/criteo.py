@@ -74,7 +74,7 @@ def _prepare(parsed: argparse.Namespace) -> None:
     if parsed.sample is not None:
         publish(lambda folder: prepare_sample(parsed, folder), parsed.out, parsed.overwrite, parsed.config)
         return
-    dataset = make_dataset(parsed, raw_files(parsed.raw), "criteo")
+    dataset = make_dataset(parsed, raw_files(parsed.raw, parsed.out), "criteo")
     prepare_folder(dataset, make_rule(parsed, _recipe(parsed)), parsed.out, parsed.overwrite, parsed.config)
 
 

@@ -34,6 +34,7 @@ from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.event_times import MICROSECONDS
 from recsys.prepare.files.preparation_arguments import program_name
 from recsys.prepare.files.prepared_folder import PreparedFolder
+from recsys.prepare.files.raw_paths import check_outside
 from recsys.prepare.files.run_program import run_program
 from recsys.prepare.files.text_format_arguments import add_format_arguments, text_format
 from recsys.prepare.sessions.filter import FilterRule
@@ -56,6 +57,16 @@ OF_LOGS = (
     "columns",
     "separator",
 )
+
+_FRACTIONS = ("val_fraction", "test_fraction")
+USED_BY: dict[SplitBy, tuple[str, ...]] = {
+    "leave-one-out": (),
+    "random": ("seed",),
+    "time": _FRACTIONS,
+    "sequences": _FRACTIONS,
+    "given": ("val_fraction",),
+}
+"""Options that each split goes by."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -109,9 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--targets", choices=("last", "every"), help="what to predict of held-out sequences (default last; given every)"
     )
-    add("--val-fraction", type=float, default=0.1, help="of events (time) or sequences (default %(default)s)")
-    add("--test-fraction", type=float, default=0.1, help="likewise (default %(default)s)")
-    add("--seed", type=int, default=0, help="of --split random (default %(default)s)")
+    add("--val-fraction", type=float, help=f"of events (time) or sequences (default {SplitRule.val_fraction})")
+    add("--test-fraction", type=float, help=f"likewise (default {SplitRule.test_fraction})")
+    add("--seed", type=int, help="of --split random (default 0)")
     add("--text-dim", type=int, help="make vectors/text.npy of this width from items' texts (TF-IDF and SVD)")
     return parser
 
@@ -128,11 +139,19 @@ def _rule(parsed: argparse.Namespace) -> SessionRule:
     targets: Targets = parsed.targets or ("every" if by in ("given", "sequences") else "last")
     if by in ("leave-one-out", "random") and targets == "every":
         raise ValueError("--targets every: leave-one-out has one target a sequence; use another --split.")
+    said = {
+        name: value
+        for name in ("val_fraction", "test_fraction", "seed")
+        if (value := getattr(parsed, name)) is not None
+    }
+    for name in said:
+        if name not in USED_BY[by]:
+            raise ValueError(f"--{name.replace('_', '-')} has no use with --split {by}; leave it out.")
     least = 1 if parsed.set is None else SETS[parsed.set].min_item_count
     count = least if parsed.min_item_count is None else parsed.min_item_count
     return SessionRule(
         FilterRule(parsed.gap_minutes, count, parsed.min_length),
-        SplitRule(by, targets, parsed.val_fraction, parsed.test_fraction, parsed.seed),
+        SplitRule(by, targets, **said),
         parsed.text_dim,
     )
 
@@ -152,6 +171,7 @@ def _read(parsed: argparse.Namespace) -> EventLog:
         raise ValueError("--items-id names a column of --items, which is not given.")
     columns = _columns(parsed)
     _check_texts(columns.item_columns, parsed.text_dim)
+    check_outside(parsed.out, [*parsed.raw, *parsed.items])
     name = parsed.raw[0].name.split(".")[0] or parsed.raw[0].name
     return read_log(parsed.raw, parsed.items, columns, parsed.on_bad_line == "skip", name)
 
@@ -162,6 +182,8 @@ def _columns(parsed: argparse.Namespace) -> LogColumns:
     if known is None and (parsed.user is None or parsed.item is None):
         raise ValueError("give --user and --item, names of columns, or --layout, or --set.")
     known = known or LogLayout(parsed.user, parsed.item, parsed.time)
+    if parsed.list_separator == "":
+        raise ValueError("--list-separator must be a text, got ''; leave it out where cells are lists.")
     format = text_format(parsed, ragged=True)
     of_layout = known.format
     format = replace(
@@ -189,6 +211,8 @@ def _columns(parsed: argparse.Namespace) -> LogColumns:
 
 
 def _check_texts(columns: tuple[ItemColumn, ...], text_dim: int | None) -> None:
+    if text_dim is not None and text_dim < 1:
+        raise ValueError(f"--text-dim must be at least 1, got {text_dim}.")
     if text_dim is not None and all(column.kind != "text" for column in columns):
         raise ValueError("--text-dim needs texts of items; name their columns, as in --item-columns title:text.")
     for column in columns:
@@ -203,6 +227,8 @@ def _item_columns(entries: list[str]) -> tuple[ItemColumn, ...]:
     for entry in entries:
         name, _, given = entry.partition(":")
         word, _, number = given.partition(":")
+        if entry.endswith(":"):
+            raise ValueError(f"--item-columns {entry}: nothing after the last colon; write {entry.rstrip(':')}.")
         kind = next((kind for kind in KINDS if kind == (word or "categorical")), None)
         if kind is None:
             raise ValueError(f"--item-columns {entry}: KIND must be one of {', '.join(KINDS)}, got '{word}'.")

@@ -12,6 +12,8 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recsys.prepare.files.first_line import first_line
+
 NUM_CODES = b"num_codes"
 FINGERPRINT = b"fingerprint"
 
@@ -93,7 +95,10 @@ def read_codes(path: Path, num_codes: int | None = None) -> Codes:
     """
     if not path.is_file():
         raise ValueError(f"codes: file '{path}' does not exist.")
-    frame = pl.read_parquet(path)
+    try:
+        frame = pl.read_parquet(path, glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"codes: '{path}' cannot be read as a Parquet file ({first_line(error)}).") from error
     names = sorted((name for name in frame.columns if re.fullmatch(r"code\d+", name)), key=lambda name: int(name[4:]))
     if "item" not in frame.columns or names != [f"code{level}" for level in range(len(names))] or not names:
         raise ValueError(f"codes: '{path}' must have columns item, code0, code1, ..., got {', '.join(frame.columns)}.")

@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.prepare.files.first_line import first_line
+
 Matrix = NDArray[np.float32]
 
 
@@ -35,13 +37,25 @@ def read_items(path: Path, item: str, columns: list[str]) -> pl.DataFrame:
         raise ValueError(f"--items: file '{path}' does not exist.")
     if path.suffix not in (".parquet", ".csv", ".tsv"):
         raise ValueError(f"--items: '{path}' must be a .parquet, .csv or .tsv file.")
-    separator = "\t" if path.suffix == ".tsv" else ","
-    frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, separator=separator)
+    try:
+        frame = pl.read_parquet(path, glob=False) if path.suffix == ".parquet" else _read_text(path, item)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"--items: '{path}' cannot be read ({first_line(error)}).") from error
     for name in [item, *columns]:
         if name not in frame.columns:
             raise ValueError(f"--items: '{path}' has no column '{name}' (it has: {', '.join(frame.columns)}).")
     chosen = frame.select(pl.col(item).alias("item"), *(name for name in columns if name != "item"))
     return chosen.drop_nulls("item").unique("item", keep="first", maintain_order=True)
+
+
+def _read_text(path: Path, item: str) -> pl.DataFrame:
+    """A CSV file; items are texts, so that 007 and 7 are two, or whole numbers where all are written as such."""
+    separator = "\t" if path.suffix == ".tsv" else ","
+    frame = pl.read_csv(path, separator=separator, schema_overrides={item: pl.String}, glob=False)
+    if item not in frame.columns:
+        return frame
+    whole = frame[item].cast(pl.Int64, strict=False)
+    return frame.with_columns(whole) if whole.cast(pl.String).equals(frame[item], null_equal=True) else frame
 
 
 def column_vectors(frame: pl.DataFrame, column: str) -> Vectors:
@@ -70,7 +84,10 @@ def file_vectors(path: Path, items: pl.Series) -> Vectors:
     """
     if not path.is_file():
         raise ValueError(f"--vectors: file '{path}' does not exist.")
-    values = np.load(path, allow_pickle=False)
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"--vectors: '{path}' cannot be read as a matrix ({first_line(error)}).") from error
     if values.ndim != 2 or len(values) != len(items):
         raise ValueError(
             f"--vectors: '{path}' must be [{len(items)}, T], a row for each item, got {list(values.shape)}."

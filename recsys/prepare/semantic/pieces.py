@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.prepare.files.first_line import first_line
 from recsys.prepare.semantic.codes import Codes
 
 MODELS = ("bpe", "unigram")
@@ -169,7 +170,10 @@ def counts_of(items: pl.Series, counts: Path, vocabulary: Path | None) -> NDArra
 def _columns(path: Path, option: str, names: Sequence[str]) -> pl.DataFrame:
     if not path.is_file():
         raise ValueError(f"{option}: file '{path}' does not exist.")
-    frame = pl.read_parquet(path)
+    try:
+        frame = pl.read_parquet(path, glob=False)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"{option}: '{path}' cannot be read as a Parquet file ({first_line(error)}).") from error
     if not set(names) <= set(frame.columns):
         raise ValueError(f"{option}: '{path}' must have columns {', '.join(names)}, got {', '.join(frame.columns)}.")
     return frame.select(names)

@@ -40,7 +40,8 @@ class LogColumns:
         typed_header: whether names of columns end in their types, as in user_id:token.
 
     Raises:
-        ValueError: a name of metadata is reserved, is given twice or is no name of a file.
+        ValueError: a name of metadata is reserved, is given twice or is no name of a file, a column has two roles, or
+            times are described and not named.
     """
 
     user: str
@@ -57,8 +58,15 @@ class LogColumns:
     typed_header: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse names of metadata that cannot be kept."""
+        """Refuse names of metadata that cannot be kept, a column of two roles, and words about times without any."""
         check_names(self.item_columns)
+        roles = list(self.wanted.items())
+        for place, (role, name) in enumerate(roles):
+            other = next((each for each, same in roles[:place] if same == name), None)
+            if other is not None:
+                raise ValueError(f"--{other} and --{role} both name column '{name}'; a column is one of them.")
+        if self.time is None and (self.time_unit != "s" or self.time_format is not None):
+            raise ValueError("--time-unit and --time-format say how times are written; give --time.")
 
     @property
     def wanted(self) -> dict[str, str]:
@@ -94,6 +102,9 @@ def read_log(
         events = events.with_columns(split=words.replace_strict(SPLIT_WORDS, default=None, return_dtype=pl.String))
     events, note = _without_bad(raw, origin, events, columns.wanted, skip_bad)
     notes = [f"{raw.note}, {note}"]
+    num_empty = len(raw.frame) - origin.n_unique()
+    if num_empty:
+        notes.append(f"{num_empty:,} of {len(raw.frame):,} rows have an empty list of items, and are no events")
     if columns.time is None:
         notes.append("no --time: the order of the file is taken for that of time (--split random asks for none)")
     if not columns.item_columns:
@@ -128,6 +139,10 @@ def _metadata(
     every = events["item"].unique(maintain_order=True)
     unknown = every.filter(~every.is_in(metadata["item"].implode()))
     notes = [items.note]
+    named = source[item].drop_nulls()
+    num_repeated = len(named) - named.n_unique()
+    if num_repeated:
+        notes.append(f"{num_repeated:,} rows of {items.words} are of an item that an earlier row has; the first counts")
     if len(unknown):
         notes.append(f"{len(unknown):,} of {len(every):,} items are not in {items.words}, the first '{unknown[0]}'")
     return metadata, notes
@@ -154,7 +169,10 @@ def _events(raw: RawTable, columns: LogColumns) -> tuple[pl.DataFrame, pl.Series
             row = int(differs.arg_max() or 0)
             num_items, num_times = (frame[role].list.len()[row] for role in ("item", "time"))
             raise ValueError(f"{raw.place(row)}: has {num_items} items and {num_times} times.")
-    frame = frame.filter(pl.col("item").list.len() > 0).explode(lists)
+    frame = frame.filter(pl.col("item").list.len() > 0)
+    if not len(frame):
+        raise ValueError(f"--item: every list of column '{columns.item}' of {raw.words} is empty.")
+    frame = frame.explode(lists)
     return frame.drop("origin"), frame["origin"]
 
 
@@ -188,6 +206,7 @@ def _without_bad(
     row = int(bad.arg_max() or 0)
     role = next(role for role, missing in zip(names, empty, strict=True) if missing[row])
     value = raw.frame[names[role]][int(origin[row])]
+    value = value.to_list() if isinstance(value, pl.Series) else value
     problem = {
         "time": "not a time, or too large for --time-unit (see --time-format)",
         "split": f"none of {', '.join(SPLIT_WORDS)}",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 from polars.datatypes import DataTypeClass
 
 from recsys.prepare.sessions.log import ItemColumn, Kind
 
 LIST_SEPARATOR = "|"
+LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 RESERVED = ("item", "user")
 SUITABLE: dict[Kind, str] = {
     "categorical": "numbers or texts (lists are multi_valued)",
@@ -131,7 +133,10 @@ def _values(values: pl.Series, kind: Kind) -> pl.Series:
 
 def _numbers(values: pl.Series) -> pl.Series:
     numbers = values.cast(pl.Float64, strict=False)
-    bad = numbers.is_null() & values.is_not_null()
-    if bad.any():
-        raise ValueError(f"column '{values.name}' holds '{values.filter(bad)[0]}', not a number.")
-    return numbers
+    bad = numbers.is_null() & values.is_not_null() & (values.cast(pl.String).str.strip_chars() != "")
+    large = numbers.is_not_nan() & ~(numbers.abs() <= LARGEST_FLOAT32)
+    for wrong, problem in ((bad, "not a number"), (large, "too large to stay a finite float32")):
+        if wrong.any():
+            value = values.filter(wrong.fill_null(False))[0]
+            raise ValueError(f"--item-columns: column '{values.name}' holds '{value}', {problem}.")
+    return numbers.fill_nan(None)

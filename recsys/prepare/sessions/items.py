@@ -80,6 +80,8 @@ def _encode(values: pl.Series, column: ItemColumn) -> tuple[pl.Series, pl.Series
         cells = cells.with_columns(pl.when(pl.col("value").list.len() > 0).then("value")).explode("value")
     if cells["value"].dtype == pl.String:
         cells = cells.with_columns(pl.col("value").str.strip_chars().replace("", None))
+    elif cells["value"].dtype.is_float():
+        cells = cells.with_columns(pl.col("value").fill_nan(None))
     present = cells.drop_nulls("value")
     vocabulary = present.group_by("value", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
     numbers = vocabulary.select("value", id=pl.int_range(1, pl.len() + 1, dtype=pl.Int32))

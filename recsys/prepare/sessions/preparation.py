@@ -137,6 +137,8 @@ def _report(
     ]
     if len(ids.values) < 2:
         loss.append("WARNING: there is one item, so that every list is right and nothing is learned")
+    if (splits["train"].stop - splits["train"].start).max(initial=0) < 2:
+        loss.append("WARNING: no train row has two events, so that none follows another and nothing can be learned")
     for name, info in infos.items():
         if not info["num_rows"]:
             loss.append(f"WARNING: {name} has no rows")

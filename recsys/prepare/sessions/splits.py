@@ -64,7 +64,9 @@ class SplitRule:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse fractions that leave nothing to train on."""
+        """Refuse fractions that leave nothing to train on, and a seed that is none."""
+        if self.seed < 0:
+            raise ValueError(f"--seed must be at least 0, got {self.seed}.")
         total = self.val_fraction + (0 if self.by == "given" else self.test_fraction)
         if not (min(self.val_fraction, self.test_fraction) > 0 and total < 1):
             raise ValueError(

@@ -28,7 +28,8 @@ def raw(tmp_path: Path) -> Path:
 
 def run(raw: Path, *options: str) -> Path:
     out = raw.parent / "out"
-    movielens.main(["--raw", str(raw), "--out", str(out), "--fractions", "1", "0", "0", *options])
+    fractions = [] if "--fractions" in options else ["--fractions", "1", "0", "0"]
+    movielens.main(["--raw", str(raw), "--out", str(out), *fractions, *options])
     return out
 
 

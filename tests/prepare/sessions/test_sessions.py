@@ -117,7 +117,7 @@ def test_as_many_bins_as_asked_for(tmp_path, number):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--time", "wen"], "--time: .* has no column 'wen'; did you mean 'when'"),
+        (["--split", "given:wen"], "--split: .* has no column 'wen'; did you mean 'when'"),
         (
             ["--item-columns", "brand:word"],
             "KIND must be one of categorical, multi_valued, dense, bins, text, vector, got 'word'",
