@@ -23,21 +23,31 @@ class Columns:
     positions: Tensor
 
 
-def columns_of(counts: Sequence[int]) -> tuple[list[Columns], Tensor]:
+def alike(counts: Sequence[int]) -> list[list[int]]:
     """Features with 1, 2, 3, 4 to 5, 6 to 7, 8 to 11, 12 to 15 and so on ids together.
 
-    So there are few parts however many features there are, and half as many places again as ids at most. Features
-    without ids are left out, unless none has any.
+    Features without ids are left out, unless none has any.
+
+    Args:
+        counts: ids of each feature.
+    """
+    # The first two bits of a count, and how many follow.
+    sizes = [(count.bit_length(), count >> max(0, count.bit_length() - 2)) for count in counts]
+    kinds = sorted({*sizes} - {(0, 0)}) or [(0, 0)]
+    return [[feature for feature, own in enumerate(sizes) if own == kind] for kind in kinds]
+
+
+def columns_of(counts: Sequence[int]) -> tuple[list[Columns], Tensor]:
+    """Features that are `alike` in one part each.
+
+    So there are few parts however many features there are, and half as many places again as ids at most.
 
     Args:
         counts: ids of each feature, M in all.
 
     Returns: the parts, and [M] the place of each id among all places of all parts, row by row.
     """
-    # The first two bits of a count, and how many follow.
-    sizes = [(count.bit_length(), count >> max(0, count.bit_length() - 2)) for count in counts]
-    kinds = sorted({*sizes} - {(0, 0)}) or [(0, 0)]
-    members = [[feature for feature, own in enumerate(sizes) if own == kind] for kind in kinds]
+    members = alike(counts)
     numbers = torch.tensor(counts)
     starts = numbers.cumsum(0) - numbers
     ordered = torch.tensor([feature for features in members for feature in features])

@@ -9,17 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.base import Table
-from recsys.tables.columns import columns_of, laid_out
+from recsys.tables.columns import alike, columns_of, laid_out
 from recsys.tables.distinct import Distinct, distinct_ids, first_of_each
 from recsys.tables.features import Feature
 from recsys.tables.group_constants import GroupConstants
 from recsys.tables.group_ids import Flat, Single
 from recsys.tables.lookups.requests import Place, Request
 from recsys.tables.routed import Reads
-
-_FEW_FEATURES = 64
-"""So many linear tables with parameters are combined one by one on a CPU: a product each costs less than to lay their
-rows side by side."""
 
 
 class Group(nn.Module):
@@ -115,7 +111,8 @@ class Group(nn.Module):
         (rows,) = pieces
         if not self._parameter_names:
             return self._combine(rows.unsqueeze(1), flat.ids.unsqueeze(1), self._constants.combining(flat.features), {})
-        is_few = self._tables[0].linear and len(self) <= _FEW_FEATURES
+        # One by one, a linear table is a product or two: less to do than to lay rows side by side, two by two.
+        is_few = self._tables[0].linear and len(self) < 2 * len(alike(flat.counts))
         if rows.device.type == "cpu" and not is_few:
             return self._in_columns(rows, flat)
         by_feature = zip(rows.split(flat.counts), flat.ids.split(flat.counts), strict=True)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from recsys.data.prefetch import after_all, in_order, prefetch
+from recsys.data.prefetch import after_all, followed, in_order, prefetch
 from tests.data.folders import write_folder
 from tests.data.test_loader import loader_of
 
@@ -77,3 +77,16 @@ def test_parts_are_joined_in_order_and_the_first_error_is_told():
         failed = after_all(threads, lambda item: 1 // item if item else int("none"), [1, 0, 2], list)
         with pytest.raises(ValueError, match="none"):
             failed.result(10)
+
+
+def test_what_follows_begins_with_the_result_and_errors_of_both_are_told():
+    with ThreadPoolExecutor(1) as threads:
+
+        def begin(value):
+            return threads.submit(lambda: 6 // value)
+
+        assert followed(threads.submit(int, "3"), begin).result(10) == 2
+        with pytest.raises(ValueError, match="none"):
+            followed(threads.submit(int, "none"), begin).result(10)
+        with pytest.raises(ZeroDivisionError):
+            followed(threads.submit(int, "0"), begin).result(10)

@@ -20,6 +20,8 @@ LARGE_IDS = 1 << 20
 OFTEN = 10
 LEAST_PLANNED_ROWS = 1 << 18
 BATCHES_OF_AN_EPOCH = 200
+LOGGED_STEPS = 50
+"""Lightning logs after so many steps, and warns of epochs with fewer."""
 
 
 def check_config(path: Path) -> None:
@@ -71,6 +73,7 @@ def config_text(schema: dict[str, Any], folder: str, large: Sequence[Column]) ->
     sizes = _sizes(schema)
     num_train, num_val = (schema["splits"].get(split, {"num_rows": 0})["num_rows"] for split in ("train", "val"))
     num_dense = len(schema["features"]) - len(sizes)
+    num_batches = max(1, num_train // _batch_size(num_train))
     lines = [
         f"# DCNv2 on {json.dumps(folder)}: {num_train:,} train rows, {len(sizes)} features with "
         f"{sum(sizes.values()):,} ids, {num_dense} numbers.",
@@ -90,6 +93,7 @@ def config_text(schema: dict[str, Any], folder: str, large: Sequence[Column]) ->
         f"  init_args: {{path: {json.dumps(folder)}, batch_size: {_batch_size(num_train)}, eval_batch_size: 4096}}",
         "trainer:",
         f"  max_epochs: {1 if num_train > 20_000_000 else 20}  # early stopping ends it",
+        *([f"  log_every_n_steps: {num_batches}"] if num_batches < LOGGED_STEPS else []),
         "  callbacks:",
         *(_best_lines("val/gauc" if "group" in schema else "val/auc") if num_val else []),
         "    - {class_path: ModelCheckpoint, init_args: {filename: last, enable_version_counter: false}}",

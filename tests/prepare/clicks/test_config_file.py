@@ -24,6 +24,7 @@ def test_a_configuration_fits_the_folder(tmp_path):
     content = yaml.safe_load(config.read_text())
     assert content["data"]["init_args"] == {"path": str(tmp_path / "out"), "batch_size": 64, "eval_batch_size": 4096}
     assert content["trainer"]["callbacks"][0]["init_args"]["monitor"] == "val/gauc"
+    assert content["trainer"]["log_every_n_steps"] == 6, "batches of 64 among 400 rows"
     assert content["model"]["init_args"]["tables"] == {"default": "FullTable"}
     assert "assign" not in content["model"]["init_args"]
     with pytest.raises(SystemExit, match="exists and is kept; give another name"):
