@@ -14,7 +14,9 @@ from recsys.tables.cafe import CAFETable
 from recsys.tables.cce import CCETable
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
-from recsys.tables.combined import CombinedTable, ConcatTable, SumTable
+from recsys.tables.combined import CombinedTable
+from recsys.tables.combined_concat import ConcatTable
+from recsys.tables.combined_sum import SumTable
 from recsys.tables.compact import CompactTable
 from recsys.tables.content import ContentTable
 from recsys.tables.dedup import DedupTable

@@ -65,6 +65,12 @@ class Table(Startable, KeptState, ABC):
     moves_rows: ClassVar[bool] = False
     """Whether rows pass from id to id while training, so that no other table may read them."""
 
+    counts_batches: ClassVar[bool] = False
+    """Whether `observe` counts training batches and nothing else: which ids are in them changes nothing."""
+
+    reconciled: ClassVar[frozenset[str]] = frozenset()
+    """What is kept of every id that `reconcile` compares with a checkpoint's, value by value."""
+
     routes_by_state: ClassVar[bool] = False
     """Whether `route` reads what the table itself keeps, so that the tables of a group are routed one by one."""
 
