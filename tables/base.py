@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from recsys.tables.derived import Unchanging
+from recsys.tables.numbers import check_number
 from recsys.tables.per_id import PerId
-from recsys.tables.physical import PhysicalTable
+from recsys.tables.physical import MAX_INIT_STD, PhysicalTable
 from recsys.tables.routing.ranks import WORD_BITS, count_before, count_bits
 from recsys.tables.startable import Startable
 from recsys.tables.upkeep import Rows
@@ -42,7 +43,7 @@ class Table(Startable, ABC):
         embedding_dim: D, width of the vector a model receives.
 
     Raises:
-        ValueError: on an empty name, a name with a dot, or sizes below 1.
+        ValueError: on an empty name, a name with a dot, sizes below 1, or an init_std out of range.
     """
 
     linear: ClassVar[bool] = True
@@ -84,6 +85,8 @@ class Table(Startable, ABC):
         self.embedding_dim = embedding_dim
         self.require("num_embeddings", num_embeddings, 1)
         self.require("embedding_dim", embedding_dim, 1)
+        init_std = self.arguments.get("init_std", DEFAULT_INIT_STD)
+        check_number(f"{type(self).__name__} '{name}'", "init_std", init_std, 0, MAX_INIT_STD)
         self._constant_names: tuple[str, ...] = ()
         self._unchanging = Unchanging(name, {})
         self._per_id_names: tuple[str, ...] = ()

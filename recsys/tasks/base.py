@@ -20,6 +20,7 @@ from recsys.checkpoints.table_description import describe_collection
 from recsys.checkpoints.table_differences import check_tables, state_differences
 from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
+from recsys.tasks.dense_optimizer import made_optimizer
 from recsys.tasks.early_stopping import check_watched, look_after_validations
 from recsys.tasks.finite import LossWatch
 from recsys.tasks.fused import fuse, join_equal_groups
@@ -35,6 +36,7 @@ from recsys.tasks.resumption import (
 )
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableSettings
+from recsys.tasks.trainer_checks import check_trainer
 
 OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
 """Called with parameter groups."""
@@ -84,6 +86,8 @@ class TableTask(LightningModule):
             raise ValueError(
                 f"{name}: final_learning_rate_fraction must be in [0, 1], got {final_learning_rate_fraction}."
             )
+        if not callable(optimizer):
+            raise ValueError(f"{name}: optimizer must be a class such as torch.optim.Adam, got {optimizer}.")
         self.table_settings = settings
         self._optimizer = optimizer
         self._warmup_steps = warmup_steps
@@ -128,6 +132,7 @@ class TableTask(LightningModule):
                 f"{type(self).__name__}: final_learning_rate_fraction={self._final_fraction} is reached at the last "
                 "step of a run, and this one has none; give trainer.max_epochs or trainer.max_steps, or set it to 1."
             )
+        check_trainer(self.trainer, stage)
         if stage == "fit":
             check_watched(self.trainer)
         if getattr(self.trainer, "gradient_clip_algorithm", None) == "value" and self.table_settings.updates_rows:
@@ -291,7 +296,8 @@ class TableTask(LightningModule):
         modules = [module for name, module in self.named_children() if name != "collection"]
         every = [*self.parameters(recurse=False), *(each for module in modules for each in module.parameters())]
         dense = [parameter for parameter in every if parameter.requires_grad]
-        optimizer = fuse(join_equal_groups(self._optimizer([{"params": dense}, *self.collection.param_groups()])))
+        groups: list[dict[str, Any]] = [{"params": dense}, *self.collection.param_groups()]
+        optimizer = fuse(join_equal_groups(made_optimizer(type(self).__name__, self._optimizer, groups)))
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         check_optimizer(optimizer, self._optimizer_shapes)

@@ -26,7 +26,7 @@ from recsys.tables import (
 from recsys.tables.budget import Bytes, Fraction, parse_bytes, parse_fraction
 from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.sizing import fit_tables, stored_bytes
-from recsys.tasks.assignment import assign_features, did_you_mean
+from recsys.tasks.assignment import DEFAULT_ENTRY, assign_features, did_you_mean
 
 MAX_EMBEDDING_DIM = 4096
 """Wider rows are beyond what the kernels are tried with; some end the process there."""
@@ -47,7 +47,7 @@ class TableOptions:
         budget_fraction: the same as a fraction of their full tables' bytes, such as 1%.
 
     Raises:
-        ValueError: if both budgets are given, or one is none.
+        ValueError: if both budgets are given, or one is none, or frozen rows have an optimizer.
     """
 
     optimizer: TableOptimizer | None = None
@@ -59,6 +59,11 @@ class TableOptions:
     def __post_init__(self) -> None:
         """Refuse what is no budget."""
         check_budget("table_options", self.budget_bytes, self.budget_fraction)
+        if self.freeze and self.optimizer is not None:
+            raise ValueError(
+                f"table_options: freeze keeps rows as they are, and optimizer={self.optimizer} would step them; give "
+                "one of them."
+            )
 
     def row_optimizer(self, default: TableOptimizer) -> TableOptimizer:
         """The optimizer of the entry's rows, where `default` is that of rows without one of their own."""
@@ -124,7 +129,10 @@ class TableSettings:
         width = self.embedding_dim
         if not isinstance(width, int) or not 1 <= width <= MAX_EMBEDDING_DIM:
             raise ValueError(f"embedding_dim must be a whole number in [1, {MAX_EMBEDDING_DIM}], got {width}.")
+        if self.exact_up_to < 0:
+            raise ValueError(f"exact_up_to must be at least 0, got {self.exact_up_to}.")
         self.entries()
+        self._check_used()
         for name, options in self.options.items():
             if name not in self.tables:
                 raise ValueError(
@@ -133,6 +141,15 @@ class TableSettings:
             if self.has_budget and (options.budget_bytes or options.budget_fraction):
                 raise ValueError(f"table_options '{name}' has a budget beside that of all tables; give one of them.")
         check_budget("tables", self.budget_bytes, self.budget_fraction)
+
+    def _check_used(self) -> None:
+        """Refuse an entry that no feature is assigned to: it would be read, and do nothing."""
+        idle = [name for name in self.tables if name != DEFAULT_ENTRY and not self.assign.get(name)]
+        if idle:
+            raise ValueError(
+                f"tables has '{idle[0]}', which no feature uses; name its features, assign: {{{idle[0]}: [...]}}, or "
+                "leave it out."
+            )
 
     @property
     def has_budget(self) -> bool:
@@ -187,10 +204,7 @@ class TableSettings:
             exact = {name: FullTable(name, sizes[name], self.embedding_dim) for name in kept}
             left = self.all_bytes - stored_bytes(exact)
             if left <= 0:
-                raise ValueError(
-                    f"the budget of {self.all_bytes} bytes is less than the {stored_bytes(exact)} bytes of the tables "
-                    "that stay exact; raise it, or lower exact_up_to."
-                )
+                raise ValueError(self._too_small(entries, stored_bytes(exact)))
             return [([name for name in entries if name not in exact], left)] if len(exact) < len(entries) else []
         parts = []
         for entry, options in self.options.items():
@@ -201,6 +215,17 @@ class TableSettings:
                 own_sizes = [sizes[name] for name in names]
                 parts.append((names, self._bytes_of(options.budget_bytes, options.budget_fraction, own_sizes)))
         return parts
+
+    def _too_small(self, entries: Mapping[str, str | None], exact_bytes: int) -> str:
+        """What to do about a budget that tables without a size to choose exceed, in the words in which it was given."""
+        given = f"budget_fraction={self.budget_fraction}" if self.budget_bytes is None else "budget_bytes"
+        whole = [entry for entry in dict.fromkeys(entries.values()) if entry and not self._takes_budget(entry)]
+        cures = ["lower exact_up_to"] if None in entries.values() else []
+        cures += [f"give '{entry}' a method that takes a budget, such as HashTable" for entry in whole]
+        return (
+            f"{given} is a budget of {self.all_bytes} bytes, less than the {exact_bytes} bytes of the tables that keep "
+            f"every row; raise it, or {', or '.join(cures)}."
+        )
 
     def _takes_budget(self, entry: str | None) -> bool:
         """Whether the tables of an entry have a size to choose."""
@@ -251,4 +276,13 @@ def _load_rows(collection: TableCollection, entry: str, features: Sequence[str],
         raise ValueError(f"table_options '{entry}': init_from fills one matrix, but '{entry}' has {sorted(matrices)}.")
     if not file.is_file():
         raise ValueError(f"table_options '{entry}': init_from file '{file}' does not exist.")
-    collection.lookup.load_weight(matrices.pop(), torch.from_numpy(np.load(file, allow_pickle=False)))
+    try:
+        rows = np.load(file, allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"table_options '{entry}': init_from file '{file}' is no .npy file: {error}") from error
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu":
+        kind = rows.dtype if isinstance(rows, np.ndarray) else "several arrays"
+        raise ValueError(
+            f"table_options '{entry}': init_from file '{file}' must hold one matrix of numbers, got {kind}."
+        )
+    collection.lookup.load_weight(matrices.pop(), torch.from_numpy(rows))

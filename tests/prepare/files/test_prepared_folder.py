@@ -107,8 +107,10 @@ def test_ctrl_c_and_the_systems_refusals(capsys):
     with pytest.raises(SystemExit) as end:
         run_program(interrupted)
     assert end.value.code == 130
-    with pytest.raises(SystemExit, match=r"error: '/secret': Permission denied\."):
+    with pytest.raises(SystemExit, match=r"error: '/secret': Permission denied\.") as end:
         run_program(refused)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.endswith("error: '/secret': Permission denied.\n")
 
 
 def test_two_runs_at_once(tmp_path):
