@@ -116,6 +116,11 @@ SETTINGS = [
     ("--seed_everything=-1", "seed_everything: -1 is not in bounds"),
     ("--trainer.gradient_clip_val=-1", "trainer.gradient_clip_val must be at least 0 and finite, got -1"),
     ("--trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be at least 1, got 0"),
+    (
+        "--trainer.callbacks=[{class_path: LearningRateFinder}] --trainer.fast_dev_run=0",
+        "trainer: When using the learning rate finder, either `model` or `model.hparams` should have",
+    ),
+    ("--trainer.default_root_dir=", "trainer.default_root_dir must not be empty; leave it out, or write ."),
     ("--trainer.limit_train_batches=0 --trainer.fast_dev_run=0", "trainer.limit_train_batches: 0 leaves nothing to do"),
     ("--trainer.max_steps=0 --trainer.fast_dev_run=0", "trainer.max_steps: 0 leaves nothing to do"),
     ("--trainer.val_check_interval=0 --trainer.fast_dev_run=0", "trainer.val_check_interval must be above 0, got 0"),
@@ -134,6 +139,20 @@ SETTINGS = [
 COMMANDS = [
     ("methods --num_embeddings 0", "--num_embeddings must be in [1, 268435456], got 0"),
     (f"methods --num_embeddings {10**30}", "--num_embeddings must be in [1, 268435456], got 1000"),
+    ("plan x --budget_fraction 1% --memory 1GB", "--memory 1GB: is said of the devices of --gpus, which is missing"),
+    ("plan x --budget_fraction 1% --gpus_per_host 2", "--gpus_per_host 2: is said of the devices of --gpus"),
+    ("plan x --budget_fraction 1% --gpus 2 --batch_size 0", "--batch_size must be at least 1, got 0"),
+    ("plan x --budget_fraction 1% --embedding_dim 5000", "--embedding_dim must be in [1, 4096], got 5000"),
+    ("plan x --budget_fraction 1% --overwrite", "--overwrite: replaces the file of --out, which is missing"),
+    ("plan x --budget_fraction 1% --out=", "argument --out: a path must not be empty"),
+    ("evaluate", "give files of predictions, or --ckpt_path with -c"),
+    ("evaluate x.parquet --out=", "argument --out: a path must not be empty"),
+    ("fit", "data and model: not given; name a config that has it with -c CONFIG"),
+    ("describe --ckpt_path x --counts nowhere", "--counts 'nowhere' is no folder of counts"),
+    ("prepare criteo --raw nowhere --out x", "--raw: 'nowhere' does not exist"),
+    ("prepare avazu --raw nowhere --out x", "--raw: 'nowhere' does not exist"),
+    ("prepare clicks nowhere --out x", "'nowhere' does not exist"),
+    ("prepare sessions --raw nowhere --out x", "'nowhere' does not exist"),
     ("methods --embedding_dim 5000", "--embedding_dim must be in [1, 4096], got 5000"),
 ]
 

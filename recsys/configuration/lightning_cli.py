@@ -26,7 +26,7 @@ from recsys.checkpoints.settings import run_settings
 from recsys.configuration.classes import own_classes
 from recsys.configuration.config_files import ConfigFile, explicit_checkpoint
 from recsys.configuration.quiet import keep_quiet
-from recsys.configuration.refusals import refusals_in_a_sentence, refuse_barebones
+from recsys.configuration.refusals import check_settings, refusals_in_a_sentence
 from recsys.configuration.run_folder import ClaimedTensorBoardLogger, CSVLoggerBeside
 from recsys.configuration.suggestions import explain
 from recsys.configuration.weights import check_weights
@@ -45,7 +45,8 @@ class RecsysCLI(LightningCLI):
         """Parse the arguments, build everything and run the command; without `run`, the arguments have no command."""
         keep_quiet()
         try:
-            return cls._launch(arguments, run)
+            with refusals_in_a_sentence():
+                return cls._launch(arguments, run)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None
         except RuntimeError as error:
@@ -171,7 +172,7 @@ class RecsysCLI(LightningCLI):
         """A trainer with the summary, samples per second, predictions and logs that users expect."""
         settings = self._get(self.config_init, "trainer")
         _check_strategy(settings.get("strategy"))
-        refuse_barebones(settings)
+        check_settings(settings)
         falls_back = self._get(self.config_init, "precision_fallback")
         root = settings.get("default_root_dir") or "."
         if settings.get("logger") in (None, True):
@@ -228,8 +229,7 @@ def run(arguments: Sequence[str] | None) -> RecsysCLI:
     Raises:
         ValueError: on a mistake in the configuration, saying what was meant.
     """
-    with refusals_in_a_sentence():
-        return RecsysCLI.launch(arguments)
+    return RecsysCLI.launch(arguments)
 
 
 def _check_kinds(chosen: Any) -> None:

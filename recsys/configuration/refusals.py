@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from traceback import extract_tb
+from traceback import FrameSummary, extract_tb
 from typing import Any
 
 import lightning
@@ -28,15 +28,15 @@ def refusals_in_a_sentence() -> Iterator[None]:
         yield
     except ArgumentError as error:
         raise ValueError(str(error)) from error
-    except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, AttributeError, TypeError, ValueError, RuntimeError) as error:
         refused = _refused(error)
         if refused is None:
             raise
         raise ValueError(refused) from error
 
 
-def refuse_barebones(settings: Any) -> None:
-    """Refuse a trainer without all that a run here is made of.
+def check_settings(settings: Any) -> None:
+    """Refuse a trainer without all that a run here is made of, and one that works in a folder that nobody named.
 
     Raises:
         ValueError: with what to write instead.
@@ -46,6 +46,8 @@ def refuse_barebones(settings: Any) -> None:
             "trainer.barebones: true leaves out logs, callbacks and checkpoints, of which a run here is made; leave it "
             "out, and switch off what you name, logger: false or enable_checkpointing: false."
         )
+    if settings.get("default_root_dir") == "":
+        raise ValueError("trainer.default_root_dir must not be empty; leave it out, or write . for this folder.")
 
 
 def _refused(error: BaseException) -> str | None:
@@ -60,8 +62,7 @@ def _refused(error: BaseException) -> str | None:
         raised_in = Path("" if frame is None else frame.filename)
         if isinstance(cause, ValueError) and raised_in.is_relative_to(_OWN):
             return None
-        by_lightning = raised_in.is_relative_to(_LIGHTNING)
-        if isinstance(cause, MisconfigurationException) or (by_lightning and _is_of_a_value(cause)):
+        if isinstance(cause, MisconfigurationException) or _refuses(frame):
             where = "seed_everything" if frame is not None and frame.name == "seed_everything" else "trainer"
             return f"{where}: {said}"
         abstract = re.match(r"Can't instantiate abstract class (\w+)", said)
@@ -71,6 +72,8 @@ def _refused(error: BaseException) -> str | None:
     return None
 
 
-def _is_of_a_value(error: BaseException) -> bool:
-    """Whether it is about a value, or about a metric that a callback watches and nobody logs."""
-    return isinstance(error, ValueError) or (isinstance(error, RuntimeError) and "metric" in str(error))
+def _refuses(frame: FrameSummary | None) -> bool:
+    """Whether an error is one that Lightning raises, and not one that befell it."""
+    if frame is None or not Path(frame.filename).is_relative_to(_LIGHTNING):
+        return False
+    return (frame.line or "").startswith("raise ")

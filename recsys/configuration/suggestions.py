@@ -36,6 +36,11 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
     own = re.search(r"^\s*- (\w+: .+, got .+\.)$", message, re.MULTILINE)
     if own:
         return own.group(1)
+    sections = re.match(r"the following arguments are required: ([\w., ]+)$", message)
+    if sections:
+        names = [name.rpartition(".")[2] for name in sections.group(1).split(", ")]
+        flags = " and ".join(f"--{name}" for name in names)
+        return f"{' and '.join(names)}: not given; name a config that has it with -c CONFIG, or give {flags}."
     refused = re.search(
         r"(?:[Uu]nrecognized arguments: --|does not accept option ')(optimizer|lr_scheduler)\b", message
     )

@@ -25,11 +25,9 @@ def check_trainer(trainer: Trainer, stage: str) -> None:
         ValueError: naming the setting, the value and what to write instead.
     """
     limit = f"limit_{_LIMITS[stage]}_batches"
-    nothing = [
-        name for name in (limit, *(["max_steps"] if stage == "fit" else [])) if getattr(trainer, name, None) == 0
-    ]
-    if nothing:
-        raise ValueError(f"trainer.{nothing[0]}: 0 leaves nothing to do; leave it out.")
+    for name in (limit, "max_steps") if stage == "fit" else (limit,):
+        if getattr(trainer, name, None) == 0:
+            raise ValueError(f"trainer.{name}: 0 leaves nothing to do; leave it out.")
     precision = getattr(getattr(trainer, "precision_plugin", None), "precision", None)
     if precision in _HALF:
         mixed = precision.replace("true", "mixed")
