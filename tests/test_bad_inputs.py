@@ -202,6 +202,10 @@ CHECKPOINTS = [
     (b"PK\x03\x04 and no more", "is truncated or not a checkpoint"),
     ({"state_dict": {}}, "has no epoch"),
     ({"weight": torch.ones(2)}, "has no state_dict"),
+    ({"state_dict": [1]}, "is damaged: its state_dict must be of type dict, got list"),
+    ({"state_dict": {}, "recsys": 5}, "is damaged: its recsys must be of type dict, got int"),
+    ({"state_dict": {}, "epoch": "x"}, "is damaged: its epoch must be of type int, got str"),
+    ({"state_dict": {}, "epoch": 0, "global_step": -5}, "is damaged: its global_step must be at least 0, got -5"),
     ([1, 2], "holds a list"),
     ({"state_dict": {}, "x": os.getcwd}, "could run code"),
     (
