@@ -1,16 +1,18 @@
 """What each method of `recsys compress` loses, over checkpoints of one config that were trained with several seeds.
 
     python benchmarks/compression.py seed-0.ckpt seed-1.ckpt seed-2.ckpt -c configs/movielens.yaml \
-        --data.init_args.path data/ml-1m
+        --data.init_args.path data/ml-1m --update docs/results.md --name "MovieLens-1M, DCNv2"
 
-Prints a table in Markdown: of each method and budget the bytes, the mean of the first metric on the test split, and
-the mean and the worst difference to the trained tables. `auto` is the method that validates best for each checkpoint,
-and is followed by how far it stays behind the one that is best on the test split.
+Prints a table in Markdown, and with --update puts it into a page, between `<!-- compression: NAME -->` and
+`<!-- end -->`: of each method and budget the bytes, the mean of the first metric on the test split, and the mean and
+the worst difference to the trained tables. `auto` is what `--method auto` chooses by the val split for each checkpoint,
+and is followed by how far its mean stays behind that of the one method whose mean is best on the test split.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
@@ -25,6 +27,10 @@ from recsys.compression.trials import Trial, Trials, best
 from recsys.configuration.lightning_cli import RecsysCLI
 
 BUDGETS = (0.5, 0.1, 0.01)
+HEADER = (
+    "| method | budget | bytes | test | difference | worst | auto behind the best |",
+    "|--|--:|--:|--:|--:|--:|--:|",
+)
 Found = dict[tuple[float, str], list[Trial]]
 
 
@@ -61,29 +67,46 @@ def line(budget: float, name: str, trials: list[Trial], behind: float | None) ->
     return f"| {' | '.join(cells)} |"
 
 
+def behind(found: Found, budget: float) -> float:
+    """By how much the mean of auto is below that of the single method with the best mean."""
+    means = {
+        name: mean(trial.test[next(iter(trial.test))].second for trial in trials)
+        for (other, name), trials in found.items()
+        if other == budget and len(trials) == len(found[budget, "auto"])
+    }
+    auto = means.pop("auto")
+    return max(means.values()) - auto
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("-c", "--config", action="append", default=[])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--update", type=Path, metavar="PAGE", help="put the table there")
+    parser.add_argument("--name", default="", help="of the table in the page")
     arguments, others = parser.parse_known_args()
     command = [word for config in arguments.config for word in ("-c", config)] + others
     found: Found = defaultdict(list)
-    behind: dict[float, float] = defaultdict(float)
     for checkpoint in arguments.checkpoints:
         for budget, trials in trials_of(checkpoint, command, arguments.methods):
             metric = next(iter(trials[0].val))
-            chosen = best(trials, metric)
-            found[budget, "auto"].append(chosen)
-            highest = max(trial.test[metric].second for trial in trials)
-            behind[budget] = max(behind[budget], highest - chosen.test[metric].second)
+            found[budget, "auto"].append(best(trials, metric))
             for trial in trials:
                 found[budget, trial.method].append(trial)
     print(machine.line())
-    print("| method | budget | bytes | test | difference | worst | auto behind the best |")
-    print("|--|--:|--:|--:|--:|--:|--:|")
-    for (budget, name), trials in sorted(found.items(), key=lambda item: -item[0][0]):
-        print(line(budget, name, trials, behind[budget] if name == "auto" else None))
+    rows = [
+        line(budget, name, trials, behind(found, budget) if name == "auto" else None)
+        for (budget, name), trials in sorted(found.items(), key=lambda item: -item[0][0])
+    ]
+    table = "\n".join([*HEADER, *rows])
+    print(table)
+    if arguments.update:
+        mark = f"<!-- compression: {arguments.name} -->\n"
+        page = arguments.update.read_text()
+        assert mark in page, f"{arguments.update} has no line '{mark.strip()}'."
+        pattern = rf"({re.escape(mark)}).*?(<!-- end -->)"
+        arguments.update.write_text(re.sub(pattern, rf"\1\n{table}\n\n\2", page, count=1, flags=re.DOTALL))
 
 
 if __name__ == "__main__":

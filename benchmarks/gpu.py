@@ -39,8 +39,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "tables")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import generated
-import gpu_contenders
+import gpu_race
 import gpu_sessions
+import gpu_settings
+import gpu_trainer
 import machine
 import torch
 from gpu_floor import measured_rates
@@ -114,11 +116,11 @@ def clicks(report: Report, deadline: Deadline, quick: bool) -> None:
     rates = measured_rates(report.device, quick)
     report.found["floor"] = rates.in_words()
     report.found["clicks"] = rows = []
-    for setting in gpu_contenders.QUICK if quick else gpu_contenders.SETTINGS:
+    for setting in gpu_settings.QUICK if quick else gpu_settings.SETTINGS:
         attempt = report.attempt(
             str(setting),
             deadline,
-            lambda setting=setting: gpu_contenders.race(setting, report.device, rates, report, deadline, quick),
+            lambda setting=setting: gpu_race.race(setting, report.device, rates, report, deadline, quick),
         )
         rows += attempt or []
         report.write()
@@ -127,9 +129,9 @@ def clicks(report: Report, deadline: Deadline, quick: bool) -> None:
 def parquet(report: Report, deadline: Deadline, quick: bool) -> None:
     """Time whole runs under the Trainer, from memory and from Parquet."""
     report.found["parquet"] = rows = []
-    settings = gpu_contenders.QUICK[:1] if quick else gpu_contenders.FED
+    settings = gpu_settings.QUICK[:1] if quick else gpu_settings.FED
     for setting in settings:
-        sizes = gpu_contenders.sizes_of(setting)
+        sizes = gpu_settings.sizes_of(setting)
         num_rows = 20_000 if quick else 2_000_000
         folder = Path(tempfile.gettempdir()) / f"recsys-gpu-{sum(sizes)}-{num_rows}"
         name = f"{setting}: writing its data"
@@ -141,7 +143,7 @@ def parquet(report: Report, deadline: Deadline, quick: bool) -> None:
                 found = report.attempt(
                     name,
                     deadline,
-                    lambda s=setting, f=folder, m=source, g=graphs: gpu_contenders.under_the_trainer(
+                    lambda s=setting, f=folder, m=source, g=graphs: gpu_trainer.under_the_trainer(
                         s, f, m, g, report.device, 4 if quick else 60
                     ),
                 )

@@ -114,12 +114,12 @@ class Packing:
     def unpack(self, values: Tensor, num_positions: int) -> Tensor:
         """[N, D] -> padded sessions [B, L, D], zeros where there is no place."""
         padded = values.new_zeros(len(self.first) * num_positions, values.shape[1])
-        return padded.index_copy(0, self.flat(num_positions), values).view(-1, num_positions, values.shape[1])
+        return padded.index_copy_(0, self.flat(num_positions), values).view(-1, num_positions, values.shape[1])
 
     def split(self, values: Tensor) -> list[Tensor]:
         """[N, ...] -> [b, l, ...] of each group; zeros stand in for padding."""
         if self._slots is not None:
-            values = values.new_zeros(self.num_slots, *values.shape[1:]).index_copy(0, self._slots, values)
+            values = values.new_zeros(self.num_slots, *values.shape[1:]).index_copy_(0, self._slots, values)
         sizes = [len(group) * group.width for group in self.groups]
         parts = values.split(sizes)
         return [part.unflatten(0, (len(group), group.width)) for part, group in zip(parts, self.groups, strict=True)]

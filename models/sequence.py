@@ -62,7 +62,8 @@ class PositionalInput(nn.Module):
         """
         if packing.width > len(self.positions):
             raise ValueError(f"sessions of {packing.width} events exceed the model's max_length={len(self.positions)}.")
-        output: Tensor = self.dropout(vectors * self.scale + F.embedding(packing.positions, self.positions))
+        positions = F.embedding(packing.positions, self.positions)
+        output: Tensor = self.dropout(torch.add(positions, vectors, alpha=self.scale))
         return output
 
 

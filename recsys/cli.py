@@ -38,8 +38,8 @@ _LIGHTNING = {
 }
 COMMANDS = (*_LIGHTNING, *_TOOLS)
 _USAGE = (
-    f"usage: recsys {{{','.join(COMMANDS)}}} -c CONFIG [-c OVERRIDE ...] [--data.path FOLDER ...]"
-    "    (recsys COMMAND --help says more)\n"
+    "usage: recsys COMMAND ...   (recsys COMMAND --help says more)\n"
+    f"       recsys {{{','.join(_LIGHTNING)}}} -c CONFIG [-c OVERRIDE ...] [--data.path FOLDER ...]\n"
 )
 _USAGE += "\n".join(f"  {name:<12} {words}" for name, words in (_LIGHTNING | _TOOLS).items())
 

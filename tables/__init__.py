@@ -14,13 +14,16 @@ from recsys.tables.cafe import CAFETable
 from recsys.tables.cce import CCETable
 from recsys.tables.codebook import CodebookTable
 from recsys.tables.collection import TableCollection
-from recsys.tables.combined import CombinedTable, ConcatTable, SumTable
+from recsys.tables.combined import CombinedTable
+from recsys.tables.combined_concat import ConcatTable
+from recsys.tables.combined_sum import SumTable
 from recsys.tables.compact import CompactTable
 from recsys.tables.content import ContentTable
 from recsys.tables.dedup import DedupTable
 from recsys.tables.deep_hash import DeepHashTable
 from recsys.tables.deeplight import DeepLightTable
 from recsys.tables.double_hash import DoubleHashTable
+from recsys.tables.dpq import DPQTable
 from recsys.tables.embedding import Embedding
 from recsys.tables.embedding_bag import EmbeddingBag
 from recsys.tables.eviction import LFU, LRU, DistanceLFU, EvictionPolicy
@@ -40,6 +43,7 @@ from recsys.tables.lookups.numba import NumbaLookup
 from recsys.tables.lookups.optimizers import SGD, Adagrad, Adam, DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
 from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.managed_collision import ManagedCollisionTable
+from recsys.tables.mgqe import MGQETable
 from recsys.tables.mixed_dim import MixedDimTable, power_law_dims, power_law_dims_for_budget
 from recsys.tables.mlet import MLETTable
 from recsys.tables.murmur import MurmurTable
@@ -47,7 +51,6 @@ from recsys.tables.optembed import OptEmbedTable
 from recsys.tables.path_qr import PathQRTable
 from recsys.tables.pep import PEPTable
 from recsys.tables.physical import PhysicalTable
-from recsys.tables.product_quantized import DPQTable, MGQETable
 from recsys.tables.pruned import PrunedTable
 from recsys.tables.qr import QRConcatTable, QRSumTable, QRTable
 from recsys.tables.quantized import QuantizedTable

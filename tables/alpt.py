@@ -99,7 +99,8 @@ class ALPTTable(Table):
         values, log_scale = pieces
         values, scale, outermost = self._scaled(values, log_scale, ids, constants)
         factor = (self.embedding_dim * (outermost + 0.5)) ** -0.5
-        return _Rounded.apply(values, scale, outermost, factor).to(pieces[0].dtype)
+        rounded = _Rounded if torch.compiler.is_compiling() else _RoundedWithTangents
+        return rounded.apply(values, scale, outermost, factor).to(pieces[0].dtype)
 
     def _scaled(
         self, values: Tensor, log_scale: Tensor, ids: Tensor, constants: Constants
@@ -212,10 +213,33 @@ class _Rounded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Of values and scale."""
-        values, scale, outermost, factor = ctx.saved_tensors
-        units = values / scale
-        levels = torch.clamp(units, -outermost, outermost)
-        is_within = units == levels
-        # Beyond the outermost level the vector is that level times the scale.
-        by_scale = levels.floor() + 0.5 - units * is_within
+        factor = ctx.saved_tensors[3]
+        is_within, by_scale = _slopes(*ctx.saved_tensors[:3])
         return grads[0] * is_within, (grads[0] * by_scale).sum(-1, keepdim=True) * factor, None, None
+
+
+class _RoundedWithTangents(_Rounded):
+    """In forward mode too; apart, since torch.compile takes no Function that has a `jvp`."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep what came in for both modes."""
+        _Rounded.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
+        """Of values and scale."""
+        factor = ctx.saved_tensors[3]
+        slopes = _slopes(*ctx.saved_tensors[:3])
+        of_values, of_scale = (torch.zeros_like(slopes[1]) if each is None else each for each in tangents[:2])
+        return of_values * slopes[0] + of_scale * factor * slopes[1]
+
+
+def _slopes(values: Tensor, scale: Tensor, outermost: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the rounded values by the values, and by their scale before its factor."""
+    units = values / scale
+    levels = torch.clamp(units, -outermost, outermost)
+    is_within = units == levels
+    # Beyond the outermost level the vector is that level times the scale.
+    return is_within, levels.floor() + 0.5 - units * is_within

@@ -47,6 +47,7 @@ class AutoDimTable(SearchedTable):
     """
 
     selects = "widths"
+    counts_batches = True
 
     def __init__(
         self,

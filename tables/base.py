@@ -15,11 +15,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from recsys.tables.derived import Unchanging
+from recsys.tables.kept_state import KeptState
 from recsys.tables.numbers import check_number
-from recsys.tables.per_id import PerId
 from recsys.tables.physical import MAX_INIT_STD, PhysicalTable
-from recsys.tables.routing.ranks import WORD_BITS, count_before, count_bits
 from recsys.tables.startable import Startable
 from recsys.tables.upkeep import Rows
 
@@ -29,13 +27,13 @@ Constants = Mapping[str, Any]
 """Integers by name, each a Tensor, and what a table keeps of every id, each a PerId."""
 
 
-class Table(Startable, ABC):
+class Table(Startable, KeptState, ABC):
     """A logical embedding table, V x D, that owns no rows: a method from a paper.
 
     A subclass says which matrices it needs (`physical_tables`), which row of each an id reads (`route`) and how the
     rows become the id's vector (`combine`). `route` and `combine` run for G tables of the same kind at once, on the
     first of them: what differs between tables arrives in `constants` and `parameters`, and what they read of `self`
-    must be equal in all of a group, which `signature` sees to.
+    must be equal in all of a group, which `signature` sees to; but see `routes_by_state`.
 
     Args:
         name: the feature's (or shared table's) name; seeds and storage are named after it.
@@ -68,8 +66,14 @@ class Table(Startable, ABC):
     moves_rows: ClassVar[bool] = False
     """Whether rows pass from id to id while training, so that no other table may read them."""
 
+    counts_batches: ClassVar[bool] = False
+    """Whether `observe` counts training batches and nothing else: which ids are in them changes nothing."""
+
     reconciled: ClassVar[frozenset[str]] = frozenset()
     """What is kept of every id that `reconcile` compares with a checkpoint's, value by value."""
+
+    routes_by_state: ClassVar[bool] = False
+    """Whether `route` reads what the table itself keeps, so that the tables of a group are routed one by one."""
 
     sizes: ClassVar[frozenset[str]] = frozenset(
         {"name", "num_embeddings", "num_rows", "budget_bytes", "budget_fraction", "init_std"}
@@ -77,86 +81,20 @@ class Table(Startable, ABC):
     """Arguments in which the tables of a group may differ: `route` and `combine` see them in what they are given."""
 
     def __init__(self, name: str, num_embeddings: int, embedding_dim: int) -> None:
-        super().__init__()
+        super().__init__(name, num_embeddings)
         if not name or "." in name:
             raise ValueError(f"{type(self).__name__}: name must be non-empty and without '.', got {name!r}.")
-        self.name = name
-        self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim
         self.require("num_embeddings", num_embeddings, 1)
         self.require("embedding_dim", embedding_dim, 1)
         init_std = self.arguments.get("init_std", DEFAULT_INIT_STD)
         check_number(f"{type(self).__name__} '{name}'", "init_std", init_std, 0, MAX_INIT_STD)
-        self._constant_names: tuple[str, ...] = ()
-        self._unchanging = Unchanging(name, {})
-        self._per_id_names: tuple[str, ...] = ()
 
     def require(self, argument: str, value: int, low: int, high: int | None = None, high_name: str = "") -> None:
         """Raise a ValueError unless low <= value <= high."""
         if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
             bound = f"at least {low}" if high is None else f"in [{low}, {high_name}{'=' if high_name else ''}{high}]"
             raise ValueError(f"{type(self).__name__} '{self.name}': {argument} must be {bound}, got {value!r}.")
-
-    def register_constants(self, **constants: Sequence[int]) -> None:
-        """Keep integers that `route` and `combine` need, a few of them, with the checkpoint; they follow from settings.
-
-        Tables of a group have equally many; one for each lookup, as seeds are, meets its rows in `route`.
-        """
-        for name, values in constants.items():
-            self.register_buffer(name, torch.tensor(values, dtype=torch.int64))
-        self._constant_names = tuple(constants)
-        self._unchanging = Unchanging(
-            f"{type(self).__name__} '{self.name}'", {name: list(values) for name, values in constants.items()}
-        )
-
-    def register_per_id(self, **columns: Tensor) -> None:
-        """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId."""
-        for name, values in columns.items():
-            if values.shape[-1] != self.num_embeddings:
-                raise ValueError(
-                    f"{type(self).__name__} '{self.name}': {name} must have a value for each of "
-                    f"num_embeddings={self.num_embeddings} ids, got {values.shape[-1]}."
-                )
-        self.register_listed(**columns)
-
-    def register_listed(self, **columns: Tensor) -> None:
-        """Keep columns [N] or [C, N] of any length, such as a word for 64 ids; `constants` gives them as a PerId.
-
-        Unlike constants they may change while training.
-        """
-        for name, values in columns.items():
-            self.register_buffer(name, values.contiguous())
-            starts = torch.arange(values.numel() // max(1, values.shape[-1])) * values.shape[-1]
-            self.register_buffer(f"_first_{name}", starts, persistent=False)
-        self._per_id_names = (*self._per_id_names, *columns)
-
-    def register_kept(self, name: str, words: Tensor, num_places: int) -> int:
-        """Keep bits that say which of some places are kept, for `routing.ranks.rank`; returns how many are.
-
-        Raises:
-            ValueError: unless there are as many words as the places need, and no bit beyond them.
-        """
-        needed = -(-num_places // WORD_BITS)
-        owner = f"{type(self).__name__} '{self.name}': {name}"
-        if words.dtype != torch.int64 or tuple(words.shape) != (needed,):
-            raise ValueError(
-                f"{owner} must be {needed} words of 64 bits, int64, for {num_places} places, got "
-                f"{list(words.shape)} of {words.dtype}."
-            )
-        if num_places % WORD_BITS and int(words[-1]) >> (num_places % WORD_BITS):
-            raise ValueError(f"{owner} has a bit beyond its {num_places} places; make it with pack_bits.")
-        before = count_before(words)
-        self.register_listed(**{name: words, f"before_{name}": before})
-        return int(before[-1]) + int(count_bits(words[-1]))
-
-    def constants(self) -> dict[str, Tensor]:
-        """The registered integers, by name: int64 [K] each."""
-        return {name: getattr(self, name) for name in self._constant_names}
-
-    @property
-    def per_id_names(self) -> tuple[str, ...]:
-        """What is kept of every id."""
-        return self._per_id_names
 
     @abstractmethod
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
@@ -248,16 +186,6 @@ class Table(Startable, ABC):
         parameters = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
         return self.combine_pieces(pieces, parameters, ids.unsqueeze(1), self._own_constants(0)).squeeze(1)
 
-    def _own_constants(self, dim: int) -> dict[str, Any]:
-        """What `route` is given, with dim -1: [K, 1]; what `combine` is given, with dim 0: [1, K]."""
-        self._unchanging.check(self)
-        integers = {name: self.get_buffer(name).unsqueeze(dim) for name in self._constant_names}
-        per_id = {
-            name: PerId(self.get_buffer(name).reshape(-1), self.get_buffer(f"_first_{name}").unsqueeze(dim))
-            for name in self._per_id_names
-        }
-        return {**integers, **per_id}
-
     @property
     def min_epochs(self) -> int:
         """Epochs of training that the method takes at least."""
@@ -281,12 +209,13 @@ class Table(Startable, ABC):
     def signature(self) -> tuple[object, ...]:
         """Tables with equal signatures are stacked into one group: all they differ in is `sizes`.
 
-        One that takes note of ids routes by its own state, and so alone. Parameters stack if their shapes agree.
+        One that takes note of ids is alone, unless all that its state says is the rows that an id reads. Parameters
+        stack if their shapes agree.
         """
         settings = inspect.signature(type(self)).parameters
         values = {key: parameter.default for key, parameter in settings.items()} | self.arguments
         shared = tuple((key, _hashable(value)) for key, value in values.items() if key not in self.sizes)
-        alone = self.name if self.observes else None
+        alone = self.name if self.observes and not self.routes_by_state else None
         shapes = tuple((key, tuple(parameter.shape)) for key, parameter in self.named_parameters())
         return (type(self), self.row_dims, shapes, shared, alone)
 
@@ -306,12 +235,6 @@ class Table(Startable, ABC):
         """Bytes of the V x D matrix that this table stands for."""
         return self.num_embeddings * self.embedding_dim * dtype.itemsize
 
-    def own_bytes(self) -> int:
-        """Bytes of this table's parameters and buffers outside its matrices; constants follow from the settings."""
-        derived = {*self._constant_names, *(f"_first_{name}" for name in self._per_id_names)}
-        buffers = (buffer for name, buffer in self.named_buffers() if name not in derived)
-        return sum(tensor.numel() * tensor.element_size() for tensor in (*self.parameters(), *buffers))
-
     def training_bytes(self) -> int:
         """Bytes that it keeps while it is trained alone; no budget counts them, as none counts optimizer state."""
         return 0
@@ -321,59 +244,6 @@ class Table(Startable, ABC):
         matrices = {p.name: f"{p.num_rows}x{p.row_dim}" for p in self.physical_tables()}
         behind = ", ".join(f"{name} {shape}" for name, shape in matrices.items()) or "no rows"
         return f"'{self.name}', {self.num_embeddings}x{self.embedding_dim} in {behind}"
-
-    def reconcile(self, state: dict[str, Tensor]) -> list[str]:
-        """What is wrong with what a checkpoint keeps of every id, by name; entries may be replaced before loading."""
-        return []
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load, but refuse integers that would route ids to other rows than those trained."""
-        errors: list[str] = args[-1]
-        per_id = {name: state_dict[prefix + name] for name in self.per_id_names if prefix + name in state_dict}
-        errors += self.reconcile(per_id)
-        state_dict |= {prefix + name: value for name, value in per_id.items()}
-        for name, mine in self._unchanging.values.items():
-            theirs = state_dict.get(prefix + name)
-            if theirs is not None and theirs.tolist() != mine:
-                errors.append(
-                    f"{type(self).__name__} '{self.name}': {name} is {theirs.tolist()} in the checkpoint and "
-                    f"{mine} here; the table's name or sizes differ from those it was trained with."
-                )
-                state_dict[prefix + name] = self.get_buffer(name)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        self.derive_missing()
-
-
-def unique_physical_tables(tables: Sequence[Table]) -> dict[str, PhysicalTable]:
-    """All matrices that the tables need, by name.
-
-    Raises:
-        ValueError: if two tables of unlike classes name one matrix, or of one class and differ in it.
-    """
-    found: dict[str, PhysicalTable] = {}
-    owner: dict[str, Table] = {}
-    for table in tables:
-        for physical in table.physical_tables():
-            known = found.setdefault(physical.name, physical)
-            first = owner.setdefault(physical.name, table)
-            if known != physical:
-                raise ValueError(
-                    f"tables '{first.name}' and '{table.name}' share physical table '{physical.name}' but declare "
-                    f"({_described(known)}) and ({_described(physical)}); make them equal or give them two names."
-                )
-            if type(first) is not type(table):
-                raise ValueError(
-                    f"tables '{first.name}', {type(first).__name__}, and '{table.name}', {type(table).__name__}, would "
-                    f"share physical table '{physical.name}'; give one of them another name."
-                )
-    return found
-
-
-def _described(physical: PhysicalTable) -> str:
-    return (
-        f"{physical.num_rows} rows x {physical.row_dim}, mean {physical.init_mean:.4g}, std {physical.init_std:.4g}, "
-        f"{physical.optimizer}, {physical.dtype}"
-    )
 
 
 def _hashable(value: object) -> object:

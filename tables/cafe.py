@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
+from recsys.tables.distinct import counted
 from recsys.tables.interval import IntervalTable
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, expected_collisions, name_seeds
@@ -128,14 +129,16 @@ class CAFETable(IntervalTable):
         places = bucket(ids, constants["seed"], constants["num_buckets"])
         cells, shared = places[..., :1, :], places[..., 1:, :] + self.num_hot
         of_bucket, flat = (*cells.shape, _CELLS), cells.flatten()
-        is_own = self.get_buffer("cell_ids").index_select(0, flat).view(of_bucket) == ids.unsqueeze(-1)
+        is_own = self.get_buffer("cell_ids").index_select(0, flat).view(of_bucket) == ids.to(self._id_dtype).unsqueeze(
+            -1
+        )
         rows = self.get_buffer("cell_rows").index_select(0, flat).view(of_bucket)
         own = torch.where(is_own, rows, -1).amax(-1)
         return torch.where(own >= 0, own, shared)
 
     def decide(self, ids: Tensor, rows: Rows) -> None:
         """Count the ids of an interval, and give the exclusive rows to those counted most."""
-        distinct, occurrences = ids.unique(return_counts=True)
+        distinct, occurrences = counted(ids, self.num_embeddings)
         added = (occurrences << _UNIT_BITS).clamp(max=_MOST)
         buckets = bucket(distinct, self.get_buffer("seed")[0], self.get_buffer("num_buckets")[0])
         self._fade()
@@ -153,8 +156,8 @@ class CAFETable(IntervalTable):
 
     def _replace(self, ids: Tensor, buckets: Tensor, added: Tensor) -> None:
         """Of cells and newcomers the four that score most stay in each bucket; a newcomer begins at its least count."""
-        order = torch.argsort(added, descending=True, stable=True)
-        order = order[torch.argsort(buckets[order], stable=True)]
+        # By bucket, in it the most frequent first: both are below 2**31.
+        order = torch.argsort((buckets << 31) | (_MOST - added), stable=True)
         ids, buckets, added = ids[order], buckets[order], added[order]
         # The place of each among the newcomers of its bucket; the cells they may take are those that score least.
         rank = torch.arange(len(ids), device=ids.device) - torch.searchsorted(buckets, buckets)
@@ -178,7 +181,9 @@ class CAFETable(IntervalTable):
         """Exclusive rows for those that score most."""
         ids, counts, own = (self.get_buffer(f"cell_{kind}").flatten() for kind in ("ids", "counts", "rows"))
         has_row = own >= 0
-        best = torch.argsort(self._scores().flatten(), descending=True, stable=True)[: self.num_hot]
+        # Of equal scores the first: a score is below 2**31, and its place, at most 2**32, is told apart behind it.
+        behind = torch.arange((1 << 32) - 1, (1 << 32) - 1 - len(own), -1, device=own.device)
+        best = ((self._scores().flatten() << 32) | behind).topk(self.num_hot, sorted=False).indices
         chosen = torch.zeros_like(has_row)
         chosen[best] = True
         chosen &= has_row | (counts >= self.min_count << _UNIT_BITS)

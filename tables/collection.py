@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.arrangement import Arrangement
-from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.bag_group import BagGroup
+from recsys.tables.base import Table
 from recsys.tables.checks import (
     check_bags,
     check_features,
@@ -19,7 +20,7 @@ from recsys.tables.checks import (
     optimizers_by_matrix,
 )
 from recsys.tables.features import Bag, Embedded, Feature
-from recsys.tables.group import BagGroup, SingleGroup
+from recsys.tables.group import SingleGroup
 from recsys.tables.group_ids import Ragged, Single
 from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
@@ -27,6 +28,8 @@ from recsys.tables.lookups.requests import Place
 from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.routed import Routed, StartedBatch
+from recsys.tables.storages import unique_physical_tables
+from recsys.tables.traced import call_of, is_traced
 
 
 class NamedModules(nn.Module):
@@ -145,6 +148,8 @@ class TableCollection(nn.Module):
         Raises:
             ValueError: if `ids` has another number of features, a bag is missing, or an id is out of range.
         """
+        if is_traced(ids, bags):
+            return call_of(self, ids, bags, started)
         embed = _outside_of_graphs() if torch.compiler.is_compiling() else TableCollection._embed
         return embed(self, ids, bags or {}, started)
 

@@ -1,8 +1,7 @@
-"""Several tables for one feature: an item's id beside what it is."""
+"""Several tables for one feature, which see the same ids."""
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -10,8 +9,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
-from recsys.tables.combined_fit import check_apart, fit_sum
+from recsys.tables.base import Constants, Table
+from recsys.tables.combined_fit import fit_sum
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import mix64
 
@@ -192,110 +191,3 @@ class CombinedTable(Table):
     def extra_repr(self) -> str:
         """The parts."""
         return f"'{self.name}', " + " + ".join(f"{type(part).__name__}({part.extra_repr()})" for part in self._parts)
-
-
-class SumTable(CombinedTable):
-    """The sum of the parts' vectors.
-
-    Shape:
-        ids [N] -> embeddings [N, D]; memory that of the parts.
-
-    Args:
-        name: feature or table name.
-        num_embeddings: V, ids are in [0, V).
-        embedding_dim: D.
-        tables: makes each part, such as a FullTable and a SemanticIdTable.
-        init_std: standard deviation of the initial vectors.
-        shares: of each part in the variance of the initial vectors; by default equal ones. With a small one an id's own
-            row begins near 0, and a rare item as what it shares with others.
-
-    Raises:
-        ValueError: with fewer than two parts, one whose state changes outside its rows, or shares that do not fit.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        num_embeddings: int,
-        embedding_dim: int,
-        *,
-        tables: Sequence[PartFactory],
-        init_std: float = DEFAULT_INIT_STD,
-        shares: Sequence[float] | None = None,
-    ) -> None:
-        shares = [1.0] * len(tables) if shares is None else list(shares)
-        if len(shares) != len(tables) or not all(0 < share < math.inf for share in shares):
-            raise ValueError(f"SumTable '{name}': shares must be {len(tables)} positive numbers, got {shares}.")
-        dims, stds = [embedding_dim] * len(tables), [init_std * math.sqrt(share / sum(shares)) for share in shares]
-        super().__init__(name, num_embeddings, embedding_dim, tables, dims, stds)
-
-    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
-        """Least squares where the parts are; see `fit_sum`."""
-        if self.linear and not list(self.parameters()):
-            super().fit(vectors, ids, rows)
-        else:
-            self.fit_sum([torch.ones(len(ids))] * len(self._parts), vectors, ids, rows)
-
-    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
-        """Their sum."""
-        first, *others = self.part_vectors(rows, parameters, ids, constants)
-        for other in others:
-            first = first + other
-        return first
-
-
-class ConcatTable(CombinedTable):
-    """The parts' vectors side by side.
-
-    Shape:
-        ids [N] -> embeddings [N, D]; memory that of the parts.
-
-    Args:
-        name: feature or table name.
-        num_embeddings: V, ids are in [0, V).
-        embedding_dim: D.
-        tables: makes each part.
-        dims: width of each part, D in all; by default equal ones.
-        init_std: standard deviation of the initial vectors.
-
-    Raises:
-        ValueError: with fewer than two parts, one whose state changes outside its rows, or widths that are not D.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        num_embeddings: int,
-        embedding_dim: int,
-        *,
-        tables: Sequence[PartFactory],
-        dims: Sequence[int] | None = None,
-        init_std: float = DEFAULT_INIT_STD,
-    ) -> None:
-        number = max(1, len(tables))
-        widths = [embedding_dim // number] * len(tables) if dims is None else list(dims)
-        if len(widths) != len(tables) or sum(widths) != embedding_dim:
-            raise ValueError(
-                f"ConcatTable '{name}': dims must be {len(tables)} widths that add up to embedding_dim="
-                f"{embedding_dim}, got {widths}."
-            )
-        super().__init__(name, num_embeddings, embedding_dim, tables, widths, [init_std] * len(tables))
-
-    def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
-        """Each part by its own columns."""
-        if self.linear and not list(self.parameters()):
-            super().fit(vectors, ids, rows)
-            return
-        check_apart(self._parts)
-        columns = vectors.split([part.embedding_dim for part in self._parts], dim=1)
-
-        def fit() -> None:
-            for part, own in zip(self._parts, columns, strict=True):
-                matrices = {physical.name: rows[physical.name] for physical in part.physical_tables()}
-                part.fit(own.contiguous(), ids, matrices)
-
-        self.fit_parts(fit)
-
-    def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
-        """They as they are."""
-        return torch.cat(self.part_vectors(rows, parameters, ids, constants), dim=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,16 @@ from torch import Tensor, nn
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.least_squares import mean_without
+from recsys.tables.lookups.optimizers import Frozen
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.ranks import more_words, rank
+
+RowPrecision = Literal["float32", "float16", "bfloat16", "int8"]
+"""How a value of a row is stored; "float32" is as in other tables: in the dtype of the collection."""
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
+_LARGEST_CODE = 127
+_CODE_STD = math.sqrt(((2 * _LARGEST_CODE + 1) ** 2 - 1) / 12)
+"""Of codes drawn evenly."""
 
 
 class CompactTable(Table):
@@ -23,8 +31,8 @@ class CompactTable(Table):
     is not zeros, Zhu et al., "Shaver" (arXiv:2411.13052).
 
     Shape:
-        ids [N] -> embeddings [N, D]; memory one row of len(columns) for each kept id, the common vector [D] and, with
-        `kept`, 12 bytes for 64 ids.
+        ids [N] -> embeddings [N, D]; memory one row of len(columns) for each kept id, the common vector [D], with
+        "int8" a scale for each column, and with `kept` 12 bytes for 64 ids.
 
     Differs from the papers: what is kept is given to it; rows hold what they differ from the common vector by, so that
     an id without a row and a column without values both are the common vector.
@@ -40,10 +48,12 @@ class CompactTable(Table):
         kept: words of `routing.ranks.pack_bits` that say which ids are kept.
         columns: of D, in ascending order, that rows have; None for all. Without any, or without kept ids, there is
             only the common vector.
+        precision: of rows: "float32", or "float16", "bfloat16" or "int8", which are made to be served: rows are not
+            trained any more. A code of 8 bits times its column's scale is the value, and 0 is 0.
         init_std: standard deviation of the initial vectors of ids that are kept.
 
     Raises:
-        ValueError: unless exactly one size is given, and in range.
+        ValueError: unless exactly one size is given, and in range, or on an unknown precision.
     """
 
     linear = False
@@ -61,6 +71,7 @@ class CompactTable(Table):
         budget_fraction: Fraction | None = None,
         kept: Tensor | None = None,
         columns: Sequence[int] | None = None,
+        precision: RowPrecision = "float32",
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
@@ -70,11 +81,14 @@ class CompactTable(Table):
                 f"CompactTable '{name}': columns must be in [0, embedding_dim={embedding_dim}), ascending and each "
                 f"once, got {self.columns}."
             )
-        self.init_std = init_std
+        if precision not in get_args(RowPrecision):
+            known = ", ".join(get_args(RowPrecision))
+            raise ValueError(f"CompactTable '{name}': precision must be one of {known}, got {precision!r}.")
+        self.precision, self.init_std = precision, init_std
         budget = size_or_budget(self, budget_bytes, budget_fraction, num_rows=num_rows, kept=kept)
         if budget is not None:
-            row_dim = len(self.columns)
-            num_rows = budget.largest(lambda rows: 4 * (rows * row_dim + embedding_dim), 1, num_embeddings)
+            sizes = (len(self.columns), embedding_dim, precision)
+            num_rows = budget.largest(lambda rows: row_bytes(rows, *sizes), 1, num_embeddings)
         if kept is not None:
             num_rows = self.register_kept("kept", kept, num_embeddings)
         else:
@@ -83,14 +97,19 @@ class CompactTable(Table):
         self.num_rows = min(num_rows, num_embeddings)
         self.register_constants(num_kept=[self.num_rows], column=self.columns)
         self.common = nn.Parameter(torch.zeros(embedding_dim))
+        if precision == "int8" and self.columns and self.num_rows:
+            deviation = init_std * math.sqrt(embedding_dim / len(self.columns))
+            self.scale = nn.Parameter(torch.full((len(self.columns),), deviation / _CODE_STD))
 
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """One matrix of the rows that are kept, if there are any."""
         row_dim = len(self.columns)
         if not row_dim or not self.num_rows:
             return ()
-        deviation = self.init_std * math.sqrt(self.embedding_dim / row_dim)
-        return (PhysicalTable(self.name, self.num_rows, row_dim, deviation),)
+        dtype = _DTYPES.get(self.precision)
+        deviation = _CODE_STD if dtype == torch.int8 else self.init_std * math.sqrt(self.embedding_dim / row_dim)
+        optimizer = None if dtype is None else Frozen()
+        return (PhysicalTable(self.name, self.num_rows, row_dim, deviation, optimizer=optimizer, dtype=dtype),)
 
     def signature(self) -> tuple[object, ...]:
         """Tables that say which ids they keep route otherwise than those that keep the first."""
@@ -105,6 +124,8 @@ class CompactTable(Table):
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The common vector, and what the row adds to it."""
         common = parameters["common"].to(rows.dtype)
+        if "scale" in parameters:
+            rows = rows * parameters["scale"].to(rows.dtype)
         if rows.shape[-1] == self.embedding_dim:
             return rows + common
         vectors = common.expand(*rows.shape[:-1], self.embedding_dim)
@@ -119,7 +140,24 @@ class CompactTable(Table):
         has_row[self.columns] = bool(rows)
         self.common.copy_(mean_without((kept >= 0).unsqueeze(1) & has_row, vectors))
         for matrix in rows.values():
-            matrix[kept[kept >= 0]] = (vectors - self.common)[kept >= 0][:, self.columns]
+            matrix[kept[kept >= 0]] = self.stored((vectors - self.common)[kept >= 0][:, self.columns]).to(matrix.dtype)
+
+    @torch.no_grad()
+    def stored(self, rows: Tensor) -> Tensor:
+        """Rows [R, W] of float32 as the matrix holds them; sets the scales of codes.
+
+        Raises:
+            ValueError: if a value is not finite, or beyond the range of float16.
+        """
+        if self.precision == "int8":
+            self.scale.copy_(rows.abs().amax(0).clamp(min=torch.finfo(torch.float32).tiny) / _LARGEST_CODE)
+            found, is_finite = (rows / self.scale).round().to(torch.int8), bool(self.scale.isfinite().all())
+        else:
+            found = rows.to(_DTYPES.get(self.precision, rows.dtype))
+            is_finite = bool(found.isfinite().all())
+        if not is_finite:
+            raise ValueError(f"CompactTable '{self.name}': rows must be finite in {self.precision}, and are not.")
+        return found
 
     def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
         """The same rows; new ids have none."""
@@ -132,3 +170,10 @@ class CompactTable(Table):
         """Ids that share the common vector with one before them."""
         absent = self.num_embeddings - (self.num_rows if self.columns else 0)
         return float(max(0, absent - 1))
+
+
+def row_bytes(num_rows: int, row_dim: int, embedding_dim: int, precision: RowPrecision) -> int:
+    """Bytes of so many rows, their scales and the common vector."""
+    value = _DTYPES.get(precision, torch.float32).itemsize
+    scales = row_dim if precision == "int8" and num_rows else 0
+    return value * num_rows * row_dim + 4 * (scales + embedding_dim)

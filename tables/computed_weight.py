@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,31 @@ class ComputedWeight(Tensor):
 
     A write would change the values alone, which nobody reads again. It raises wherever it happens: in `no_grad`, in a
     view, through `.data`, by `nn.init`, in NumPy. Whatever is computed from it is an ordinary tensor.
+
+    Nor is it a leaf, even where no gradient is recorded: an optimizer that is given it refuses, where it would wait for
+    a gradient that never comes.
     """
+
+    @property
+    def is_leaf(self) -> bool:  # type: ignore[override]
+        """False: nothing can train it."""
+        return False
+
+    def set_(self, *source: Any) -> Tensor:
+        """Refuse other memory, which is set without `__torch_function__`."""
+        raise RuntimeError(_SENTENCE.format("set_"))
+
+    def _ordinary(self) -> Tensor:
+        with torch._C.DisableTorchFunctionSubclass():
+            return self.as_subclass(Tensor)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        """An ordinary tensor, where torch copies one: if it records no gradient."""
+        return copy.deepcopy(self._ordinary(), memo)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Saved as an ordinary tensor, which torch.load takes without having heard of this class."""
+        return self._ordinary().__reduce_ex__(protocol)
 
     @classmethod
     def of(cls, values: Tensor) -> ComputedWeight:
@@ -61,7 +86,7 @@ def _writes(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], kind: typ
     target = args[0] if args else kwargs.get("tensor")
     in_place = name.endswith("_") and not name.endswith("__")
     augmented = name.startswith("__i") and name.endswith("__") and name not in ("__invert__", "__index__", "__int__")
-    return isinstance(target, kind) and (in_place or augmented or name in _SETTERS)
+    return any(isinstance(each, kind) for each in _tensors(target)) and (in_place or augmented or name in _SETTERS)
 
 
 def _tensors(nested: Any) -> Iterator[Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.physical import PhysicalTable, named_generator
-from recsys.tables.routing.hashes import mix64, name_seed
+from recsys.tables.routing.hashes import hashed_uniform, mix64, name_seed
 
 _SAMPLES = 4096
 """Ids whose vectors are measured, to start with the deviation asked for."""
@@ -122,11 +122,7 @@ class DeepHashTable(Table):
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The MLP of the id's numbers: one batched product per layer for the whole group."""
-        seeds = constants["seed"].squeeze(-1).unsqueeze(-1)
-        hashes = mix64(mix64(ids.unsqueeze(-1), seeds), torch.arange(self.num_hashes, device=ids.device))
-        # The upper 24 bits are exact in a float32.
-        numbers = ((hashes >> 40) & ((1 << 24) - 1)).to(rows.dtype) / (1 << 23) - 1
-        hidden = numbers.transpose(0, 1)
+        hidden = hashed_uniform(ids, constants["seed"].squeeze(-1), self.num_hashes).to(rows.dtype).transpose(0, 1)
         for layer in range(self.num_hidden + 1):
             weight, bias = (parameters[f"{kind}{layer}"].to(rows.dtype) for kind in ("weight", "bias"))
             hidden = torch.baddbmm(bias.unsqueeze(1), hidden, weight)

@@ -39,6 +39,7 @@ class DeepLightTable(SearchedTable):
     """
 
     selects = "values"
+    counts_batches = True
 
     def __init__(
         self,

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.base import Table
 from recsys.tables.checks import check_ids
 from recsys.tables.computed_weight import ComputedWeight
+from recsys.tables.embedding_rows import EmbeddingRows
 from recsys.tables.fitting import Fitted, fit, grown_table
 from recsys.tables.full_rows import FullRows
-from recsys.tables.matrices import Matrix, matrix_of
-from recsys.tables.physical import PhysicalTable
+from recsys.tables.storages import unique_physical_tables
+from recsys.tables.traced import call_of, is_traced
+from recsys.tables.transforms import allow_any_shape, allow_sparse_gradients
 
 
-class Embedding(nn.Module):
+class Embedding(EmbeddingRows):
     """A table in place of nn.Embedding: ordinary parameters, any torch optimizer.
 
     `weight` is the parameter itself for a table that keeps all vectors, FullTable: such an Embedding is an
@@ -30,7 +31,8 @@ class Embedding(nn.Module):
     Tables that name one storage, as UnifiedTables do, share its rows; see `matrix_of`.
 
     In training mode every forward pass is one batch to a table that takes note of ids: rows that it gives to other ids
-    start afresh, but the optimizer's state of them is out of reach here, so choose one without state.
+    start afresh, but the optimizer's state of them is out of reach here, so choose one without state. Frozen rows stay
+    with their ids. One of several processes would not see the ids of the others, and is refused.
 
     Differs from nn.Embedding: vectors start as the table says (uniform, standard deviation init_std), not with
     deviation 1; an id out of range is a ValueError that names it.
@@ -44,7 +46,8 @@ class Embedding(nn.Module):
             Where rows are shared by ids, its vector stays zeros.
         max_norm: refused unless None: rows are shared by ids and have no norm of an id's vector.
         scale_grad_by_freq: refused if true, for the same reason.
-        sparse: make sparse gradients, for torch.optim.SparseAdam or SGD.
+        sparse: make sparse gradients, for torch.optim.SparseAdam or SGD; dense ones under torch.func. Rows that padding
+            alone reads are not in them, except, with zeros, in a compiled program.
         device: of the parameters; by default torch's. On "meta" they have no values: `to_empty` derives what ids are
             routed by, `reset_parameters` draws the rest.
         dtype: of the parameters; by default torch's.
@@ -104,23 +107,11 @@ class Embedding(nn.Module):
         self.sparse = sparse
         self._make_rows(device, dtype)
 
-    def _make_rows(self, device: torch.device, dtype: torch.dtype) -> None:
-        physical = unique_physical_tables([self.table])
-        made = [matrix_of(self.table, each, dtype, device, sparse=self.sparse) for each in physical.values()]
-        self.matrices = nn.ModuleList(made)
-        names = list(physical)
-        slots = enumerate(names.index(each.name) for each in self.table.physical_tables())
-        # Neighbouring lookups of one matrix are one read.
-        self._reads = [(matrix, [slot for slot, _ in run]) for matrix, run in groupby(slots, key=lambda read: read[1])]
-
     def reset_parameters(self) -> None:
         """Start afresh, as when built with torch's present seed; so does what shares the rows."""
         self.table.reset_parameters()
         for matrix in self._own_matrices():
             matrix.reset_parameters()
-
-    def _own_matrices(self) -> list[Matrix]:
-        return [matrix for matrix in self.matrices if isinstance(matrix, Matrix)]
 
     @property
     def num_embeddings(self) -> int:
@@ -132,33 +123,11 @@ class Embedding(nn.Module):
         """D, width of a vector."""
         return self.table.embedding_dim
 
-    @property
-    def weights(self) -> list[nn.Parameter]:
-        """The rows of each matrix [R, row_dim]."""
-        return [matrix.rows for matrix in self._own_matrices()]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the vectors."""
-        free = [matrix.rows for matrix in self._own_matrices() if matrix.physical.dtype is None]
-        values = (*free, *self.table.parameters())
-        return next((each.dtype for each in values if each.is_floating_point()), self._dtype)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move or convert; rows of integers keep their dtype, and are read in the new one."""
-        self._dtype = fn(torch.zeros((), dtype=self._dtype, device="cpu")).dtype
-        return super()._apply(fn, recurse)
-
     def __getattr__(self, name: str) -> Any:
         """Compute the weight: every time it is asked for costs a forward pass of all ids."""
         if name == "weight" and not isinstance(self, FullRows):
             return ComputedWeight.of(self.read(torch.arange(self.num_embeddings, device=self.device)))
         return super().__getattr__(name)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters live."""
-        return next(iter((*self.weights, *self.table.parameters(), *self.table.buffers()))).device
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse another weight where it is computed: nothing would read it."""
@@ -174,23 +143,21 @@ class Embedding(nn.Module):
 
         Raises:
             ValueError: if ids are no integers, or on the CPU outside [0, num_embeddings); in a compiled or exported
-                program, and on a GPU, ids out of range are a RuntimeError.
+                program, and on a GPU, ids out of range are a RuntimeError. Also if the table takes note of ids, in
+                training mode in one of several processes.
         """
+        if is_traced(ids):
+            return call_of(self, ids)
         check_ids(ids, self.num_embeddings, [self.table.name])
         self._observe(ids)
         return self.read(ids)
-
-    def _observe(self, ids: Tensor) -> None:
-        if self.table.observes and self.table.training:
-            with torch.no_grad():
-                self.table.observe(ids.reshape(-1).long(), self)
 
     def read(self, ids: Tensor) -> Tensor:
         """Vectors of ids in range, of any shape, with gradients: unchecked, and no table takes note of them."""
         flat = ids.reshape(-1).long()  # narrower integers would overflow where they are multiplied
         if self.padding_idx is None:
             vectors = self._vectors(flat)
-        elif self.sparse:
+        elif self.sparse and allow_any_shape():
             # Sparse gradients list every row that was read, those with zeros too.
             kept = (flat != self.padding_idx).nonzero().squeeze(1)
             found = self._vectors(flat[kept])
@@ -215,15 +182,17 @@ class Embedding(nn.Module):
         """Rows [N, K] of a matrix, side by side [N, K * W]; for -1 zeros, which touch nothing in the backward pass."""
         if not weight.dtype.is_floating_point:
             return weight[rows.clamp(min=0)].masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
-        sparse = self.sparse and weight.requires_grad
+        sparse = self.sparse and weight.requires_grad and allow_sparse_gradients()
         if not self.table.leaves_out:
             return F.embedding(rows, weight, sparse=sparse).flatten(1)
-        if not sparse:
-            return F.embedding(rows.clamp(min=0), weight).masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
+        if not (sparse and allow_any_shape()):
+            found = F.embedding(rows.clamp(min=0), weight, sparse=sparse)
+            return found.masked_fill(rows.unsqueeze(2) < 0, 0).flatten(1)
         flat = rows.reshape(-1)
         present = (flat >= 0).nonzero().squeeze(1)
         found = F.embedding(flat[present], weight, sparse=True)
-        return found.new_zeros(flat.shape[0], weight.shape[1]).index_copy(0, present, found).view(rows.shape[0], -1)
+        found = found.new_zeros(flat.shape[0], weight.shape[1]).index_copy(0, present, found)
+        return found.view(*rows.shape, weight.shape[1]).flatten(1)
 
     @torch.no_grad()
     def vectors(self, ids: Tensor) -> Tensor:
@@ -253,16 +222,6 @@ class Embedding(nn.Module):
             ValueError: on another shape, values that are not finite, or a method that has no such rows.
         """
         return fit(self, weight)
-
-    def all_rows(self, matrix: str) -> Tensor:
-        """The rows of a matrix [R, row_dim], by name."""
-        return self._rows_of(matrix).detach()
-
-    def set_rows(self, rows: Mapping[str, Tensor]) -> None:
-        """Overwrite whole matrices, by name."""
-        with torch.no_grad():
-            for name, values in rows.items():
-                self._rows_of(name).copy_(values)
 
     @classmethod
     def from_pretrained(
@@ -302,37 +261,10 @@ class Embedding(nn.Module):
         grown._grow_rows(unique_physical_tables([grown.table]))
         return grown
 
-    def _grow_rows(self, physical: Mapping[str, PhysicalTable]) -> None:
-        self.matrices = nn.ModuleList(each.grown(physical[each.physical.name]) for each in self._own_matrices())
-
     def extra_repr(self) -> str:
         """What was asked for beside the table."""
         asked = {"padding_idx": self.padding_idx, "sparse": self.sparse or None}
         return ", ".join(f"{name}={value}" for name, value in asked.items() if value is not None)
-
-    def _rows_of(self, matrix: str) -> nn.Parameter:
-        return next(each.rows for each in self._own_matrices() if each.physical.name == matrix)
-
-    def read_rows(self, table: str, rows: Tensor) -> Tensor:
-        """See recsys.tables.upkeep.Rows."""
-        return self._rows_of(table).detach()[rows]
-
-    @torch.no_grad()
-    def write_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
-        """See recsys.tables.upkeep.Rows."""
-        weight = self._rows_of(table)
-        weight[rows] = values.to(weight)
-
-    def copy_rows(self, table: str, sources: Tensor, targets: Tensor) -> None:
-        """See recsys.tables.upkeep.Rows; the optimizer's state is out of reach here."""
-        self.write_rows(table, targets, self.read_rows(table, sources))
-
-    def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
-        """See recsys.tables.upkeep.Rows; the optimizer's state is out of reach here."""
-        self.write_rows(table, rows, values)
-
-    def agree_on(self, tensors: Sequence[Tensor]) -> None:
-        """See recsys.tables.upkeep.Rows; here there is one process."""
 
 
 class FullEmbedding(FullRows, Embedding, nn.Embedding):  # type: ignore[misc, override]

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from recsys.tables.base import Table
 from recsys.tables.checks import check_ids
 from recsys.tables.embedding import Embedding
+from recsys.tables.fitting import Fitted
 from recsys.tables.full_rows import FullRows
+from recsys.tables.traced import call_of, is_traced
+from recsys.tables.transforms import allow_sparse_gradients
 
 _MODES = ("sum", "mean", "max")
 
@@ -67,6 +70,29 @@ class EmbeddingBag(Embedding):
         self.include_last_offset = include_last_offset
 
     @classmethod
+    def from_pretrained(
+        cls,
+        weight: Tensor,
+        table: Table,
+        *,
+        mode: Literal["sum", "mean", "max"] = "mean",
+        sparse: bool = False,
+        include_last_offset: bool = False,
+        padding_idx: int | None = None,
+    ) -> Fitted[Self]:
+        """An EmbeddingBag that starts from given vectors [V, D]; see Embedding.from_pretrained."""
+        made = cls(
+            table,
+            mode=mode,
+            sparse=sparse,
+            include_last_offset=include_last_offset,
+            padding_idx=padding_idx,
+            device=weight.device,
+            dtype=weight.dtype,
+        )
+        return Fitted(made, made.fit_(weight))
+
+    @classmethod
     def _full_kind(cls) -> type[Self]:
         return FullEmbeddingBag if cls is EmbeddingBag else cls  # type: ignore[return-value]
 
@@ -77,6 +103,8 @@ class EmbeddingBag(Embedding):
             ValueError: if ids are no integers or out of range, or shapes do not fit.
             NotImplementedError: on per_sample_weights with another mode than "sum".
         """
+        if is_traced(ids, offsets, per_sample_weights):
+            return call_of(self, ids, offsets, per_sample_weights)
         check_ids(ids, self.num_embeddings, [self.table.name])
         self._observe(ids)
         return self._pooled(ids, offsets, per_sample_weights)
@@ -114,7 +142,7 @@ class FullEmbeddingBag(FullRows, EmbeddingBag, nn.EmbeddingBag):  # type: ignore
             self.weight,
             offsets if offsets is None else offsets.to(ids.dtype),
             mode=self.mode,
-            sparse=self.sparse and self.weight.requires_grad,
+            sparse=self.sparse and self.weight.requires_grad and allow_sparse_gradients(),
             per_sample_weights=weights,
             include_last_offset=self.include_last_offset,
             padding_idx=self.padding_idx,

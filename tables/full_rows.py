@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recsys.tables.base import Table
 from recsys.tables.matrices import Matrix, fill, grown_rows
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.transforms import allow_any_shape, allow_sparse_gradients
 
 
 class FullRows(nn.Module):
@@ -66,7 +67,12 @@ class FullRows(nn.Module):
     def read(self, ids: Tensor) -> Tensor:
         """See Embedding."""
         ids = ids if ids.dtype == torch.int32 else ids.long()
-        return F.embedding(ids, self.weight, self.padding_idx, sparse=self.sparse and self.weight.requires_grad)
+        sparse = self.sparse and self.weight.requires_grad and allow_sparse_gradients()
+        if self.padding_idx is None or not sparse or allow_any_shape():
+            return F.embedding(ids, self.weight, self.padding_idx, sparse=sparse)
+        # Torch's own sparse gradient has as many rows as there are ids that are no padding.
+        vectors = F.embedding(ids, self.weight, sparse=True)
+        return torch.where((ids == self.padding_idx).unsqueeze(-1), vectors.detach(), vectors)
 
     def _rows_of(self, matrix: str) -> nn.Parameter:
         return self.weight

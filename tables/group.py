@@ -9,14 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.base import Table
-from recsys.tables.checks import check_ids, check_lengths
-from recsys.tables.columns import columns_of
-from recsys.tables.derived import Unchanging
+from recsys.tables.columns import alike, columns_of, laid_out
 from recsys.tables.distinct import Distinct, distinct_ids, first_of_each
-from recsys.tables.features import Bag, Feature, all_weighted_or_none, concatenate_bags, pad_sequences, pool
-from recsys.tables.group_ids import Flat, Ragged, Single
+from recsys.tables.features import Feature
+from recsys.tables.group_constants import GroupConstants
+from recsys.tables.group_ids import Flat, Single
 from recsys.tables.lookups.requests import Place, Request
-from recsys.tables.per_id import PerId, PerIdColumns
 from recsys.tables.routed import Reads
 
 
@@ -39,14 +37,7 @@ class Group(nn.Module):
         self._sums = tables[0].sums and len(set(self.stores)) == 1
         """Whether rows come added up, as the vectors they are."""
         self.matrices = frozenset(physical.name for table in tables for physical in table.physical_tables())
-        constants, self._per_id = _routing_constants_of(tables)
-        self._constant_names = tuple(constants)
-        for name, stacked in constants.items():
-            self.register_buffer(name, stacked, persistent=False)
-        values = {name: stacked.tolist() for name, stacked in constants.items() if not stacked.is_meta}
-        self._unchanging = Unchanging(f"the tables of {[feature.name for feature in self.features]}", values)
-        for name, columns in self._per_id.items():
-            self.register_buffer(f"first_{name}", columns.first, persistent=False)
+        self._constants = GroupConstants(tables, [feature.name for feature in self.features])
         first_rows = torch.tensor([[place.first_row for place in each] for each in places], dtype=torch.int64)
         self.register_buffer("first_rows", first_rows, persistent=False)
         self.register_buffer("num_ids", torch.tensor([table.num_embeddings for table in tables]), persistent=False)
@@ -64,27 +55,6 @@ class Group(nn.Module):
         """Whether its tables have rows at all."""
         return bool(self.stores)
 
-    def constants(self, of: Tensor | None = None) -> dict[str, Any]:
-        """What `combine` is given: integers [G, K], or [N, 1, K] of the features [N] that ids belong to."""
-
-        def pick(name: str) -> Tensor:
-            values = self.get_buffer(name)
-            return values if of is None else values.index_select(0, of).unsqueeze(1)
-
-        per_id = {name: PerId(columns.joined(), pick(f"first_{name}")) for name, columns in self._per_id.items()}
-        return {**{name: pick(name) for name in self._constant_names}, **per_id}
-
-    def _routing_constants(self, of: Tensor | None) -> dict[str, Any]:
-        """What `route` is given: integers [G, K, 1], or [K, N] of the features [N] that ids belong to."""
-        self._unchanging.check(self)
-
-        def pick(name: str) -> Tensor:
-            values = self.get_buffer(name)
-            return values.unsqueeze(-1) if of is None else values.index_select(0, of).t()
-
-        per_id = {name: PerId(columns.joined(), pick(f"first_{name}")) for name, columns in self._per_id.items()}
-        return {**{name: pick(name) for name in self._constant_names}, **per_id}
-
     def parameters_of(self, positions: list[int] | None = None) -> dict[str, Tensor]:
         """The tables' parameters [G, ...] by name, or those of some of them."""
         tables = self._tables if positions is None else [self._tables[position] for position in positions]
@@ -95,13 +65,20 @@ class Group(nn.Module):
         """The rows that ids one after the other, [N], read."""
         if not self.stores:
             return Reads()
-        rows = self._tables[0].route(flat.ids.unsqueeze(0), self._routing_constants(flat.features))
+        rows = self._flat_rows(flat)
         first_rows = self.get_buffer("first_rows")
-        first = first_rows if flat.features is None else first_rows.index_select(0, flat.features)
-        rows, first = rows.reshape(len(self.stores), len(flat.ids)), first.t()
+        first = (first_rows if flat.features is None else first_rows.index_select(0, flat.features)).t()
         if self._tables[0].shares_rows and self.merges(flat.ids):
             return self._read_once(rows, first)
         return Reads([Request(rows.unsqueeze(0), first.unsqueeze(0), self.stores, self.matrices, self._sums)])
+
+    def _flat_rows(self, flat: Flat) -> Tensor:
+        """[K, N] of the matrices."""
+        if self._tables[0].routes_by_state:
+            by_table = zip(self._tables, flat.ids.split(flat.counts), strict=True)
+            return torch.cat([table.rows_of(own) for table, own in by_table], dim=1)
+        rows = self._tables[0].route(flat.ids.unsqueeze(0), self._constants.routing(flat.features))
+        return rows.reshape(len(self.stores), len(flat.ids))
 
     def _read_once(self, rows: Tensor, first_rows: Tensor) -> Reads:
         """Rows [K, N], and where their matrices begin [K, N] or [K, 1]: each row once."""
@@ -133,13 +110,15 @@ class Group(nn.Module):
             return self._tables[0].combine_shared(pieces, reads.places), None
         (rows,) = pieces
         if not self._parameter_names:
-            return self._combine(rows.unsqueeze(1), flat.ids.unsqueeze(1), self.constants(flat.features), {})
-        if rows.device.type == "cpu":
+            return self._combine(rows.unsqueeze(1), flat.ids.unsqueeze(1), self._constants.combining(flat.features), {})
+        # One by one, a linear table is a product or two: less to do than to lay rows side by side, two by two.
+        is_few = self._tables[0].linear and len(self) < 2 * len(alike(flat.counts))
+        if rows.device.type == "cpu" and not is_few:
             return self._in_columns(rows, flat)
         by_feature = zip(rows.split(flat.counts), flat.ids.split(flat.counts), strict=True)
         vectors, penalties = [], []
         for position, (piece, ids) in enumerate(by_feature):
-            constants, parameters = self._constants_of([position]), self.parameters_of([position])
+            constants, parameters = self._constants.of_features([position]), self.parameters_of([position])
             own, penalty = self._combine(piece.unsqueeze(1), ids.unsqueeze(1), constants, parameters)
             vectors.append(own)
             penalties += [] if penalty is None else [penalty]
@@ -151,11 +130,12 @@ class Group(nn.Module):
         positions = torch.cat([part.positions.flatten() for part in parts])
         # Split, since the gradient of a part that is picked by itself would be as large as that of all.
         sizes = [part.positions.numel() for part in parts]
-        picked, ids = (each.index_select(0, positions).split(sizes) for each in (rows, flat.ids))
+        picked = laid_out(rows, positions, places).split(sizes)
+        ids = flat.ids.index_select(0, positions).split(sizes)
         vectors, penalties = [], []
         for part, own_rows, own_ids in zip(parts, picked, ids, strict=True):
             shape = part.positions.shape
-            constants, parameters = self._constants_of(part.features), self.parameters_of(part.features)
+            constants, parameters = self._constants.of_features(part.features), self.parameters_of(part.features)
             own, penalty = self._combine(
                 own_rows.view(*shape, rows.shape[1]), own_ids.view(shape), constants, parameters
             )
@@ -173,13 +153,6 @@ class Group(nn.Module):
         vectors = self._tables[0].combine(rows, parameters, ids, constants)
         penalty = self._tables[0].penalty(rows, vectors, parameters) if self.penalises else None
         return vectors.flatten(0, 1), None if penalty is None else penalty.flatten()
-
-    def _constants_of(self, positions: list[int]) -> dict[str, Any]:
-        per_id = {
-            name: PerId(columns.joined(), self.get_buffer(f"first_{name}")[positions])
-            for name, columns in self._per_id.items()
-        }
-        return {**{name: self.get_buffer(name)[positions] for name in self._constant_names}, **per_id}
 
 
 class SingleGroup(Group):
@@ -199,7 +172,10 @@ class SingleGroup(Group):
         if not self.stores:
             return Reads()
         ids = single.ids
-        rows = self._tables[0].route(ids.unsqueeze(1), self._routing_constants(None))
+        if self._tables[0].routes_by_state:
+            rows = torch.stack([table.rows_of(own) for table, own in zip(self._tables, ids, strict=True)])
+        else:
+            rows = self._tables[0].route(ids.unsqueeze(1), self._constants.routing(None))
         first_rows = self.get_buffer("first_rows").unsqueeze(-1)
         return Reads([Request(rows, first_rows, self.stores, self.matrices, self._sums)])
 
@@ -209,93 +185,17 @@ class SingleGroup(Group):
         if single.distinct is not None:
             vectors, penalty = self.flat_vectors(found, reads, single.distinct)
             spread = single.distinct.spread(vectors).view(*ids.shape, table.embedding_dim).transpose(0, 1)
-            return spread, _total(penalty, single.distinct)
+            return spread, total_penalty(penalty, single.distinct)
         (rows,) = found
         if self._sums:
             return rows, None
         parameters = self.parameters_of()
-        vectors = table.combine(rows, parameters, ids.t(), self.constants())
-        return vectors, _total(table.penalty(rows, vectors, parameters) if self.penalises else None)
+        vectors = table.combine(rows, parameters, ids.t(), self._constants.combining())
+        return vectors, total_penalty(table.penalty(rows, vectors, parameters) if self.penalises else None)
 
 
-class BagGroup(Group):
-    """Multi-valued features, all pooled or all left as sequences; the number of operations is that of one feature.
-
-    Except on a GPU where a table has parameters and is not linear: its features are combined one after the other.
-    """
-
-    def taken_apart(self, bags: Mapping[str, Bag]) -> Ragged:
-        """The ids of its features, checked."""
-        own, names = [bags[feature.name] for feature in self.features], [feature.name for feature in self.features]
-        joined = own[0] if len(own) == 1 else concatenate_bags(all_weighted_or_none(own))
-        counts = [bag.values.numel() for bag in own]
-        check_lengths(joined.lengths, counts, names)
-        ragged = Ragged(joined, counts)
-        check_ids(ragged.ids, self.get_buffer("num_ids"), names, ragged.features)
-        ragged.distinct = None if self._pools_first else self.merged(ragged.ids, ragged.features)
-        return ragged
-
-    def route(self, ragged: Ragged) -> Reads:
-        """The rows that all ids [N] read."""
-        return self.flat_reads(ragged.distinct or ragged)
-
-    def embed(self, found: Sequence[Tensor], reads: Reads, ragged: Ragged) -> tuple[list[Tensor], Tensor | None]:
-        """Rows [N, 1, W] -> pooled vectors [B, G, D], or each feature's sequence [N_g, D]; and their penalty."""
-        if self._pools_first:
-            pooled = self._pool(found[0].squeeze(1), ragged)
-            return [self._tables[0].combine(pooled, self.parameters_of(), self._no_ids(pooled), self.constants())], None
-        vectors, penalty = self.flat_vectors(found, reads, ragged.distinct or ragged)
-        vectors = vectors if ragged.distinct is None else ragged.distinct.spread(vectors)
-        penalty = _total(penalty, ragged.distinct)
-        if self.is_sequence:
-            return list(vectors.split(ragged.counts)), penalty
-        return [self._pool(vectors, ragged)], penalty
-
-    @property
-    def is_sequence(self) -> bool:
-        """Whether its features are left un-pooled."""
-        return self.features[0].pooling == "sequence"
-
-    def sequences(self, pieces: Sequence[Tensor], ragged: Ragged) -> dict[str, tuple[Tensor, Tensor]]:
-        """Vectors [N_g, D] of each feature -> [B, L, D] and a mask [B, L], by name."""
-        lengths = ragged.lengths.view(len(self), -1)
-        samples = ragged.samples.split(ragged.counts)
-        return {
-            feature.name: pad_sequences(piece, own - g * ragged.num_samples, lengths[g], feature.max_length)
-            for g, (feature, piece, own) in enumerate(zip(self.features, pieces, samples, strict=True))
-        }
-
-    @property
-    def _pools_first(self) -> bool:
-        """A linear table's parameters meet one row per sample instead of one per id."""
-        return not self.is_sequence and bool(self._parameter_names) and self._tables[0].linear and not self.penalises
-
-    @staticmethod
-    def _no_ids(pooled: Tensor) -> Tensor:
-        """A linear table depends on no id."""
-        return torch.zeros(pooled.shape[:2], dtype=torch.int64, device=pooled.device)
-
-    def _pool(self, vectors: Tensor, ragged: Ragged) -> Tensor:
-        """[N, D] -> [B, G, D]."""
-        if ragged.weights is not None:
-            vectors = vectors * ragged.weights.unsqueeze(1).to(vectors.dtype)
-        pooled = pool(vectors, ragged.samples, len(ragged.lengths)).view(
-            len(self), ragged.num_samples, vectors.shape[1]
-        )
-        if self._any_mean:
-            divisors = ragged.lengths.clamp(min=1).view(len(self), ragged.num_samples, 1).to(pooled.dtype)
-            pooled = pooled / torch.where(self.get_buffer("is_mean"), divisors, 1.0)
-        return pooled.transpose(0, 1)
-
-
-def _total(penalty: Tensor | None, distinct: Distinct | None = None) -> Tensor | None:
+def total_penalty(penalty: Tensor | None, distinct: Distinct | None = None) -> Tensor | None:
     """The sum of the penalties of ids, each as often as it was given."""
     if penalty is None or distinct is None:
         return None if penalty is None else penalty.sum()
-    return (penalty * torch.bincount(distinct.places, minlength=len(penalty))).sum()
-
-
-def _routing_constants_of(tables: Sequence[Table]) -> tuple[dict[str, Tensor], dict[str, PerIdColumns]]:
-    """The integers [G, K] of some tables of one kind, and what they keep of every id."""
-    stacked = {name: torch.stack([table.constants()[name] for table in tables]) for name in tables[0].constants()}
-    return stacked, {name: PerIdColumns(tables, name) for name in tables[0].per_id_names}
+    return (penalty * distinct.num_repeats()).sum()

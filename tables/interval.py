@@ -16,6 +16,7 @@ class IntervalTable(Table):
     """Keeps the ids of interval batches, decides, and forgets them; ids that wait are saved with the checkpoint."""
 
     moves_rows = True
+    routes_by_state = True
 
     def wait_for(self, interval: int) -> None:
         """Begin to keep ids; to be called by the constructor.

@@ -39,10 +39,33 @@ class LongTailStep(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         """The estimated gradient."""
-        (x,) = ctx.saved_tensors
-        size = x.abs()
-        slope = torch.where(size <= 0.4, 2 - 4 * size, torch.where(size <= 1, 0.4, 0.0))
-        return grads[0] * slope
+        return grads[0] * _slope(*ctx.saved_tensors)
+
+
+class _LongTailStepWithTangents(LongTailStep):
+    """In forward mode too; apart, since torch.compile takes no Function that has a `jvp`."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep the values for both modes."""
+        LongTailStep.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        """The estimated directional derivative."""
+        return tangents[0] * _slope(*ctx.saved_tensors)
+
+
+def _slope(x: Tensor) -> Tensor:
+    size = x.abs()
+    return torch.where(size <= 0.4, 2 - 4 * size, torch.where(size <= 1, 0.4, 0.0))
+
+
+def long_tail_step(x: Tensor) -> Tensor:
+    """See LongTailStep."""
+    step: Tensor = (LongTailStep if torch.compiler.is_compiling() else _LongTailStepWithTangents).apply(x)
+    return step
 
 
 class OptEmbedTable(SearchedTable):
@@ -69,11 +92,13 @@ class OptEmbedTable(SearchedTable):
         row_decay: fraction that every row loses at every step, read or not: a dense optimizer's rate times its
             decoupled weight decay.
         samples_widths: False trains all columns of every row.
+        min_width: columns that every row has at least while training; the paper's is 1. Widths that a budget will not
+            ask for take from what those that it will learn.
         per_id: a threshold of each id beside that of the table: "feature-wise" in the paper, not "field-wise".
         init_std: standard deviation of the initial vectors.
 
     Raises:
-        ValueError: if the weight is negative, or row_decay outside [0, 1).
+        ValueError: if the weight is negative, row_decay outside [0, 1), or min_width outside [1, D].
     """
 
     selects = "rows"
@@ -87,6 +112,7 @@ class OptEmbedTable(SearchedTable):
         penalty_weight: float = 1e-5,
         row_decay: float = 0.0,
         samples_widths: bool = True,
+        min_width: int = 1,
         per_id: bool = False,
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:
@@ -94,7 +120,8 @@ class OptEmbedTable(SearchedTable):
         if not 0 <= row_decay < 1:
             raise ValueError(f"OptEmbedTable '{name}': row_decay must be in [0, 1), got {row_decay}.")
         check_number(f"OptEmbedTable '{name}'", "penalty_weight", penalty_weight)
-        self.penalty_weight, self.row_decay = penalty_weight, row_decay
+        self.require("min_width", min_width, 1, embedding_dim, "embedding_dim")
+        self.penalty_weight, self.row_decay, self.min_width = penalty_weight, row_decay, min_width
         self.samples_widths, self.per_id, self.init_std = samples_widths, per_id, init_std
         self.threshold = nn.Parameter(torch.zeros(()))
         if row_decay:
@@ -117,10 +144,11 @@ class OptEmbedTable(SearchedTable):
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The row where it reaches the threshold, and in training some of its columns from the left."""
         above = self._above(rows, parameters["threshold"].to(rows.dtype))
-        rows, kept = rows[..., : self.embedding_dim], LongTailStep.apply(above).unsqueeze(-1)
+        rows, kept = rows[..., : self.embedding_dim], long_tail_step(above).unsqueeze(-1)
         if self.training and self.samples_widths:
-            last = torch.randint(self.embedding_dim, rows.shape[:-1], device=rows.device).unsqueeze(-1)
-            kept = kept * (torch.arange(self.embedding_dim, device=rows.device) <= last)
+            sizes = (*rows.shape[:-1], 1)
+            width = torch.randint(self.min_width, self.embedding_dim + 1, sizes, device=rows.device)
+            kept = kept * (torch.arange(self.embedding_dim, device=rows.device) < width)
         return rows * kept
 
     def regularizer(self) -> Tensor | None:

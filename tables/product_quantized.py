@@ -1,9 +1,4 @@
-"""Differentiable product quantisation: trained as whole rows beside codebooks, served as codes and codebooks.
-
-Sources: Chen, Li and Sun, "Differentiable product quantization for end-to-end embedding compression" (ICML 2020),
-arXiv:1908.09756, its vector-quantised form; Kang et al., "Learning multi-granular quantized embeddings for
-large-vocab categorical features in recommender systems" (WWW 2020), arXiv:2002.08530.
-"""
+"""Product quantisation while training: whole rows beside codebooks, served as codes and codebooks."""
 
 from __future__ import annotations
 
@@ -16,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.base import Constants, Table
 from recsys.tables.centroid_fit import fit_centroids
 from recsys.tables.codebook import CodebookTable, codes_dtype, require_parts
-from recsys.tables.nearest import can_be_looked_at, nearest
+from recsys.tables.nearest import nearest
 from recsys.tables.numbers import check_number
 from recsys.tables.physical import PhysicalTable, named_generator
+from recsys.tables.programs import can_be_looked_at
 from recsys.tables.routing.hashes import name_seed
 from recsys.tables.upkeep import Rows
 
@@ -80,7 +76,7 @@ class ProductQuantizedTable(Table):
     def restricted(self, ids: Tensor, constants: Constants) -> tuple[Tensor, int] | None:
         """Ids that may choose among the first centroids alone, [N, G] -> [N, G], and how many; or None."""
 
-    def _draw_centroids(self) -> None:
+    def draw_centroids(self) -> None:
         """Centroids in pairs of opposite ones, and the deviation of rows with which the nearest have the one asked for.
 
         Rows and centroids scale together, so that which one is nearest does not depend on the scale.
@@ -132,20 +128,19 @@ class ProductQuantizedTable(Table):
             rows [N, G, D], centroids [G, P, C, D / P], ids [N, G] -> [N, G, P]
         """
         restricted = self.restricted(ids, constants)
-        if restricted is None:
-            return nearest(rows, centroids)
+        if restricted is None or restricted[1] == self.num_choices:
+            return nearest(rows, centroids)[0]
         is_restricted, num_first = restricted
-        first = centroids[:, :, :num_first]
-        codes = nearest(rows, first)
+        codes, values = nearest(rows, centroids[:, :, :num_first])
         if not can_be_looked_at(rows):
-            return torch.where(is_restricted.unsqueeze(-1), codes, nearest(rows, centroids))
+            return torch.where(is_restricted.unsqueeze(-1), codes, nearest(rows, centroids)[0])
         # In each column, those that are not restricted come first, and no more places than the column with most has.
         most = int((~is_restricted).sum(0).amax()) if is_restricted.numel() else 0
         head = is_restricted.to(torch.int8).argsort(dim=0, stable=True)[:most].unsqueeze(-1)
-        found = nearest(rows.gather(0, head.expand(-1, -1, rows.shape[2])), centroids)
+        found, found_values = nearest(rows.gather(0, head.expand(-1, -1, rows.shape[2])), centroids[:, :, num_first:])
         of_head = head.expand_as(found)
-        kept = torch.where(is_restricted.unsqueeze(-1).gather(0, head), codes.gather(0, of_head), found)
-        return codes.scatter(0, of_head, kept)
+        keeps_first = is_restricted.unsqueeze(-1).gather(0, head) | (values.gather(0, of_head) <= found_values)
+        return codes.scatter(0, of_head, torch.where(keeps_first, codes.gather(0, of_head), found + num_first))
 
     def penalty(self, rows: Tensor, vectors: Tensor, parameters: Mapping[str, Tensor]) -> Tensor | None:
         """The squared distance of row and centroids, as it moves each of them."""
@@ -195,125 +190,3 @@ class ProductQuantizedTable(Table):
         """Codes and centroids."""
         code_bytes = self.num_parts * self.num_embeddings * codes_dtype(self.num_choices).itemsize
         return code_bytes + 4 * self.num_choices * self.embedding_dim
-
-
-class DPQTable(ProductQuantizedTable):
-    """Differentiable product quantisation: every id chooses among all centroids.
-
-    Shape:
-        ids [N] -> embeddings [N, D]; memory while training V rows of D and num_choices * D values of centroids; when
-        served num_parts codes per id and the centroids.
-
-    Differs from the paper: centroids also get the gradient of the task, which is exact for them, where the authors move
-    them by the penalty alone; rows are pulled to their centroids as in VQ-VAE (`commitment`); no batch normalisation of
-    distances, so that a code depends on its id alone and the served vector is the trained one.
-
-    Args:
-        name: feature or table name.
-        num_embeddings: V, ids are in [0, V).
-        embedding_dim: D.
-        num_parts: pieces of a row, and codes per id; None takes 4, or the largest number below that D is a multiple of.
-        num_choices: centroids of each piece, at least 2 and at most 32768.
-        penalty_weight: of the mean over a batch's ids of the squared distance of row and vector, as it moves centroids.
-        commitment: share of penalty_weight with which the same distance moves rows.
-        init_std: standard deviation of the initial vectors.
-
-    Raises:
-        ValueError: if D is no multiple of num_parts, or a number is out of range.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        num_embeddings: int,
-        embedding_dim: int,
-        *,
-        num_parts: int | None = None,
-        num_choices: int = 32,
-        penalty_weight: float = 1.0,
-        commitment: float = 0.25,
-        init_std: float = DEFAULT_INIT_STD,
-    ) -> None:
-        super().__init__(
-            name,
-            num_embeddings,
-            embedding_dim,
-            num_parts=num_parts,
-            num_choices=num_choices,
-            penalty_weight=penalty_weight,
-            commitment=commitment,
-            init_std=init_std,
-        )
-        self._draw_centroids()
-
-    def restricted(self, ids: Tensor, constants: Constants) -> tuple[Tensor, int] | None:
-        """None."""
-        return None
-
-
-class MGQETable(ProductQuantizedTable):
-    """Multi-granular quantised embeddings: a DPQTable whose rare ids choose among the first centroids alone.
-
-    A frequent id is compared with num_choices centroids of every part, which is most of what a step of rows takes.
-
-    Shape:
-        as DPQTable.
-
-    Differs from the paper: as DPQTable; codes of rare ids take as many bytes as the others.
-
-    Args:
-        name: feature or table name.
-        num_embeddings: V, ids are in [0, V), the most frequent first.
-        embedding_dim: D.
-        num_frequent: the first num_frequent ids choose among all centroids; None takes a tenth of V.
-        num_parts: pieces of a row, and codes per id; None takes 4, or the largest number below that D is a multiple of.
-        num_choices: centroids of each piece, at most 32768.
-        num_rare_choices: the first of them, for all other ids; at least 2.
-        penalty_weight: see DPQTable.
-        commitment: see DPQTable.
-        init_std: standard deviation of the initial vectors.
-
-    Raises:
-        ValueError: if D is no multiple of num_parts, or a number is out of range.
-    """
-
-    sizes = Table.sizes | {"num_frequent"}
-
-    def __init__(
-        self,
-        name: str,
-        num_embeddings: int,
-        embedding_dim: int,
-        *,
-        num_frequent: int | None = None,
-        num_parts: int | None = None,
-        num_choices: int = 256,
-        num_rare_choices: int = 64,
-        penalty_weight: float = 1.0,
-        commitment: float = 0.25,
-        init_std: float = DEFAULT_INIT_STD,
-    ) -> None:
-        super().__init__(
-            name,
-            num_embeddings,
-            embedding_dim,
-            num_parts=num_parts,
-            num_choices=num_choices,
-            penalty_weight=penalty_weight,
-            commitment=commitment,
-            init_std=init_std,
-        )
-        num_frequent = -(-num_embeddings // 10) if num_frequent is None else num_frequent
-        self.require("num_frequent", num_frequent, 0)
-        self.require("num_rare_choices", num_rare_choices, 2, num_choices, "num_choices")
-        self.num_rare_choices = num_rare_choices
-        self.register_constants(num_frequent=[num_frequent])
-        self._draw_centroids()
-
-    def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
-        """A row more for each id, which is rare."""
-        return {"num_embeddings": num_embeddings, "num_frequent": int(self.get_buffer("num_frequent"))}
-
-    def restricted(self, ids: Tensor, constants: Constants) -> tuple[Tensor, int] | None:
-        """Those that are not frequent, and num_rare_choices."""
-        return ids >= constants["num_frequent"].squeeze(-1), self.num_rare_choices

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -146,7 +146,7 @@ class QRTable(PartitionedTable):
         self, pieces: Sequence[Tensor], parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants
     ) -> Tensor:
         """Product of the K rows, however they are cut."""
-        product, *factors = (row for piece in pieces for row in piece.split(self.embedding_dim, dim=-1))
+        product, *factors = _rows(pieces, self.embedding_dim)
         for factor in factors:
             product = product * factor
         return product
@@ -173,6 +173,14 @@ class QRSumTable(PartitionedTable):
         """Sum of the K rows."""
         return rows.unflatten(-1, (-1, self.embedding_dim)).sum(-2)
 
+    def combine_pieces(
+        self, pieces: Sequence[Tensor], parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants
+    ) -> Tensor:
+        """Sum of the K rows; two are added where they lie, which is the same to the bit."""
+        if len(pieces) == len(self._moduli) == 2:
+            return pieces[0] + pieces[1]
+        return super().combine_pieces(pieces, parameters, ids, constants)
+
 
 class QRConcatTable(PartitionedTable):
     """Compositional table that lays its rows, each about D / K wide, side by side.
@@ -193,3 +201,9 @@ class QRConcatTable(PartitionedTable):
     def row_std(self, num_partitions: int) -> float:
         """Concatenation keeps the standard deviation."""
         return self.init_std
+
+
+def _rows(pieces: Sequence[Tensor], width: int) -> Iterator[Tensor]:
+    """The rows of each lookup; what is one row already is left as it is, since the gradient of a split is a copy."""
+    for piece in pieces:
+        yield from (piece,) if piece.shape[-1] == width else piece.split(width, dim=-1)

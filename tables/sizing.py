@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.base import Table
 from recsys.tables.budget import BudgetError
 from recsys.tables.full import FullTable
+from recsys.tables.storages import unique_physical_tables
 
 SizedFactory = Callable[..., Table]
 """Called with (name, num_embeddings, embedding_dim), and with one of budget_bytes and budget_fraction."""

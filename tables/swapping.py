@@ -11,11 +11,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer, SparseAdam
 
-from recsys.tables.base import Table, unique_physical_tables
+from recsys.tables.base import Table
 from recsys.tables.declared_ties import declared_ties, forget_ties
 from recsys.tables.embedding import Embedding
 from recsys.tables.embedding_bag import EmbeddingBag
 from recsys.tables.holders import check_others, lists_in, rewire_optimizer
+from recsys.tables.storages import unique_physical_tables
 from recsys.tables.swap_rules import Swapped, SwapReport, SwapRule
 from recsys.tables.tied_head import TiedHead
 

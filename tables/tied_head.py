@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from recsys.tables.embedding import Embedding
+from recsys.tables.traced import call_of, is_traced
 
 
 class TiedHead(nn.Module):
@@ -62,6 +63,8 @@ class TiedHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Scores of all ids."""
+        if is_traced(hidden):
+            return call_of(self, hidden)
         if self.embedding.table.keeps_vectors:
             return F.linear(hidden, self.embedding.weight, self.bias)
         chunks = torch.arange(self.out_features, device=hidden.device).split(self.chunk)

@@ -1,6 +1,7 @@
 """What pages show on files that anyone has, run line by line on small files made here."""
 
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import polars as pl
 import pytest
 
 from recsys.cli import main
+from recsys.comparison import read_comparison
+from recsys.comparison.arguments import check_contenders
 from recsys.prepare.clicks.criteo_sample import write_sample
 from recsys.prepare.programs import criteo
 from tests.checkpoints.words import WORDS, command, write_words
@@ -98,3 +101,16 @@ def test_its_commands_run_one_after_the_other(page, tmp_path, monkeypatch):
     for words in shown:
         run(list(words))
     assert page.name != "data.md" or Path("predictions.parquet").exists()
+
+
+def test_the_comparison_of_its_page_can_be_built(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    criteo.main(["--sample", "5000", "--out", "data/sample"])
+    (shown,) = re.findall(r"```yaml\n(name: .*?)```", (ROOT / "docs/compare.md").read_text(), re.DOTALL)
+    Path("comparison.yaml").write_text(shown)
+    comparison = read_comparison(Path("comparison.yaml"))
+    assert [each.name for each in comparison.contenders] == [
+        "50%, HashTable", "50%, UnifiedTable", "10%, HashTable", "10%, UnifiedTable"
+    ]  # fmt: skip
+    check_contenders(comparison)

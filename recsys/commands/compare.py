@@ -18,6 +18,7 @@ from rich.table import Table
 from recsys.comparison.arguments import check_contenders
 from recsys.comparison.found import with_found_settings
 from recsys.comparison.metric_check import check_metric
+from recsys.comparison.near_best import all_runs
 from recsys.comparison.reading import read_comparison
 from recsys.comparison.report import ComparisonReport
 from recsys.comparison.results import failures, missing, run_rows, summarize
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
             if chosen.job == "search":
                 comparison = search(comparison, store, run_all, chosen.trials, chosen.jobs)
             run_all(comparison.runs())
+            run_all(all_runs(comparison, store))
         except KeyboardInterrupt:
             print("stopped; the same command goes on with what is not done", file=sys.stderr)
             return 130
@@ -108,6 +110,7 @@ def report_of(comparison: Comparison, store: RunStore) -> ComparisonReport:
         runs=run_rows(comparison, store),
         found={contender.name: contender.found for contender in comparison.contenders if contender.found is not None},
         left_out=comparison.left_out,
+        near_best=comparison.near_best,
     )
 
 

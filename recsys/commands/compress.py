@@ -30,6 +30,7 @@ from recsys.configuration.suggestions import explain
 from recsys.configuration.words import divided
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.tables.budget import parse_bytes, parse_fraction
+from recsys.tables.compact import RowPrecision
 
 AUTO = "auto"
 
@@ -65,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("-c", "--config", action="append", default=[], help="config, once or more")
     found.add_argument("--budget_bytes", help="what all tables may take together, such as 2MB")
     found.add_argument("--budget_fraction", help="the same as a fraction of the full tables' bytes, such as 10%%")
-    found.add_argument("--method", default=AUTO, help=f"{', '.join(METHODS)}, or {AUTO}: the one that validates best")
+    found.add_argument("--method", default=AUTO, help=f"{', '.join(METHODS)}, or {AUTO}: what surely loses least")
     found.add_argument("--metric", choices=SHOWN, help="by which auto chooses (auc; of session models ndcg@10)")
     found.add_argument("--sweep", nargs="+", default=[], metavar="FRACTION", help="also measure at these fractions")
     found.add_argument("--finetune", type=int, default=0, metavar="EPOCHS", help="train what was chosen for so long")
@@ -76,6 +77,12 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument(
         "--width_step", type=int, default=WIDTH_STEP, help=f"columns by which searched widths differ ({WIDTH_STEP})"
+    )
+    found.add_argument(
+        "--row_precision",
+        default="float32",
+        choices=get_args(RowPrecision),
+        help="that the rows which are kept are served in, in stages (float32)",
     )
     found.add_argument("--counts", type=Path, help="folder of counts (default: counts/ of the data)")
     found.add_argument("--seed", type=int, default=0, help="of what is sampled")
@@ -107,7 +114,15 @@ def check(chosen: argparse.Namespace) -> None:
     if in_stages:
         _refuse(chosen, "of a checkpoint, give CKPT OUT", method=AUTO, metric=None, sweep=[], finetune=0)
         return
-    _refuse(chosen, "in stages, give OUT alone", stage=None, generations=30, start="initial", width_step=WIDTH_STEP)
+    _refuse(
+        chosen,
+        "in stages, give OUT alone",
+        stage=None,
+        generations=30,
+        start="initial",
+        width_step=WIDTH_STEP,
+        row_precision="float32",
+    )
     out = chosen.paths[1]
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"out '{out}' exists and is no empty folder; give another or remove it.")
@@ -147,6 +162,7 @@ def _in_stages(chosen: argparse.Namespace, command: Sequence[str]) -> None:
         chosen.seed,
         chosen.start,
         chosen.width_step,
+        chosen.row_precision,
     )
     stages.check()
     stages.run(STAGES if chosen.stage is None else [chosen.stage])

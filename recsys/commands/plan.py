@@ -20,7 +20,7 @@ from recsys.data.schema import Schema
 from recsys.human import console, human_bytes
 from recsys.planning import Allocation, Column, allocate
 from recsys.planning.placing import Fleet, place
-from recsys.planning.written import as_yaml
+from recsys.prepare.clicks.planned_tables import as_yaml
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.tables.budget import parse_bytes, parse_fraction
 

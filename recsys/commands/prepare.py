@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
+from recsys.configuration.suggestions import explain
+
 PROGRAMS = {
     "clicks": "anybody's log of clicks: CSV, Parquet, Arrow, JSON lines",
     "apply": "new rows with the vocabulary of a folder of clicks",
@@ -31,8 +33,9 @@ def main(arguments: Sequence[str]) -> int:
         print(_USAGE)
         return 0
     if name not in PROGRAMS:
-        problem = f"there is no program '{name}'" if name else "no program is named"
-        raise ValueError(f"prepare: {problem}.\n{_USAGE}")
+        unknown = explain(f"prepare: there is no program '{name}'", name, list(PROGRAMS))
+        said = unknown if name else "prepare: name a program."
+        raise ValueError(f"{said}\n{_USAGE}")
     if name == "check":
         from recsys.data.check import main as check
 

@@ -9,10 +9,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from recsys.comparison.spec import Comparison, Contender, Published, SearchRange
+from recsys.comparison.spec import Comparison, Contender, NearBest, Published, SearchRange
 from recsys.configuration.yaml_files import read_mapping
 
-_KEYS = ("name", "configs", "data", "metric", "mode", "seeds", "axes", "left_out", "published", "search")
+_KEYS = ("name", "configs", "data", "metric", "mode", "seeds", "near_best", "axes", "left_out", "published", "search")
 
 
 def read_comparison(path: Path, data: Path | None = None) -> Comparison:
@@ -39,17 +39,19 @@ def read_comparison(path: Path, data: Path | None = None) -> Comparison:
         raise ValueError(f"{path}: mode must be max or min, got {mode!r}.")
     left_out = _entries(path, content, "left_out")
     contenders = _contenders(path, content["axes"], left_out)
+    seeds = _seeds(path, "seeds", content.get("seeds", [0, 1, 2]))
     return Comparison(
         name=str(content.get("name") or path.stem),
         configs=tuple(read_mapping(path.parent / name) for name in _configs(path, content["configs"])),
         data=data or Path(str(content["data"])),
         metric=str(content.get("metric") or "auc"),
         mode=mode,
-        seeds=_seeds(path, content.get("seeds", [0, 1, 2])),
+        seeds=seeds,
         contenders=contenders,
         published=_published(path, _entries(path, content, "published"), [each.name for each in contenders]),
         search={name: _search_range(path, name, entry) for name, entry in _entries(path, content, "search").items()},
         left_out={name: str(reason) for name, reason in left_out.items()},
+        near_best=_near_best(path, _entries(path, content, "near_best"), list(content["axes"]), seeds),
     )
 
 
@@ -59,14 +61,31 @@ def _configs(path: Path, names: Any) -> list[str]:
     return names
 
 
-def _seeds(path: Path, seeds: Any) -> tuple[int, ...]:
+def _seeds(path: Path, key: str, seeds: Any) -> tuple[int, ...]:
     # A bool is an int in Python, but `true` is no seed.
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ValueError(f"{path}: seeds must be whole numbers from 0, as in [0, 1, 2], got {seeds!r}.")
+        raise ValueError(f"{path}: {key} must be whole numbers from 0, as in [0, 1, 2], got {seeds!r}.")
     twice = [seed for place, seed in enumerate(seeds) if seed in seeds[:place]]
     if twice:
-        raise ValueError(f"{path}: seeds must differ, got {twice[0]} twice in {seeds!r}.")
+        raise ValueError(f"{path}: {key} must differ, got {twice[0]} twice in {seeds!r}.")
     return tuple(seeds)
+
+
+def _near_best(path: Path, entry: Mapping[str, Any], axes: Sequence[str], first: Sequence[int]) -> NearBest | None:
+    if not entry:
+        return None
+    if not {"within", "seeds"} <= set(entry) <= {"axis", "within", "seeds"}:
+        raise ValueError(f"{path}: near_best must have within and seeds, and maybe axis, got {dict(entry)!r}.")
+    axis, within = entry.get("axis", ""), _number(path, "near_best.within", entry["within"])
+    if axis and axis not in axes:
+        raise ValueError(f"{path}: near_best.axis must be an axis, got {axis!r}{_hint(axis, axes)}")
+    if within < 0:
+        raise ValueError(f"{path}: near_best.within must be at least 0, got {within}.")
+    seeds = _seeds(path, "near_best.seeds", entry["seeds"])
+    both = sorted({*seeds} & {*first})
+    if both:
+        raise ValueError(f"{path}: near_best.seeds are further ones, but seed {both[0]} is among seeds.")
+    return NearBest(str(axis), within, seeds)
 
 
 def _entries(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -85,7 +104,11 @@ def _contenders(path: Path, axes: Any, left_out: Mapping[str, Any]) -> tuple[Con
             if not isinstance(override or {}, dict):
                 raise ValueError(f"{path}: axes.{axis}.{label} must be an override like one more -c, got {override!r}.")
     made = [
-        Contender(", ".join(str(label) for label, _ in choice), tuple(override or {} for _, override in choice))
+        Contender(
+            ", ".join(str(label) for label, _ in choice),
+            tuple(override or {} for _, override in choice),
+            labels={axis: str(label) for axis, (label, _) in zip(axes, choice, strict=True)},
+        )
         for choice in product(*(labels.items() for labels in axes.values()))
     ]
     names = [contender.name for contender in made]

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from recsys.comparison.pareto import pareto_front
 from recsys.comparison.plots import scatter
 from recsys.comparison.results import Summary
-from recsys.comparison.spec import Found
+from recsys.comparison.spec import Found, NearBest
 from recsys.evaluation.plots import svg
 from recsys.human import human_bytes
 
@@ -40,6 +40,7 @@ class ComparisonReport:
         runs: a row for every single run, as `run_rows` gives them.
         found: settings of a search, by contender; empty where the comparison file's own are shown.
         left_out: why, by contender that the comparison file leaves out.
+        near_best: which contenders took further seeds.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ComparisonReport:
     runs: Sequence[Mapping[str, Any]] = ()
     found: Mapping[str, Found] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    near_best: NearBest | None = None
 
     def front(self) -> list[int]:
         """Positions of the contenders that none beats in bytes and quality."""
@@ -77,12 +79,21 @@ class ComparisonReport:
         """What a search found, in words, by contender."""
         return {name: _words(found, self.metric) for name, found in self.found.items()}
 
+    def further_seeds(self) -> str:
+        """Which contenders have more seeds than the others, in words; empty if none."""
+        if self.near_best is None:
+            return ""
+        seeds, near = ", ".join(map(str, self.near_best.seeds)), self.near_best
+        of = f" of their {near.axis}" if near.axis else ""
+        return f"Seeds {seeds} too: contenders within {near.within:g} of the best val {self.metric}{of}."
+
     def markdown(self) -> str:
         """The table and what it lacks."""
         body = [[cell.replace("|", "\\|") for cell in row] for row in self.cells(star=" \\*")]
         rows = [self.header(), ["--", *["--:"] * (len(self.header()) - 1)], *body]
         lines = ["| " + " | ".join(row) + " |" for row in rows]
         lines += ["", "\\* on the Pareto front of test quality against table bytes. +- is the deviation over seeds."]
+        lines += [self.further_seeds()] if self.near_best else []
         sources = {s.source for s in self.summaries if s.source}
         lines += [f"Published: {'; '.join(sorted(sources))}."] if sources else []
         lines += ["", "Settings found by search:", ""] if self.found else []

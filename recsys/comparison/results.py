@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import mean, median, stdev
 from typing import Any
 
+from recsys.comparison.near_best import all_runs
 from recsys.comparison.spec import Comparison, Run
 from recsys.comparison.store import Result, RunStore
 
@@ -46,13 +47,11 @@ class Summary:
 
 def summarize(comparison: Comparison, store: RunStore) -> list[Summary]:
     """Every contender that has a finished run, in the order of the comparison."""
-    found = []
-    for contender in comparison.contenders:
-        runs = (comparison.run(contender, seed) for seed in comparison.seeds)
-        results = [result for run in runs if (result := store.result(run)) is not None]
-        if results:
-            found.append(_summary(comparison, contender.name, results))
-    return found
+    done: dict[str, list[Result]] = {contender.name: [] for contender in comparison.contenders}
+    for run in all_runs(comparison, store):
+        if (result := store.result(run)) is not None:
+            done[run.contender].append(result)
+    return [_summary(comparison, name, results) for name, results in done.items() if results]
 
 
 def run_rows(comparison: Comparison, store: RunStore) -> list[dict[str, Any]]:
@@ -60,8 +59,9 @@ def run_rows(comparison: Comparison, store: RunStore) -> list[dict[str, Any]]:
 
     The status is done, failed or not run; numbers that a run does not have are None.
     """
-    names = sorted({name for run in comparison.runs() if (done := store.result(run)) for name in done.test})
-    return [_run_row(run, store.result(run), store.error(run), names) for run in comparison.runs()]
+    runs = all_runs(comparison, store)
+    names = sorted({name for run in runs if (done := store.result(run)) for name in done.test})
+    return [_run_row(run, store.result(run), store.error(run), names) for run in runs]
 
 
 def _run_row(run: Run, result: Result | None, error: str | None, names: Sequence[str]) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _run_row(run: Run, result: Result | None, error: str | None, names: Sequence
 def failures(comparison: Comparison, store: RunStore) -> dict[str, str]:
     """The last line of every failed run's error, by contender and seed."""
     found = {}
-    for run in comparison.runs():
+    for run in all_runs(comparison, store):
         error = store.error(run)
         if error is not None and store.result(run) is None:
             found[f"{run.contender}, seed {run.seed}"] = error.strip().splitlines()[-1]
@@ -91,7 +91,7 @@ def failures(comparison: Comparison, store: RunStore) -> dict[str, str]:
 
 def missing(comparison: Comparison, store: RunStore) -> list[str]:
     """Runs that have neither a result nor an error."""
-    runs = comparison.runs()
+    runs = all_runs(comparison, store)
     return [f"{r.contender}, seed {r.seed}" for r in runs if store.result(r) is None and store.error(r) is None]
 
 

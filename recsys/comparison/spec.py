@@ -64,11 +64,34 @@ class Found:
 
 @dataclass(frozen=True)
 class Contender:
-    """A name and the overrides that make it, in order; and what a search found, where they are from one."""
+    """A name and the overrides that make it, in order; and what a search found, where they are from one.
+
+    Args:
+        name: its labels, one of every axis.
+        overrides: one of every axis, in order.
+        found: by a search.
+        labels: by axis.
+    """
 
     name: str
     overrides: tuple[Override, ...]
     found: Found | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NearBest:
+    """Further seeds for the contenders that are near the best on validation: where a difference could be chance.
+
+    Args:
+        axis: each of its labels has a best contender; "" where one is the best of all.
+        within: largest distance from it, in the metric, over the comparison's own seeds.
+        seeds: further ones.
+    """
+
+    axis: str
+    within: float
+    seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -120,6 +143,7 @@ class Comparison:
         published: numbers from papers, by contender.
         search: ranges that `recsys compare search` tries, by key path.
         left_out: why, by the name that a contender left out would have.
+        near_best: further seeds for some.
     """
 
     name: str
@@ -132,6 +156,7 @@ class Comparison:
     published: Mapping[str, Published] = field(default_factory=dict)
     search: Mapping[str, SearchRange] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    near_best: NearBest | None = None
 
     def runs(self) -> list[Run]:
         """Every contender with every seed; all contenders' first seeds come first."""

@@ -19,7 +19,7 @@ _MUCH = 4
 _SAMPLE_IDS = 1 << 14
 _ROUNDS = 8
 _PIECE_IDS = 1 << 16
-_PIECE_VECTORS = 1 << 11
+_PIECE_VECTORS = 1 << 9
 """Vectors whose distances to 256 centres stay in a processor's cache."""
 
 

@@ -129,11 +129,11 @@ def collection_of(task: TableTask, compressed: Mapping[str, Compressed]) -> Tabl
     collection = TableCollection(
         before.features,
         {name: table for name, (table, _) in compressed.items()},
-        optimizer=task.table_settings.table_optimizer,
+        optimizer=task.table_settings.rows.optimizer,
         lookup=type(before.lookup),
         dtype=before.lookup.dtype,
         device=task.device,
-        clip_rows=task.table_settings.clip_rows,
+        clip_rows=task.table_settings.rows.clip_rows,
     )
     for _, matrices in compressed.values():
         for name, rows in matrices.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class OneShot:
             methods: to try; one alone must meet the budget.
             budget_bytes: of the checkpoint that is written; None writes none.
             sweep: budgets to measure besides.
-            metric: by which the best is chosen on the val split; None for the task's first.
+            metric: by which the one that surely loses least is chosen on the val split; None for the task's first.
             out: folder for the checkpoint, its config and the report.
             finetune_epochs: epochs to train what was chosen; it is kept if it validates better.
 
@@ -80,28 +80,28 @@ class OneShot:
         metric = self._checked(metric)
         tables = self._model.tables(any(method.needs_column_values for method in methods))
         runner = Trials(self._model)
-        trials: list[Trial] = []
-        refused: list[BudgetError] = []
-        for each in sweep:
-            self._try(runner.run(methods, tables, each), trials, refused)
+        tried = [self._try(runner.run(methods, tables, each)) for each in sweep]
         winner = None
         if budget_bytes is not None:
-            here: list[Trial] = []
-            why: list[BudgetError] = []
-            self._try(runner.run(methods, tables, budget_bytes), here, why)
+            here, why = self._try(runner.run(methods, tables, budget_bytes))
             if not here:
                 raise min(why, key=lambda error: error.smallest_bytes)
             winner = best(here, metric)
-            trials, refused = trials + here, refused + why
+            tried.append((here, why))
+        trials = [trial for found, _ in tried for trial in found]
         out.mkdir(parents=True, exist_ok=True)
         if winner is not None:
             self._write(winner, out)
             if finetune_epochs:
                 tuned = self._finetune(winner, out, finetune_epochs, runner)
                 trials.append(tuned)
-                winner = best([winner, tuned], metric)
-                if winner is tuned:
+                if tuned.quality(metric) > winner.quality(metric):
+                    winner = tuned
                     publish(out / FINETUNE / MODEL, out / CHECKPOINT)
+        self._report(trials, winner, [str(error) for _, refused in tried for error in refused], out)
+
+    def _report(self, trials: Sequence[Trial], winner: Trial | None, refused: Sequence[str], out: Path) -> None:
+        """Write and print what was tried, what was chosen and what could not be."""
         report = CompressionReport(
             self._title,
             self.full_bytes,
@@ -109,7 +109,7 @@ class OneShot:
             trials,
             self._model.quality.metrics,
             None if winner is None else trials.index(winner),
-            [str(error) for error in refused],
+            refused,
             self._pictures(winner),
         )
         report.write(out)
@@ -124,7 +124,10 @@ class OneShot:
             )
         return metric or known[0]
 
-    def _try(self, found: Any, trials: list[Trial], refused: list[BudgetError]) -> None:
+    def _try(self, found: Iterable[Trial | BudgetError]) -> tuple[list[Trial], list[BudgetError]]:
+        """What methods gave, each printed when it is there, and why others gave nothing."""
+        trials: list[Trial] = []
+        refused: list[BudgetError] = []
         for each in found:
             if isinstance(each, Trial):
                 trials.append(each)
@@ -132,6 +135,7 @@ class OneShot:
                 print(f"{each.method}: {each.num_bytes:,} bytes, val {SHOWN[first]} {each.val[first].second:.5f}")
             else:
                 refused.append(each)
+        return trials, refused
 
     def _pictures(self, winner: Trial | None) -> dict[str, Any]:
         if winner is None:

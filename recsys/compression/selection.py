@@ -15,6 +15,8 @@ from recsys.compression.thresholds import lowest_threshold
 from recsys.compression.trained import Compressed
 from recsys.tables import AutoDimTable, CompactTable, SearchedTable, SparseTable, Table, TableCollection
 from recsys.tables.budget import BudgetError
+from recsys.tables.compact import RowPrecision
+from recsys.tables.compact import row_bytes as stored_row_bytes
 from recsys.tables.mixed_dim import mixed_dim_bytes
 from recsys.tables.routing.ranks import WORD_BITS, pack_bits
 from recsys.tables.sizing import stored_bytes
@@ -32,12 +34,14 @@ class Searched:
         entries: scores [V, D] of those that select single values.
         narrow: those that select the width of all their rows.
         others: tables that search nothing, and stay as they are.
+        precision: that rows are served in.
     """
 
     rows: Mapping[str, Tensor]
     entries: Mapping[str, Tensor]
     narrow: Mapping[str, AutoDimTable]
     others: Mapping[str, Table]
+    precision: RowPrecision = "float32"
 
     @cached_property
     def sorted_rows(self) -> dict[str, Tensor]:
@@ -46,8 +50,12 @@ class Searched:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, collection: TableCollection) -> Searched:
+    def of(cls, collection: TableCollection, precision: RowPrecision = "float32") -> Searched:
         """Scores of all tables of a collection.
+
+        Args:
+            collection: searched.
+            precision: that the rows that are kept are served in.
 
         Raises:
             ValueError: if none of them searches, or they select what cannot be weighed against each other.
@@ -67,6 +75,7 @@ class Searched:
             entries={name: own for name, own in scores.items() if searched[name].selects == "values"},
             narrow={name: table for name, table in searched.items() if isinstance(table, AutoDimTable)},
             others={name: table for name, table in tables.items() if name not in searched},
+            precision=precision,
         )
 
     def most_probable_widths(self, budget_bytes: int) -> dict[str, int] | None:
@@ -96,7 +105,7 @@ class Searched:
             total = sum(sparse_bytes(own > threshold) for own in self.entries.values())
             for name, own in self.sorted_rows.items():
                 num_kept = len(own) - int(torch.searchsorted(own, torch.tensor(threshold), right=True))
-                total += row_bytes(num_kept, len(own), widths[name], embedding_dim)
+                total += row_bytes(num_kept, len(own), widths[name], embedding_dim, self.precision)
             return total
 
         return lowest_threshold(highest, count_bytes, left)
@@ -136,10 +145,12 @@ def _scores(collection: TableCollection, table: SearchedTable) -> Tensor:
     return table.scores(matrices[0] if len(matrices) == 1 else torch.cat(matrices, 1)).float().cpu()
 
 
-def row_bytes(num_kept: int, num_embeddings: int, width: int, embedding_dim: int) -> int:
+def row_bytes(
+    num_kept: int, num_embeddings: int, width: int, embedding_dim: int, precision: RowPrecision = "float32"
+) -> int:
     """The most bytes that a CompactTable with so many rows in so many columns takes."""
     bits = 0 if num_kept in (0, num_embeddings) else 12 * -(-num_embeddings // WORD_BITS)
-    return 4 * (width * num_kept + embedding_dim) + bits
+    return stored_row_bytes(num_kept, width, embedding_dim, precision) + bits
 
 
 @torch.no_grad()

@@ -58,10 +58,10 @@ def write_stage_report(out: Path, command: list[str], counts: Mapping[str, Tenso
 def _compared(out: Path, command: list[str]) -> dict[str, dict[str, Comparison]]:
     """By split and metric, compact against searched."""
     collected = []
-    for stage, words in (("search", command), ("retrain", ["-c", str(out / "config.yaml")])):
+    for folder, words in ((out / "search", command), (out, ["-c", str(out / "config.yaml")])):
         cli = RecsysCLI.launch(words, run=False)
         cli.model.configure_model()
-        cli.model.load_state_dict(read(out / stage / MODEL)["state_dict"])
+        cli.model.load_state_dict(read(folder / MODEL)["state_dict"])
         bf16 = str(cli.trainer.precision).startswith("bf16")
         quality = quality_of(cli.model.eval(), bf16)
         splits = [split for split in ("val", "test") if split in cli.datamodule.schema.splits]

@@ -25,12 +25,14 @@ from recsys.compression.selection import (
     selected_rows,
     widths_of,
 )
-from recsys.compression.stage_run import MODEL, fit, publish, write_json
+from recsys.compression.served import best_in_validation, write_served
+from recsys.compression.stage_run import MODEL, fit, write_json
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.data import CTRDataModule, SessionDataModule
-from recsys.tables import AutoDimTable, SearchedTable, TableCollection
+from recsys.tables import AutoDimTable, SearchedTable, Table, TableCollection
 from recsys.tables.budget import Bytes, Fraction, parse_bytes, parse_fraction
+from recsys.tables.compact import RowPrecision
 from recsys.tables.vectors import vectors_of_all
 from recsys.tasks import TableTask
 
@@ -53,6 +55,7 @@ class Stages:
         start: what training again begins with: the values that the search began with, as the papers have it, or those
             that it ended with.
         width_step: columns by which the widths differ that are searched among, where tables select rows.
+        precision: that the compact model's rows are served in, where tables select rows; they train in float32.
         say: called with lines of progress.
     """
 
@@ -64,6 +67,7 @@ class Stages:
     seed: int = 0
     start: Start = "initial"
     width_step: int = WIDTH_STEP
+    precision: RowPrecision = "float32"
     say: Callable[[str], None] = print
 
     def check(self) -> None:
@@ -87,6 +91,7 @@ class Stages:
         require_one_currency(table for table in made if isinstance(table, SearchedTable))
         if self.start == "searched" and any(isinstance(table, AutoDimTable) for table in made):
             raise ValueError("--start searched: what AutoDimTable has learned is no table of one width; leave it out.")
+        self._refuse_precision(made)
         self._budget(sum(table.logical_bytes() for table in made))
 
     def run(self, stages: Sequence[str] = STAGES) -> None:
@@ -109,6 +114,7 @@ class Stages:
         asked = {"budget_bytes": self.budget_bytes, "budget_fraction": self.budget_fraction, "seed": self.seed}
         asked |= {} if self.start == "initial" else {"start": self.start}
         asked |= {} if self.width_step == WIDTH_STEP else {"width_step": self.width_step}
+        asked |= {} if self.precision == "float32" else {"precision": self.precision}
         self._refuse_other(folder / "asked.json", asked)
         if (folder / MODEL).is_file():
             return
@@ -117,7 +123,7 @@ class Stages:
         task, data, collection = cli.model, cli.datamodule, cli.model.collection
         full = sum(collection.table(f.table).logical_bytes() for f in collection.features)
         budget_bytes = self._budget(full)
-        searched = Searched.of(collection)
+        searched = Searched.of(collection, self.precision)
         offset: float | None = 0.0
         if searched.narrow:
             widths = searched.most_probable_widths(budget_bytes) or {}
@@ -138,13 +144,22 @@ class Stages:
         write(folder / MODEL, checkpoint_of(begun.model, {}))
 
     def retrain(self) -> None:
-        """Train what was selected from the values that it was given, and publish it."""
+        """Train what was selected from the values that it was given, and publish it.
+
+        What a search has learned is published as it was selected where training on validates worse.
+        """
         self._require("selection")
+        if (self.out / CONFIG).is_file():
+            return
         self.say(f"retrain: training what was selected, from its {self.start} values")
         folder, selected = self._folder("retrain"), self.out / "selection"
         command = ["-c", str(selected / CONFIG), *self._seed_words]
         fit(command, folder, read(selected / MODEL)["state_dict"])
-        publish(folder / MODEL, self.out / MODEL)
+        trained = [folder / MODEL]
+        if self.start == "searched":
+            # What the search has learned may be worth more than what training on makes of it.
+            trained.append(selected / MODEL)
+        write_served(command, best_in_validation(command, trained), self.out / MODEL, self.precision)
         write_config(RecsysCLI.launch(command, run=False), self.out / MODEL, self.out / CONFIG)
 
     @cached_property
@@ -231,6 +246,15 @@ class Stages:
         done = self.out / stage / ("done.json" if stage == "search" else MODEL)
         if not done.is_file():
             raise ValueError(f"stage '{stage}' is not done in '{self.out}'; run it first, or all without --stage.")
+
+    def _refuse_precision(self, tables: Iterable[Table]) -> None:
+        """Only rows are served in fewer bits."""
+        for table in tables:
+            if self.precision != "float32" and isinstance(table, SearchedTable) and table.selects != "rows":
+                raise ValueError(
+                    f"--row_precision {self.precision} is for tables that select rows, and {type(table).__name__} "
+                    f"'{table.name}' selects {table.selects}; leave it out, or take OptEmbedTable."
+                )
 
     def _budget(self, full_bytes: int) -> int:
         if self.budget_bytes is not None:

@@ -11,9 +11,9 @@ from typing import Any
 from recsys.data.batch import Batch
 from recsys.data.order import Interval, RowOrder, Window, count, cut, overlaps, share
 from recsys.data.parquet import ParquetSplit, RowGroup
-from recsys.data.prefetch import after_all, in_order
+from recsys.data.prefetch import after_all, followed, in_order
 from recsys.data.resumable import Progress, ResumableLoader
-from recsys.data.rows import Rows, batches, empty_batch, pick
+from recsys.data.rows import Picking, Rows, batches, empty_batch
 
 
 @dataclass(frozen=True)
@@ -128,16 +128,19 @@ class BatchLoader(ResumableLoader[Position, Batch]):
             lambda threads, stretch: self._begin(threads, *stretch),
             stretches,
             num_threads=self.num_threads,
-            # As many windows as keep every thread busy while one of them is shuffled.
-            num_ahead=1 - (1 - self.num_threads) // self.order.shuffle_blocks,
+            # Row groups enough to keep every thread busy while the rows of one window are taken.
+            num_ahead=1 + (self.num_threads - 1) // self.order.shuffle_blocks,
         )
         filled = chain(batches(pieces, self.batch_size), repeat(empty_batch(self.split.schema)))
         return islice(filled, self._num_batches(position.remaining))
 
     def _begin(self, threads: ThreadPoolExecutor, epoch: int, window: Window, start: int, stop: int) -> Future[Rows]:
-        """Read a window's row groups, each on its own, then pick the rows of a stretch from them."""
+        """Read a window's row groups, each on its own, then pick the rows of a stretch from them, by columns."""
 
-        def picked(groups: list[RowGroup]) -> Rows:
-            return pick(self.split.schema, groups, self.order.rows(epoch, window, start, stop), self.pin_memory)
+        def picking(groups: list[RowGroup]) -> Picking:
+            return Picking(self.split.schema, groups, self.order.rows(epoch, window, start, stop), self.pin_memory)
 
-        return after_all(threads, self.split.read, window.groups, picked)
+        def picked(ready: Picking) -> Future[Rows]:
+            return after_all(threads, lambda part: part(), ready.parts(), lambda _: ready.rows())
+
+        return followed(after_all(threads, self.split.read, window.groups, picking), picked)

@@ -72,6 +72,20 @@ def after_all(
     return joined
 
 
+def followed(first: Future[T], begin: Callable[[T], Future[Result]]) -> Future[Result]:
+    """What is begun with the result of the first, once that is there; an exception of either is raised here."""
+    last: Future[Result] = Future()
+
+    def go_on(done: Future[T]) -> None:
+        try:
+            begin(done.result()).add_done_callback(lambda begun: _settle(last, begun.result))
+        except BaseException as error:  # raised again where the result is asked for
+            last.set_exception(error)
+
+    first.add_done_callback(go_on)
+    return last
+
+
 def _settle(future: Future[T], work: Callable[[], T]) -> None:
     try:
         future.set_result(work())

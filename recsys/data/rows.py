@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,8 @@ from recsys.data.schema import Schema
 from recsys.tables import Bag
 
 Picked = Array | slice
+
+_ROWS_AT_A_TIME = 2048
 
 
 @dataclass(frozen=True)
@@ -65,47 +68,87 @@ class Rows:
         )
 
 
-def pick(schema: Schema, groups: Sequence[RowGroup], picked: Picked, pin_memory: bool = False) -> Rows:
-    """The picked rows of the row groups laid end to end, column by column; ids are int32 if all of them fit."""
-    id_type = np.int64 if schema.wide_ids else np.int32
-    num_stored = sum(group.num_rows for group in groups)
-    places = np.arange(num_stored)[picked]
-    ids, id_arrays = _empty((len(schema.categorical), len(places)), id_type, pin_memory)
-    for feature, array in enumerate(id_arrays):
-        _pick(_join([group.ids[feature] for group in groups], id_type), picked, array)
-    dense, dense_array = _empty((len(places), len(schema.dense)), np.float32, pin_memory)
-    _pick(_join_dense(groups, len(schema.dense)), picked, dense_array)
-    lists = {
-        column.name: _pick_lists([group.lists[column.name] for group in groups], picked, id_type, pin_memory)
-        for column in schema.multi_valued
-    }
-    labels, weights = (
-        _pick_one(each, len(places), picked, np.float32, pin_memory)
-        for each in ([group.labels for group in groups], [group.weights for group in groups])
-    )
-    numbers = _pick_one([group.groups for group in groups], len(places), picked, np.int64, pin_memory)
-    keys = [group.keys for group in groups if group.keys is not None]
-    return Rows(
-        ids,
-        dense,
-        labels,
-        lists,
-        weights,
-        None if numbers is None else _apart(numbers, places),
-        pa.concat_tables(keys).take(pa.array(places)) if keys else None,
-        pin_memory,
-    )
+class Picking:
+    """The picked rows of the row groups laid end to end, made column by column by whoever has time.
 
+    Ids are int32 if all of them fit. Parts write to different places, so that threads may share them; the rows are
+    whole when all of them are done.
 
-def _pick_one(
-    parts: Sequence[Array | None], num_rows: int, picked: Picked, dtype: type, pin_memory: bool
-) -> Tensor | None:
-    known = [part for part in parts if part is not None]
-    if not known:
-        return None
-    tensor, array = _empty((num_rows,), dtype, pin_memory)
-    _pick(_join(known, dtype), picked, array)
-    return tensor
+    Args:
+        schema: of the row groups.
+        groups: as read.
+        picked: which rows, in the order that is wanted.
+        pin_memory: make them in page-locked memory.
+    """
+
+    def __init__(self, schema: Schema, groups: Sequence[RowGroup], picked: Picked, pin_memory: bool = False) -> None:
+        self._groups, self._picked, self._pins = groups, picked, pin_memory
+        self._id_type = np.int64 if schema.wide_ids else np.int32
+        self._places = np.arange(sum(group.num_rows for group in groups))[picked]
+        self._ids, self._id_arrays = self._empty((len(schema.categorical), len(self._places)), self._id_type)
+        self._dense, self._dense_array = self._empty((len(self._places), len(schema.dense)), np.float32)
+        self._list_names = [column.name for column in schema.multi_valued]
+        self._lists: dict[str, Ragged] = {}
+        self._labels: Tensor | None = None
+        self._weights: Tensor | None = None
+        self._numbers: Tensor | None = None
+        self._keys: pa.Table | None = None
+
+    def parts(self) -> list[Callable[[], None]]:
+        """Pieces of the work, the longest first."""
+        features = (partial(self._pick_ids, feature) for feature in range(len(self._id_arrays)))
+        lists = (partial(self._pick_lists, name) for name in self._list_names)
+        return [self._pick_dense, *lists, self._pick_rest, *features]
+
+    def rows(self) -> Rows:
+        """What was picked."""
+        lists = {name: self._lists[name] for name in self._list_names}
+        beside = (self._weights, self._numbers, self._keys)
+        return Rows(self._ids, self._dense, self._labels, lists, *beside, self._pins)
+
+    def _empty(self, shape: tuple[int, ...], dtype: type) -> tuple[Tensor, Array]:
+        """A tensor to fill in, and the same memory as an array."""
+        kind = torch.from_numpy(np.empty(0, dtype)).dtype
+        tensor = torch.empty(shape, dtype=kind, pin_memory=self._pins)
+        return tensor, tensor.numpy()
+
+    def _pick_ids(self, feature: int) -> None:
+        joined = _join([group.ids[feature] for group in self._groups], self._id_type)
+        _pick(joined, self._picked, self._id_arrays[feature])
+
+    def _pick_dense(self) -> None:
+        _pick(_join_dense(self._groups, self._dense_array.shape[1]), self._picked, self._dense_array)
+
+    def _pick_rest(self) -> None:
+        """Columns of which there is one at most."""
+        self._labels, self._weights = (
+            self._pick_one(each, np.float32)
+            for each in ([group.labels for group in self._groups], [group.weights for group in self._groups])
+        )
+        numbers = self._pick_one([group.groups for group in self._groups], np.int64)
+        self._numbers = None if numbers is None else _apart(numbers, self._places)
+        keys = [group.keys for group in self._groups if group.keys is not None]
+        self._keys = pa.concat_tables(keys).take(pa.array(self._places)) if keys else None
+
+    def _pick_one(self, parts: Sequence[Array | None], dtype: type) -> Tensor | None:
+        known = [part for part in parts if part is not None]
+        if not known:
+            return None
+        tensor, array = self._empty((len(self._places),), dtype)
+        _pick(_join(known, dtype), self._picked, array)
+        return tensor
+
+    def _pick_lists(self, name: str) -> None:
+        lists = [group.lists[name] for group in self._groups]
+        values = _join([values for values, _ in lists], self._id_type)
+        lengths = _join([lengths for _, lengths in lists], np.int64)
+        starts = (np.cumsum(lengths) - lengths)[self._picked]
+        lengths = lengths[self._picked]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+        found, found_array = self._empty((len(places),), self._id_type)
+        _pick(values, places, found_array)
+        self._lists[name] = Ragged(found, torch.from_numpy(offsets))
 
 
 def _apart(groups: Tensor, places: Array) -> Tensor:
@@ -113,13 +156,6 @@ def _apart(groups: Tensor, places: Array) -> Tensor:
     unknown = groups == 0
     groups[unknown] = -1 - torch.from_numpy(places)[unknown]
     return groups
-
-
-def _empty(shape: tuple[int, ...], dtype: type, pin_memory: bool) -> tuple[Tensor, Array]:
-    """A tensor to fill in, and the same memory as an array."""
-    kind = torch.from_numpy(np.empty(0, dtype)).dtype
-    tensor = torch.empty(shape, dtype=kind, pin_memory=pin_memory)
-    return tensor, tensor.numpy()
 
 
 def _pick(values: Array, picked: Picked, out: Array) -> None:
@@ -130,22 +166,17 @@ def _pick(values: Array, picked: Picked, out: Array) -> None:
 
 
 def _join_dense(groups: Sequence[RowGroup], num_dense: int) -> Array:
+    """Columns side by side, some rows at a time: what all columns write to then stays in a core's cache."""
     dense = np.empty((sum(group.num_rows for group in groups), num_dense), np.float32)
-    for number in range(num_dense):
-        dense[:, number] = _join([group.dense[number] for group in groups], np.float32)
+    begin = 0
+    for group in groups:
+        for start in range(0, group.num_rows, _ROWS_AT_A_TIME):
+            stop = min(start + _ROWS_AT_A_TIME, group.num_rows)
+            block = dense[begin + start : begin + stop]
+            for number, column in enumerate(group.dense):
+                block[:, number] = column[start:stop]
+        begin += group.num_rows
     return dense
-
-
-def _pick_lists(lists: Sequence[tuple[Array, Array]], picked: Picked, id_type: type, pin_memory: bool) -> Ragged:
-    values = _join([values for values, _ in lists], id_type)
-    lengths = _join([lengths for _, lengths in lists], np.int64)
-    starts = (np.cumsum(lengths) - lengths)[picked]
-    lengths = lengths[picked]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    places = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
-    found, found_array = _empty((len(places),), id_type, pin_memory)
-    _pick(values, places, found_array)
-    return Ragged(found, torch.from_numpy(offsets))
 
 
 def _join(parts: Sequence[Array], dtype: type) -> Array:

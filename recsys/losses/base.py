@@ -56,7 +56,7 @@ class Reading:
         reader: what has read it.
         inputs: [M, D] of the events that the model reads.
         targets: [P] ids to be named.
-        positives: [P, D] of the targets.
+        positives: [P, D] of the targets; None where the negatives are all items, these among them.
         drawn: ids [K], shared by all targets, or [P, K] that a target is scored against; None for all items.
         negatives: [K, D] or [P, K, D] of those; None where they are read a chunk at a time.
     """
@@ -64,7 +64,7 @@ class Reading:
     reader: ItemReader
     inputs: Tensor
     targets: Tensor
-    positives: Tensor
+    positives: Tensor | None = None
     drawn: Tensor | None = None
     negatives: Tensor | None = None
 

@@ -22,15 +22,18 @@ class Blocks:
     Args:
         items: [V, D].
         has_spare: whether there must be a row V, which counts for nothing.
+        weights: [V] how much each item counts; as much as every other if None.
     """
 
-    def __init__(self, items: Tensor, has_spare: bool = False) -> None:
+    def __init__(self, items: Tensor, has_spare: bool = False, weights: Tensor | None = None) -> None:
         self.num_items = len(items)
         num_rows = self.num_items + has_spare
         num_parts, step = (max(1, num_rows // _PART), _ALIGNMENT) if items.device.type == "cpu" else (1, 1)
         size = max(1, -(-num_rows // (num_parts * step))) * step
         filling = num_parts * size - self.num_items
         self._parts = (F.pad(items, (0, 0, 0, filling)) if filling else items).view(num_parts, size, -1)
+        self._weights = None if weights is None else F.pad(weights, (0, filling)).view(num_parts, size, 1)
+        self._weighted = self._parts if self._weights is None else self._parts * self._weights
 
     def scores(self, queries: Tensor, block: int) -> Iterator[tuple[slice, Tensor]]:
         """Scores in bits, `block` queries or fewer at a time, in memory that the next block takes over.
@@ -55,22 +58,30 @@ class Blocks:
             scores[self.num_items :] = -torch.inf
             yield rows, scores
 
-    def weighted_sums(self, weights: Tensor) -> Tensor:
-        """Sum of the items for each query of a block, weighted: [V or more, p] -> [p, D]."""
-        return torch.bmm(weights.view(*self._parts.shape[:2], -1).mT, self._parts).sum(0)
+    def sums(self, powers: Tensor) -> Tensor:
+        """Sum of the items' powers for each query of a block, each times its item's weight: [V or more, p] -> [p]."""
+        parts = powers.view(*self._parts.shape[:2], -1)
+        if self._weights is None:
+            return parts.sum(1).sum(0)
+        return torch.bmm(self._weights.mT, parts).sum((0, 1))
+
+    def weighted_sums(self, powers: Tensor) -> Tensor:
+        """Sum of the items for each query of a block, times powers and weights: [V or more, p] -> [p, D]."""
+        return torch.bmm(powers.view(*self._parts.shape[:2], -1).mT, self._weighted).sum(0)
 
     def zero_gradients(self) -> Tensor:
         """Where `add_outer_products` adds up."""
         return torch.zeros_like(self._parts)
 
-    def add_outer_products(self, gradients: Tensor, weights: Tensor, queries: Tensor) -> None:
-        """Add to each item's gradient the queries of a block, weighted: [V or more, p], [p, D]."""
+    def add_outer_products(self, gradients: Tensor, powers: Tensor, queries: Tensor) -> None:
+        """Add to each item's gradient the queries of a block, times powers alone: [V or more, p], [p, D]."""
         num_parts, size, _ = self._parts.shape
-        gradients.baddbmm_(weights.view(num_parts, size, -1), queries.expand(num_parts, -1, -1))
+        gradients.baddbmm_(powers.view(num_parts, size, -1), queries.expand(num_parts, -1, -1))
 
     def of_items(self, gradients: Tensor) -> Tensor:
-        """The gradients of the items themselves: [V, D]."""
-        return gradients.flatten(0, 1)[: self.num_items]
+        """The gradients of the items themselves, times the weights: [V, D]."""
+        weighted = gradients if self._weights is None else gradients.mul_(self._weights)
+        return weighted.flatten(0, 1)[: self.num_items]
 
 
 def block_size(device: torch.device, num_items: int) -> int:

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recsys.losses.base import ItemReader, Loss, Reading
 from recsys.losses.scoring import Scoring, item_side, query_side
-from recsys.losses.totals import log_totals, sum_of_log_totals
+from recsys.losses.totals import log_totals, sum_of_losses
 from recsys.models.checks import check_at_least
 
 
@@ -37,15 +37,15 @@ class FullCrossEntropy(Loss):
             read, positives = reader.together(inputs, targets)
             return Reading(reader, read, targets, positives)
         items = reader.vectors(reader.catalogue.ids(targets.device))
-        read, positives = items.index_select(0, inputs - 1), items.index_select(0, targets - 1)
-        return Reading(reader, read, targets, positives, negatives=items)
+        return Reading(reader, items.index_select(0, inputs - 1), targets, negatives=items)
 
     def __call__(self, hidden: Tensor, reading: Reading, scoring: Scoring) -> Tensor:
         """See Loss."""
         queries = query_side(scoring, hidden)
-        wanted = (queries * item_side(scoring, reading.positives)).sum()
         if reading.negatives is not None:
-            return sum_of_log_totals(queries, item_side(scoring, reading.negatives)) - wanted
+            return sum_of_losses(queries, item_side(scoring, reading.negatives), reading.targets - 1)
+        assert reading.positives is not None
+        wanted = (queries * item_side(scoring, reading.positives)).sum()
         chunks = reading.reader.catalogue.ids(hidden.device).split(self.chunk_items)
         totals = [checkpoint(_totals_of, queries, ids, reading.reader, scoring, use_reentrant=False) for ids in chunks]
         return torch.stack(totals).logsumexp(0).sum() - wanted

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.losses.base import Catalogue, ItemReader, Loss, Reading
+from recsys.losses.powers import Candidates
 from recsys.losses.samplers import Sampler, UniformSampler
 from recsys.losses.scoring import Scoring, item_side, query_side, scores_of_drawn
-from recsys.losses.totals import Candidates, sum_of_log_totals
+from recsys.losses.totals import sum_of_log_totals
 from recsys.models.checks import check_share
 
 
@@ -37,6 +38,7 @@ class SampledLoss(Loss):
     def __call__(self, hidden: Tensor, reading: Reading, scoring: Scoring) -> Tensor:
         """See Loss."""
         assert reading.drawn is not None
+        assert reading.positives is not None
         assert reading.negatives is not None
         queries, negatives = query_side(scoring, hidden), item_side(scoring, reading.negatives)
         positive = (queries * item_side(scoring, reading.positives)).sum(1)

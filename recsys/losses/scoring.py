@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from recsys.models.checks import check_positive
 
@@ -51,11 +52,43 @@ class Cosine(Scoring):
 
     def queries(self, hidden: Tensor) -> Tensor:
         """Unit length over the temperature."""
-        return F.normalize(hidden, dim=-1) / self.temperature
+        return unit_length(hidden) / self.temperature
 
     def items(self, vectors: Tensor) -> Tensor:
         """Unit length."""
-        return F.normalize(vectors, dim=-1)
+        return unit_length(vectors)
+
+
+_SHORTEST = 1e-12
+
+
+def unit_length(vectors: Tensor) -> Tensor:
+    """Vectors divided by their lengths, those below 1e-12 by that: `F.normalize`, in a third of its operations.
+
+    Shape:
+        [..., D] -> [..., D]
+    """
+    unit: Tensor = _UnitLength.apply(vectors)
+    return unit
+
+
+class _UnitLength(torch.autograd.Function):
+    """What a gradient has along a vector does not reach it: the vector's length is not seen."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor) -> Tensor:
+        lengths = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+        divisors = lengths.clamp(min=_SHORTEST)
+        unit = vectors / divisors
+        ctx.save_for_backward(unit, divisors)
+        return unit
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        unit, divisors = ctx.saved_tensors
+        along = (grads[0] * unit).sum(-1, keepdim=True).masked_fill_(divisors <= _SHORTEST, 0.0)
+        return torch.addcmul(grads[0], unit, along, value=-1).div_(divisors)
 
 
 # Scores are float32 whatever the precision around them: rounded to bfloat16 they have 8 bits, and most items would tie.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,28 +9,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recsys.losses.blocks import BITS_PER_NAT, Blocks, block_size
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Which of K items count for which query, and how much.
-
-    Args:
-        log_weights: [K] added to the scores of each.
-        excluded: [P] the item that does not count for each query; K where all do.
-    """
-
-    log_weights: Tensor
-    excluded: Tensor
-
-    def apply(self, scores: Tensor, rows: slice) -> None:
-        """To the scores [more than K, p], in bits, of a block of queries."""
-        scores[: len(self.log_weights)] += BITS_PER_NAT * self.log_weights.unsqueeze(1)
-        scores.scatter_(0, self.excluded[rows].unsqueeze(0), -torch.inf)
+from recsys.losses.powers import Candidates, Powers
 
 
 class _SumOfLogTotals(torch.autograd.Function):
-    """The sum over all queries, a block of them at a time.
+    """The sum over all queries, a block of them at a time, less their scores of their targets if there are any.
 
     It is a scalar, so its gradients are known up to a factor while a block's scores are still at hand: they are made in
     the forward pass, and no scores outlive their block.
@@ -40,28 +21,40 @@ class _SumOfLogTotals(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, items: Tensor, own: Tensor, candidates: Candidates | None, block: int
+        ctx: Any,
+        queries: Tensor,
+        items: Tensor,
+        own: Tensor,
+        targets: Tensor | None,
+        candidates: Candidates | None,
+        block: int,
     ) -> Tensor:
-        blocks = Blocks(items, has_spare=candidates is not None)
-        own_bits, own_shares = BITS_PER_NAT * own, torch.empty_like(own)
+        powers_of = Powers(queries, items, own, candidates)
+        blocks = Blocks(items, candidates is not None, powers_of.weights)
+        own_shares = torch.empty_like(own)
         grad_queries, grad_items = torch.empty_like(queries), blocks.zero_gradients()
         total = queries.new_zeros(())
-        for rows, scores in _scores(blocks, queries, candidates, block):
-            highest = torch.maximum(scores.amax(0), own_bits[rows])
-            powers, own_powers = scores.sub_(highest).exp2_(), (own_bits[rows] - highest).exp2_()
-            sums = powers.sum(0).add_(own_powers)
+        for rows, scores in blocks.scores(queries, block):
+            powers, own_powers, highest = powers_of(scores, rows)
+            sums = blocks.sums(powers).add_(own_powers)
             total += (highest + sums.log2()).sum() / BITS_PER_NAT
             # What makes powers shares divides the D columns of these products, not the V rows of powers.
             own_shares[rows] = own_powers / sums
             grad_queries[rows] = blocks.weighted_sums(powers).div_(sums.unsqueeze(1))
             blocks.add_outer_products(grad_items, powers, queries[rows] / sums.unsqueeze(1))
-        ctx.save_for_backward(grad_queries, blocks.of_items(grad_items), own_shares)
+        item_gradients = blocks.of_items(grad_items)
+        if targets is not None:
+            named = items.index_select(0, targets)
+            total -= (queries * named).sum()
+            grad_queries -= named
+            item_gradients.index_add_(0, targets, queries, alpha=-1)
+        ctx.save_for_backward(grad_queries, item_gradients, own_shares)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(saved * grads[0] for saved in ctx.saved_tensors), None, None)
+        return (*(saved * grads[0] for saved in ctx.saved_tensors), None, None, None)
 
 
 class _LogTotals(torch.autograd.Function):
@@ -91,15 +84,6 @@ class _LogTotals(torch.autograd.Function):
         return grad_queries, blocks.of_items(grad_items), None
 
 
-def _scores(
-    blocks: Blocks, queries: Tensor, candidates: Candidates | None, block: int
-) -> Iterator[tuple[slice, Tensor]]:
-    for rows, scores in blocks.scores(queries, block):
-        if candidates is not None:
-            candidates.apply(scores, rows)
-        yield rows, scores
-
-
 def sum_of_log_totals(
     queries: Tensor, items: Tensor, own: Tensor | None = None, candidates: Candidates | None = None
 ) -> Tensor:
@@ -110,10 +94,25 @@ def sum_of_log_totals(
     Shape:
         queries [P, D], items [K, D], own [P] or None -> scalar
     """
+    return _summed(queries, items, own, None, candidates)
+
+
+def sum_of_losses(queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
+    """Sum of the softmax cross-entropy of every query against all items; scores as in `sum_of_log_totals`.
+
+    Shape:
+        queries [P, D], items [V, D], targets [P] in [0, V) -> scalar
+    """
+    return _summed(queries, items, None, targets, None)
+
+
+def _summed(
+    queries: Tensor, items: Tensor, own: Tensor | None, targets: Tensor | None, candidates: Candidates | None
+) -> Tensor:
     with torch.autocast(queries.device.type, enabled=False):
         own = queries.new_full(queries.shape[:1], -torch.inf) if own is None else own
         block = block_size(queries.device, len(items))
-        total: Tensor = _SumOfLogTotals.apply(queries.float(), items.float(), own.float(), candidates, block)
+        total: Tensor = _SumOfLogTotals.apply(queries.float(), items.float(), own.float(), targets, candidates, block)
     return total
 
 
@@ -135,5 +134,4 @@ def linear_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Ten
     Shape:
         queries [P, D], items [V, D], targets [P] in [0, V) -> scalar
     """
-    wanted = (queries.float() * items.float().index_select(0, targets)).sum()
-    return (sum_of_log_totals(queries, items) - wanted) / max(1, len(targets))
+    return sum_of_losses(queries, items, targets) / max(1, len(targets))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recsys.human import human_bytes
-from recsys.planning.allocation import Allocation, Column
+from recsys.prepare.clicks.allocation import Allocation, Column
 from recsys.tables import PhysicalTable, RowWiseAdagrad, Sharding, TableOptimizer
 from recsys.tables.sharded.communication import Network, Traffic, traffic
 from recsys.tables.sharded.plan import bytes_on, place_tables

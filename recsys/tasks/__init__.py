@@ -8,10 +8,10 @@ from recsys.tasks.next_item import NextItemTask
 from recsys.tasks.objectives import MaskedItems, NextItem, Objective
 from recsys.tasks.pisa import PISATask
 from recsys.tasks.predictions import PredictionWriter
+from recsys.tasks.rows import TableOptions
 from recsys.tasks.saved import SavedTable
 from recsys.tasks.session import SessionTask
 from recsys.tasks.summary import TableSummary
-from recsys.tasks.tables import TableOptions
 from recsys.tasks.throughput import Throughput
 
 __all__ = [

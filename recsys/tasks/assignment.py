@@ -2,13 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from recsys.data.schema import Column
+from recsys.tables import FullTable, Table
 
 DEFAULT_ENTRY = "default"
+
+TableFactory = Callable[[str, int, int], Table]
+"""Called with (name, num_embeddings, embedding_dim)."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The tables that there are, and which feature has which; see CTRTask for the meaning of each.
+
+    Args:
+        columns: the features that have a table.
+        tables: factories of tables, by entry.
+        assign: for each entry, the features that use it.
+        exact_up_to: features with at most this many ids keep a FullTable.
+    """
+
+    columns: Sequence[Column]
+    tables: Mapping[str, TableFactory] = field(default_factory=lambda: {DEFAULT_ENTRY: FullTable})
+    assign: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    exact_up_to: int = 0
+
+    def entries(self) -> dict[str, str | None]:
+        """The entry of each feature; None for an exact FullTable.
+
+        Raises:
+            ValueError: if the features and the entries do not fit each other.
+        """
+        return assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to)
+
+    def check(self) -> None:
+        """Refuse a number of ids below 0, and an entry that no feature is assigned to, which would do nothing.
+
+        Raises:
+            ValueError: naming the value or the entry.
+        """
+        if self.exact_up_to < 0:
+            raise ValueError(f"exact_up_to must be at least 0, got {self.exact_up_to}.")
+        idle = [name for name in self.tables if name != DEFAULT_ENTRY and not self.assign.get(name)]
+        if idle:
+            raise ValueError(
+                f"tables has '{idle[0]}', which no feature uses; name its features, assign: {{{idle[0]}: [...]}}, or "
+                "leave it out."
+            )
+
+    def factory(self, entry: str | None) -> TableFactory:
+        """What makes the tables of an entry."""
+        return FullTable if entry is None else self.tables[entry]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of ids of each feature."""
+        return {column.name: column.num_embeddings or 0 for column in self.columns}
+
+    def takes_budget(self, entry: str | None, embedding_dim: int) -> bool:
+        """Whether the tables of an entry have a size to choose."""
+        if entry is None:
+            return False
+        try:
+            self.tables[entry]("probe", 1 << 10, embedding_dim, budget_fraction=1.0)  # type: ignore[call-arg]
+        except TypeError:
+            return False
+        except ValueError:
+            # It has one, and what is wrong will be said of a feature.
+            return True
+        return True
 
 
 def assign_features(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,10 +20,9 @@ from recsys.checkpoints.table_description import describe_collection
 from recsys.checkpoints.table_differences import check_tables, state_differences
 from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
-from recsys.tasks.dense_optimizer import made_optimizer
+from recsys.tasks.dense_optimizer import DenseOptimizer
 from recsys.tasks.early_stopping import check_watched, look_after_validations
 from recsys.tasks.finite import LossWatch
-from recsys.tasks.fused import fuse, join_equal_groups
 from recsys.tasks.resumption import (
     OPTIMIZERS,
     OWED,
@@ -38,9 +37,6 @@ from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableSettings
 from recsys.tasks.trainer_checks import check_trainer
 
-OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
-"""Called with parameter groups."""
-
 
 class TableTask(LightningModule):
     """A task whose tables live in one collection; rows and dense parameters share a schedule.
@@ -49,9 +45,7 @@ class TableTask(LightningModule):
 
     Args:
         settings: of the tables.
-        optimizer: of all dense parameters.
-        warmup_steps: steps of linear warm-up.
-        final_learning_rate_fraction: rates fall linearly to this fraction over the run; 1 keeps them.
+        optimizer: of all dense parameters, and the schedule of all rates.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -71,28 +65,12 @@ class TableTask(LightningModule):
     settings: Mapping[str, Any] | None = None
     """What decides what the run learns, by name, where a config says; its checkpoints keep them."""
 
-    def __init__(
-        self,
-        settings: TableSettings,
-        optimizer: OptimizerFactory,
-        warmup_steps: int,
-        final_learning_rate_fraction: float,
-    ) -> None:
+    def __init__(self, settings: TableSettings, optimizer: DenseOptimizer) -> None:
         super().__init__()
-        name = type(self).__name__
-        if warmup_steps < 0:
-            raise ValueError(f"{name}: warmup_steps must be at least 0, got {warmup_steps}.")
-        if not 0 <= final_learning_rate_fraction <= 1:
-            raise ValueError(
-                f"{name}: final_learning_rate_fraction must be in [0, 1], got {final_learning_rate_fraction}."
-            )
-        if not callable(optimizer):
-            raise ValueError(f"{name}: optimizer must be a class such as torch.optim.Adam, got {optimizer}.")
+        optimizer.check(type(self).__name__)
         self.table_settings = settings
-        self._optimizer = optimizer
-        self._warmup_steps = warmup_steps
-        self._final_fraction = final_learning_rate_fraction
-        self._schedule = Schedule(warmup_steps)
+        self.dense_optimizer = optimizer
+        self._schedule = Schedule(optimizer.warmup_steps)
         self._random_states: dict[str, torch.Tensor] | None = None
         self._owes_validation, self._last_validated_step = False, -1
         self._optimizer_shapes: list[dict[str, Any]] = []
@@ -127,13 +105,10 @@ class TableTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse several processes that do not share their rows, and clipping that rows would not obey."""
-        if stage == "fit" and self._final_fraction < 1 and self.trainer.max_epochs == self.trainer.max_steps == -1:
-            raise ValueError(
-                f"{type(self).__name__}: final_learning_rate_fraction={self._final_fraction} is reached at the last "
-                "step of a run, and this one has none; give trainer.max_epochs or trainer.max_steps, or set it to 1."
-            )
+        name = type(self).__name__
         check_trainer(self.trainer, stage)
         if stage == "fit":
+            self.dense_optimizer.check_run(name, self.trainer)
             check_watched(self.trainer)
         if getattr(self.trainer, "gradient_clip_algorithm", None) == "value" and self.table_settings.updates_rows:
             raise ValueError(
@@ -142,7 +117,6 @@ class TableTask(LightningModule):
             )
         if self.trainer.world_size == 1:
             return
-        name = type(self).__name__
         if not self.shardable:
             raise ValueError(f"{name} trains in one process, got {self.trainer.world_size}; set trainer.devices: 1.")
         if sharded_lookup(self.trainer) is None:
@@ -262,8 +236,7 @@ class TableTask(LightningModule):
         """
         set_random_state(self._random_states, self.device)
         self._random_states = None
-        total_steps = self.trainer.estimated_stepping_batches if self._final_fraction < 1 else 0
-        self._schedule = Schedule(self._warmup_steps, self._final_fraction, int(total_steps))
+        self._schedule = self.dense_optimizer.schedule(self.trainer)
         keep_best(self.trainer, self._callback_states)
         if self._owes_validation:
             validate_now(self.trainer)
@@ -297,9 +270,7 @@ class TableTask(LightningModule):
         every = [*self.parameters(recurse=False), *(each for module in modules for each in module.parameters())]
         dense = [parameter for parameter in every if parameter.requires_grad]
         groups: list[dict[str, Any]] = [{"params": dense}, *self.collection.param_groups()]
-        optimizer = fuse(join_equal_groups(made_optimizer(type(self).__name__, self._optimizer, groups)))
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
+        optimizer = self.dense_optimizer.make(groups, type(self).__name__)
         check_optimizer(optimizer, self._optimizer_shapes)
         return optimizer
 

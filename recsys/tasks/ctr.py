@@ -15,10 +15,14 @@ from recsys.data.schema import Schema
 from recsys.metrics.binary import BinaryMetrics
 from recsys.tables import Bag, FullTable, Lookup, RowWiseAdagrad, TableOptimizer
 from recsys.tables.budget import Bytes, Fraction
-from recsys.tasks.base import OptimizerFactory, TableTask
+from recsys.tasks.assignment import Assignment, TableFactory
+from recsys.tasks.base import TableTask
 from recsys.tasks.captured import CapturedLoss
+from recsys.tasks.dense_optimizer import DenseOptimizer, OptimizerFactory
 from recsys.tasks.finite import check_logits, large_columns
-from recsys.tasks.tables import TableFactory, TableOptions, TableSettings
+from recsys.tasks.rows import RowSettings, TableOptions
+from recsys.tasks.tables import TableSettings
+from recsys.tasks.total_budget import TotalBudget
 
 ModelFactory = Callable[[int, int, int], nn.Module]
 """Called with (num_features, embedding_dim, num_dense)."""
@@ -84,25 +88,16 @@ class CTRTask(TableTask):
             raise ValueError("CTRTask: schema is missing; pass CTRDataModule(...).schema.")
         if not 0 <= embedding_dropout < 1:
             raise ValueError(f"CTRTask: embedding_dropout must be in [0, 1), got {embedding_dropout}.")
-        settings = TableSettings(
-            columns=[column for column in schema.columns if column.kind != "dense"],
-            embedding_dim=embedding_dim,
-            # No default in the signature: a parser would carry its settings over to another class.
-            table_optimizer=table_optimizer or RowWiseAdagrad(learning_rate=0.05),
-            tables=tables or {"default": FullTable},
-            assign=assign or {},
-            exact_up_to=exact_up_to,
-            options=table_options or {},
-            lookup=lookup,
-            clip_rows=clip_rows,
-            budget_bytes=budget_bytes,
-            budget_fraction=budget_fraction,
-        )
-        super().__init__(settings, optimizer, warmup_steps, final_learning_rate_fraction)
+        columns = [column for column in schema.columns if column.kind != "dense"]
+        assignment = Assignment(columns, tables or {"default": FullTable}, assign or {}, exact_up_to)
+        # No default in the signature: a parser would carry its settings over to another class.
+        row_optimizer = table_optimizer or RowWiseAdagrad(learning_rate=0.05)
+        rows = RowSettings(row_optimizer, table_options or {}, lookup, clip_rows)
+        settings = TableSettings(embedding_dim, assignment, rows, TotalBudget(budget_bytes, budget_fraction))
+        super().__init__(settings, DenseOptimizer(optimizer, warmup_steps, final_learning_rate_fraction))
         self.schema = schema
         self._embedding_dropout = embedding_dropout
-        num_features = len(schema.categorical) + len(schema.multi_valued)
-        self.model = _made(model, num_features, embedding_dim, len(schema.dense))
+        self.model = _made(model, len(columns), embedding_dim, len(schema.dense))
         if compile_model:
             self.model.compile()
         self._captured = CapturedLoss(self.model, self._summed_loss) if capture_model else None

@@ -1,28 +1,83 @@
-"""The optimizer of dense parameters, made from what a config says of it."""
+"""How dense parameters are trained: their optimizer, and the schedule that rows follow too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
+
+from recsys.tasks.fused import fuse, join_equal_groups
+from recsys.tasks.schedule import Schedule
+
+OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
+"""Called with parameter groups."""
 
 
-def made_optimizer(
-    owner: str, factory: Callable[[list[dict[str, Any]]], torch.optim.Optimizer], groups: list[dict[str, Any]]
-) -> torch.optim.Optimizer:
-    """The optimizer of these groups.
+@dataclass(frozen=True)
+class DenseOptimizer:
+    """An optimizer of dense parameters, and the rates of a run.
 
-    Raises:
-        ValueError: naming the owner, with what the optimizer refuses, or if it takes no dense gradients.
+    Args:
+        factory: of the optimizer.
+        warmup_steps: steps of linear warm-up.
+        final_learning_rate_fraction: rates fall linearly to this fraction over the run; 1 keeps them.
     """
-    try:
-        optimizer = factory(groups)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{owner}: optimizer cannot be made, see model.optimizer: {error}.") from error
-    if isinstance(optimizer, torch.optim.SparseAdam):
-        raise ValueError(
-            f"{owner}: optimizer must take dense gradients, got SparseAdam; choose torch.optim.Adam, and "
-            "table_optimizer: Adam for rows."
-        )
-    return optimizer
+
+    factory: OptimizerFactory
+    warmup_steps: int = 0
+    final_learning_rate_fraction: float = 1.0
+
+    def check(self, task: str) -> None:
+        """Refuse what is out of range.
+
+        Raises:
+            ValueError: naming the task, the argument and the value.
+        """
+        if not callable(self.factory):
+            raise ValueError(f"{task}: optimizer must be a class such as torch.optim.Adam, got {self.factory}.")
+        if self.warmup_steps < 0:
+            raise ValueError(f"{task}: warmup_steps must be at least 0, got {self.warmup_steps}.")
+        fraction = self.final_learning_rate_fraction
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"{task}: final_learning_rate_fraction must be in [0, 1], got {fraction}.")
+
+    def check_run(self, task: str, trainer: Trainer) -> None:
+        """Refuse a decay in a run without an end.
+
+        Raises:
+            ValueError: naming the task and the value.
+        """
+        fraction = self.final_learning_rate_fraction
+        if fraction < 1 and trainer.max_epochs == trainer.max_steps == -1:
+            raise ValueError(
+                f"{task}: final_learning_rate_fraction={fraction} is reached at the last step of a run, and this one "
+                "has none; give trainer.max_epochs or trainer.max_steps, or set it to 1."
+            )
+
+    def schedule(self, trainer: Trainer) -> Schedule:
+        """The rates of a run as long as this one."""
+        total_steps = trainer.estimated_stepping_batches if self.final_learning_rate_fraction < 1 else 0
+        return Schedule(self.warmup_steps, self.final_learning_rate_fraction, int(total_steps))
+
+    def make(self, groups: Iterable[Any], task: str) -> torch.optim.Optimizer:
+        """The optimizer of parameter groups, as few of them as their settings need.
+
+        Raises:
+            ValueError: naming the task, with what the optimizer refuses, or if it takes no dense gradients.
+        """
+        try:
+            optimizer = self.factory(groups)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{task}: optimizer cannot be made, see model.optimizer: {error}.") from error
+        if isinstance(optimizer, torch.optim.SparseAdam):
+            raise ValueError(
+                f"{task}: optimizer must take dense gradients, got SparseAdam; choose torch.optim.Adam, and "
+                "table_optimizer: Adam for rows."
+            )
+        optimizer = fuse(join_equal_groups(optimizer))
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        return optimizer

@@ -13,7 +13,8 @@ from recsys.models import SumFusion
 from recsys.models.session import read_packed
 from recsys.tables import DenseGradient, FullTable, Lookup, TableOptimizer
 from recsys.tables.budget import Bytes, Fraction
-from recsys.tasks.base import OptimizerFactory
+from recsys.tasks.assignment import Assignment, TableFactory
+from recsys.tasks.dense_optimizer import DenseOptimizer, OptimizerFactory
 from recsys.tasks.item_features import (
     ITEM,
     FusionFactory,
@@ -24,9 +25,11 @@ from recsys.tasks.item_features import (
     with_ids,
 )
 from recsys.tasks.objectives import Examples, NextItem, Objective
+from recsys.tasks.rows import RowSettings, TableOptions
 from recsys.tasks.session import SessionTask
 from recsys.tasks.session_checks import Needs, times_needed
-from recsys.tasks.tables import TableFactory, TableOptions, TableSettings
+from recsys.tasks.tables import TableSettings
+from recsys.tasks.total_budget import TotalBudget
 
 SessionModelFactory = Callable[[int, int], nn.Module]
 """Called with (embedding_dim, max_length)."""
@@ -104,30 +107,12 @@ class NextItemTask(SessionTask):
         if schema is None:
             raise ValueError("NextItemTask: schema is missing; pass SessionDataModule(...).schema.")
         columns = item_columns(schema, [ITEM] if item_features is None else item_features)
-        settings = TableSettings(
-            columns=with_ids(columns),
-            embedding_dim=embedding_dim,
-            table_optimizer=table_optimizer or DenseGradient(),
-            tables=tables or {"default": FullTable},
-            assign=assign or {},
-            exact_up_to=exact_up_to,
-            options=table_options or {},
-            lookup=lookup,
-            clip_rows=clip_rows,
-            budget_bytes=budget_bytes,
-            budget_fraction=budget_fraction,
-        )
-        super().__init__(
-            schema,
-            settings,
-            item_side(schema, columns, fusion, embedding_dim),
-            scoring,
-            optimizer,
-            warmup_steps,
-            final_learning_rate_fraction,
-            eval_chunk_items,
-            num_predictions,
-        )
+        assignment = Assignment(with_ids(columns), tables or {"default": FullTable}, assign or {}, exact_up_to)
+        rows = RowSettings(table_optimizer or DenseGradient(), table_options or {}, lookup, clip_rows)
+        settings = TableSettings(embedding_dim, assignment, rows, TotalBudget(budget_bytes, budget_fraction))
+        items = item_side(schema, columns, fusion, embedding_dim)
+        dense = DenseOptimizer(optimizer, warmup_steps, final_learning_rate_fraction)
+        super().__init__(schema, settings, items, scoring, dense, eval_chunk_items, num_predictions)
         self.reads = (*(column.name for column in columns), *(predict or {}))
         self.max_length = max_length
         self.model = model(embedding_dim, max_length)
@@ -154,7 +139,7 @@ class NextItemTask(SessionTask):
         if examples.read is not None or len(vectors) < packing.num_places:
             # Places without an item to look up are masked, or of sessions without events.
             read = torch.arange(len(vectors), device=vectors.device) if examples.read is None else examples.read
-            vectors = vectors.new_zeros(packing.num_places, self.embedding_dim).index_copy(0, read, vectors)
+            vectors = vectors.new_zeros(packing.num_places, self.embedding_dim).index_copy_(0, read, vectors)
         hidden = read_packed(self.model, vectors, packing, examples.times, examples.masked)
         return hidden[: packing.num_events] if examples.scored is None else hidden.index_select(0, examples.scored)
 

@@ -7,34 +7,32 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from recsys.data import SessionBatch, SessionDataModule
 from recsys.data.sequences import Sequences
 from recsys.losses import FullCrossEntropy, Loss, Sampler, Scoring, UniformSampler, item_side, query_side
 from recsys.models.actr import Cooccurrence, Histories, spreading
-from recsys.models.checks import check_at_least, check_share
+from recsys.models.checks import check_at_least
 from recsys.models.pisa import UserStates
 from recsys.sharding.gathering import gather_rows
 from recsys.tables import DenseGradient, FullTable, Lookup, TableOptimizer
 from recsys.tables.budget import Bytes, Fraction
 from recsys.tasks.actr_memory import Memory, Places
-from recsys.tasks.base import OptimizerFactory
+from recsys.tasks.assignment import Assignment, TableFactory
+from recsys.tasks.dense_optimizer import DenseOptimizer, OptimizerFactory
 from recsys.tasks.item_features import ITEM, ItemCatalogue, item_columns
 from recsys.tasks.items import ItemSide
 from recsys.tasks.next_item import SessionModelFactory
+from recsys.tasks.pairwise import PairwiseLosses
 from recsys.tasks.pisa_sessions import cut_sessions
+from recsys.tasks.rows import RowSettings, TableOptions
 from recsys.tasks.session import SessionTask
 from recsys.tasks.session_checks import Needs
-from recsys.tasks.tables import TableFactory, TableOptions, TableSettings
+from recsys.tasks.tables import TableSettings
+from recsys.tasks.total_budget import TotalBudget
 
 HISTORIES_AT_A_TIME = 16
-
-
-def pairwise_loss(queries: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """Bayesian personalised ranking: sum of -log sigmoid(query . (positive - negative)); [P, D] each -> scalar."""
-    return F.softplus(-(queries * (positives - negatives)).sum(1)).sum()
 
 
 class PISATask(SessionTask):
@@ -112,32 +110,21 @@ class PISATask(SessionTask):
     ) -> None:
         if schema is None:
             raise ValueError("PISATask: schema is missing; pass SessionDataModule(...).schema.")
-        settings = TableSettings(
-            columns=item_columns(schema, [ITEM]),
-            embedding_dim=embedding_dim,
-            table_optimizer=table_optimizer or DenseGradient(),
-            tables=tables or {"default": FullTable},
-            exact_up_to=exact_up_to,
-            options=table_options or {},
-            lookup=lookup,
-            clip_rows=clip_rows,
-            budget_bytes=budget_bytes,
-            budget_fraction=budget_fraction,
-        )
-        super().__init__(schema, settings, ItemSide(), scoring, optimizer, warmup_steps, final_learning_rate_fraction)
+        assignment = Assignment(item_columns(schema, [ITEM]), tables or {"default": FullTable}, {}, exact_up_to)
+        rows = RowSettings(table_optimizer or DenseGradient(), table_options or {}, lookup, clip_rows)
+        settings = TableSettings(embedding_dim, assignment, rows, TotalBudget(budget_bytes, budget_fraction))
+        dense = DenseOptimizer(optimizer, warmup_steps, final_learning_rate_fraction)
+        super().__init__(schema, settings, ItemSide(), scoring, dense)
         self.model = model(embedding_dim, max_length)
         self.loss = loss or FullCrossEntropy()
         self._max_sessions = max_length
-        check_share("PISATask", "session_share", session_share)
-        check_share("PISATask", "cosine_share", cosine_share)
-        check_at_least("PISATask", "long_term_weight", long_term_weight, 0)
+        self._pairwise = PairwiseLosses(session_share, cosine_share, long_term_weight)
         if scoring is not None and loss is None:
             raise ValueError("PISATask: scoring needs a loss; the paper's pairwise losses are of dot products.")
         self._memory = self._make_memory(memory_weight, memory_succession, loss)
         self._trains_scores = loss is not None
         self._gap, self._horizon = session_gap, horizon
         self._long_term_weight = long_term_weight
-        self._session_share, self._cosine_share = session_share, cosine_share
         self._sampler = sampler or UniformSampler(1, per_target=True)
         self.register_buffer("pairs", torch.empty(0, dtype=torch.int64))
         self.register_buffer("pair_values", torch.empty(0))
@@ -277,16 +264,4 @@ class PISATask(SessionTask):
         drawn = self._sampler.draw(targets, self.catalogue).view(-1)
         read, positives, negatives = self.reader.together(histories.items[histories.is_event], targets, drawn)
         states = self.states(histories, self._padded(histories.items, read))
-        return self._pairwise_losses(states, places, positives, negatives)
-
-    def _pairwise_losses(self, states: UserStates, places: Places, positives: Tensor, negatives: Tensor) -> Tensor:
-        """Their sum over the targets, from the vectors [P, D] of targets and negatives, in float32."""
-        users, sessions, _ = places
-        positives, negatives = positives.float(), negatives.float()
-        before, target = states.users[users, sessions].float(), states.sessions[users, sessions + 1].float()
-        ranking = self._session_share * pairwise_loss(target, positives, negatives)
-        ranking = ranking + (1 - self._session_share) * pairwise_loss(before, positives, negatives)
-        long_term = states.long_term[users, sessions].float()
-        ranking = ranking + self._long_term_weight * pairwise_loss(long_term, positives, negatives)
-        apart = (1 - F.cosine_similarity(before, target, dim=1)).sum()
-        return (1 - self._cosine_share) * ranking + self._cosine_share * apart
+        return self._pairwise(states, places, positives, negatives)

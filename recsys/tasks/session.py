@@ -13,7 +13,8 @@ from recsys.data import SessionBatch
 from recsys.losses import Catalogue, DotProduct, ItemReader, Scoring
 from recsys.metrics.next_item import RankingMetrics, exclude, ranks_of_targets
 from recsys.models.checks import check_at_least
-from recsys.tasks.base import OptimizerFactory, TableTask
+from recsys.tasks.base import TableTask
+from recsys.tasks.dense_optimizer import DenseOptimizer
 from recsys.tasks.item_features import ITEM, ItemCatalogue
 from recsys.tasks.item_scores import ItemScores
 from recsys.tasks.items import ItemSide, item_matrix
@@ -36,9 +37,7 @@ class SessionTask(TableTask, ABC):
         settings: of the tables.
         items: what turns ids into vectors.
         scoring: how states and item vectors become scores; by default DotProduct.
-        optimizer: of all dense parameters.
-        warmup_steps: steps of linear warm-up.
-        final_learning_rate_fraction: rates fall linearly to this fraction over the run; 1 keeps them.
+        optimizer: of all dense parameters, and the schedule of all rates.
         eval_chunk_items: items whose vectors are made at a time for evaluation.
         num_predictions: items that `predict` lists for each session.
 
@@ -57,13 +56,11 @@ class SessionTask(TableTask, ABC):
         settings: TableSettings,
         items: ItemSide,
         scoring: Scoring | None,
-        optimizer: OptimizerFactory,
-        warmup_steps: int,
-        final_learning_rate_fraction: float,
+        optimizer: DenseOptimizer,
         eval_chunk_items: int = 1 << 16,
         num_predictions: int = 10,
     ) -> None:
-        super().__init__(settings, optimizer, warmup_steps, final_learning_rate_fraction)
+        super().__init__(settings, optimizer)
         for name, value in (("eval_chunk_items", eval_chunk_items), ("num_predictions", num_predictions)):
             check_at_least(type(self).__name__, name, value, 1)
         self.schema, self.reads = schema, (ITEM,)

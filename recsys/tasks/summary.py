@@ -238,5 +238,5 @@ class TableSummary(Callback):
         collection = getattr(pl_module, "collection", None)
         if trainer.is_global_zero and isinstance(collection, TableCollection):
             settings = getattr(pl_module, "table_settings", None)
-            budget = settings.all_bytes if isinstance(settings, TableSettings) and settings.has_budget else None
+            budget = settings.all_bytes if isinstance(settings, TableSettings) else None
             console().print(render(collection, self.full, dense_state_bytes(trainer.optimizers), budget))

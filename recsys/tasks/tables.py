@@ -2,180 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from recsys.data.schema import Column
-from recsys.tables import (
-    DenseGradient,
-    FbgemmLookup,
-    Feature,
-    Frozen,
-    FullTable,
-    Lookup,
-    NumbaLookup,
-    Table,
-    TableCollection,
-    TableOptimizer,
-    TorchLookup,
-)
-from recsys.tables.budget import Bytes, Fraction, parse_bytes, parse_fraction
+from recsys.tables import Feature, FullTable, Table, TableCollection
 from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.sizing import fit_tables, stored_bytes
-from recsys.tasks.assignment import DEFAULT_ENTRY, assign_features, did_you_mean
+from recsys.tasks.assignment import Assignment, did_you_mean
+from recsys.tasks.rows import RowSettings
+from recsys.tasks.total_budget import TotalBudget
 
 MAX_EMBEDDING_DIM = 4096
 """Wider rows are beyond what the kernels are tried with; some end the process there."""
 
-TableFactory = Callable[[str, int, int], Table]
-"""Called with (name, num_embeddings, embedding_dim)."""
-
-
-@dataclass(frozen=True)
-class TableOptions:
-    """What may be said of an entry of `tables` beside its method.
-
-    Args:
-        optimizer: of the entry's rows, instead of the task's table_optimizer.
-        freeze: rows keep their values.
-        init_from: a .npy file with the rows [R, row_dim] of the one feature that uses the entry.
-        budget_bytes: what the tables of the entry may take together, such as 8MB; they get as large as fits.
-        budget_fraction: the same as a fraction of their full tables' bytes, such as 1%.
-
-    Raises:
-        ValueError: if both budgets are given, or one is none, or frozen rows have an optimizer.
-    """
-
-    optimizer: TableOptimizer | None = None
-    freeze: bool = False
-    init_from: Path | None = None
-    budget_bytes: Bytes | None = None
-    budget_fraction: Fraction | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what is no budget."""
-        check_budget("table_options", self.budget_bytes, self.budget_fraction)
-        if self.freeze and self.optimizer is not None:
-            raise ValueError(
-                f"table_options: freeze keeps rows as they are, and optimizer={self.optimizer} would step them; give "
-                "one of them."
-            )
-
-    def row_optimizer(self, default: TableOptimizer) -> TableOptimizer:
-        """The optimizer of the entry's rows, where `default` is that of rows without one of their own."""
-        return Frozen() if self.freeze else self.optimizer or default
-
-
-def check_budget(owner: str, budget_bytes: Bytes | None, budget_fraction: Fraction | None) -> None:
-    """Refuse two budgets, or what is none.
-
-    Raises:
-        ValueError: naming the owner and the value.
-    """
-    if budget_bytes is not None and budget_fraction is not None:
-        raise ValueError(f"{owner}: give budget_bytes or budget_fraction, not both.")
-    try:
-        _ = budget_bytes is None or parse_bytes(budget_bytes)
-        _ = budget_fraction is None or parse_fraction(budget_fraction) > 0
-    except ValueError as error:
-        raise ValueError(f"{owner}: {error}") from None
-
-
-def default_lookup(device: torch.device | str) -> type[Lookup]:
-    """The fastest that is installed: on a CPU loops compiled by numba, on a GPU FBGEMM's kernels, else torch."""
-    kind, package = (NumbaLookup, "numba") if torch.device(device).type == "cpu" else (FbgemmLookup, "fbgemm_gpu")
-    return kind if find_spec(package) else TorchLookup
-
 
 @dataclass(frozen=True)
 class TableSettings:
-    """Which feature has which table, optimised how; see CTRTask for the meaning of each.
+    """All that makes the tables of a task.
 
     Args:
-        columns: the features that have a table.
         embedding_dim: width D of every embedding.
-        table_optimizer: of all rows without an optimizer of their own.
-        tables: factories of tables, by entry.
-        assign: for each entry, the features that use it.
-        exact_up_to: features with at most this many ids keep a FullTable.
-        options: optimizer, freezing, initial rows and budget of an entry.
-        lookup: where rows live; None for the default.
-        clip_rows: gradient clipping by norm counts the rows' gradients.
-        budget_bytes: what all tables may take together.
-        budget_fraction: the same as a fraction of the full tables' bytes.
+        assignment: which feature has which table.
+        rows: how rows are trained, and where they live.
+        budget: what all tables may take together.
 
     Raises:
         ValueError: if the settings do not fit the columns or each other.
     """
 
-    columns: Sequence[Column]
     embedding_dim: int
-    table_optimizer: TableOptimizer
-    tables: Mapping[str, TableFactory] = field(default_factory=lambda: {"default": FullTable})
-    assign: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    exact_up_to: int = 0
-    options: Mapping[str, TableOptions] = field(default_factory=dict)
-    lookup: type[Lookup] | None = None
-    clip_rows: bool = False
-    budget_bytes: Bytes | None = None
-    budget_fraction: Fraction | None = None
+    assignment: Assignment
+    rows: RowSettings
+    budget: TotalBudget
 
     def __post_init__(self) -> None:
         """Find what does not fit before any data is read."""
         width = self.embedding_dim
         if not isinstance(width, int) or not 1 <= width <= MAX_EMBEDDING_DIM:
             raise ValueError(f"embedding_dim must be a whole number in [1, {MAX_EMBEDDING_DIM}], got {width}.")
-        if self.exact_up_to < 0:
-            raise ValueError(f"exact_up_to must be at least 0, got {self.exact_up_to}.")
-        self.entries()
-        self._check_used()
-        for name, options in self.options.items():
-            if name not in self.tables:
+        self.assignment.check()
+        self.assignment.entries()
+        tables = self.assignment.tables
+        for name, options in self.rows.options.items():
+            if name not in tables:
                 raise ValueError(
-                    f"table_options names table '{name}', which is not in tables{did_you_mean(name, list(self.tables))}"
+                    f"table_options names table '{name}', which is not in tables{did_you_mean(name, list(tables))}"
                 )
-            if self.has_budget and (options.budget_bytes or options.budget_fraction):
+            if self.budget.is_given and options.budget.is_given:
                 raise ValueError(f"table_options '{name}' has a budget beside that of all tables; give one of them.")
-        check_budget("tables", self.budget_bytes, self.budget_fraction)
-
-    def _check_used(self) -> None:
-        """Refuse an entry that no feature is assigned to: it would be read, and do nothing."""
-        idle = [name for name in self.tables if name != DEFAULT_ENTRY and not self.assign.get(name)]
-        if idle:
-            raise ValueError(
-                f"tables has '{idle[0]}', which no feature uses; name its features, assign: {{{idle[0]}: [...]}}, or "
-                "leave it out."
-            )
+        self.budget.check("tables")
 
     @property
-    def has_budget(self) -> bool:
-        """Whether all tables share one."""
-        return self.budget_bytes is not None or self.budget_fraction is not None
+    def columns(self) -> Sequence[Column]:
+        """The features that have a table."""
+        return self.assignment.columns
 
     @property
-    def all_bytes(self) -> int:
-        """The budget that all tables share, in bytes."""
-        return self._bytes_of(
-            self.budget_bytes, self.budget_fraction, [column.num_embeddings or 0 for column in self.columns]
-        )
-
-    def entries(self) -> dict[str, str | None]:
-        """The entry of each feature; None for an exact FullTable."""
-        return assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to)
-
-    def optimizer_of(self, entry: str | None) -> TableOptimizer:
-        """Of the rows of an entry."""
-        return self.options.get(entry or "", TableOptions()).row_optimizer(self.table_optimizer)
+    def all_bytes(self) -> int | None:
+        """The budget that all tables share, in bytes; None without one."""
+        if not self.budget.is_given:
+            return None
+        return self.budget.bytes_of(self.assignment.sizes.values(), self.embedding_dim)
 
     @property
     def updates_rows(self) -> bool:
         """Whether some rows are stepped by an optimizer of their own."""
-        chosen = [self.optimizer_of(entry) for entry in self.entries().values()]
-        return any(not isinstance(optimizer, DenseGradient | Frozen) for optimizer in chosen)
+        return self.rows.steps_in(self.assignment.entries().values())
 
     def make_tables(self) -> dict[str, Table]:
         """A table for each feature, within the budgets.
@@ -183,68 +79,52 @@ class TableSettings:
         Raises:
             ValueError: if a size or a budget cannot be met, before rows are allocated.
         """
-        entries, sizes = self.entries(), {column.name: column.num_embeddings or 0 for column in self.columns}
-        parts = self._budgeted_parts(entries, sizes)
+        entries, sizes = self.assignment.entries(), self.assignment.sizes
+        factories = {name: self.assignment.factory(entry) for name, entry in entries.items()}
         made: dict[str, Table] = {}
-        for names, num_bytes in parts:
-            factories = {name: self.tables[entries[name] or ""] for name in names}
-            made |= fit_tables(factories, {name: sizes[name] for name in names}, self.embedding_dim, num_bytes)
-        for name, entry in entries.items():
-            if name not in made:
-                factory: TableFactory = FullTable if entry is None else self.tables[entry]
-                made[name] = factory(name, sizes[name], self.embedding_dim)
-        return {name: made[name] for name in entries}
+        for names, num_bytes in self._budgeted_parts(entries, sizes):
+            chosen, theirs = {name: factories[name] for name in names}, {name: sizes[name] for name in names}
+            made |= fit_tables(chosen, theirs, self.embedding_dim, num_bytes)
+        # In the order of the columns, whatever was fitted first.
+        return {
+            name: made[name] if name in made else factory(name, sizes[name], self.embedding_dim)
+            for name, factory in factories.items()
+        }
 
     def _budgeted_parts(
         self, entries: Mapping[str, str | None], sizes: Mapping[str, int]
     ) -> list[tuple[list[str], int]]:
         """Features that share a budget, and the bytes of it that are theirs."""
-        if self.has_budget:
+        all_bytes = self.all_bytes
+        if all_bytes is not None:
             kept = [name for name, entry in entries.items() if not self._takes_budget(entry)]
             exact = {name: FullTable(name, sizes[name], self.embedding_dim) for name in kept}
-            left = self.all_bytes - stored_bytes(exact)
+            left = all_bytes - stored_bytes(exact)
             if left <= 0:
-                raise ValueError(self._too_small(entries, stored_bytes(exact)))
+                raise ValueError(self._too_small(all_bytes, entries, stored_bytes(exact)))
             return [([name for name in entries if name not in exact], left)] if len(exact) < len(entries) else []
         parts = []
-        for entry, options in self.options.items():
+        for entry, options in self.rows.options.items():
             names = [name for name, own in entries.items() if own == entry]
-            if options.budget_bytes is not None or options.budget_fraction is not None:
+            if options.budget.is_given:
                 if not self._takes_budget(entry):
                     raise ValueError(f"table_options '{entry}': its method keeps every row and takes no budget.")
-                own_sizes = [sizes[name] for name in names]
-                parts.append((names, self._bytes_of(options.budget_bytes, options.budget_fraction, own_sizes)))
+                parts.append((names, options.budget.bytes_of([sizes[name] for name in names], self.embedding_dim)))
         return parts
 
-    def _too_small(self, entries: Mapping[str, str | None], exact_bytes: int) -> str:
+    def _too_small(self, all_bytes: int, entries: Mapping[str, str | None], exact_bytes: int) -> str:
         """What to do about a budget that tables without a size to choose exceed, in the words in which it was given."""
-        given = f"budget_fraction={self.budget_fraction}" if self.budget_bytes is None else "budget_bytes"
+        given = f"budget_fraction={self.budget.fraction}" if self.budget.num_bytes is None else "budget_bytes"
         whole = [entry for entry in dict.fromkeys(entries.values()) if entry and not self._takes_budget(entry)]
         cures = ["lower exact_up_to"] if None in entries.values() else []
         cures += [f"give '{entry}' a method that takes a budget, such as HashTable" for entry in whole]
         return (
-            f"{given} is a budget of {self.all_bytes} bytes, less than the {exact_bytes} bytes of the tables that keep "
+            f"{given} is a budget of {all_bytes} bytes, less than the {exact_bytes} bytes of the tables that keep "
             f"every row; raise it, or {', or '.join(cures)}."
         )
 
     def _takes_budget(self, entry: str | None) -> bool:
-        """Whether the tables of an entry have a size to choose."""
-        if entry is None:
-            return False
-        try:
-            self.tables[entry]("probe", 1 << 10, self.embedding_dim, budget_fraction=1.0)  # type: ignore[call-arg]
-        except TypeError:
-            return False
-        except ValueError:
-            # It has one, and what is wrong will be said of a feature.
-            return True
-        return True
-
-    def _bytes_of(self, budget_bytes: Bytes | None, budget_fraction: Fraction | None, sizes: Iterable[int]) -> int:
-        if budget_bytes is not None:
-            return parse_bytes(budget_bytes)
-        assert budget_fraction is not None
-        return int(parse_fraction(budget_fraction) * 4 * self.embedding_dim * sum(sizes))
+        return self.assignment.takes_budget(entry, self.embedding_dim)
 
     def build(self, device: torch.device | str, lookup: LookupFactory | None = None) -> TableCollection:
         """Allocate the rows, in a lookup of another kind than the settings' if one is given.
@@ -252,16 +132,16 @@ class TableSettings:
         Raises:
             ValueError: on anything that does not fit together, before rows are allocated.
         """
-        entries = self.entries()
+        entries = self.assignment.entries()
         collection = TableCollection(
             [Feature(column.name, column.name, column.pooling) for column in self.columns],
             self.make_tables(),
-            optimizer={name: self.optimizer_of(entry) for name, entry in entries.items()},
-            lookup=lookup or self.lookup or default_lookup(device),
+            optimizer={name: self.rows.optimizer_of(entry) for name, entry in entries.items()},
+            lookup=lookup or self.rows.lookup_on(device),
             device=device,
-            clip_rows=self.clip_rows,
+            clip_rows=self.rows.clip_rows,
         )
-        for name, options in self.options.items():
+        for name, options in self.rows.options.items():
             if options.init_from is not None:
                 features = [feature for feature, entry in entries.items() if entry == name]
                 _load_rows(collection, name, features, options.init_from)

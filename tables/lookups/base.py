@@ -16,8 +16,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from recsys.tables.lookups.gradients import RowGradients, read_rows
+from recsys.tables.lookups.gradients import RowGradients
 from recsys.tables.lookups.optimizers import TableOptimizer
+from recsys.tables.lookups.reading import read_rows
 from recsys.tables.lookups.requests import Place, Request, side_by_side, without_common_matrices
 from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.store import Store, StoreFactory

@@ -14,18 +14,16 @@ the handle has stepped, the rows step once, with the sum of all that was noted. 
 from __future__ import annotations
 
 import warnings
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from recsys.tables.lookups.handles import introduce, owner_of
 from recsys.tables.lookups.started import InputDistribution
-from recsys.tables.lookups.summed import added_up, shared_out
+from recsys.tables.lookups.summed import shared_out
 
 if TYPE_CHECKING:
     from recsys.tables.lookups.store import Store
@@ -115,10 +113,9 @@ class RowGradients(nn.Module):
 
     def introduce(self) -> None:
         """Make the handle known to optimizers; a copied module has another one than the module it was copied from."""
-        if _owner(self.handle) is not self:
+        if owner_of(self.handle) is not self:
             self._records.clear()
-            _owners[id(self.handle)] = weakref.ref(self)
-            self.handle.register_post_accumulate_grad_hook(_after_backward)
+            introduce(self)
 
     def note(self, part: Part, record: Record) -> None:
         """Keep what a backward pass gives to the rows of a store."""
@@ -228,100 +225,3 @@ class RowGradients(nn.Module):
 
 def _is_one(factor: Tensor | float) -> bool:
     return not isinstance(factor, Tensor) and factor == 1.0
-
-
-class _ReadRows(torch.autograd.Function):
-    """Rows as they were read; the backward pass notes their gradient."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        vectors: Tensor,
-        handle: Tensor,
-        gradients: RowGradients,
-        part: Part,
-        rows: Tensor,
-        distribution: InputDistribution | None,
-        num_summed: int,
-    ) -> Tensor:
-        ctx.read = (gradients, part, rows, distribution, num_summed)
-        return vectors.detach()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        gradients, part, rows, distribution, num_summed = ctx.read
-        gradients.note(part, Record(rows, grad.contiguous(), distribution, num_summed))
-        if not gradients.may_be_scaled:
-            return None, torch.full_like(gradients.handle, SENTINEL), None, None, None, None, None
-        # A gradient that is not finite makes the handle's so: a step that is skipped for it skips the rows.
-        norm = torch.linalg.vector_norm(grad, dtype=torch.promote_types(grad.dtype, torch.float32))
-        return None, norm.to(gradients.handle).mul(0.0).add(SENTINEL), None, None, None, None, None
-
-
-def read_rows(
-    store: Store,
-    gradients: RowGradients,
-    rows: Tensor,
-    part: int = 0,
-    distribution: InputDistribution | None = None,
-    num_summed: int = 1,
-) -> Tensor:
-    """Rows [N, row_dim] of a store, whose gradients wait for a step, unless rows are frozen or only evaluated.
-
-    Args:
-        store: that is read.
-        gradients: of its lookup.
-        rows: row numbers [N * K].
-        part: of the store that is read; parts have no row in common, and each is stepped by itself.
-        distribution: what `store.start` gave for them.
-        num_summed: K neighbouring rows that are added up.
-    """
-    if not store.steps:
-        return store.gather_sums(rows, num_summed)
-    if num_summed > 1 and not store.steps_sums:
-        return added_up(read_rows(store, gradients, rows, part, distribution), num_summed)
-    if distribution is None:
-        distribution = store.start(rows, waits=True)
-    with torch.no_grad():
-        vectors = store.gather_sums(rows, num_summed) if distribution is None else store.look_up(distribution)
-    if gradients.is_frozen or not store.training or not torch.is_grad_enabled():
-        return vectors
-    gradients.introduce()
-    place = (gradients.position(store), part)
-    read: Tensor = _ReadRows.apply(vectors, gradients.handle, gradients, place, rows, distribution, num_summed)
-    return read
-
-
-_owners: dict[int, weakref.ref[RowGradients]] = {}
-
-
-def _owner(parameter: Tensor) -> RowGradients | None:
-    found = _owners.get(id(parameter))
-    owner = found() if found is not None else None
-    return owner if owner is not None and owner.handle is parameter else None
-
-
-def _after_backward(handle: Tensor) -> None:
-    owner = _owner(handle)
-    if owner is not None:
-        owner.end_pass()
-
-
-def _after_step(optimizer: Optimizer, *_: Any) -> None:
-    """Step the rows of every handle that the optimizer holds."""
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            owner = _owner(parameter) if parameter.dim() == 0 else None
-            if owner is not None:
-                initial = group.get("initial_lr")
-                rate = group["lr"] / initial if initial else 1.0
-                skipped = getattr(optimizer, "found_inf", None)
-                if skipped is not None and bool(skipped):
-                    continue
-                scale = getattr(optimizer, "grad_scale", None)
-                sign = -1.0 if group.get("maximize") else 1.0
-                owner.step(float(rate), sign if scale is None else sign / scale)
-
-
-register_optimizer_step_post_hook(_after_step)

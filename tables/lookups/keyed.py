@@ -8,6 +8,7 @@ from torch import nn
 
 from recsys.tables.collection import TableCollection
 from recsys.tables.features import Bag
+from recsys.tables.traced import call_of, is_traced
 
 if TYPE_CHECKING:
     from torchrec.modules.embedding_configs import EmbeddingBagConfig
@@ -65,6 +66,8 @@ class KeyedCollection(nn.Module):
         """
         from torchrec.sparse.jagged_tensor import KeyedTensor
 
+        if is_traced(features):
+            return call_of(self, features)
         names = [feature.name for feature in self.collection.features]
         missing = [name for name in names if name not in features.keys()]
         if missing:

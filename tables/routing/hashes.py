@@ -12,12 +12,16 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from recsys.tables.programs import can_be_looked_at
+
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 MAX_BUCKETS = 1 << 31
 MAX_LOOKUPS = 32
 """Rows that an id may add up; MAX_BUCKETS to this power is a float yet."""
+_AT_ONCE = 1 << 15
+"""Hashes that a CPU computes at a time, which its cache holds."""
 
 
 def _signed(value: int) -> int:
@@ -75,13 +79,35 @@ def bucket(values: Tensor, seeds: Tensor | int, num_buckets: Tensor | int) -> Te
 def hashed_uniform(values: Tensor, seed: Tensor | int, width: int) -> Tensor:
     """Numbers uniform in [-1, 1) that depend on a value, its column and the seed alone, not on a generator's state.
 
-    Shape:
-        values [N] -> float32 [N, width]
+    They are the upper 24 bits of mix64 of mix64 of the value and the column: exact in a float32.
+
+    Args:
+        values: integers of any shape [...].
+        seed: broadcasts against `values`.
+        width: columns.
+
+    Returns: float32 [..., width].
     """
-    columns = torch.arange(width, device=values.device)
-    bits = mix64(mix64(values, seed).unsqueeze(1), columns)
-    # The upper 24 bits are exact in a float32.
-    return ((bits >> 40) & ((1 << 24) - 1)).float() / (1 << 23) - 1
+    mixed = mix64(values, seed)
+    columns = torch.arange(width, device=values.device) + _signed(_GOLDEN)
+    flat = mixed.reshape(-1, 1)
+    if not can_be_looked_at(values):
+        return _upper_bits(flat + columns).view(*mixed.shape, width)
+    found = torch.empty(len(flat), width)
+    num_values = max(1, _AT_ONCE // width)
+    for block, own in zip(flat.split(num_values), found.split(num_values), strict=True):
+        own.copy_(_upper_bits(block + columns))
+    return found.view(*mixed.shape, width)
+
+
+def _upper_bits(state: Tensor) -> Tensor:
+    """The upper 24 bits of what mix64 makes of a state that it begins with, overwritten, as floats in [-1, 1)."""
+    _xor_shift_right_(state, 30).mul_(_signed(_MULTIPLIERS[0]))
+    _xor_shift_right_(state, 27).mul_(_signed(_MULTIPLIERS[1]))
+    # Its last shift leaves them as they are; with the highest bit turned, their signed number begins at -2**23.
+    state ^= -(1 << 63)
+    state >>= 40
+    return state.float().mul_(1 / (1 << 23))
 
 
 def fnv1a64(text: str) -> int:

@@ -95,6 +95,15 @@ def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_pat
             "left_out names 'ful, x', which is no contender; did you mean 'full, x'?",
         ),
         ({"left_out": {"full, x": None}}, "left_out.full, x must be the reason, in words, got None"),
+        ({"near_best": {"seeds": [2]}}, "near_best must have within and seeds"),
+        ({"near_best": {"seeds": [1, 2], "within": 0.1}}, "but seed 1 is among seeds"),
+        ({"near_best": {"seeds": [2], "within": -1}}, "near_best.within must be at least 0, got -1"),
+        ({"near_best": {"seeds": [2], "within": "near"}}, "near_best.within must be a number, got 'near'"),
+        ({"near_best": {"seeds": [], "within": 1}}, "near_best.seeds must be whole numbers"),
+        (
+            {"near_best": {"seeds": [2], "within": 1, "axis": "tabel"}},
+            "must be an axis, got 'tabel'; did you mean 'table'?",
+        ),
         ({"left_out": dict.fromkeys(("full, x", "full, y", "hash, x", "hash, y"), "w")}, "leaves no contender"),
     ],
 )

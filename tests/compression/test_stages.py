@@ -9,11 +9,13 @@ from lightning.pytorch import Callback
 from torch.testing import assert_close
 
 from recsys.checkpoints import load
+from recsys.checkpoints.file import write
 from recsys.checkpoints.reading import read
 from recsys.compression.evolution import Evolution
 from recsys.compression.fitness import Fitness
 from recsys.compression.model import collection_of
 from recsys.compression.probe import first_batches
+from recsys.compression.quality import quality_of
 from recsys.compression.selection import Searched, selected_entries, selected_rows
 from recsys.compression.stages import Stages
 from recsys.configuration.lightning_cli import RecsysCLI
@@ -157,6 +159,34 @@ def test_training_again_can_begin_with_what_the_search_has_learned(compressed, t
         Stages(words, again, budget_fraction="20%").run(["selection"])
 
 
+def test_with_a_learned_start_what_validates_better_is_published(compressed, tmp_path, monkeypatch):
+    _, out, words = compressed
+    again = tmp_path / "again"
+    shutil.copytree(out / "search", again / "search")
+    stages = Stages(words, again, budget_fraction="20%", evolution=Evolution(num_iterations=1), start="searched")
+    stages.run(["selection"])
+
+    def turned_over(command, folder, state):
+        """All logits with the other sign: one of the two models is above an AUC of a half, the other below."""
+        content = read(again / "selection" / "model.ckpt")
+        content["state_dict"] = {name: -value if "output" in name else value for name, value in state.items()}
+        write(folder / "model.ckpt", content)
+
+    monkeypatch.setattr("recsys.compression.stages.fit", turned_over)
+    stages.run(["retrain"])
+    cli = RecsysCLI.launch(["-c", str(again / "selection" / "config.yaml")], run=False)
+    cli.model.configure_model()
+    quality, found = quality_of(cli.model.eval()), {}
+    for stage in ("selection", "retrain"):
+        cli.model.load_state_dict(read(again / stage / "model.ckpt")["state_dict"])
+        found[stage] = quality.value(quality.of_split(cli.datamodule, "val"))
+    assert found["selection"] == pytest.approx(1 - found["retrain"], abs=1e-6)
+    better, worse = sorted(found, key=found.get, reverse=True)
+    states = {stage: read(again / stage / "model.ckpt")["state_dict"] for stage in (better, worse, "")}
+    assert all(torch.equal(states[""][name], value) for name, value in states[better].items())
+    assert not all(torch.equal(states[""][name], value) for name, value in states[worse].items())
+
+
 class StopAt(Callback):
     def __init__(self, epoch):
         self.epoch = epoch
@@ -227,6 +257,37 @@ def test_widths_are_searched_in_the_steps_that_are_asked_for(compressed, tmp_pat
     assert all(tables.table(name).row_dims in ((width,), ()) for name, width in widths.items())
     with pytest.raises(ValueError, match="--width_step must be at least 1, got 0"):
         Stages(words, again, budget_fraction="5%", width_step=0).check()
+
+
+def test_rows_in_codes_have_more_columns_in_the_same_bytes_and_predict_alike(compressed, tmp_path, capsys):
+    kind, out, words = compressed
+    if kind != "optembed":
+        said = r"--row_precision int8 is for tables that select rows, and PEPTable '\w+' selects values"
+        with pytest.raises(ValueError, match=said):
+            Stages(words, out, budget_fraction="20%", precision="int8").check()
+        return
+    again = tmp_path / "again"
+    shutil.copytree(out / "search", again / "search")
+    asked = ["--budget_fraction", "20%", "--generations", "2"]
+    assert compress(again, *words, *asked, "--row_precision", "int8") == 0
+    trained, served = load(again / "retrain" / "model.ckpt"), load(again / "model.ckpt")
+    tables = {feature.table: served.table(feature.table) for feature in served.features}
+    budget = int(0.2 * sum(table.logical_bytes() for table in tables.values()))
+    assert 0.75 * budget < stored_bytes(tables) <= budget
+    values = {
+        folder: sum(value.numel() for name, value in read(folder / "model.ckpt")["state_dict"].items() if "C3" in name)
+        for folder in (out, again)
+    }
+    assert values[again] > 1.5 * values[out]
+    for name, table in tables.items():
+        ids = torch.arange(table.num_embeddings)
+        before, after = (vectors_of(each, name, ids) for each in (trained, served))
+        bound = before.abs().amax(0) / 127 if isinstance(table, CompactTable) else torch.zeros(16)
+        assert bool(((after - before).abs() <= bound + 1e-7).all()), name
+    report = json.loads((again / "stages.json").read_text())
+    assert report["num_bytes"] == stored_bytes(tables)
+    with pytest.raises(ValueError, match="was begun with"):
+        Stages(words, again, budget_fraction="20%").run(["selection"])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from recsys.data import Column
 from recsys.data.schema import Schema
 from recsys.prepare.semantic.codes import Codes
 from recsys.tables import ConcatTable, ContentTable, FullTable, GateTable, HashTable, SemanticIdTable, SumTable
-from recsys.tables.base import unique_physical_tables
+from recsys.tables.storages import unique_physical_tables
 from recsys.tasks import TableTask
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

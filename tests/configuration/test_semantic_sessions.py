@@ -13,7 +13,7 @@ from recsys.comparison.reading import read_comparison
 from recsys.data.session_schema import SessionSchema
 from recsys.prepare.semantic.codes import Codes
 from recsys.tables import SemanticIdTable
-from recsys.tables.base import unique_physical_tables
+from recsys.tables.storages import unique_physical_tables
 from recsys.tasks import TableTask
 
 COMPARE = Path(__file__).resolve().parents[2] / "configs" / "compare"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from recsys.data import Column
 from recsys.data.schema import Schema
 from recsys.data.session_schema import SessionSchema
-from recsys.tables.base import unique_physical_tables
+from recsys.tables.storages import unique_physical_tables
 from recsys.tasks import TableTask
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -161,5 +161,5 @@ def test_programs_are_listed(capsys):
     assert command.main(["--help"]) == 0
     printed = capsys.readouterr().out
     assert all(f"  {name} " in printed for name in command.PROGRAMS)
-    with pytest.raises(ValueError, match="there is no program 'click'"):
+    with pytest.raises(ValueError, match="there is no program 'click'; did you mean 'clicks'"):
         command.main(["click"])

@@ -27,9 +27,11 @@ from recsys.losses import (
     SampledSoftmax,
     UniformSampler,
 )
+from recsys.losses.powers import Candidates
 from recsys.losses.sampled import Draw
 from recsys.losses.samplers import Sampler
-from recsys.losses.totals import Candidates, _LogTotals, _SumOfLogTotals
+from recsys.losses.scoring import unit_length
+from recsys.losses.totals import _LogTotals, _SumOfLogTotals, sum_of_losses
 from recsys.tables import SGD, Feature, FullTable, NumbaLookup, TableCollection, TorchLookup
 
 NUM_ITEMS, DIM = 11, 3
@@ -99,31 +101,61 @@ def test_full_cross_entropy_is_the_same_in_any_chunks(chunk_items, scoring):
     assert_close(world.gradients(loss * 3), world.gradients(expected * 3))
 
 
-@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 5), st.integers(0, 99))
+LENGTHS = st.sampled_from([0.5, 4.0, 100.0])
+"""Of vectors: scores that are all small, some that may be large, and many whose powers float32 does not hold."""
+
+
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 5), LENGTHS, st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_totals_in_blocks(num_queries, num_items, block, seed):
+def test_totals_in_blocks(num_queries, num_items, block, length, seed):
     generator = torch.Generator().manual_seed(seed)
     queries, items = (
-        (4 * torch.randn(n, 3, generator=generator, dtype=torch.float64)).requires_grad_()
+        (length * torch.randn(n, 3, generator=generator, dtype=torch.float64)).requires_grad_()
         for n in (num_queries, num_items)
     )
     own = torch.randn(num_queries, generator=generator, dtype=torch.float64, requires_grad=True)
     weights = torch.rand(num_queries, generator=generator, dtype=torch.float64)
     scores = queries @ items.t()
     totals, expected_totals = _LogTotals.apply(queries, items, block) @ weights, scores.logsumexp(1) @ weights
-    whole = _SumOfLogTotals.apply(queries, items, own, None, block)
+    whole = _SumOfLogTotals.apply(queries, items, own, None, None, block)
     expected = torch.cat([scores, own.unsqueeze(1)], dim=1).logsumexp(1).sum()
     for one, other, inputs in ((totals, expected_totals, [queries, items]), (whole, expected, [queries, items, own])):
         assert_close(one, other)
         assert_close(gradients(one, inputs), gradients(other, inputs))
 
 
-@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 5), st.integers(1, 8), st.integers(0, 99))
+@pytest.mark.parametrize("length", [0.5, 100.0])
+def test_losses_of_targets_are_cross_entropy(length):
+    """In float32, where scores of 10,000 nats have no powers of their own."""
+    torch.manual_seed(0)
+    queries, items = ((length * torch.randn(n, 8)).requires_grad_() for n in (70, 50))
+    targets = torch.randint(50, (70,))
+    loss = sum_of_losses(queries, items, targets)
+    expected = torch.nn.functional.cross_entropy(queries.double() @ items.double().t(), targets, reduction="sum")
+    assert_close(loss.double(), expected, rtol=1e-6, atol=1e-6)
+    assert_close(
+        gradients(loss, [queries, items]), gradients(expected, [queries, items]), rtol=1e-5, atol=1e-5 * length
+    )
+
+
+@pytest.mark.parametrize("width", [1, 5])
+def test_unit_length_is_normalize(width):
+    torch.manual_seed(0)
+    vectors = torch.randn(6, width, dtype=torch.float64)
+    vectors[1], vectors[2] = 0.0, 1e-13
+    vectors.requires_grad_()
+    unit, expected = unit_length(vectors), torch.nn.functional.normalize(vectors, dim=-1)
+    weights = torch.randn_like(unit)
+    assert_close(unit, expected)
+    assert_close(gradients((unit * weights).sum(), [vectors]), gradients((expected * weights).sum(), [vectors]))
+
+
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(1, 5), st.integers(1, 8), LENGTHS, st.integers(0, 99))
 @settings(max_examples=30, deadline=None)
-def test_a_target_is_none_of_its_negatives(num_queries, num_negatives, block, num_items, seed):
+def test_a_target_is_none_of_its_negatives(num_queries, num_negatives, block, num_items, length, seed):
     generator = torch.Generator().manual_seed(seed)
     queries, negatives = (
-        (4 * torch.randn(n, 3, generator=generator, dtype=torch.float64)).requires_grad_()
+        (length * torch.randn(n, 3, generator=generator, dtype=torch.float64)).requires_grad_()
         for n in (num_queries, num_negatives)
     )
     targets, drawn = (torch.randint(num_items, (n,), generator=generator) for n in (num_queries, num_negatives))
@@ -134,7 +166,7 @@ def test_a_target_is_none_of_its_negatives(num_queries, num_negatives, block, nu
     expected = torch.cat([own.unsqueeze(1), others], dim=1).logsumexp(1).sum()
     log_times, excluded = Draw(targets, drawn, Catalogue(num_items)).distinct()
     candidates = Candidates(log_times - offsets[drawn], excluded)
-    actual = _SumOfLogTotals.apply(queries, vectors, own, candidates, block)
+    actual = _SumOfLogTotals.apply(queries, vectors, own, None, candidates, block)
     inputs, float32 = [queries, negatives, own], {"rtol": 1e-6, "atol": 1e-6}
     assert_close(actual, expected, **float32)
     assert_close(gradients(actual, inputs), gradients(expected, inputs), **float32)
@@ -221,7 +253,8 @@ def test_scores_are_float32_whatever_the_precision_around_them(loss, scoring):
     assert_close(found[0], found[1], rtol=0, atol=0)
     reading = loss.read(world.reader, world.inputs, world.targets)
     with torch.autocast("cpu", torch.bfloat16):
-        narrow = replace(reading, positives=reading.positives.bfloat16())
+        name = "negatives" if reading.positives is None else "positives"
+        narrow = replace(reading, **{name: getattr(reading, name).bfloat16()})
         assert loss(world.encode(reading.inputs), narrow, scoring).dtype == torch.float32
 
 
@@ -245,63 +278,6 @@ def test_no_shared_negatives_cost_nothing():
     loss.backward()
     assert loss == 0
     assert not world.table.grad.any()
-
-
-NEGATIVES = {"shared": torch.tensor([3, 7, 3]), "own": torch.tensor([[1, 2], [3, 4], [5, 6], [7, 8]])}
-
-
-def negatives_of(world, drawn):
-    """Ids [P, K], and which of them count."""
-    ids = drawn.expand(len(world.targets), -1) if drawn.dim() == 1 else drawn
-    return ids, ids != world.targets.unsqueeze(1)
-
-
-@pytest.mark.parametrize("drawn", NEGATIVES.values(), ids=NEGATIVES.keys())
-@pytest.mark.parametrize("seed", range(3))
-def test_sampled_softmax_is_the_sum_written_out(drawn, seed):
-    world = World(seed=seed)
-    chances = torch.rand(NUM_ITEMS + 1) + 0.1
-    loss = world.mean(SampledSoftmax(Given(drawn, chances)))
-    scores, (ids, counts) = world.scores() - chances.log(), negatives_of(world, drawn)
-    total = 0
-    for row, target in enumerate(world.targets.tolist()):
-        others = [scores[row, i].exp() for i, keep in zip(ids[row].tolist(), counts[row], strict=True) if keep]
-        total = total - (scores[row, target].exp() / (scores[row, target].exp() + sum(others))).log()
-    assert_close(loss, total / len(ids))
-    assert_close(world.gradients(loss), world.gradients(total / len(ids)))
-    assert len(world.lookups) == 1
-
-
-@pytest.mark.parametrize("drawn", NEGATIVES.values(), ids=NEGATIVES.keys())
-@pytest.mark.parametrize("calibration", [0.0, 0.75, 1.0])
-def test_gbce_is_the_papers_formula(drawn, calibration):
-    world = World()
-    loss = world.mean(GBCE(Given(drawn), calibration))
-    scores, (ids, counts) = world.scores().double(), negatives_of(world, drawn)
-    num_negatives = ids.shape[1]
-    rate = num_negatives / (NUM_ITEMS - 1)
-    beta = rate * (calibration * (1 - 1 / rate) + 1 / rate)
-    total = 0.0
-    for row, target in enumerate(world.targets.tolist()):
-        transformed = torch.log(1 / (torch.sigmoid(scores[row, target]) ** -beta - 1))
-        total += torch.sigmoid(transformed).log()
-        for i, keep in zip(ids[row].tolist(), counts[row], strict=True):
-            total += torch.log(1 - torch.sigmoid(scores[row, i])) if keep else 0.0
-    assert_close(loss.double(), -total / (len(ids) * (num_negatives + 1)), rtol=1e-5, atol=1e-6)
-    assert len(world.lookups) == 1
-
-
-def test_binary_cross_entropy_is_uncalibrated_with_one_negative_each():
-    loss = BinaryCrossEntropy()
-    assert loss.beta(1, 100) == pytest.approx(1.0)
-    assert loss.sampler.draw(torch.tensor([1, 2, 3]), Catalogue(5)).shape == (3, 1)
-    assert GBCE(calibration=1.0).beta(10, 101) == pytest.approx(0.1)
-    assert GBCE(calibration=0.75).beta(0, 100) == pytest.approx(0.25)  # a process without targets draws no negatives
-
-
-def test_the_batch_can_be_its_own_negatives():
-    loss = World(counts=torch.ones(NUM_ITEMS + 1)).mean(SampledSoftmax(InBatchSampler()))
-    assert loss.isfinite()
 
 
 @pytest.mark.parametrize(

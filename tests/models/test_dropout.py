@@ -1,12 +1,9 @@
-"""Cheap dropout: as many zeros as asked, everywhere alike, the mean kept; and attention written out equals torch's."""
+"""Cheap dropout: as many zeros as asked, everywhere alike, the mean kept."""
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch.testing import assert_close
 
-from recsys.models import attention
-from recsys.models.attention import attend
 from recsys.models.dropout import Dropout, dropout_mask
 
 
@@ -45,19 +42,3 @@ def test_values_and_gradients_are_dropped_alike():
     assert_close(values.grad, 2.0 * (kept != 0))
     assert_close(Dropout(0.5).eval()(values), values)
     assert_close(Dropout(0.0)(values), values)
-
-
-@pytest.mark.parametrize("kind", ["causal", "masked", "all"])
-def test_attention_written_out_equals_torch(monkeypatch, kind):
-    monkeypatch.setattr(attention, "dropout_mask", lambda weights, dropout: torch.ones_like(weights))
-    torch.manual_seed(0)
-    inputs = [torch.randn(3, 2, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
-    visible = torch.rand(3, 1, 5, 5) < 0.5 if kind == "masked" else None
-    if visible is not None:
-        visible |= torch.eye(5, dtype=torch.bool)
-    actual = attend(*inputs, 0.1, kind == "causal", visible)
-    expected = F.scaled_dot_product_attention(*inputs, visible, is_causal=kind == "causal")
-    assert_close(actual, expected)
-    weights = torch.randn_like(actual)
-    assert_close(*(torch.autograd.grad((each * weights).sum(), inputs) for each in (actual, expected)))
-    assert_close(attend(*inputs, 0.0, kind == "causal", visible), expected)

@@ -1,13 +1,10 @@
 """The contract, once for all tables and both lookups."""
 
 import copy
-from dataclasses import is_dataclass
-from functools import partial
 
 import pytest
 import torch
 from contract import EMBEDDING_DIM, EXAMPLES, Oracle, all_subclasses, collect, make, settle, spread
-from jsonargparse import ArgumentParser
 from torch.testing import assert_close
 
 from recsys.tables import (
@@ -18,12 +15,10 @@ from recsys.tables import (
     DenseGradient,
     Embedding,
     FbgemmLookup,
-    Feature,
     Frozen,
     NumbaLookup,
     RowWiseAdagrad,
     Table,
-    TableCollection,
     TorchLookup,
 )
 
@@ -204,69 +199,6 @@ def test_feature_order_does_not_matter(example, lookup):
     ids = torch.randint(0, 500, (3, 6))
     assert_close(forward(ids), backward(ids.flip(0)).flip(1))
     backward.load_state_dict(forward.state_dict())
-
-
-@pytest.mark.parametrize(
-    ("example", "lookup", "target", "optimizer"),
-    spread(LOOKUPS, LOOKUPS, [RowWiseAdagrad(0.1), Adagrad(0.1), Adam(0.1)]),
-    ids=str,
-)
-def test_saved_and_loaded_it_continues_alike(example, lookup, target, optimizer):
-    ids, bags = batch()
-    trained = collect_all_shapes(example, lookup=lookup, optimizer=optimizer)
-    train(trained, trained(ids, bags).sum())
-    torch.manual_seed(99)
-    loaded = collect_all_shapes(example, lookup=target, optimizer=optimizer)
-    loaded.load_state_dict(copy.deepcopy(trained.state_dict()))
-    assert_close(loaded(ids, bags), trained(ids, bags), rtol=1e-6, atol=1e-8)
-    for collection in (trained, loaded):
-        train(collection, collection(ids, bags).square().sum())
-    assert_close(loaded(ids, bags), trained(ids, bags), rtol=1e-5, atol=1e-7)
-
-
-@pytest.mark.parametrize("example", ["hash", "unified", "qr"])
-def test_loading_refuses_other_routing(example):
-    saved = collect(example, ["f"]).state_dict()
-    renamed = {key.replace(".f.", ".g.").replace("lookup.f", "lookup.g"): value for key, value in saved.items()}
-    if example == "qr":
-        other = TableCollection(
-            [Feature("g", "g")], {"g": EXAMPLES["qr"][0]("g", 3_000, EMBEDDING_DIM, num_remainders=61)}
-        )
-        with pytest.raises(RuntimeError, match=r"modulus is .* in the checkpoint"):
-            other.load_state_dict(renamed)
-    else:
-        with pytest.raises(RuntimeError, match=r"seed is .* in the checkpoint"):
-            collect(example, ["g"]).load_state_dict(renamed)
-
-
-def written(value):
-    """An argument as YAML has it."""
-    if isinstance(value, list):
-        return [written(each) for each in value]
-    if isinstance(value, partial):
-        keywords = {name: written(each) for name, each in value.keywords.items()}
-        return {"class_path": f"recsys.tables.{value.func.__name__}", "init_args": keywords}
-    if isinstance(value, type):
-        return {"class_path": f"recsys.tables.{value.__name__}"}
-    if is_dataclass(value):
-        return {"class_path": f"recsys.tables.{type(value).__name__}", "init_args": vars(value)}
-    return value
-
-
-@every_example
-def test_configuration_round_trip(example):
-    table_type, _ = EXAMPLES[example]
-    arguments = {name: written(value) for name, value in EXAMPLES[example][1].items()}
-    parser = ArgumentParser()
-    parser.add_argument("--table", type=Table)
-    init_args = {"name": "f", "num_embeddings": 3_000, "embedding_dim": EMBEDDING_DIM, **arguments}
-    config = parser.parse_object(
-        {"table": {"class_path": f"recsys.tables.{table_type.__name__}", "init_args": init_args}}
-    )
-    again = parser.parse_string(parser.dump(config))
-    assert again == config
-    table = parser.instantiate_classes(again).table
-    assert table.physical_tables() == make(example).physical_tables()
 
 
 @every_example

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from recsys.tables import SGD, Bag, Feature, TableCollection
-from recsys.tables.distinct import distinct_ids, first_of_each
+from recsys.tables.distinct import counted, distinct_ids, first_of_each
 
 MERGING = [name for name, (kind, _) in EXAMPLES.items() if kind.repeats_cost]
 
@@ -32,6 +32,18 @@ def test_one_id_of_two_features_is_two(ids):
     assert found.counts == [len(set(column)) for column in ids]
     assert found.features.tolist() == sorted(found.features.tolist())
     assert torch.equal(found.spread(found.ids.unsqueeze(1)).squeeze(1), flat)
+    assert found.num_repeats().tolist() == [ids[feature].count(each) for feature, each in pairs]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_spread_vectors_give_the_sum_of_their_gradients(dtype):
+    ids = torch.tensor([7, 3, 7, 7, 2**40])
+    found = distinct_ids(ids, None, torch.tensor([2**41]))
+    vectors = torch.randn(3, 4, dtype=dtype, requires_grad=True)
+    gradient = torch.randn(5, 4, dtype=dtype).round(decimals=1)
+    found.spread(vectors).backward(gradient)
+    expected = torch.zeros(3, 4, dtype=torch.float64).index_add_(0, found.places, gradient.double())
+    assert_close(vectors.grad.double(), expected, rtol=0, atol=0.02 if dtype == torch.bfloat16 else 1e-6)
 
 
 def collection_of(example):
@@ -88,3 +100,11 @@ def test_batches_and_bags_may_be_empty(example):
         (loss if penalty is None else loss + penalty).backward()
         collection.step()
         assert embedded.vectors.shape[0] == num_samples
+
+
+@given(values=st.lists(st.integers(0, 40), max_size=20), num_values=st.sampled_from([41, 10**9]))
+@settings(deadline=None)
+def test_values_are_counted(values, num_values):
+    found, occurrences = counted(torch.tensor(values, dtype=torch.int64), num_values)
+    assert found.tolist() == sorted(set(values))
+    assert occurrences.tolist() == [values.count(value) for value in found.tolist()]

@@ -1,4 +1,4 @@
-"""Embedding beside nn.Embedding: weight, padding, state dicts, devices, shared storage."""
+"""Embedding beside nn.Embedding: padding, state dicts, devices, shared storage."""
 
 import copy
 import gc
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from contract import EMBEDDING_DIM, EXAMPLES, make
 from torch import nn
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from recsys.tables import (
     DeepHashTable,
@@ -17,7 +18,9 @@ from recsys.tables import (
     FullTable,
     HashTable,
     MixedDimTable,
+    MixedRadix,
     PrunedTable,
+    QRSumTable,
     QRTable,
     UnifiedTable,
 )
@@ -25,7 +28,6 @@ from recsys.tables.matrices import Matrix
 
 V, D = 50, 8
 every_example = pytest.mark.parametrize("example", EXAMPLES)
-compressed_example = pytest.mark.parametrize("example", [each for each in EXAMPLES if not make(each).keeps_vectors])
 
 
 def test_the_weight_of_a_full_table_is_the_parameter_of_an_embedding():
@@ -39,62 +41,6 @@ def test_the_weight_of_a_full_table_is_the_parameter_of_an_embedding():
     theirs.load_state_dict(embedding.state_dict())
     embedding.weight = nn.Linear(D, V).weight  # tied to an output layer
     assert embedding(ids).shape == (3, 4, D)
-
-
-@compressed_example
-def test_the_computed_weight_is_the_vectors_and_differentiable(example):
-    embedding = Embedding(make(example, num_embeddings=600))
-    ids = torch.arange(600)
-    assert embedding.weight.shape == (600, EMBEDDING_DIM)
-    assert torch.equal(embedding.weight, embedding(ids))
-    factors = torch.randn(600, EMBEDDING_DIM)
-    trained = {name: parameter for name, parameter in embedding.named_parameters() if parameter.requires_grad}
-    assert embedding.weight.requires_grad == bool(trained)
-    if not trained:
-        return
-    (F.embedding(ids.flip(0), embedding.weight) * factors).sum().backward()
-    through_weight = {name: parameter.grad.clone() for name, parameter in trained.items()}
-    embedding.zero_grad()
-    (embedding(ids.flip(0)) * factors).sum().backward()
-    for name, parameter in trained.items():
-        # A sum of 600 terms that cancel, taken in two orders.
-        assert_close(through_weight[name], parameter.grad, rtol=1e-3, atol=1e-4)
-
-
-WRITES = {
-    "in place": lambda w: w.zero_(),
-    "data": lambda w: w.data.normal_(),
-    "a row of data": lambda w: w.data[0].fill_(0),
-    "item": lambda w: w.__setitem__(0, 1.0),
-    "other data": lambda w: setattr(w, "data", torch.zeros_like(w)),
-    "init": nn.init.xavier_uniform_,
-    "init of data": lambda w: nn.init.normal_(w.data, std=0.02),
-    "a view": lambda w: w.view(-1)[3:].copy_(torch.ones(V * D - 3)),
-    "a row": lambda w: w.unbind(0)[0].mul_(2),
-    "detached": lambda w: w.detach().zero_(),
-    "out": lambda w: torch.add(w, 1, out=w),
-    "inplace": lambda w: F.relu(w, inplace=True),
-    "max_norm": lambda w: F.embedding(torch.tensor([0]), w, max_norm=1e-6),
-    "freezing": lambda w: w.requires_grad_(False),
-    "numpy": lambda w: w.detach().numpy().__setitem__(0, 1),
-}
-
-
-@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
-@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
-def test_writing_to_a_computed_weight_raises(write, mode):
-    embedding = Embedding(QRTable("a", V, D))
-    with mode(), pytest.raises((RuntimeError, ValueError), match=r"cannot be written to|read-only"):
-        write(embedding.weight)
-
-
-def test_a_computed_weight_cannot_be_replaced():
-    embedding = Embedding(QRTable("a", V, D))
-    with pytest.raises(AttributeError, match="cannot be replaced or tied"):
-        embedding.weight = nn.Parameter(torch.zeros(V, D))
-    with pytest.raises(TypeError):
-        nn.Linear(D, V).weight = embedding.weight
-    assert not any(name.endswith("weight") or "weights." in name for name, _ in embedding.named_parameters())
 
 
 @every_example
@@ -123,6 +69,19 @@ def test_padding_gives_no_gradient(example, sparse):
                 "rows that are touched"
             )
         assert_close(mine.grad.to_dense(), theirs.grad.to_dense())
+
+
+@every_example
+@pytest.mark.parametrize("sparse", [False, True])
+def test_no_ids_and_padding_alone(example, sparse):
+    embedding = Embedding(make(example), padding_idx=0, sparse=sparse)
+    for shape in ((0,), (3, 0), (0, 4), (2, 3), *([] if sparse else [()])):
+        vectors = embedding(torch.zeros(shape, dtype=torch.long))
+        assert vectors.shape == (*shape, EMBEDDING_DIM)
+        assert embedding.table.keeps_vectors or not vectors.any()
+        if vectors.requires_grad:
+            vectors.sum().backward()
+    assert not any(each.grad.to_dense().any() for each in embedding.parameters() if each.grad is not None)
 
 
 @every_example
@@ -262,8 +221,10 @@ def test_a_shared_matrix_dies_with_its_readers():
     assert len(_sharing) < number
 
 
-def test_qr_is_multiplied_directly_and_equal_to_the_bit():
-    table = QRTable("a", 1_000, D, num_remainders=60)
+@pytest.mark.parametrize("table_type", [QRTable, QRSumTable])
+@pytest.mark.parametrize("sizes", [{"num_remainders": 60}, {"partition": MixedRadix(3)}], ids=str)
+def test_qr_is_combined_directly_and_equal_to_the_bit(table_type, sizes):
+    table = table_type("a", 1_000, D, **sizes)
     embedding, ids = Embedding(table), torch.randint(0, 1_000, (64,))
     rows = torch.cat([F.embedding(r, w) for r, w in zip(table.rows_of(ids), embedding.weights, strict=True)], dim=1)
     first = embedding(ids)
@@ -273,6 +234,39 @@ def test_qr_is_multiplied_directly_and_equal_to_the_bit():
     embedding.zero_grad()
     table.vectors_of(rows, ids).square().sum().backward()
     assert all(torch.equal(weight.grad, grad) for weight, grad in zip(embedding.weights, grads, strict=True))
+
+
+class Operations(TorchDispatchMode):
+    """Notes which operations run, in the backward pass too."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("table_type", [QRTable, QRSumTable])
+def test_qr_copies_no_rows_forth_or_back(table_type):
+    embedding, ids = Embedding(table_type("a", 1_000, D)), torch.randint(0, 1_000, (64,))
+    with Operations() as operations:
+        embedding(ids).square().sum().backward()
+    assert "embedding" in operations.names
+    assert not {"cat", "clone", "copy_", "split"} & set(operations.names)
+
+
+@pytest.mark.parametrize("example", ["managed-lru", "cafe", "deeplight"])
+def test_frozen_rows_stay_with_their_ids(example):
+    table_type, arguments = EXAMPLES[example]
+    embedding = Embedding(table_type("f", 3_000, EMBEDDING_DIM, **arguments)).requires_grad_(False)
+    before = {name: value.clone() for name, value in embedding.state_dict().items() if isinstance(value, torch.Tensor)}
+    for _ in range(3):
+        embedding(torch.randint(0, 3_000, (99,)))
+    assert all(torch.equal(embedding.state_dict()[name], value) for name, value in before.items())
+    embedding.requires_grad_(True)(torch.randint(0, 3_000, (99,)))
+    assert not all(torch.equal(embedding.state_dict()[name], value) for name, value in before.items())
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -1,12 +1,14 @@
 """EmbeddingBag beside nn.EmbeddingBag over the same vectors."""
 
+from functools import partial
+
 import pytest
 import torch
 from contract import EMBEDDING_DIM, EXAMPLES, make
 from torch import nn
 from torch.testing import assert_close
 
-from recsys.tables import EmbeddingBag, FullTable, QRTable
+from recsys.tables import EmbeddingBag, FullTable, HashTable, QRTable
 
 V = 600
 every_example = pytest.mark.parametrize("example", EXAMPLES)
@@ -53,6 +55,20 @@ def test_weights_and_their_gradients(example):
     pooled.square().sum().backward()
     theirs(ids, per_sample_weights=other).square().sum().backward()
     assert_close(mine.grad, other.grad)
+
+
+@every_mode
+@pytest.mark.parametrize("table_type", [FullTable, partial(HashTable, num_rows=99)])
+def test_it_starts_from_given_vectors(mode, table_type):
+    vectors = EmbeddingBag(table_type("a", V, 8)).weight.detach().clone().double()
+    vectors[5] = 0  # as that of padding
+    options = {"mode": mode, "include_last_offset": True, "padding_idx": 5, "sparse": mode != "max"}
+    ours, error = EmbeddingBag.from_pretrained(vectors, table_type("a", V, 8), **options)
+    theirs = nn.EmbeddingBag.from_pretrained(vectors, **options)
+    ids, offsets = torch.tensor([3, 5, 9, 599]), torch.tensor([0, 1, 1, 4])
+    assert_close(ours(ids, offsets), theirs(ids, offsets))
+    assert error < 1e-6
+    assert (ours.mode, ours.padding_idx, ours.dtype) == (mode, 5, torch.float64)
 
 
 @pytest.mark.parametrize("sparse", [False, True])

@@ -2,6 +2,7 @@
 
 import importlib.util
 import tempfile
+from functools import partial
 
 import pytest
 import torch
@@ -9,11 +10,22 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from contract import EMBEDDING_DIM, EXAMPLES, make
 from torch import nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad, jvp, vjp, vmap
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing import assert_close
 
-from recsys.tables import Embedding, FullTable, HashTable, QRTable
+from recsys.tables import (
+    CCETable,
+    Embedding,
+    EmbeddingBag,
+    Feature,
+    FullTable,
+    HashTable,
+    ManagedCollisionTable,
+    QRTable,
+    TableCollection,
+    TiedHead,
+)
 
 every_example = pytest.mark.parametrize("example", EXAMPLES)
 KINDS = list({table_type: example for example, (table_type, _) in reversed(EXAMPLES.items())}.values())
@@ -95,6 +107,107 @@ def test_gradients_of_each_sample(example):
             assert_close(per_sample[name][sample], embedding.get_parameter(name).grad, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("example", ["full", "qr", "pruned"])
+def test_sparse_gradients_with_padding_in_programs(example):
+    """The rows read, those of padding and of no row too, with the gradients that they have outside."""
+    embedding = Embedding(make(example), padding_idx=int(IDS[0, 0]), sparse=True)
+    embedding(IDS).square().sum().backward()
+    expected = {name: value.grad.to_dense() for name, value in embedding.named_parameters()}
+    embedding.zero_grad()
+    torch._dynamo.reset()
+    compiled = torch.compile(embedding, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(IDS), embedding(IDS))
+    compiled(IDS).square().sum().backward()
+    for name, value in embedding.named_parameters():
+        assert value.grad.is_sparse
+        assert_close(value.grad.to_dense(), expected[name])
+    assert_close(torch.export.export(embedding, (IDS,)).module()(IDS), embedding(IDS))
+
+
+@every_kind
+@pytest.mark.parametrize("kind", [Embedding, partial(EmbeddingBag, mode="sum")], ids=["embedding", "bag"])
+def test_sparse_gradients_of_each_sample(example, kind):
+    embedding = kind(make(example), padding_idx=int(IDS[0, 0]), sparse=True)
+    assert_close(vmap(embedding)(IDS.unsqueeze(1)).squeeze(1), embedding(IDS))
+    parameters = {name: value.detach() for name, value in embedding.named_parameters() if value.requires_grad}
+    if not parameters:
+        return
+
+    def loss(values, ids):
+        return functional_call(embedding, values, (ids.unsqueeze(0),)).square().sum()
+
+    per_sample = vmap(grad(loss), in_dims=(None, 0))(parameters, IDS)
+    embedding(IDS[:1]).square().sum().backward()
+    for name in parameters:
+        expected = embedding.get_parameter(name).grad.to_dense()
+        assert_close(per_sample[name][0], expected, rtol=1e-4, atol=1e-6)
+
+
+@every_kind
+def test_in_forward_mode(example):
+    """The directional derivative, multiplied by a gradient, is the gradient that flows back along the direction."""
+    embedding = Embedding(make(example))
+    parameters = {name: value.detach() for name, value in embedding.named_parameters() if value.requires_grad}
+    if not parameters:
+        return
+
+    def vectors(values):
+        return functional_call(embedding, values, (IDS,))
+
+    direction = {name: torch.randn_like(value) for name, value in parameters.items()}
+    found, change = jvp(vectors, (parameters,), (direction,))
+    assert_close(found, embedding(IDS))
+    gradient = torch.randn_like(found)
+    (back,) = vjp(vectors, parameters)[1](gradient)
+    expected = sum((back[name] * direction[name]).sum() for name in parameters)
+    assert_close((change * gradient).sum(), expected, rtol=1e-3, atol=1e-3)
+
+
+class Pooled(nn.Module):
+    """A model with embeddings, bags and a head that is tied to one."""
+
+    def __init__(self, example):
+        super().__init__()
+        self.embedding = embedding_of(example)
+        self.bags = EmbeddingBag(HashTable("b", 3_000, EMBEDDING_DIM, num_rows=99), mode="sum")
+        self.head = TiedHead(self.embedding)
+
+    def forward(self, ids, weights):
+        return self.head(self.embedding(ids).mean(1) + self.bags(ids, per_sample_weights=weights))
+
+
+@every_kind
+def test_traced_by_fx(example):
+    model, weights = Pooled(example).eval(), torch.rand(6, 5)
+    traced = torch.fx.symbolic_trace(model)
+    called = [node.target for node in traced.graph.nodes if node.op == "call_module"]
+    assert called == ["embedding", "bags", "head"]
+    assert_close(traced(IDS, weights), model(IDS, weights))
+    assert {id(each) for each in traced.parameters()} == {id(each) for each in model.parameters()}
+    with pytest.raises(ValueError, match="must be in"):
+        traced(OUT_OF_RANGE, weights)
+
+
+def test_traced_by_itself_it_says_that_it_is_one_call():
+    with pytest.raises(ValueError, match="trace the model that it is a part of"):
+        torch.fx.symbolic_trace(Embedding(FullTable("a", 9, 2)))
+
+
+def test_a_collection_is_traced_as_one_call():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tables = TableCollection([Feature("a", "a")], {"a": QRTable("a", 3_000, EMBEDDING_DIM)})
+            self.head = nn.Linear(EMBEDDING_DIM, 1)
+
+        def forward(self, ids):
+            return self.head(self.tables(ids))
+
+    model = Model()
+    traced = torch.fx.symbolic_trace(model)
+    assert_close(traced(IDS[:1]), model(IDS[:1]))
+
+
 @pytest.mark.skipif(importlib.util.find_spec("onnxscript") is None, reason="onnxscript is not installed")
 @pytest.mark.parametrize("example", ["full", "unified", "qr", "pruned", "robe", "managed-lru"])
 def test_in_onnx(example):
@@ -118,7 +231,20 @@ def step_in_a_process(rank, folder):
             optimizer.step()
         if rank == 0:
             torch.save(model.module.state_dict(), f"{folder}/{sparse}")
+    whole = DistributedDataParallel(with_codes(), broadcast_buffers=False)
+    whole(IDS[rank]).square().mean().backward()
+    if rank == 0:
+        torch.save(whole.module.weights[0].grad, f"{folder}/codes")
+    moving = DistributedDataParallel(Embedding(ManagedCollisionTable("d", 3_000, EMBEDDING_DIM, num_rows=9)))
+    moving.eval()(IDS[rank])
+    with pytest.raises(ValueError, match="its own process alone, one of 2; train it in one process, or in a Table"):
+        moving.train()(IDS[rank])
     dist.destroy_process_group()
+
+
+def with_codes():
+    torch.manual_seed(0)
+    return Embedding(CCETable("e", 3_000, EMBEDDING_DIM, num_clusters=300, num_chunks=2))
 
 
 class TwoTables(nn.Module):
@@ -145,6 +271,10 @@ def test_two_processes_equal_one():
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(step_in_a_process, (folder,), nprocs=2)
         states = {sparse: torch.load(f"{folder}/{sparse}") for sparse in (True, False)}
+        found = torch.load(f"{folder}/codes")
+    alone = with_codes()
+    alone(IDS[:2]).square().mean().backward()
+    assert_close(found, alone.weights[0].grad)
     for sparse, state in states.items():
         model = two_tables(sparse)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from recsys.checkpoints.consolidated import _state_of_tables
 from recsys.checkpoints.table_description import build_collection, describe_collection
 from recsys.tables import (
+    LRU,
     SGD,
     Adagrad,
     Bag,
@@ -58,6 +59,8 @@ OTHER_SETTINGS = {
     "codebook": {"num_parts": 6, "num_choices": 300, "codes": torch.arange(12_000).view(6, -1) % 299},
     "dpq": {"num_choices": 5, "num_parts": 2},
     "mgqe": {"num_parts": 3, "num_choices": 40, "num_rare_choices": 10, "num_frequent": 900},
+    "cafe": {"num_rows": 90, "interval": 1},
+    "managed-lru": {"num_rows": 90, "policy": LRU(), "eviction_interval": 1},
 }
 """A sibling of the same class, set otherwise."""
 

@@ -13,6 +13,7 @@ from recsys.tables.routing.hashes import (
     expected_collisions,
     expected_sum_collisions,
     fnv1a64,
+    hashed_uniform,
     mix64,
     name_seed,
     name_seeds,
@@ -49,6 +50,17 @@ def test_bucket_is_the_multiply_shift_of_the_high_bits(value, seed, num_buckets)
     expected = ((slow_mix64(value, seed) >> 32) * num_buckets) >> 32
     assert bucket(torch.tensor([value]), seed, num_buckets).item() == expected
     assert expected < num_buckets
+
+
+@given(values=st.lists(st.tuples(INT64, INT64), min_size=1, max_size=3), width=st.sampled_from([1, 5, 40_000]))
+@settings(deadline=None, max_examples=30)
+def test_numbers_of_a_hash_are_its_upper_24_bits(values, width):
+    ids, seeds = (torch.tensor(each).unsqueeze(1) for each in zip(*values, strict=True))
+    found = hashed_uniform(ids, seeds, width)
+    assert found.shape == (len(values), 1, width)
+    for row, (value, seed) in zip(found.squeeze(1), values, strict=True):
+        for column in {0, width // 2, width - 1}:
+            assert row[column].item() == (slow_mix64(slow_mix64(value, seed), column) >> 40) / 2**23 - 1
 
 
 def test_buckets_are_uniform():

@@ -91,6 +91,40 @@ def test_bytes_count_bits_and_common_vector():
     assert table.physical_tables()[0].num_bytes() == 4 * rows.numel()
 
 
+@pytest.mark.parametrize(
+    ("precision", "value_bytes", "largest_error"),
+    [("float16", 2, 2**-11), ("bfloat16", 2, 2**-8), ("int8", 1, 0.5 / 127)],
+)
+def test_rows_of_fewer_bits_are_the_nearest_and_ids_without_one_stay_the_common_vector(
+    precision, value_bytes, largest_error
+):
+    generator = torch.Generator().manual_seed(1)
+    kept, columns = torch.rand(300, generator=generator) < 0.5, [1, 2, 4]
+    table = CompactTable("f", 300, D, kept=pack_bits(kept), columns=columns, precision=precision)
+    rows = torch.randn(int(kept.sum()), 3, generator=generator) * torch.tensor([1e-3, 1.0, 50.0])
+    table.common.data.copy_(torch.arange(D))
+    expected = torch.arange(float(D)).repeat(300, 1)
+    scales = table.own_bytes() - 12 * 5 - 4 * D
+    assert scales == (12 if precision == "int8" else 0)
+    assert table.physical_tables()[0].num_bytes() == value_bytes * rows.numel()
+    collection = TableCollection([Feature("f", "f")], {"f": table})
+    collection.lookup.load_weight("f", table.stored(rows))
+    found = collection(torch.arange(300).unsqueeze(0))[:, 0].detach()
+    assert_close(found[~kept], expected[~kept], rtol=0, atol=0)
+    errors = (found - expected)[kept][:, columns] - rows
+    # A code errs by half a step of its column, a half by half a unit in its last place; then both are added up.
+    bound = rows.abs().amax(0) if precision == "int8" else rows.abs()
+    assert bool((errors.abs() <= bound * largest_error + 1e-5).all())
+
+
+def test_values_beyond_a_precision_are_refused():
+    table = CompactTable("f", 10, D, num_rows=10, precision="float16")
+    with pytest.raises(ValueError, match="finite in float16"):
+        table.stored(torch.full((10, D), 1e6))
+    with pytest.raises(ValueError, match="precision must be one of float32, float16, bfloat16, int8, got 'int3'"):
+        CompactTable("f", 10, D, num_rows=10, precision="int3")
+
+
 @pytest.mark.parametrize("kind", [CompactTable, SparseTable])
 def test_without_rows_there_is_the_common_vector(kind):
     arguments = {"num_rows": 0} if kind is CompactTable else {"num_values": 0}

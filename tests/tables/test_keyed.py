@@ -54,6 +54,23 @@ def test_jagged_in_keyed_out(torchrec, pooling):
     assert_close(keyed["f2"], expected[:, 1])
 
 
+def test_torchrecs_tracer_records_it_as_one_call(torchrec):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tables = KeyedCollection(collection())
+            self.head = nn.Linear(2 * D, 1)
+
+        def forward(self, features):
+            return self.head(self.tables(features).values())
+
+    model = Model().eval()
+    graph = torchrec.fx.Tracer().trace(model)
+    assert "tables" in [node.target for node in graph.nodes if node.op == "call_module"]
+    features = jagged(torchrec)
+    assert_close(torch.fx.GraphModule(model, graph)(features), model(features))
+
+
 def test_equal_to_torchrecs_own_over_the_same_vectors(torchrec):
     ours = TableCollection(
         [Feature("f1", "a", "sum"), Feature("f2", "b", "sum")],

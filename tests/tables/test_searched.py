@@ -54,11 +54,13 @@ def test_optembed_equals_a_loop_in_float64_and_so_do_its_gradients():
     assert float(table.threshold.grad) == pytest.approx(of_threshold, rel=1e-5)
 
 
-def test_widths_are_uniform_while_training_and_full_afterwards():
-    embedding = Embedding(OptEmbedTable("f", 4, 8))
+@pytest.mark.parametrize("least", [1, 3, 8])
+def test_widths_are_uniform_while_training_and_full_afterwards(least):
+    embedding = Embedding(OptEmbedTable("f", 4, 8, min_width=least))
     ids = torch.ones(40_000, dtype=torch.long)
     widths = (embedding(ids) != 0).sum(1)
-    assert_close(widths.bincount(minlength=9)[1:] / 40_000, torch.full((8,), 1 / 8), rtol=0, atol=0.01)
+    expected = torch.tensor([(width >= least) / (9 - least) for width in range(1, 9)])
+    assert_close(widths.bincount(minlength=9)[1:] / 40_000, expected, rtol=0, atol=0.01)
     found = embedding(ids)
     used = (found != 0).long()
     assert bool((used[:, 1:] <= used[:, :-1]).all()), "columns from the left"
@@ -255,6 +257,7 @@ def test_pep_equals_a_loop_in_float64_and_so_do_its_gradients(per_column):
     [
         (lambda: OptEmbedTable("f", 4, 4, row_decay=1.0), "row_decay must be in"),
         (lambda: OptEmbedTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
+        (lambda: OptEmbedTable("f", 4, 4, min_width=5), r"min_width must be in \[1, embedding_dim=4\], got 5"),
         (lambda: AutoDimTable("f", 4, 8, widths=[4, 4, 8]), "widths must ascend"),
         (lambda: AutoDimTable("f", 4, 8, widths=[4]), "widths must ascend"),
         (lambda: AutoDimTable("f", 4, 8, anneal_steps=0), "anneal_steps must be at least 1"),

@@ -12,7 +12,7 @@ from recsys.losses import Cosine, FullCrossEntropy, SampledSoftmax, UniformSampl
 from recsys.models import PISA
 from recsys.tables import Adagrad, DenseGradient, TorchLookup
 from recsys.tasks import PISATask
-from recsys.tasks.pisa import pairwise_loss
+from recsys.tasks.pairwise import pairwise_loss
 from recsys.tasks.pisa_sessions import cut_sessions
 
 NUM_ITEMS, DIM, HOUR = 40, 16, 3600

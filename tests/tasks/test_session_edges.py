@@ -12,6 +12,7 @@ from recsys.losses import Cosine, FullCrossEntropy, SampledSoftmax, UniformSampl
 from recsys.models import PISA
 from recsys.tables import Adagrad, TorchLookup
 from recsys.tasks import BaselineMetrics, NextItemTask, PISATask, PredictionWriter
+from recsys.tasks.dense_optimizer import DenseOptimizer
 from recsys.tasks.finite import LossWatch
 from recsys.tasks.pisa_sessions import cut_sessions
 from recsys.tasks.session_checks import out_of_reach
@@ -79,7 +80,7 @@ def test_scores_are_float32_in_bf16_mixed(made, tmp_path):
 
 def test_a_run_that_diverges_is_refused(made, tmp_path):
     trainer = make_trainer(tmp_path, max_epochs=9)
-    made._optimizer = lambda parameters: torch.optim.SGD(parameters, lr=1e30)
+    made.dense_optimizer = DenseOptimizer(lambda parameters: torch.optim.SGD(parameters, lr=1e30))
     with pytest.raises(ValueError, match=r"^the training loss is (nan|inf|-inf): training has diverged"):
         trainer.fit(made, loader(timed(training_batches(8))))
 

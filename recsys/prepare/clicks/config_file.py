@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import yaml
+from numpy.typing import NDArray
+
+from recsys.prepare.clicks.allocation import Column, allocate
+from recsys.prepare.clicks.planned_tables import as_config
 
 EMBEDDING_DIM = 16
 LARGE_IDS = 1 << 20
 OFTEN = 10
-LEAST_SHARED_ROWS = 1 << 18
+LEAST_PLANNED_ROWS = 1 << 18
 BATCHES_OF_AN_EPOCH = 200
+LOGGED_STEPS = 50
+"""Lightning logs after so many steps, and warns of epochs with fewer."""
 
 
 def check_config(path: Path) -> None:
@@ -33,10 +41,10 @@ def write_config(path: Path, folder: Path) -> None:
         ValueError: The file exists.
     """
     schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
-    often = {name: _num_often(folder / "counts" / f"{name}.parquet") for name in _large(schema)}
+    large = [Column(name, _counts(folder / "counts" / f"{name}.parquet")) for name in _large(schema)]
     try:
         with path.open("x", encoding="utf-8") as stream:
-            stream.write(config_text(schema, str(folder), often))
+            stream.write(config_text(schema, str(folder), large))
     except FileExistsError:
         raise ValueError(f"--config '{path}' exists and is kept; give another name.") from None
 
@@ -49,26 +57,23 @@ def _large(schema: dict[str, Any]) -> list[str]:
     return [name for name, size in _sizes(schema).items() if size > LARGE_IDS]
 
 
-def _num_often(counts: Path) -> int:
-    """How many ids train reads often."""
-    return int(np.count_nonzero(pq.read_table(counts, columns=["count"])["count"].to_numpy() >= OFTEN))
+def _counts(file: Path) -> NDArray[np.int64]:
+    """[V] how often train reads each id."""
+    return pq.read_table(file, columns=["count"])["count"].to_numpy()
 
 
-def config_text(schema: dict[str, Any], folder: str, often: dict[str, int]) -> str:
-    """A DCNv2; features of more than a million ids share one UnifiedTable, the others have full tables.
-
-    The shared table has a row for every id of theirs that train reads at least ten times, and 262,144 at least. Such a
-    table, of one size for all, is what ranked best under a budget (`docs/results.md`); a plan that gives frequent ids
-    rows of their own ranked no better (`docs/tables.md`).
+def config_text(schema: dict[str, Any], folder: str, large: Sequence[Column]) -> str:
+    """A DCNv2; features of more than a million ids have the tables that `recsys plan` makes, the others full ones.
 
     Args:
         schema: Content of schema.json.
         folder: As it was named.
-        often: Ids that train reads often, by large feature.
+        large: Features of more than LARGE_IDS ids, and how often train reads each id.
     """
     sizes = _sizes(schema)
     num_train, num_val = (schema["splits"].get(split, {"num_rows": 0})["num_rows"] for split in ("train", "val"))
     num_dense = len(schema["features"]) - len(sizes)
+    num_batches = max(1, num_train // _batch_size(num_train))
     lines = [
         f"# DCNv2 on {json.dumps(folder)}: {num_train:,} train rows, {len(sizes)} features with "
         f"{sum(sizes.values()):,} ids, {num_dense} numbers.",
@@ -78,7 +83,7 @@ def config_text(schema: dict[str, Any], folder: str, often: dict[str, int]) -> s
         "  class_path: CTRTask",
         "  init_args:",
         f"    embedding_dim: {EMBEDDING_DIM}",
-        *_table_lines(sizes, often, folder),
+        *_table_lines(sizes, large, folder),
         "    table_optimizer: {class_path: RowWiseAdagrad, init_args: {learning_rate: 0.05}}",
         "    optimizer: {class_path: torch.optim.Adam, init_args: {lr: 0.001}}",
         "    embedding_dropout: 0.1",
@@ -88,6 +93,7 @@ def config_text(schema: dict[str, Any], folder: str, often: dict[str, int]) -> s
         f"  init_args: {{path: {json.dumps(folder)}, batch_size: {_batch_size(num_train)}, eval_batch_size: 4096}}",
         "trainer:",
         f"  max_epochs: {1 if num_train > 20_000_000 else 20}  # early stopping ends it",
+        *([f"  log_every_n_steps: {num_batches}"] if num_batches < LOGGED_STEPS else []),
         "  callbacks:",
         *(_best_lines("val/gauc" if "group" in schema else "val/auc") if num_val else []),
         "    - {class_path: ModelCheckpoint, init_args: {filename: last, enable_version_counter: false}}",
@@ -95,18 +101,32 @@ def config_text(schema: dict[str, Any], folder: str, often: dict[str, int]) -> s
     return "\n".join(lines) + "\n"
 
 
-def _table_lines(sizes: dict[str, int], often: dict[str, int], folder: str) -> list[str]:
-    if not often:
+def _table_lines(sizes: dict[str, int], large: Sequence[Column], folder: str) -> list[str]:
+    """Full tables; or the plan for the bytes of the small ones and of a row for each id that is read often.
+
+    In the plan the most frequent ids of the large features have rows of their own, and the others share a matrix.
+    """
+    if not large:
         return ["    tables: {default: FullTable}"]
-    num_ids, num_often = sum(sizes[name] for name in often), sum(often.values())
-    names = ", ".join(json.dumps(name, ensure_ascii=False) for name in often)
+    small = [Column(name, np.zeros(size, np.int64)) for name, size in sizes.items() if size <= LARGE_IDS]
+    num_often = sum(int(np.count_nonzero(column.counts >= OFTEN)) for column in large)
+    num_rows = sum(column.num_embeddings for column in small) + max(LEAST_PLANNED_ROWS, num_often)
+    num_bytes = 4 * EMBEDDING_DIM * num_rows
+    plan = allocate([*small, *large], EMBEDDING_DIM, num_bytes, exact_up_to=LARGE_IDS)
+    chosen = as_config(plan, [*small, *large])["model"]["init_args"]
+    text = yaml.safe_dump(
+        {name: chosen[name] for name in ("tables", "assign")},
+        sort_keys=False,
+        width=110,
+        default_flow_style=None,
+        allow_unicode=True,
+    )
     return [
-        f"    # {num_ids:,} ids, {num_often:,} of them read at least {OFTEN} times in train; for a budget:",
-        f"    # recsys plan {json.dumps(folder)} --budget_fraction 10% --out plan.yaml, and one more -c plan.yaml",
-        "    tables:",
-        "      default: FullTable",
-        f"      large: {{class_path: UnifiedTable, init_args: {{num_rows: {max(LEAST_SHARED_ROWS, num_often)}}}}}",
-        f"    assign: {{large: [{names}]}}",
+        f"    # {sum(column.num_embeddings for column in large):,} ids are of features with more than {LARGE_IDS:,}; "
+        f"train reads {num_often:,} of them at least {OFTEN} times.",
+        f"    # Rows for as many, {LEAST_PLANNED_ROWS:,} at least, dealt out by",
+        f"    # recsys plan {json.dumps(folder)} --budget_bytes {num_bytes} --exact_up_to {LARGE_IDS}",
+        *(f"    {line}" for line in text.splitlines()),
     ]
 
 

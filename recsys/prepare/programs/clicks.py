@@ -185,6 +185,8 @@ def _sample(table: Table) -> pl.DataFrame:
         frames.append(table.parse(block).rows.frame)
         if sum(map(len, frames)) >= SAMPLE_ROWS:
             break
+    if not any(map(len, frames)):
+        raise ValueError(f"'{table.file.name}' has no rows to tell from what its columns are.")
     return pl.concat(frames, how="vertical_relaxed")
 
 

@@ -88,13 +88,19 @@ def fit_pieces(codes: Codes, counts: NDArray[np.int64], num_pieces: int, model_t
     shown = (counts > 0) & codes.has_codes
     if not shown.any():
         raise ValueError("--counts: no item with codes has impressions.")
-    trainer = _trainer()
     lines = sentences(codes)
+    rows = [(lines[row], int(counts[row])) for row in np.flatnonzero(shown)]
+    never = set(map(chr, _FIRST_CHARACTER + np.arange(num_single))) - set("".join(line for line, _ in rows))
+    rows += [(character, 1) for character in sorted(never)]
+    model = _train(rows, num_pieces, model_type, codes.num_levels)
+    return Pieces(model, codes.num_levels, codes.num_codes)
+
+
+def _train(rows: Sequence[tuple[str, int]], num_pieces: int, model_type: str, longest: int) -> bytes:
+    """A SentencePiece model of lines, each as often as it is shown; pieces are of `longest` characters at most."""
+    trainer = _trainer()
     with tempfile.TemporaryDirectory() as folder:
         path, seeds = Path(folder) / "impressions.tsv", Path(folder) / "seeds.tsv"
-        rows = [(lines[row], int(counts[row])) for row in np.flatnonzero(shown)]
-        never = set(map(chr, _FIRST_CHARACTER + np.arange(num_single))) - set("".join(line for line, _ in rows))
-        rows += [(character, 1) for character in sorted(never)]
         path.write_text("".join(f"{line}\t{count}\n" for line, count in rows), encoding="utf-8")
         # The unigram model finds pieces by what follows them; nothing follows whole items, so all pieces are said.
         seeds.write_text("".join(f"{piece}\t{count}\n" for piece, count in _all_pieces(rows)), encoding="utf-8")
@@ -107,7 +113,7 @@ def fit_pieces(codes: Codes, counts: NDArray[np.int64], num_pieces: int, model_t
             vocab_size=num_pieces,
             hard_vocab_limit=False,
             character_coverage=1.0,
-            max_sentencepiece_length=codes.num_levels,
+            max_sentencepiece_length=longest,
             normalization_rule_name="identity",
             add_dummy_prefix=False,
             split_by_whitespace=False,
@@ -118,7 +124,7 @@ def fit_pieces(codes: Codes, counts: NDArray[np.int64], num_pieces: int, model_t
             num_threads=1,
             minloglevel=2,
         )
-        return Pieces((Path(folder) / "pieces.model").read_bytes(), codes.num_levels, codes.num_codes)
+        return (Path(folder) / "pieces.model").read_bytes()
 
 
 def sentences(codes: Codes) -> list[str]:

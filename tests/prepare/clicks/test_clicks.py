@@ -13,10 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
-from recsys.prepare.clicks import config_file
-from recsys.prepare.clicks.config_file import config_text
 from recsys.prepare.programs import clicks
 
 COLUMNS = ["click", "user", "price", "tags", "w", "at", "row"]
@@ -238,76 +235,6 @@ def test_values_of_all_types_are_told_apart(tmp_path, open_prepared):
         prepare(tmp_path / "other", tmp_path / "log.parquet", *command)
 
 
-HEAD = "click,user,price\n"
-BAD_INPUTS = {
-    "a name twice": ("click,user,user\n1,2,3\n", [], "line 1: column 'user' is there twice; rename one"),
-    "no name": ("click,,price\n1,2,3\n", [], "line 1: column 2 has no name"),
-    "short": (HEAD + "1,2\n", [], r"line 2: expected 3 columns separated by ',', found 2"),
-    "long, beside a short one": (HEAD + "1,2,3,4\n1,2\n", [], "line 2: expected 3 columns separated by ',', found 4"),
-    "open quote": (HEAD + '1,"2,3\n1,2,3\n', [], "line 2: a quote that is not closed"),
-    "text after a quote": (HEAD + '1,"2"x,3\n', [], "line 2: ',' expected after"),
-    "bytes": (HEAD.encode() + b"1,\xff,3\n", [], "line 2: byte 0xff at byte 3 is not valid utf-8"),
-    "zero byte": (HEAD + "1,\0,3\n", [], "line 2: byte 0x00"),
-    "utf-16": (HEAD.encode("utf-16"), [], "log.csv is UTF-16, not UTF-8"),
-    "label 2": (HEAD + "2,1,3\n", [], "line 2: column 'click' holds '2', not 0 or 1"),
-    "no label": (HEAD + ",1,3\n", [], "line 2: column 'click' holds '', not 0 or 1"),
-    "no number": (HEAD + "1,1,dear\n", [], "line 2: column 'price' holds 'dear', not a finite number"),
-    "infinite": (HEAD + "1,1,inf\n", [], "line 2: column 'price' holds 'inf', not a finite number"),
-    "too large": (HEAD + "1,1,1e39\n", ["--dense", "price:none"], "holds '1e39', too large to stay a finite float32"),
-    "weight": (HEAD + "1,1,-1\n", ["--weight", "price"], "holds '-1', not a finite weight of at least 0"),
-    "weights of 0": (HEAD + "1,1,0\n0,2,0\n", ["--weight", "price"], "no train row has a weight above 0"),
-    "misspelt": (HEAD, ["--categorical", "usr"], "--categorical: 'log.csv' has no column 'usr'; did you mean 'user'"),
-    "pattern of none": (HEAD, ["--categorical", "C*"], r"no column of 'log.csv' is like 'C\*'"),
-    "two kinds": (HEAD, ["--categorical", "price", "--dense", "price"], "column 'price' is named twice"),
-    "bins": (HEAD, ["--dense", "price:bins:1"], "bins must be a number in"),
-    "the label a feature": (HEAD, ["--categorical", "click"], "column 'click' is the label or weight"),
-    "the label a weight": (HEAD, ["--weight", "click"], "column 'click' is both label and weight"),
-    "key and feature": (HEAD, ["--categorical", "user", "--key", "user"], "--key 'user' is a feature"),
-    "several separators": (
-        "click;user,price\n1;2,3\n",
-        [],
-        r"line 1: may be separated by ';' or ','; give --separator",
-    ),
-    "time without times": (HEAD + "1,1,1\n", ["--split", "time"], "--split time needs times; give --time"),
-    "time without use": (HEAD + "1,1,1\n", ["--time", "price", "--split", "rows"], "--time price is what --split time"),
-    "min-count and hashes": (HEAD, ["--min-count", "2", "--hash-bits", "9"], "--hash-bits keeps no vocabulary"),
-    "fractions": (HEAD + "1,1,1\n", ["--fractions", "nan", "nan", "nan"], "fractions must be three numbers"),
-    "empty": ("", [], "line 1: the file is empty"),
-    "header only": (HEAD, [], "has no usable line"),
-    "parquet by name": ("PAR", [], "is no parquet file, or a damaged one"),
-    "damaged parquet": ("PAR1 and more", [], "is not a readable Parquet file, truncated or damaged"),
-    "json": ('{"click": 1, "user": 2, "price": 3}\n[1]\n', [], "line 2: is no JSON object"),
-    "json twice": ('{"click": 1, "user": 2, "price": 3}\n{"click": 1, "click": 0}\n', [], "a key is there twice"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_INPUTS)
-def test_bad_input_is_named(tmp_path, case):
-    content, options, message = BAD_INPUTS[case]
-    suffix = ".parquet" if "parquet" in case else ".jsonl" if "json" in case else ".csv"
-    path = tmp_path / f"log{suffix}"
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    features = [] if {"--categorical", "--dense", "--weight"} & set(options) else ["--categorical", "user"]
-    features += [] if {"--dense", "--weight"} & set(options) or features == [] else ["--dense", "price"]
-    features += ["--categorical", "user"] if "--weight" in options else []
-    with pytest.raises(SystemExit, match=message):
-        prepare(tmp_path / "out", path, "--label", "click", *features, *options)
-    assert not (tmp_path / "out").exists()
-
-
-def test_bad_lines_are_skipped_and_counted(tmp_path, open_prepared):
-    lines = ["1,a,2", "1,a", "", "0,b,inf", '0,"b\nc",1', "3,a,1", "1,a,3"]
-    (tmp_path / "log.csv").write_text(HEAD + "\n".join(lines) + "\n\n")
-    command = [tmp_path / "log.csv", "--label", "click", "--categorical", "user", "--dense", "price:none"]
-    schema = prepare(tmp_path / "out", *command, "--on-bad-line", "skip", "--min-count", 1, "--fractions", 1, 0, 0)
-    assert schema["source"]["lines"]["log.csv"] == {
-        **{"read": 8, "kept": 3, "skipped": 3, "dropped": {"blank line": 2}},
-    }
-    listed = (tmp_path / "out" / "bad_lines.tsv").read_text().splitlines()
-    assert [line.split("\t")[1] for line in listed[1:]] == ["3", "5", "8"]
-    assert open_prepared(tmp_path / "out").column("train", "price") == [2, 1, 3]
-
-
 def test_files_are_read_as_they_are_named(tmp_path, open_prepared):
     for name, user in (("log[1].csv", "mine"), ("log1.csv", "another's")):
         (tmp_path / name).write_text(f"click,user\n1,{user}\n0,{user}\n")
@@ -327,34 +254,3 @@ def test_keys_that_files_hold_in_several_types_become_texts(tmp_path, open_prepa
     command = [tmp_path / "first.csv", tmp_path / "second.parquet", "--label", "click", "--categorical", "user"]
     prepare(tmp_path / "out", *command, "--key", "key", "--fractions", 1, 0, 0)
     assert open_prepared(tmp_path / "out").column("train", "key") == ["007", None, "7"]
-
-
-def test_a_shared_table_has_a_row_for_every_id_that_is_read_often(tmp_path, monkeypatch):
-    monkeypatch.setattr(config_file, "LARGE_IDS", 20)
-    monkeypatch.setattr(config_file, "LEAST_SHARED_ROWS", 4)
-    users = [f"u{user}" for user in range(30) for _ in range(3 + user % 10)]
-    (tmp_path / "log.csv").write_text("\n".join(["click,user,two", *(f"1,{user},{user[-1]}" for user in users)]))
-    command = [tmp_path / "log.csv", "--label", "click", "--categorical", "user", "two", "--fractions", 1, 0, 0]
-    prepare(tmp_path / "out", *command, "--config", tmp_path / "mine.yaml")
-    content = yaml.safe_load((tmp_path / "mine.yaml").read_text())["model"]["init_args"]
-    assert content["assign"] == {"large": ["user"]}
-    assert content["tables"]["large"]["init_args"] == {"num_rows": sum(3 + user % 10 >= 10 for user in range(30))}
-
-
-def test_a_configuration_fits_the_folder(tmp_path):
-    rows = [f"{number % 2},u{number % 7},{number}" for number in range(500)]
-    (tmp_path / "log.csv").write_text("\n".join(["click,user,price", *rows]))
-    config = tmp_path / "mine.yaml"
-    command = [tmp_path / "log.csv", "--label", "click", "--categorical", "user", "--dense", "price", "--group", "user"]
-    prepare(tmp_path / "out", *command, "--config", config)
-    content = yaml.safe_load(config.read_text())
-    assert content["data"]["init_args"] == {"path": str(tmp_path / "out"), "batch_size": 64, "eval_batch_size": 4096}
-    assert content["trainer"]["callbacks"][0]["init_args"]["monitor"] == "val/gauc"
-    large = {"splits": {"train": {"num_rows": 10**8}}, "features": [{"name": "a: b", "num_embeddings": 10**8}]}
-    content = yaml.safe_load(config_text(large, "x", {"a: b": 3 * 10**6}))
-    assert content["model"]["init_args"]["assign"] == {"large": ["a: b"]}
-    assert content["model"]["init_args"]["tables"]["large"]["init_args"] == {"num_rows": 3 * 10**6}
-    assert content["data"]["init_args"]["batch_size"] == 4096
-    with pytest.raises(SystemExit, match="exists and is kept; give another name"):
-        prepare(tmp_path / "other", *command, "--config", config)
-    assert not (tmp_path / "other").exists()

@@ -83,6 +83,12 @@ def test_what_was_decided_is_written_and_read_again(tmp_path, capsys):
         clicks.main([*command, "--out", str(tmp_path / "other"), "--dense", "price"])
 
 
+def test_columns_without_a_row_are_not_guessed(tmp_path):
+    (tmp_path / "log.csv").write_text("a,x\n")
+    with pytest.raises(SystemExit, match=r"'log.csv' has no rows to tell from what its columns are"):
+        clicks.main([str(tmp_path / "log.csv"), "--label", "a", "--out", str(tmp_path / "out")])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.tables.budget import BudgetError
-
 _VALUE_BYTES = 4
 
 
@@ -87,11 +85,10 @@ def allocate(
         return Allocation(heads, 0, embedding_dim, num_lookups, vector_bytes * sum(heads.values()))
     if num_vectors < len(others) + 1:
         smallest = vector_bytes * (sum(exact.values()) + len(others) + 1)
-        raise BudgetError(
+        raise ValueError(
             f"budget_bytes={budget_bytes} does not pay for {sum(exact.values())} ids of exact features, a row for each "
             f"of {len(others)} others and a shared one; the smallest budget that does is {smallest} bytes, or less "
-            "with a lower exact_up_to.",
-            smallest,
+            "with a lower exact_up_to."
         )
     found = {c.name: 1 + own for c, own in zip(others, _heads(others, num_vectors), strict=True)}
     heads = {c.name: {**exact, **found}[c.name] for c in columns}

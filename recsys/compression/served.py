@@ -1,0 +1,78 @@
+"""The checkpoint that stages end with: the one that validates best, its rows in the precision they are served in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recsys.checkpoints.file import write
+from recsys.checkpoints.reading import read
+from recsys.compression.model import checkpoint_of, collection_of
+from recsys.compression.quality import quality_of
+from recsys.compression.stage_run import publish
+from recsys.compression.trained import Compressed
+from recsys.configuration.lightning_cli import RecsysCLI
+from recsys.tables import CompactTable, TableCollection
+from recsys.tables.compact import RowPrecision
+
+
+@torch.no_grad()
+def stored_rows(collection: TableCollection, precision: RowPrecision) -> dict[str, Compressed]:
+    """All tables of a collection, the rows of CompactTables as codes or halves; the others as they are.
+
+    Raises:
+        ValueError: if a value is beyond the precision's range.
+    """
+    found: dict[str, Compressed] = {}
+    for name in dict.fromkeys(feature.table for feature in collection.features):
+        table = collection.table(name)
+        rows = {each.name: collection.lookup.weight(each.name).detach() for each in table.physical_tables()}
+        if isinstance(table, CompactTable):
+            arguments: dict[str, Any] = {**table.arguments, "precision": precision}
+            narrow = CompactTable(**arguments)
+            narrow.common.copy_(table.common)
+            table, rows = narrow, {each: narrow.stored(values.float()) for each, values in rows.items()}
+        found[name] = (table, rows)
+    return found
+
+
+def best_in_validation(command: Sequence[str], checkpoints: Sequence[Path]) -> Path:
+    """The checkpoint that validates best by its task's first metric; of equal ones, or without a val split, the first.
+
+    Args:
+        command: -c CONFIG and overrides that all of them go with.
+        checkpoints: one or more.
+    """
+    cli = RecsysCLI.launch(command, run=False)
+    if len(checkpoints) == 1 or "val" not in cli.datamodule.schema.splits:
+        return checkpoints[0]
+    cli.model.configure_model()
+    quality = quality_of(cli.model.eval(), str(cli.trainer.precision).startswith("bf16"))
+
+    def value(checkpoint: Path) -> float:
+        cli.model.load_state_dict(read(checkpoint)["state_dict"])
+        return quality.value(quality.of_split(cli.datamodule, "val"))
+
+    return max(checkpoints, key=value)
+
+
+def write_served(command: Sequence[str], trained: Path, target: Path, precision: RowPrecision) -> None:
+    """Put a checkpoint in its place, its rows in a precision.
+
+    Args:
+        command: -c CONFIG and overrides of the checkpoint.
+        trained: the checkpoint.
+        target: its place.
+        precision: of rows.
+    """
+    if precision == "float32":
+        publish(trained, target)
+        return
+    task, content = RecsysCLI.launch(command, run=False).model, read(trained)
+    task.configure_model()
+    task.load_state_dict(content["state_dict"])
+    task.collection = collection_of(task, stored_rows(task.collection, precision))
+    write(target, checkpoint_of(task, content))
