@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -65,9 +66,14 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(_INTERRUPTED)
     except ModuleNotFoundError as error:
         sys.exit(_fail(_of_missing(error, arguments[0])))
+    except (MemoryError, RuntimeError) as error:
+        said = _of_memory(error)
+        if said is None:
+            raise
+        sys.exit(_fail(said))
     except (ValueError, OSError) as error:
         mistake = _mistake(error)
-        said = _of_system(error) or explain(str(mistake or error))
+        said = _of_memory(error) or _of_system(error) or explain(str(mistake or error))
         # A parser that tried several types keeps what ours said and not where it was said.
         if mistake is None and said == str(error):
             raise
@@ -80,7 +86,9 @@ def _of_missing(error: ModuleNotFoundError, command: str) -> str:
     Raises:
         ModuleNotFoundError: if no extra of this package would help.
     """
-    package = str(error.name).partition(".")[0]
+    if error.name is None:
+        return f"recsys {command} needs what is not installed: {' '.join(str(error).split())}."
+    package = error.name.partition(".")[0]
     if package == "recsys" or find_spec(package) is not None:
         raise error
     if package in ("torch", "torchrec", "fbgemm_gpu"):
@@ -94,6 +102,16 @@ def _of_system(error: BaseException) -> str | None:
     if not isinstance(error, OSError) or error.strerror is None:
         return None
     return f"{error.strerror}: '{error.filename}'" if error.filename is not None else f"{error.strerror}."
+
+
+def _of_memory(error: BaseException) -> str | None:
+    """What did not fit into the memory, in a sentence; None if something else went wrong."""
+    said = " ".join(str(error).split())
+    asked = re.search(r"tried to allocate ([\d.]+ ?\w+)", said, re.IGNORECASE)
+    if not isinstance(error, MemoryError) and (asked is None or "memory" not in said):
+        return None
+    size = "more than there is" if asked is None else f"{asked[1]} at once"
+    return f"the memory does not hold what was asked for, {size}; give fewer rows, narrower layers or smaller batches."
 
 
 def _mistake(error: BaseException | None) -> BaseException | None:

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants
+from recsys.tables.numbers import check_number
 from recsys.tables.searched import SearchedTable
+
+_MAX_GROUPS = 1 << 10
+"""Each id is compared with the first of every group."""
 
 
 class AutoSrhTable(SearchedTable):
@@ -28,12 +32,12 @@ class AutoSrhTable(SearchedTable):
         name: feature or table name.
         num_embeddings: V, ids are in [0, V), the most frequent first.
         embedding_dim: D.
-        num_groups: of ids, equally many in each.
+        num_groups: of ids, equally many in each; at most 1024.
         penalty_weight: of the mean magnitude of the weights, which is added to the loss.
         init_std: standard deviation of the initial vectors.
 
     Raises:
-        ValueError: if num_groups is below 1, or the weight negative.
+        ValueError: if num_groups is out of range, or the weight negative or no finite number.
     """
 
     selects = "values"
@@ -49,9 +53,8 @@ class AutoSrhTable(SearchedTable):
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
-        self.require("num_groups", num_groups, 1)
-        if penalty_weight < 0:
-            raise ValueError(f"AutoSrhTable '{name}': penalty_weight must be at least 0, got {penalty_weight}.")
+        self.require("num_groups", num_groups, 1, _MAX_GROUPS)
+        check_number(f"AutoSrhTable '{name}'", "penalty_weight", penalty_weight)
         self.num_groups, self.penalty_weight, self.init_std = num_groups, penalty_weight, init_std
         self.register_constants(first_id=[num_embeddings * group // num_groups for group in range(num_groups)])
         self.column_weights = nn.Parameter(torch.ones(num_groups, embedding_dim))

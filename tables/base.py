@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from recsys.tables.kept_state import KeptState
-from recsys.tables.physical import PhysicalTable
+from recsys.tables.numbers import check_number
+from recsys.tables.physical import MAX_INIT_STD, PhysicalTable
 from recsys.tables.startable import Startable
 from recsys.tables.upkeep import Rows
 
@@ -40,7 +41,7 @@ class Table(Startable, KeptState, ABC):
         embedding_dim: D, width of the vector a model receives.
 
     Raises:
-        ValueError: on an empty name, a name with a dot, or sizes below 1.
+        ValueError: on an empty name, a name with a dot, sizes below 1, or an init_std out of range.
     """
 
     linear: ClassVar[bool] = True
@@ -86,6 +87,8 @@ class Table(Startable, KeptState, ABC):
         self.embedding_dim = embedding_dim
         self.require("num_embeddings", num_embeddings, 1)
         self.require("embedding_dim", embedding_dim, 1)
+        init_std = self.arguments.get("init_std", DEFAULT_INIT_STD)
+        check_number(f"{type(self).__name__} '{name}'", "init_std", init_std, 0, MAX_INIT_STD)
 
     def require(self, argument: str, value: int, low: int, high: int | None = None, high_name: str = "") -> None:
         """Raise a ValueError unless low <= value <= high."""

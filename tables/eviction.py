@@ -5,6 +5,7 @@ torchrec is imported when a policy is first applied.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -72,8 +73,8 @@ class DistanceLFU(EvictionPolicy):
 
     def __post_init__(self) -> None:
         """Refuse an exponent that would favour ids no longer seen."""
-        if not self.decay_exponent > 0:
-            raise ValueError(f"DistanceLFU: decay_exponent must be above 0, got {self.decay_exponent!r}.")
+        if not 0 < self.decay_exponent < math.inf:
+            raise ValueError(f"DistanceLFU: decay_exponent must be finite and above 0, got {self.decay_exponent!r}.")
 
     def build(self) -> Any:
         """See EvictionPolicy."""

@@ -17,7 +17,7 @@ from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.least_squares import reads_of, solve_rows
 from recsys.tables.physical import PhysicalTable
-from recsys.tables.routing.hashes import bucket, expected_collisions, name_seeds
+from recsys.tables.routing.hashes import MAX_LOOKUPS, bucket, expected_collisions, name_seeds
 
 _TURNS = 3
 """Of rows and weights, where a table starts from given vectors."""
@@ -39,7 +39,7 @@ class HashEmbeddingTable(Table):
         num_rows: rows shared by all ids; or give one of:
         budget_bytes: bytes both matrices may take in float32; weights have num_weights rows, or up to half of it.
         budget_fraction: the same as a fraction of the full table's bytes.
-        num_lookups: K, rows per id.
+        num_lookups: K, rows per id, at most 32.
         num_weights: rows of importance weights; with V or more every id has its own, with fewer they are hashed. By
             default V, or what half of a budget buys if that is less.
         init_std: standard deviation of the initial vectors.
@@ -66,7 +66,7 @@ class HashEmbeddingTable(Table):
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
-        self.require("num_lookups", num_lookups, 1)
+        self.require("num_lookups", num_lookups, 1, MAX_LOOKUPS)
         budget = size_or_budget(self, budget_bytes, budget_fraction, num_rows=num_rows)
         if budget is not None:
             budget.require(4 * (embedding_dim + num_lookups))

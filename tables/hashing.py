@@ -15,7 +15,7 @@ from torch import Tensor
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.physical import PhysicalTable
-from recsys.tables.routing.hashes import bucket, expected_sum_collisions, name_seeds
+from recsys.tables.routing.hashes import MAX_LOOKUPS, bucket, expected_sum_collisions, name_seeds
 
 
 class HashTable(Table):
@@ -33,7 +33,7 @@ class HashTable(Table):
         num_rows: rows of the feature's own matrix; or give one of:
         budget_bytes: bytes the matrix may take in float32.
         budget_fraction: the same as a fraction of the full table's bytes.
-        num_lookups: K, hashed rows per id.
+        num_lookups: K, hashed rows per id, at most 32.
         init_std: standard deviation of the initial vectors.
 
     Raises:
@@ -55,7 +55,7 @@ class HashTable(Table):
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
-        self.require("num_lookups", num_lookups, 1)
+        self.require("num_lookups", num_lookups, 1, MAX_LOOKUPS)
         budget = size_or_budget(self, budget_bytes, budget_fraction, num_rows=num_rows)
         if budget is not None:
             num_rows = budget.largest(lambda rows: 4 * rows * embedding_dim, 1, num_embeddings)

@@ -143,6 +143,7 @@ class MixedDimTable(Table):
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
         self.init_std = init_std
+        self.require("full_width_rows", full_width_rows, 1)
         budget = size_or_budget(self, budget_bytes, budget_fraction, row_dim=row_dim, alpha=alpha)
         if budget is not None:
             row_dim = self._dim_within(budget)

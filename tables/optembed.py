@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants
+from recsys.tables.numbers import check_number
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.searched import SearchedTable
 from recsys.tables.upkeep import Rows
@@ -118,8 +119,7 @@ class OptEmbedTable(SearchedTable):
         super().__init__(name, num_embeddings, embedding_dim)
         if not 0 <= row_decay < 1:
             raise ValueError(f"OptEmbedTable '{name}': row_decay must be in [0, 1), got {row_decay}.")
-        if penalty_weight < 0:
-            raise ValueError(f"OptEmbedTable '{name}': penalty_weight must be at least 0, got {penalty_weight}.")
+        check_number(f"OptEmbedTable '{name}'", "penalty_weight", penalty_weight)
         self.require("min_width", min_width, 1, embedding_dim, "embedding_dim")
         self.penalty_weight, self.row_decay, self.min_width = penalty_weight, row_decay, min_width
         self.samples_widths, self.per_id, self.init_std = samples_widths, per_id, init_std

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants
+from recsys.tables.numbers import check_number
 from recsys.tables.searched import SearchedTable
 
 
@@ -54,8 +55,7 @@ class PEPTable(SearchedTable):
         super().__init__(name, num_embeddings, embedding_dim)
         if not 0 < init_threshold < 1:
             raise ValueError(f"PEPTable '{name}': init_threshold must be in (0, 1), got {init_threshold}.")
-        if penalty_weight < 0:
-            raise ValueError(f"PEPTable '{name}': penalty_weight must be at least 0, got {penalty_weight}.")
+        check_number(f"PEPTable '{name}'", "penalty_weight", penalty_weight)
         self.per_column, self.init_std, self.penalty_weight = per_column, init_std, penalty_weight
         size = init_threshold * init_std
         start = torch.full((embedding_dim if per_column else 1,), math.log(size / (1 - size)))

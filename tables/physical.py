@@ -11,7 +11,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
+from recsys.tables.numbers import check_number
 from recsys.tables.routing.hashes import name_seed
+
+MAX_INIT_STD = 1e4
+"""Rows of every dtype hold what lies within sqrt(3) of it."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class PhysicalTable:
         values: [R, row_dim] that the rows start as, instead of drawn ones.
 
     Raises:
-        ValueError: if rows of integers are to be trained, or values are of another shape.
+        ValueError: if rows of integers are to be trained, init_std is out of range, or values are of another shape.
     """
 
     name: str
@@ -43,7 +47,8 @@ class PhysicalTable:
     values: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse to train integers, and values of another shape."""
+        """Refuse to train integers, to draw what no rows hold, and values of another shape."""
+        check_number(f"physical table '{self.name}'", "init_std", self.init_std, 0, MAX_INIT_STD)
         integers = self.dtype is not None and not self.dtype.is_floating_point
         if integers and not isinstance(self.optimizer, Frozen):
             raise ValueError(f"physical table '{self.name}': rows of {self.dtype} must be Frozen.")

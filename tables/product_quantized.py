@@ -15,6 +15,7 @@ from recsys.tables.base import Constants, Table
 from recsys.tables.centroid_fit import fit_centroids
 from recsys.tables.codebook import CodebookTable, codes_dtype, require_parts
 from recsys.tables.nearest import nearest
+from recsys.tables.numbers import check_number
 from recsys.tables.physical import PhysicalTable, named_generator
 from recsys.tables.programs import can_be_looked_at
 from recsys.tables.routing.hashes import name_seed
@@ -67,8 +68,7 @@ class ProductQuantizedTable(Table):
         require_parts(self, num_parts)
         self.require("num_choices", num_choices, 2, 1 << 15)
         for argument, value in {"penalty_weight": penalty_weight, "commitment": commitment}.items():
-            if not 0 <= value < math.inf:
-                raise ValueError(f"{type(self).__name__} '{name}': {argument} must be at least 0, got {value!r}.")
+            check_number(f"{type(self).__name__} '{name}'", argument, value)
         self.num_parts, self.num_choices = num_parts, num_choices
         self.penalty_weight, self.commitment, self.init_std = penalty_weight, commitment, init_std
 

@@ -117,6 +117,8 @@ class TTTable(Table):
         if num_digits is None:
             radix = ceil_root(self.num_embeddings, 3)
             return ceil_div(self.num_embeddings, radix * radix), radix, radix
+        if len(num_digits) != 3:
+            raise ValueError(f"TTTable '{self.name}': num_digits must be three numbers, got {list(num_digits)}.")
         first, second, third = num_digits
         for count in num_digits:
             self.require("num_digits", count, 1)

@@ -4,6 +4,7 @@ Everything runs in this process: `fit` of a small folder of words, with what the
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,9 +60,99 @@ FLAGS = [
     ("--precision=3", "did you mean 'precision_fallback'?"),
 ]
 
+CLASSES = [
+    ("--model.tables={default: torch.nn.Linear}", "tables must be a Table, got torch.nn.Linear"),
+    ("--model.tables={default: Table}", "Table is what other classes are made from; name one of them"),
+    (
+        "--model.tables={default: CodebookTable}",
+        "CodebookTable needs num_parts, num_choices; write {class_path: Codebook",
+    ),
+    ("--model.tables={default: {class_path: HashTable, init_args: 5}}", "got {class_path: HashTable, init_args: 5}"),
+    (
+        "--model.tables={default: {class_path: HashTable, extra: 3}}",
+        "must be the name of a class, or {class_path: NAME",
+    ),
+    (
+        "--model.tables={default: 5}",
+        "tables must be the name of a class, or {class_path: NAME, init_args: {...}}, got 5",
+    ),
+    ("--model.tables=FullTable", "tables must be dict, got FullTable"),
+    ("--model.table_options={default: 5}", "table_options must be the name of a class"),
+    ("--model.table_optimizer=torch.optim.Adam", "table_optimizer must be a TableOptimizer, got torch.optim.Adam"),
+    ("--model.lookup=torch.nn.Linear", "lookup must be a Lookup, got torch.nn.Linear"),
+    ("--model.optimizer.lr=nan", "optimizer.lr must be float, got nan"),
+    ("--model.model=SASRec", "CTRTask: model must be made of (num_features, embedding_dim, num_dense), as DeepFM"),
+    ("--model.model=null", "CTRTask needs model; write"),
+    ("--data=torch.nn.Linear", "data must be a LightningDataModule, got torch.nn.Linear"),
+    ("--data.path=null", "CTRDataModule needs path; write"),
+    (
+        "--trainer.callbacks=[{class_path: EarlyStopping}]",
+        "EarlyStopping needs monitor; write {class_path: EarlyStopping",
+    ),
+]
+"""Classes that are none, are of another kind, or lack an argument."""
+
+SETTINGS = [
+    ("--model.exact_up_to=-1", "exact_up_to must be at least 0, got -1"),
+    ("--model.tables={default: FullTable, other: FullTable}", "tables has 'other', which no feature uses; name its"),
+    ("--model.assign={default: [word], other: [hour]}", "assign names table 'other', which is not in tables"),
+    ("--model.table_options={default: {freeze: true, optimizer: SGD}}", "table_options: freeze keeps rows as they are"),
+    ("--model.table_options={default: {init_from: nowhere.npy}}", "init_from fills one matrix"),
+    (
+        "--model.budget_fraction=10%",
+        "budget_fraction=10% is a budget of 59 bytes, less than the 592 bytes of the tables",
+    ),
+    ("--model.budget_fraction=10%", "raise it, or give 'default' a method that takes a budget, such as HashTable"),
+    (f"--model.tables={HASH % '5, num_lookups: 33'}", "num_lookups must be in [1, 32], got 33"),
+    (
+        "--model.tables={default: {class_path: FullTable, init_args: {init_std: -1}}}",
+        "init_std must be in [0, 10000], got",
+    ),
+    ("--model.optimizer.lr=-1", "CTRTask: optimizer cannot be made, see model.optimizer: Invalid learning rate: -1.0"),
+    ("--model.optimizer=torch.optim.SparseAdam", "optimizer must take dense gradients, got SparseAdam"),
+    ("--model.optimizer=torch.optim.LBFGS", "optimizer cannot be made, see model.optimizer: LBFGS doesn't support"),
+    ("--model.optimizer=null", "optimizer must be a class such as torch.optim.Adam, got None"),
+    ("--data.drop_last=true --data.batch_size=2000", "drop_last=True leaves no batch of batch_size=2000 in 1500 rows"),
+    ("--seed_everything=-1", "seed_everything: -1 is not in bounds"),
+    ("--trainer.gradient_clip_val=-1", "trainer.gradient_clip_val must be at least 0 and finite, got -1"),
+    ("--trainer.accumulate_grad_batches=0", "trainer.accumulate_grad_batches must be at least 1, got 0"),
+    (
+        "--trainer.callbacks=[{class_path: LearningRateFinder}] --trainer.fast_dev_run=0",
+        "trainer: When using the learning rate finder, either `model` or `model.hparams` should have",
+    ),
+    ("--trainer.default_root_dir=", "trainer.default_root_dir must not be empty; leave it out, or write ."),
+    ("--trainer.limit_train_batches=0 --trainer.fast_dev_run=0", "trainer.limit_train_batches: 0 leaves nothing to do"),
+    ("--trainer.max_steps=0 --trainer.fast_dev_run=0", "trainer.max_steps: 0 leaves nothing to do"),
+    ("--trainer.val_check_interval=0 --trainer.fast_dev_run=0", "trainer.val_check_interval must be above 0, got 0"),
+    ("--trainer.num_sanity_val_steps=-3 --trainer.fast_dev_run=0", "num_sanity_val_steps must be at least -1, got -3"),
+    ("--model.model=DeepFM --model.model.hidden_dims=[100000000000]", "the memory does not hold what was asked for"),
+    ("--trainer.log_every_n_steps=-1", "trainer.log_every_n_steps must be at least 0, got -1"),
+    ("--trainer.precision=bf16-true", "trainer.precision: bf16-true keeps rows and scores in half precision too"),
+    ("--trainer.barebones=true", "trainer.barebones: true leaves out logs, callbacks and checkpoints"),
+    (
+        "--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val/auc, mode: highest}}]",
+        "trainer: `mode` can be min, max, got highest",
+    ),
+]
+"""Settings that fit no data, each other or no run."""
+
 COMMANDS = [
     ("methods --num_embeddings 0", "--num_embeddings must be in [1, 268435456], got 0"),
     (f"methods --num_embeddings {10**30}", "--num_embeddings must be in [1, 268435456], got 1000"),
+    ("plan x --budget_fraction 1% --memory 1GB", "--memory 1GB: is said of the devices of --gpus, which is missing"),
+    ("plan x --budget_fraction 1% --gpus_per_host 2", "--gpus_per_host 2: is said of the devices of --gpus"),
+    ("plan x --budget_fraction 1% --gpus 2 --batch_size 0", "--batch_size must be at least 1, got 0"),
+    ("plan x --budget_fraction 1% --embedding_dim 5000", "--embedding_dim must be in [1, 4096], got 5000"),
+    ("plan x --budget_fraction 1% --overwrite", "--overwrite: replaces the file of --out, which is missing"),
+    ("plan x --budget_fraction 1% --out=", "argument --out: a path must not be empty"),
+    ("evaluate", "give files of predictions, or --ckpt_path with -c"),
+    ("evaluate x.parquet --out=", "argument --out: a path must not be empty"),
+    ("fit", "data and model: not given; name a config that has it with -c CONFIG"),
+    ("describe --ckpt_path x --counts nowhere", "--counts 'nowhere' is no folder of counts"),
+    ("prepare criteo --raw nowhere --out x", "--raw: 'nowhere' does not exist"),
+    ("prepare avazu --raw nowhere --out x", "--raw: 'nowhere' does not exist"),
+    ("prepare clicks nowhere --out x", "'nowhere' does not exist"),
+    ("prepare sessions --raw nowhere --out x", "'nowhere' does not exist"),
     ("methods --embedding_dim 5000", "--embedding_dim must be in [1, 4096], got 5000"),
 ]
 
@@ -111,6 +202,10 @@ CHECKPOINTS = [
     (b"PK\x03\x04 and no more", "is truncated or not a checkpoint"),
     ({"state_dict": {}}, "has no epoch"),
     ({"weight": torch.ones(2)}, "has no state_dict"),
+    ({"state_dict": [1]}, "is damaged: its state_dict must be of type dict, got list"),
+    ({"state_dict": {}, "recsys": 5}, "is damaged: its recsys must be of type dict, got int"),
+    ({"state_dict": {}, "epoch": "x"}, "is damaged: its epoch must be of type int, got str"),
+    ({"state_dict": {}, "epoch": 0, "global_step": -5}, "is damaged: its global_step must be at least 0, got -5"),
     ([1, 2], "holds a list"),
     ({"state_dict": {}, "x": os.getcwd}, "could run code"),
     (
@@ -142,9 +237,14 @@ def said(data, tmp_path, capsys):
     return run
 
 
-@pytest.mark.parametrize(("flag", "named"), FLAGS)
+@pytest.mark.parametrize(("flag", "named"), [*FLAGS, *CLASSES])
 def test_a_bad_flag(said, flag, named):
     assert named in said(flag)
+
+
+@pytest.mark.parametrize(("flags", "named"), SETTINGS)
+def test_a_bad_setting(said, flags, named):
+    assert named in said(*re.split(r" (?=--)", flags))
 
 
 @pytest.mark.parametrize(("line", "named"), [*COMMANDS, *ABBREVIATED])
@@ -160,6 +260,13 @@ def test_a_bad_line(capsys, line, named):
 def test_a_word_is_no_checkpoint(said, name, word):
     """Lightning scores the random weights of a new model where it finds no last checkpoint."""
     assert f"{name}: --ckpt_path '{word}' is a word" in said(f"--ckpt_path={word}", name=name)
+
+
+@pytest.mark.parametrize("name", ["validate", "test", "predict"])
+def test_random_weights_and_a_checkpoint(said, name):
+    named = f"{name}: --untrained true insists on random weights, and --ckpt_path '{__file__}' has trained ones"
+    assert named in said("--untrained=true", f"--ckpt_path={__file__}", name=name)
+    assert f"{name}: --ckpt_path is empty" in said("--ckpt_path=", name=name)
 
 
 def test_a_task_of_sessions_on_clicks(data, capsys):

@@ -16,6 +16,7 @@ import torch
 
 from recsys.checkpoints.checksums import CHECKSUMS, checksums, verify
 from recsys.checkpoints.errors import reading
+from recsys.checkpoints.kinds import check_kinds
 from recsys.checkpoints.place import put_in_place
 from recsys.checkpoints.tensors import check_readable, split
 
@@ -91,6 +92,7 @@ def _load(path: str | Path, mmap: bool) -> dict[str, Any]:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     if not isinstance(content, dict):
         raise ValueError(f"checkpoint '{path}' holds a {type(content).__name__}, not what `lightning fit` writes.")
+    check_kinds(path, content)
     return content
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import torch
 
 from recsys.checkpoints.reading import KEY
 from recsys.checkpoints.table_description import describe_collection
@@ -64,9 +66,21 @@ def _flat(entry: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def state_differences(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
-    """What a checkpoint lacks, and what it has beyond what is known here."""
+    """What a checkpoint lacks, what it has beyond what is known here, and what is of another shape there."""
     lacking = [each for each in own if each not in given]
     beyond = [each for each in given if each not in own]
     for words, names in (("it lacks", lacking), ("it has", beyond)):
         if names:
-            yield f"{words} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+            yield f"{words} {names[0]}{_and_more(names)}"
+    resized = [name for name in own if name in given and _shape(own[name]) != _shape(given[name])]
+    if resized:
+        name = resized[0]
+        yield f"{name} is {_shape(given[name])} there and {_shape(own[name])} here{_and_more(resized)}"
+
+
+def _shape(value: Any) -> list[int] | None:
+    return list(value.shape) if isinstance(value, torch.Tensor) else None
+
+
+def _and_more(names: Sequence[str]) -> str:
+    return f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -24,8 +24,6 @@ def predict_for(checkpoint: Path, command: Sequence[str], columns: Sequence[str]
     Raises:
         ValueError: if the checkpoint does not exist, or the predictions will not have such a column.
     """
-    from jsonargparse import ArgumentError
-
     from recsys.configuration.lightning_cli import RecsysCLI
     from recsys.tasks import PredictionWriter
 
@@ -47,11 +45,8 @@ def predict_for(checkpoint: Path, command: Sequence[str], columns: Sequence[str]
     if not checkpoint.exists():
         raise ValueError(f"--ckpt_path: '{checkpoint}' does not exist.")
     quiet = [f"--trainer.default_root_dir={folder}", "--trainer.logger=false"]
-    try:
-        # The checkpoint comes last: a config that a run has written names another, or none.
-        EvaluatedCLI.launch(["predict", *command, *quiet, f"--ckpt_path={checkpoint}"])
-    except ArgumentError as error:
-        raise ValueError(str(error)) from error
+    # The checkpoint comes last: a config that a run has written names another, or none.
+    EvaluatedCLI.launch(["predict", *command, *quiet, f"--ckpt_path={checkpoint}"])
     return path
 
 

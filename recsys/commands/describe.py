@@ -29,6 +29,8 @@ def main(arguments: Sequence[str]) -> int:
         ValueError: on a checkpoint, config or counts that cannot be read or do not fit each other.
     """
     chosen, others = parser().parse_known_args(list(arguments))
+    if chosen.counts is not None and not chosen.counts.is_dir():
+        raise ValueError(f"--counts '{chosen.counts}' is no folder of counts; give one, or leave it out.")
     content = read_checkpoint(chosen.ckpt_path)
     task, folder = build([word for config in chosen.config for word in ("-c", config)] + others)
     collection = load_collection(task, content, chosen.ckpt_path)

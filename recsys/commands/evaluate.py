@@ -39,6 +39,8 @@ def main(arguments: Sequence[str]) -> int:
     if chosen.ckpt_path is None:
         if others or chosen.config:
             raise ValueError(_not_ours([*others, *chosen.config]))
+        if not chosen.files:
+            raise ValueError("give files of predictions, or --ckpt_path with -c.")
         return _evaluate(chosen, _request(chosen, tuple(chosen.files)))
     if chosen.files:
         raise ValueError("give either prediction files or --ckpt_path with -c, not both.")
@@ -125,7 +127,7 @@ def _request(chosen: argparse.Namespace, files: tuple[Path, ...], title: str = "
         logits=chosen.logits,
         weight=chosen.weight,
         group=chosen.group,
-        key=tuple(chosen.key),
+        key=tuple(dict.fromkeys(chosen.key)),
         slice=tuple(dict.fromkeys(chosen.slice)),
         frequency=tuple(_frequency(entry) for entry in dict.fromkeys(chosen.frequency)),
         time=chosen.time,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table as RichTable
 
@@ -23,6 +24,11 @@ from recsys.prepare.clicks.planned_tables import as_yaml
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.tables.budget import parse_bytes, parse_fraction
 
+_MAX_EMBEDDING_DIM = 4096
+"""That of a task."""
+_OF_DEVICES: dict[str, Any] = {"memory": "80GB", "batch_size": 65_536, "gpus_per_host": 8}
+"""What is said of devices, and what holds where it is not."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Plan, print and write; returns the exit code.
@@ -31,11 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         ValueError: on a budget that cannot be met, counts that are missing, or rows that do not fit the devices.
     """
     chosen = parser().parse_args(list(arguments))
-    for name in ("embedding_dim", "num_lookups", *(["gpus", "batch_size"] if chosen.gpus is not None else [])):
-        if getattr(chosen, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(chosen, name)}.")
-    if chosen.exact_up_to < 0:
-        raise ValueError(f"--exact_up_to must be at least 0, got {chosen.exact_up_to}.")
+    _check(chosen)
     columns = read_columns(chosen.data)
     full_bytes = 4 * chosen.embedding_dim * sum(column.num_embeddings for column in columns)
     budget = _budget(chosen, full_bytes)
@@ -54,6 +56,28 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _check(chosen: argparse.Namespace) -> None:
+    """Refuse numbers out of range, and words that do nothing without another."""
+    for name in ("embedding_dim", "num_lookups", *(["gpus"] if chosen.gpus is not None else []), *_given(chosen)):
+        value = getattr(chosen, name)
+        if name != "memory" and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}.")
+    if chosen.embedding_dim > _MAX_EMBEDDING_DIM:
+        raise ValueError(f"--embedding_dim must be in [1, {_MAX_EMBEDDING_DIM}], got {chosen.embedding_dim}.")
+    if chosen.exact_up_to < 0:
+        raise ValueError(f"--exact_up_to must be at least 0, got {chosen.exact_up_to}.")
+    if chosen.gpus is None and _given(chosen):
+        name = _given(chosen)[0]
+        raise ValueError(f"--{name} {getattr(chosen, name)}: is said of the devices of --gpus, which is missing.")
+    if chosen.overwrite and chosen.out is None:
+        raise ValueError("--overwrite: replaces the file of --out, which is missing.")
+
+
+def _given(chosen: argparse.Namespace) -> list[str]:
+    """What is said of devices."""
+    return [name for name in _OF_DEVICES if getattr(chosen, name) is not None]
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = CommandParser(prog="recsys plan", description="Table sizes for a budget, from counts alone.")
@@ -67,9 +91,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--out", type=Path, help="YAML file for one more -c; printed if not given")
     found.add_argument("--overwrite", action="store_true", help="replace the file")
     found.add_argument("--gpus", type=int, help="devices to spread the rows over; none is needed at hand")
-    found.add_argument("--memory", default="80GB", help="of each device; nine tenths are for rows and their state")
-    found.add_argument("--batch_size", type=int, default=65_536, help="samples of a step over all devices")
-    found.add_argument("--gpus_per_host", type=int, default=8, help="devices that share a host")
+    found.add_argument("--memory", help="of each device (80GB); nine tenths are for rows and their state")
+    found.add_argument("--batch_size", type=int, help="samples of a step over all devices (65,536)")
+    found.add_argument("--gpus_per_host", type=int, help="devices that share a host (8)")
     return found
 
 
@@ -99,10 +123,15 @@ def _budget(chosen: argparse.Namespace, full_bytes: int) -> int:
 
 
 def _fleet(chosen: argparse.Namespace) -> Fleet:
-    per_host = min(chosen.gpus, chosen.gpus_per_host)
-    if per_host < 1 or chosen.gpus % per_host:
-        raise ValueError(f"--gpus {chosen.gpus} must be a multiple of --gpus_per_host {chosen.gpus_per_host}.")
-    return Fleet(chosen.gpus, int(0.9 * parse_bytes(chosen.memory)), chosen.batch_size, per_host)
+    memory, batch_size, most = (getattr(chosen, name) or usual for name, usual in _OF_DEVICES.items())
+    per_host = min(chosen.gpus, most)
+    if chosen.gpus % per_host:
+        raise ValueError(f"--gpus {chosen.gpus} must be a multiple of --gpus_per_host {most}.")
+    try:
+        memory_bytes = parse_bytes(memory)
+    except ValueError as error:
+        raise ValueError(str(error).replace("budget_bytes", "--memory")) from None
+    return Fleet(chosen.gpus, int(0.9 * memory_bytes), batch_size, per_host)
 
 
 def show(plan: Allocation, columns: Sequence[Column], budget: int, full_bytes: int) -> None:

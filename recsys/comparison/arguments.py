@@ -43,8 +43,6 @@ def check_contenders(comparison: Comparison) -> None:
     Raises:
         ValueError: naming all contenders that cannot be built, and why.
     """
-    from jsonargparse import ArgumentError
-
     from recsys.configuration.lightning_cli import RecsysCLI
 
     failed = []
@@ -54,7 +52,7 @@ def check_contenders(comparison: Comparison) -> None:
             try:
                 task = RecsysCLI.launch(arguments_of(run, Path(folder)), run=False).model
                 task.table_settings.make_tables()
-            except (ArgumentError, ValueError, TypeError, OSError) as error:
+            except (ValueError, TypeError, OSError) as error:
                 failed.append(f"'{contender.name}': {explain(str(error)).splitlines()[0]}")
     if failed:
         raise ValueError("\n  ".join([f"{len(failed)} contenders cannot be built:", *failed]))

@@ -25,8 +25,10 @@ def counts_of(
         folder: of counts; None takes counts/ of the data.
 
     Raises:
-        ValueError: if a file does not fit its table.
+        ValueError: if the folder is none, or a file does not fit its table.
     """
+    if folder is not None and not folder.is_dir():
+        raise ValueError(f"--counts '{folder}' is no folder of counts; give one, or leave it out.")
     folder, collection = folder or data.schema.path / "counts", task.collection
     found, missing = {}, {}
     for name in dict.fromkeys(feature.table for feature in collection.features):

@@ -44,6 +44,15 @@ def classes_of(kinds: Collection[str]) -> list[str]:
     )
 
 
+def classes_below(kind: str) -> list[str]:
+    """Names of the classes that can be made and inherit from the one of this short name, or are it."""
+    return sorted(
+        name
+        for name, found in all_classes().items()
+        if not inspect.isabstract(found) and any(base.__name__ == kind for base in found.mro())
+    )
+
+
 def parameters(class_name: str) -> list[str]:
     """Arguments of a class; none if there is no such class."""
     found = all_classes().get(class_name)

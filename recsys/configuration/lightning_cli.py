@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
@@ -27,8 +26,10 @@ from recsys.checkpoints.settings import run_settings
 from recsys.configuration.classes import own_classes
 from recsys.configuration.config_files import ConfigFile, explicit_checkpoint
 from recsys.configuration.quiet import keep_quiet
+from recsys.configuration.refusals import check_settings, refusals_in_a_sentence
 from recsys.configuration.run_folder import ClaimedTensorBoardLogger, CSVLoggerBeside
 from recsys.configuration.suggestions import explain
+from recsys.configuration.weights import check_weights
 from recsys.data import SessionDataModule
 from recsys.hardware import has_bf16_hardware
 from recsys.sharding.lost_processes import is_of_a_lost_process, lost_process
@@ -44,7 +45,8 @@ class RecsysCLI(LightningCLI):
         """Parse the arguments, build everything and run the command; without `run`, the arguments have no command."""
         keep_quiet()
         try:
-            return cls._launch(arguments, run)
+            with refusals_in_a_sentence():
+                return cls._launch(arguments, run)
         except SIGTERMException:
             raise SystemExit(128 + signal.SIGTERM) from None
         except RuntimeError as error:
@@ -123,14 +125,7 @@ class RecsysCLI(LightningCLI):
         _check_kinds(chosen)
         if self.subcommand is None:
             return
-        _check_is_named(self.subcommand, chosen.get("ckpt_path"))
-        if chosen.get("remap") is not None and chosen.get("ckpt_path") is None:
-            raise ValueError("--remap carries rows of a checkpoint over; give the checkpoint with --ckpt_path.")
-        if self.subcommand != "fit" and chosen.get("ckpt_path") is None and not chosen.get("untrained"):
-            raise ValueError(
-                f"{self.subcommand}: --ckpt_path is missing, so the weights would be random; name a checkpoint, or "
-                "insist with --untrained true."
-            )
+        check_weights(self.subcommand, chosen)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """What the trainer's method gets; a task that carries rows over loads the checkpoint itself."""
@@ -177,6 +172,7 @@ class RecsysCLI(LightningCLI):
         """A trainer with the summary, samples per second, predictions and logs that users expect."""
         settings = self._get(self.config_init, "trainer")
         _check_strategy(settings.get("strategy"))
+        check_settings(settings)
         falls_back = self._get(self.config_init, "precision_fallback")
         root = settings.get("default_root_dir") or "."
         if settings.get("logger") in (None, True):
@@ -233,10 +229,7 @@ def run(arguments: Sequence[str] | None) -> RecsysCLI:
     Raises:
         ValueError: on a mistake in the configuration, saying what was meant.
     """
-    try:
-        return RecsysCLI.launch(arguments)
-    except ArgumentError as error:
-        raise ValueError(str(error)) from error
+    return RecsysCLI.launch(arguments)
 
 
 def _check_kinds(chosen: Any) -> None:
@@ -255,23 +248,6 @@ def _check_kinds(chosen: Any) -> None:
                 f"model {task.__name__} does not read data of {data.__name__}; give data: {module.__name__}, or "
                 "another task."
             )
-
-
-def _check_is_named(command: str, checkpoint: Any) -> None:
-    """Refuse the trainer's words for a checkpoint where it would find none, or score with random weights.
-
-    Training may go on from the last one, or from that of a cluster's queue, if it is there.
-
-    Raises:
-        ValueError: with what to write instead.
-    """
-    word = str(checkpoint).partition(":")[0]
-    allowed = ("last", "hpc") if command == "fit" else ()
-    if word in ("best", "last", "hpc", "registry") and word not in allowed:
-        raise ValueError(
-            f"{command}: --ckpt_path '{checkpoint}' is a word for what a run in progress has saved, and here is none; "
-            "give the checkpoint's path, such as lightning_logs/version_0/checkpoints/last.ckpt."
-        )
 
 
 def _check_strategy(strategy: Any) -> None:

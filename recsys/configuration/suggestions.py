@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from recsys.configuration.class_errors import wrong_class
 from recsys.configuration.classes import all_classes, classes_of, own_classes, parameters, takers
 from recsys.configuration.type_errors import wrong_type
 
@@ -35,6 +36,11 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
     own = re.search(r"^\s*- (\w+: .+, got .+\.)$", message, re.MULTILINE)
     if own:
         return own.group(1)
+    sections = re.match(r"the following arguments are required: ([\w., ]+)$", message)
+    if sections:
+        names = [name.rpartition(".")[2] for name in sections.group(1).split(", ")]
+        flags = " and ".join(f"--{name}" for name in names)
+        return f"{' and '.join(names)}: not given; name a config that has it with -c CONFIG, or give {flags}."
     refused = re.search(
         r"(?:[Uu]nrecognized arguments: --|does not accept option ')(optimizer|lr_scheduler)\b", message
     )
@@ -51,8 +57,12 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
     if flag:
         known = parameters("Trainer") if flag.group(1) else SECTIONS
         return _suggest(f"'{flag.group(2)}' is not an argument here", flag.group(2), known, known)
+    unfit = wrong_class(message)
+    if unfit:
+        return unfit
     name = re.search(r"path string: (\w+)|has no attribute '(\w+)'", message)
-    if name:
+    # A number, of a place that takes numbers too or none at all, is no class that is misspelt.
+    if name and not _takes_numbers(message[: name.start()]):
         rejected = name.group(1) or name.group(2)
         place = _place(message[: name.start()])
         if place == "trainer.strategy":
@@ -69,6 +79,12 @@ def _of_optimizer(rejected: str) -> str:
         f"--{rejected} is not an argument here: the task has model.init_args.optimizer for dense parameters and "
         "model.init_args.table_optimizer for rows, and warmup_steps and final_learning_rate_fraction for both rates."
     )
+
+
+def _takes_numbers(before: str) -> bool:
+    """Whether the innermost place of a parser's complaint takes numbers beside classes."""
+    expected = re.findall(r"Subtypes: \[(.*)\]", before[before.rfind("Parser key") :])
+    return bool(expected) and re.search(r"<class '(?:int|float)'>", expected[-1]) is not None
 
 
 def _place(before: str) -> str:

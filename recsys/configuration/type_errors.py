@@ -16,7 +16,9 @@ def wrong_type(message: str) -> str | None:
     given = re.search(r"(?:Got value|Given value): (.*?)(?:\. Got value: .*)?$", last, re.MULTILINE)
     if given is None:
         return None
-    wanted = re.findall(r"Expected an? (.+?)(?:\. Got value|$)", last[: given.start()] + given[0], re.MULTILINE)
+    said = last[: given.start()] + given[0]
+    # What names no file and no class may be meant as neither.
+    wanted = re.findall(r"Expected an? (?!path but|dot import)(.+?)(?:\. Got value|$)", said, re.MULTILINE)
     value, kinds = given[1], [kind for kind in map(_plainly, wanted) if kind != _NONE]
     if not kinds or value.startswith("NestedArg("):
         return None

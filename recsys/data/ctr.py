@@ -88,6 +88,18 @@ class CTRDataModule(LightningDataModule):
             raise ValueError(f"'{self.schema.path}' has no labels; such rows can only be predicted.")
         for split in needed[stage]:
             self._split(split)
+        if stage == "fit":
+            self._check_drop_last()
+
+    def _check_drop_last(self) -> None:
+        """Refuse to leave out the only batch there is."""
+        num_rows = self.schema.splits["train"].num_rows if "train" in self.schema.splits else 0
+        num_batches = num_rows // (self.batch_size * (1 if self.trainer is None else self.trainer.world_size))
+        if self.drop_last and not num_batches:
+            raise ValueError(
+                f"CTRDataModule: drop_last=True leaves no batch of batch_size={self.batch_size} in {num_rows} rows; "
+                "lower batch_size, or leave out drop_last."
+            )
 
     @property
     def predict_columns(self) -> tuple[str, ...]:

@@ -47,6 +47,8 @@ def _of_lists(request: Request, table: TableFiles) -> Report:
     if request.group is None:
         raise ValueError("--ranking needs --group, the column of queries.")
     unmet = [f"--{name}" for name in ("slice", "frequency", "time", "key") if getattr(request, name)]
+    if request.logits:
+        raise ValueError("--ranking goes by the order of scores, of whichever kind; leave out --logits.")
     if unmet:
         raise ValueError(f"--ranking of scored items allows no {', '.join(unmet)}: queries are joined, and not cut.")
     rows = _rows(request, table)

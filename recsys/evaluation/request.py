@@ -16,6 +16,9 @@ from recsys.evaluation.intervals import quantile
 from recsys.evaluation.slices import Slices, Values, by_frequency, by_time, by_value
 from recsys.evaluation.tables import TableFiles
 
+_LEAST_MEMORY = 1e-6
+"""GiB, into which some rows of any file fit."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -60,8 +63,8 @@ class Request:
 
     def __post_init__(self) -> None:
         quantile(self.confidence)
-        if not 0 < self.memory < math.inf:
-            raise ValueError(f"--memory must be above 0, got {self.memory}.")
+        if not _LEAST_MEMORY <= self.memory < math.inf:
+            raise ValueError(f"--memory must be at least {_LEAST_MEMORY} GiB, got {self.memory}.")
         if self.key and not self.against:
             raise ValueError(f"--key {' '.join(self.key)}: joins the rows of --against, which is missing.")
         names = [name for name, _ in self._cutters()]
@@ -85,11 +88,13 @@ class Request:
         """The columns of label, score and weight, and what is read beside them.
 
         Raises:
-            ValueError: if there is more than one column of scores to choose from.
+            ValueError: if there is more than one column of scores to choose from, or one column is to be two things.
         """
         score = self.score or self._score(table)
         label = self.label or "label"
-        return Names(label, score, self.weight_of(table), self.columns, self.logits or score == "logit")
+        weight = self.weight_of(table)
+        _check_roles({"label": label, "score": score, "weight": weight, "group": self.group, "time": self.time})
+        return Names(label, score, weight, self.columns, self.logits or score == "logit")
 
     def names_of_second(self, table: TableFiles) -> Names:
         """The columns of the second model's files; its rows weigh what the first's do, with a column or without.
@@ -133,6 +138,19 @@ class Request:
         time = self.time
         times = [(_cut(time), lambda of, w: by_time(of[time], time, w))] if time else []
         return [*values, *frequencies, *times]
+
+
+def _check_roles(columns: dict[str, str | None]) -> None:
+    """Refuse one column as, say, label and score: its own labels are no scores of a model.
+
+    Raises:
+        ValueError: naming the column and both options.
+    """
+    roles: dict[str, str] = {}
+    for role, column in columns.items():
+        other = roles.setdefault(column, role) if column else role
+        if other != role:
+            raise ValueError(f"--{other} and --{role} are both column '{column}'; give --{role} a column of its own.")
 
 
 def _cut(name: str) -> str:

@@ -40,6 +40,21 @@ class Assignment:
         """
         return assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to)
 
+    def check(self) -> None:
+        """Refuse a number of ids below 0, and an entry that no feature is assigned to, which would do nothing.
+
+        Raises:
+            ValueError: naming the value or the entry.
+        """
+        if self.exact_up_to < 0:
+            raise ValueError(f"exact_up_to must be at least 0, got {self.exact_up_to}.")
+        idle = [name for name in self.tables if name != DEFAULT_ENTRY and not self.assign.get(name)]
+        if idle:
+            raise ValueError(
+                f"tables has '{idle[0]}', which no feature uses; name its features, assign: {{{idle[0]}: [...]}}, or "
+                "leave it out."
+            )
+
     def factory(self, entry: str | None) -> TableFactory:
         """What makes the tables of an entry."""
         return FullTable if entry is None else self.tables[entry]

@@ -35,6 +35,7 @@ from recsys.tasks.resumption import (
 )
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableSettings
+from recsys.tasks.trainer_checks import check_trainer
 
 
 class TableTask(LightningModule):
@@ -105,6 +106,7 @@ class TableTask(LightningModule):
     def setup(self, stage: str) -> None:
         """Refuse several processes that do not share their rows, and clipping that rows would not obey."""
         name = type(self).__name__
+        check_trainer(self.trainer, stage)
         if stage == "fit":
             self.dense_optimizer.check_run(name, self.trainer)
             check_watched(self.trainer)
@@ -267,7 +269,8 @@ class TableTask(LightningModule):
         modules = [module for name, module in self.named_children() if name != "collection"]
         every = [*self.parameters(recurse=False), *(each for module in modules for each in module.parameters())]
         dense = [parameter for parameter in every if parameter.requires_grad]
-        optimizer = self.dense_optimizer.make([{"params": dense}, *self.collection.param_groups()])
+        groups: list[dict[str, Any]] = [{"params": dense}, *self.collection.param_groups()]
+        optimizer = self.dense_optimizer.make(groups, type(self).__name__)
         check_optimizer(optimizer, self._optimizer_shapes)
         return optimizer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from traceback import extract_tb
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ class CTRTask(TableTask):
             every precision but 16-mixed. Batches of another size than the first are computed without it.
 
     Raises:
-        ValueError: if the settings do not fit the schema or each other.
+        ValueError: if the settings do not fit the schema or each other, or the model is none of clicks.
     """
 
     shardable = True
@@ -96,7 +97,7 @@ class CTRTask(TableTask):
         super().__init__(settings, DenseOptimizer(optimizer, warmup_steps, final_learning_rate_fraction))
         self.schema = schema
         self._embedding_dropout = embedding_dropout
-        self.model = model(len(columns), embedding_dim, len(schema.dense))
+        self.model = _made(model, len(columns), embedding_dim, len(schema.dense))
         if compile_model:
             self.model.compile()
         self._captured = CapturedLoss(self.model, self._summed_loss) if capture_model else None
@@ -198,3 +199,21 @@ class CTRTask(TableTask):
             # In float64: a plain number would be logged, and returned by `trainer.test`, in float32.
             self.log(f"{split}/{name}", torch.tensor(value, dtype=torch.float64), prog_bar=name == "auc")
         self._metrics = BinaryMetrics()
+
+
+def _made(model: ModelFactory, num_features: int, embedding_dim: int, num_dense: int) -> nn.Module:
+    """The dense part.
+
+    Raises:
+        ValueError: if it is made of other things, as models of sessions are.
+    """
+    try:
+        return model(num_features, embedding_dim, num_dense)
+    except TypeError as error:
+        # What goes wrong inside its constructor is not ours to explain.
+        if extract_tb(error.__traceback__)[-1].name == "__init__":
+            raise
+        raise ValueError(
+            "CTRTask: model must be made of (num_features, embedding_dim, num_dense), as DeepFM and DLRM are, "
+            f"got one of which Python says: {error}."
+        ) from error

@@ -36,6 +36,8 @@ class DenseOptimizer:
         Raises:
             ValueError: naming the task, the argument and the value.
         """
+        if not callable(self.factory):
+            raise ValueError(f"{task}: optimizer must be a class such as torch.optim.Adam, got {self.factory}.")
         if self.warmup_steps < 0:
             raise ValueError(f"{task}: warmup_steps must be at least 0, got {self.warmup_steps}.")
         fraction = self.final_learning_rate_fraction
@@ -60,9 +62,22 @@ class DenseOptimizer:
         total_steps = trainer.estimated_stepping_batches if self.final_learning_rate_fraction < 1 else 0
         return Schedule(self.warmup_steps, self.final_learning_rate_fraction, int(total_steps))
 
-    def make(self, groups: Iterable[Any]) -> torch.optim.Optimizer:
-        """The optimizer of parameter groups, as few of them as their settings need."""
-        optimizer = fuse(join_equal_groups(self.factory(groups)))
+    def make(self, groups: Iterable[Any], task: str) -> torch.optim.Optimizer:
+        """The optimizer of parameter groups, as few of them as their settings need.
+
+        Raises:
+            ValueError: naming the task, with what the optimizer refuses, or if it takes no dense gradients.
+        """
+        try:
+            optimizer = self.factory(groups)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{task}: optimizer cannot be made, see model.optimizer: {error}.") from error
+        if isinstance(optimizer, torch.optim.SparseAdam):
+            raise ValueError(
+                f"{task}: optimizer must take dense gradients, got SparseAdam; choose torch.optim.Adam, and "
+                "table_optimizer: Adam for rows."
+            )
+        optimizer = fuse(join_equal_groups(optimizer))
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         return optimizer

@@ -26,7 +26,7 @@ class TableOptions:
         budget_fraction: the same as a fraction of their full tables' bytes, such as 1%.
 
     Raises:
-        ValueError: if both budgets are given, or one is none.
+        ValueError: if both budgets are given, or one is none, or frozen rows have an optimizer.
     """
 
     optimizer: TableOptimizer | None = None
@@ -38,6 +38,11 @@ class TableOptions:
     def __post_init__(self) -> None:
         """Refuse what is no budget."""
         self.budget.check("table_options")
+        if self.freeze and self.optimizer is not None:
+            raise ValueError(
+                f"table_options: freeze keeps rows as they are, and optimizer={self.optimizer} would step them; give "
+                "one of them."
+            )
 
     @property
     def budget(self) -> TotalBudget:

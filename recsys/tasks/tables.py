@@ -44,6 +44,7 @@ class TableSettings:
         width = self.embedding_dim
         if not isinstance(width, int) or not 1 <= width <= MAX_EMBEDDING_DIM:
             raise ValueError(f"embedding_dim must be a whole number in [1, {MAX_EMBEDDING_DIM}], got {width}.")
+        self.assignment.check()
         self.assignment.entries()
         tables = self.assignment.tables
         for name, options in self.rows.options.items():
@@ -100,10 +101,7 @@ class TableSettings:
             exact = {name: FullTable(name, sizes[name], self.embedding_dim) for name in kept}
             left = all_bytes - stored_bytes(exact)
             if left <= 0:
-                raise ValueError(
-                    f"the budget of {all_bytes} bytes is less than the {stored_bytes(exact)} bytes of the tables "
-                    "that stay exact; raise it, or lower exact_up_to."
-                )
+                raise ValueError(self._too_small(all_bytes, entries, stored_bytes(exact)))
             return [([name for name in entries if name not in exact], left)] if len(exact) < len(entries) else []
         parts = []
         for entry, options in self.rows.options.items():
@@ -113,6 +111,17 @@ class TableSettings:
                     raise ValueError(f"table_options '{entry}': its method keeps every row and takes no budget.")
                 parts.append((names, options.budget.bytes_of([sizes[name] for name in names], self.embedding_dim)))
         return parts
+
+    def _too_small(self, all_bytes: int, entries: Mapping[str, str | None], exact_bytes: int) -> str:
+        """What to do about a budget that tables without a size to choose exceed, in the words in which it was given."""
+        given = f"budget_fraction={self.budget.fraction}" if self.budget.num_bytes is None else "budget_bytes"
+        whole = [entry for entry in dict.fromkeys(entries.values()) if entry and not self._takes_budget(entry)]
+        cures = ["lower exact_up_to"] if None in entries.values() else []
+        cures += [f"give '{entry}' a method that takes a budget, such as HashTable" for entry in whole]
+        return (
+            f"{given} is a budget of {all_bytes} bytes, less than the {exact_bytes} bytes of the tables that keep "
+            f"every row; raise it, or {', or '.join(cures)}."
+        )
 
     def _takes_budget(self, entry: str | None) -> bool:
         return self.assignment.takes_budget(entry, self.embedding_dim)
@@ -147,4 +156,13 @@ def _load_rows(collection: TableCollection, entry: str, features: Sequence[str],
         raise ValueError(f"table_options '{entry}': init_from fills one matrix, but '{entry}' has {sorted(matrices)}.")
     if not file.is_file():
         raise ValueError(f"table_options '{entry}': init_from file '{file}' does not exist.")
-    collection.lookup.load_weight(matrices.pop(), torch.from_numpy(np.load(file, allow_pickle=False)))
+    try:
+        rows = np.load(file, allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"table_options '{entry}': init_from file '{file}' is no .npy file: {error}") from error
+    if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "fiu":
+        kind = rows.dtype if isinstance(rows, np.ndarray) else "several arrays"
+        raise ValueError(
+            f"table_options '{entry}': init_from file '{file}' must hold one matrix of numbers, got {kind}."
+        )
+    collection.lookup.load_weight(matrices.pop(), torch.from_numpy(rows))

@@ -18,6 +18,8 @@ _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 MAX_BUCKETS = 1 << 31
+MAX_LOOKUPS = 32
+"""Rows that an id may add up; MAX_BUCKETS to this power is a float yet."""
 _AT_ONCE = 1 << 15
 """Hashes that a CPU computes at a time, which its cache holds."""
 

@@ -8,6 +8,7 @@ import torch
 
 from recsys.tables import Feature, FullTable, NumbaLookup, PhysicalTable, TableCollection, TorchLookup
 from recsys.tables.physical import named_generator
+from tests.tables.contract import EMBEDDING_DIM, EXAMPLES
 
 TABLE = PhysicalTable("a", 1_000, 6, 0.1)
 
@@ -28,6 +29,16 @@ def test_any_range_has_the_bits_of_the_whole(block_values, dtype):
     assert torch.equal(TABLE.initial_rows(dtype), whole)
     for first, last in ((0, 1_000), (0, 1), (333, 500), (999, 1_000)):
         assert torch.equal(rows_of(first, last, dtype=dtype, block_values=block_values), whole[first:last])
+
+
+@pytest.mark.parametrize("init_std", [-1.0, math.nan, math.inf, 1e300, True])
+def test_a_deviation_that_no_rows_have_is_refused(init_std):
+    """By every method, before anything is drawn, and by a matrix that a method of one's own declares."""
+    for table_type, arguments in EXAMPLES.values():
+        with pytest.raises(ValueError, match=rf"{table_type.__name__} 'f': init_std must be in \[0, 10000\], got"):
+            table_type("f", 3_000, EMBEDDING_DIM, **{**arguments, "init_std": init_std})
+    with pytest.raises(ValueError, match="physical table 'f': init_std must be in"):
+        PhysicalTable("f", 3, 4, init_std)
 
 
 def test_an_empty_range_draws_nothing():

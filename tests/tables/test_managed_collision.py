@@ -258,7 +258,7 @@ def test_its_description_builds_it_again():
         (lambda: ManagedCollisionTable("item", 2**62 + 1, D, num_rows=9), r"num_embeddings must be in \[1, "),
         (lambda: ManagedCollisionTable("item", V, D), "exactly one of num_rows or budget_bytes or budget_fraction"),
         (lambda: ManagedCollisionTable("item", V, D, budget_bytes=9), "smallest budget that can is 136 bytes"),
-        (lambda: DistanceLFU(0.0), "decay_exponent must be above 0, got 0.0"),
+        (lambda: DistanceLFU(0.0), "decay_exponent must be finite and above 0, got 0.0"),
         (lambda: collect(table_of(), optimizer=DenseGradient()), "got DenseGradient; choose SGD, Adagrad"),
         (
             lambda: TableCollection(

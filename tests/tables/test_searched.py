@@ -1,5 +1,7 @@
 """OptEmbed and PEP against slow float64 references, and decay that equals a dense optimizer's."""
 
+import math
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -259,12 +261,16 @@ def test_pep_equals_a_loop_in_float64_and_so_do_its_gradients(per_column):
         (lambda: AutoDimTable("f", 4, 8, widths=[4, 4, 8]), "widths must ascend"),
         (lambda: AutoDimTable("f", 4, 8, widths=[4]), "widths must ascend"),
         (lambda: AutoDimTable("f", 4, 8, anneal_steps=0), "anneal_steps must be at least 1"),
-        (lambda: AutoSrhTable("f", 4, 4, num_groups=0), "num_groups must be at least 1"),
+        (lambda: OptEmbedTable("f", 4, 4, penalty_weight=math.nan), "penalty_weight must be at least 0 and finite"),
+        (lambda: AutoSrhTable("f", 4, 4, num_groups=0), r"num_groups must be in \[1, 1024\], got 0"),
+        (lambda: AutoSrhTable("f", 4, 4, num_groups=10**12), r"num_groups must be in \[1, 1024\]"),
+        (lambda: AutoSrhTable("f", 4, 4, penalty_weight=math.inf), "penalty_weight must be at least 0 and finite"),
         (lambda: AutoSrhTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
         (lambda: DeepLightTable("f", 4, 4, pruned_fraction=1.0), "pruned_fraction must be in"),
         (lambda: DeepLightTable("f", 4, 4, prune_every=0), "prune_every must be at least 1"),
         (lambda: PEPTable("f", 4, 4, init_threshold=1.0), "init_threshold must be in"),
         (lambda: PEPTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
+        (lambda: PEPTable("f", 4, 4, penalty_weight=math.nan), "penalty_weight must be at least 0 and finite"),
     ],
 )
 def test_bad_settings_are_refused(make, said):

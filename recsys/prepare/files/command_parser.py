@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NoReturn
 
 
@@ -31,6 +32,12 @@ class CommandParser(argparse.ArgumentParser):
         if left:
             self.error(f"{' '.join(left)}: one argument too many, or an option that does not exist")
         return found
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Refuse an empty path, which would be the working folder: `--out "$UNSET"`."""
+        if action.type is Path and not arg_string:
+            raise argparse.ArgumentError(action, "a path must not be empty; leave it out, or write . for this folder")
+        return super()._get_value(action, arg_string)
 
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 and one sentence."""

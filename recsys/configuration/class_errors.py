@@ -1,0 +1,70 @@
+"""A parser's dump about a class that does not fit its place, as one sentence."""
+
+from __future__ import annotations
+
+import re
+
+from recsys.configuration.classes import classes_below
+
+
+def wrong_class(message: str) -> str | None:
+    """What stands where a class of some kind should, or what it lacks; None if the message is about something else."""
+    keys = dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', message))
+    if not keys:
+        return None
+    place = ".".join(keys)
+    return _lacking(place, message) or _of_another_kind(place, message) or _no_class(place, message)
+
+
+def _lacking(place: str, message: str) -> str | None:
+    """A class without some of its arguments."""
+    found = re.search(
+        r"the following arguments are required: ([\w, ]+)(?:\. Got value: Namespace\(class_path='[\w.]*?(\w+)')?",
+        message,
+    )
+    if found is None:
+        return None
+    before = re.findall(r"class_path '[\w.]*?(\w+)'", message[: found.start()])
+    owner = found[2] or (before[-1] if before else "the class")
+    missing = found[1].strip()
+    arguments = ", ".join(f"{name}: ..." for name in missing.split(", "))
+    return f"{place}: {owner} needs {missing}; write {{class_path: {owner}, init_args: {{{arguments}}}}}."
+
+
+def _of_another_kind(place: str, message: str) -> str | None:
+    """A class that is none of those that fit, such as a module where a table should be."""
+    named = re.search(r"Expected '([\w.]+)' to be a subclass of <class '(?:[\w.]*\.)?(\w+)'>", message)
+    kind = re.search(
+        r"does not correspond to a subclass of (\w+)|import path corresponding to a type\[[\w.]*?(\w+)\]", message
+    )
+    if named:
+        given, wanted = named[1], named[2]
+    elif kind:
+        value = re.search(r"Given value: (.*?)\.?$", message[kind.end() :], re.MULTILINE)
+        given, wanted = value[1] if value else "another", kind[1] or kind[2]
+    else:
+        return None
+    known = classes_below(wanted)
+    listed = f"\n  known: {', '.join(known)}" if known else ""
+    return f"{place} must be a {wanted}, got {given}.{listed}"
+
+
+def _no_class(place: str, message: str) -> str | None:
+    """What is neither the name of a class nor its class_path and init_args."""
+    found = re.search(
+        r"(?:Dict must include a class_path and optionally init_args|Expected an import path or a subclass spec), "
+        r"but got (.+?)(?:\. Got value|$)|object has no attribute 'keys'\. Got value: (.+)$"
+        r"|Not a valid subclass of \w+\. Got value: (.+)$",
+        message,
+        re.MULTILINE,
+    )
+    if found is None:
+        return None
+    given = found[1] or found[2] or found[3]
+    return f"{place} must be the name of a class, or {{class_path: NAME, init_args: {{...}}}}, got {_in_yaml(given)}."
+
+
+def _in_yaml(given: str) -> str:
+    """A parser's record of a class as a config has it."""
+    record = re.fullmatch(r"Namespace\(class_path='[\w.]*?(\w+)', init_args=(.+)\)", given)
+    return f"{{class_path: {record[1]}, init_args: {record[2]}}}" if record else given

@@ -1,0 +1,53 @@
+"""Settings of the trainer that it takes without a word, and that mean nothing or end in the middle of a step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+_HALF = ("bf16-true", "16-true")
+
+
+_LIMITS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
+"""Which split a stage is about, by the trainer's names."""
+
+
+def check_trainer(trainer: Trainer, stage: str) -> None:
+    """Refuse what the trainer takes and no run can mean.
+
+    Args:
+        trainer: of the run.
+        stage: fit, validate, test or predict.
+
+    Raises:
+        ValueError: naming the setting, the value and what to write instead.
+    """
+    limit = f"limit_{_LIMITS[stage]}_batches"
+    for name in (limit, "max_steps") if stage == "fit" else (limit,):
+        if getattr(trainer, name, None) == 0:
+            raise ValueError(f"trainer.{name}: 0 leaves nothing to do; leave it out.")
+    precision = getattr(getattr(trainer, "precision_plugin", None), "precision", None)
+    if precision in _HALF:
+        mixed = precision.replace("true", "mixed")
+        raise ValueError(
+            f"trainer.precision: {precision} keeps rows and scores in half precision too, where small steps are lost; "
+            f"write {mixed}."
+        )
+    clip = getattr(trainer, "gradient_clip_val", None)
+    if clip is not None and not 0 <= clip < math.inf:
+        raise ValueError(f"trainer.gradient_clip_val must be at least 0 and finite, got {clip}; leave it out for none.")
+    _at_least(trainer, "accumulate_grad_batches", 1)
+    _at_least(trainer, "log_every_n_steps", 0)
+    _at_least(trainer, "check_val_every_n_epoch", 1)
+    _at_least(trainer, "num_sanity_val_steps", -1)
+    interval = getattr(trainer, "val_check_interval", None)
+    if isinstance(interval, int | float) and not interval > 0:
+        raise ValueError(f"trainer.val_check_interval must be above 0, got {interval}.")
+
+
+def _at_least(trainer: Any, name: str, least: int) -> None:
+    value = getattr(trainer, name, None)
+    if value is not None and value < least:
+        raise ValueError(f"trainer.{name} must be at least {least}, got {value}.")
