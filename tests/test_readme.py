@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recsys.commands.methods import methods
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -25,6 +27,11 @@ def test_files_that_commands_name_exist(page):
     named = set(re.findall(r"(?:configs|data_scripts|benchmarks)/[\w/.-]+\.(?:yaml|py)", blocks))
     assert named or page.name != "README.md"
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_the_methods_of_the_readme_are_all_there_are():
+    shown = re.findall(r"`(\w+Table)`", (ROOT / "README.md").read_text().split("## Methods")[1].split("\n## ")[0])
+    assert sorted(shown) == sorted(method.__name__ for method in methods())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
