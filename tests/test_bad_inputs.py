@@ -127,7 +127,6 @@ SETTINGS = [
     ("--trainer.num_sanity_val_steps=-3 --trainer.fast_dev_run=0", "num_sanity_val_steps must be at least -1, got -3"),
     ("--model.model=DeepFM --model.model.hidden_dims=[100000000000]", "the memory does not hold what was asked for"),
     ("--trainer.log_every_n_steps=-1", "trainer.log_every_n_steps must be at least 0, got -1"),
-    ("--trainer.precision=bf16-true", "trainer.precision: bf16-true keeps rows and scores in half precision too"),
     ("--trainer.barebones=true", "trainer.barebones: true leaves out logs, callbacks and checkpoints"),
     (
         "--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val/auc, mode: highest}}]",
@@ -152,7 +151,7 @@ COMMANDS = [
     ("prepare criteo --raw nowhere --out x", "--raw: 'nowhere' does not exist"),
     ("prepare avazu --raw nowhere --out x", "--raw: 'nowhere' does not exist"),
     ("prepare clicks nowhere --out x", "'nowhere' does not exist"),
-    ("prepare sessions --raw nowhere --out x", "'nowhere' does not exist"),
+    ("prepare sessions --raw nowhere --out x", "give --user and --item, names of columns, or --layout"),
     ("methods --embedding_dim 5000", "--embedding_dim must be in [1, 4096], got 5000"),
 ]
 

@@ -44,8 +44,9 @@ class TableSettings:
         width = self.embedding_dim
         if not isinstance(width, int) or not 1 <= width <= MAX_EMBEDDING_DIM:
             raise ValueError(f"embedding_dim must be a whole number in [1, {MAX_EMBEDDING_DIM}], got {width}.")
-        self.assignment.check()
+        # A misspelt name is said before the entry that it leaves without features.
         self.assignment.entries()
+        self.assignment.check()
         tables = self.assignment.tables
         for name, options in self.rows.options.items():
             if name not in tables:

@@ -7,9 +7,6 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-_HALF = ("bf16-true", "16-true")
-
-
 _LIMITS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 """Which split a stage is about, by the trainer's names."""
 
@@ -28,13 +25,6 @@ def check_trainer(trainer: Trainer, stage: str) -> None:
     for name in (limit, "max_steps") if stage == "fit" else (limit,):
         if getattr(trainer, name, None) == 0:
             raise ValueError(f"trainer.{name}: 0 leaves nothing to do; leave it out.")
-    precision = getattr(getattr(trainer, "precision_plugin", None), "precision", None)
-    if precision in _HALF:
-        mixed = precision.replace("true", "mixed")
-        raise ValueError(
-            f"trainer.precision: {precision} keeps rows and scores in half precision too, where small steps are lost; "
-            f"write {mixed}."
-        )
     clip = getattr(trainer, "gradient_clip_val", None)
     if clip is not None and not 0 <= clip < math.inf:
         raise ValueError(f"trainer.gradient_clip_val must be at least 0 and finite, got {clip}; leave it out for none.")

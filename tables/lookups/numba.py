@@ -61,7 +61,7 @@ class NumbaStore(TorchStore):
         """See Store."""
         from recsys.tables.lookups.kernels import gather
 
-        found = torch.empty(len(rows), self.row_dim)
+        found = torch.empty(len(rows), self.row_dim, dtype=torch.float32)
         arrays = (self.weight.detach().numpy(), rows.numpy(), found.numpy())
         _on_threads(len(rows), _equal_pieces(len(rows)), lambda first, last: gather(*arrays, first, last))
         return found
@@ -74,7 +74,7 @@ class NumbaStore(TorchStore):
 
         if num_summed == 1:
             return self.gather(rows)
-        found = torch.empty(len(rows) // num_summed, self.row_dim)
+        found = torch.empty(len(rows) // num_summed, self.row_dim, dtype=torch.float32)
         arrays = (self.weight.detach().numpy(), rows.numpy(), num_summed, found.numpy())
         _on_threads(len(rows), _equal_pieces(len(found)), lambda first, last: gather_sums(*arrays, first, last))
         return found
@@ -109,7 +109,7 @@ class NumbaStore(TorchStore):
         states = [self.matrix(kind).numpy() for kind in self.kinds() if kind != "weight"]
         states += [self.weight.numpy()] * (2 - len(states))
         kind = _STEPPED.index(type(optimizer))
-        weight, numbers = self.weight.numpy(), torch.tensor(settings).numpy()
+        weight, numbers = self.weight.numpy(), torch.tensor(settings, dtype=torch.float32).numpy()
         asked, given = rows.numpy(), grad.contiguous().numpy()
 
         def work(low: int, high: int) -> None:

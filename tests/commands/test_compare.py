@@ -86,7 +86,7 @@ def test_contenders_that_cannot_be_built_are_named_before_any_run(comparison, tm
     }
     assert run("run", comparison(axes={"model": wrong}), "--store", tmp_path / "runs") == 2
     error = " ".join(capsys.readouterr().err.split())
-    assert "2 contenders cannot be built: 'Budget': the budget of 3 bytes" in error
+    assert "2 contenders cannot be built: 'Budget': budget_bytes is a budget of 3 bytes" in error
     assert "'Typo': there is no class 'LogisticRegresion'; did you mean 'LogisticRegression'?" in error
     assert not (tmp_path / "runs").exists()
 
