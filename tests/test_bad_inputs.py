@@ -125,7 +125,10 @@ SETTINGS = [
     ("--trainer.max_steps=0 --trainer.fast_dev_run=0", "trainer.max_steps: 0 leaves nothing to do"),
     ("--trainer.val_check_interval=0 --trainer.fast_dev_run=0", "trainer.val_check_interval must be above 0, got 0"),
     ("--trainer.num_sanity_val_steps=-3 --trainer.fast_dev_run=0", "num_sanity_val_steps must be at least -1, got -3"),
-    ("--model.model=DeepFM --model.model.hidden_dims=[100000000000]", "the memory does not hold what was asked for"),
+    (
+        "--model.model=recsys.models.DeepFM --model.model.hidden_dims=[100000000000]",
+        "the memory does not hold what was asked for",
+    ),
     ("--trainer.log_every_n_steps=-1", "trainer.log_every_n_steps must be at least 0, got -1"),
     ("--trainer.barebones=true", "trainer.barebones: true leaves out logs, callbacks and checkpoints"),
     (

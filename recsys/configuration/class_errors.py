@@ -13,7 +13,18 @@ def wrong_class(message: str) -> str | None:
     if not keys:
         return None
     place = ".".join(keys)
-    return _lacking(place, message) or _of_another_kind(place, message) or _no_class(place, message)
+    found = _of_several(place, message) or _lacking(place, message)
+    return found or _of_another_kind(place, message) or _no_class(place, message)
+
+
+def _of_several(place: str, message: str) -> str | None:
+    """A short name that several imported packages have, as torchrec has a DLRM, too."""
+    found = re.search(
+        r"Multiple subclasses with name (\w+)\. Give the full class path [^:]*: ([\w., ]+)\.$", message, re.M
+    )
+    if found is None:
+        return None
+    return f"{place}: several classes are named {found[1]}; write one in full: {found[2].replace(', ', ' or ')}."
 
 
 def _lacking(place: str, message: str) -> str | None:

@@ -89,3 +89,15 @@ def test_own_classes_are_those_of_this_project():
     found = own_classes()
     assert {"SampledSoftmax", "UniformSampler", "Cosine", "ItemKNN", "BaselineMetrics"} <= set(found)
     assert all(kind.__module__.startswith("recsys.") for kind in found.values())
+
+
+def test_a_short_name_that_two_packages_have_is_asked_for_in_full():
+    # torchrec has models of these names; which are imported is a matter of what ran before.
+    message = """Parser key "model":
+  - Problem with given class_path 'recsys.tasks.CTRTask':
+      Parser key "model":
+        - Multiple subclasses with name DLRM. Give the full class path to avoid ambiguity: torchrec.DLRM, models.DLRM.
+  Given value: DLRM"""
+    assert explain(message) == (
+        "model: several classes are named DLRM; write one in full: torchrec.DLRM or models.DLRM."
+    )
