@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import re
 import shutil
 import signal
 import sys
@@ -65,9 +65,18 @@ def train(run: Run, folder: Path) -> Result:
         table_bytes=total.stored_bytes,
         training_bytes=total.stored_bytes + state,
         samples_per_second=median(rates) if rates else float("nan"),
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory_bytes=peak_memory_bytes(),
         seconds=perf_counter() - started,
     )
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this program has had resident, from Linux's VmHWM.
+
+    getrusage's ru_maxrss would count the process that started this one, if that was larger: it outlives exec.
+    """
+    (kib,) = re.findall(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(kib) * 1024
 
 
 class _MetricCheck(Callback):
