@@ -129,8 +129,11 @@ def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tens
         of: [N] the feature of each id; None where ids are [F, N], or of the one feature.
 
     Raises:
+        TypeError: if they are no tensor.
         ValueError: naming a feature and an id of it.
     """
+    if not isinstance(ids, Tensor):
+        raise TypeError(f"ids must be a Tensor of integers, got {type(ids).__name__}; torch.as_tensor makes one.")
     if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
         raise ValueError(f"ids must be integers, got {ids.dtype}: a float rounds ids above 2**24.")
     if torch.compiler.is_compiling():
@@ -154,6 +157,19 @@ def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tens
             _refuse_ids(ids, limits, names, of)
     elif ids.device.type == "cuda":
         _assert_in_graph(ids, limits, names)
+
+
+def check_whole(rows: Sequence[Tensor], table: Table, ids: Tensor) -> None:
+    """Refuse ids of one process for rows of which it has a part, as fully_shard leaves them between its passes.
+
+    Raises:
+        ValueError: saying what to shard instead.
+    """
+    if any(hasattr(each, "full_tensor") for each in rows) and not hasattr(ids, "full_tensor"):
+        raise ValueError(
+            f"{type(table).__name__} '{table.name}': its rows are sharded, and put together only while the module runs "
+            "that fully_shard was given; give it the one in which all that reads them is, a tied head or weight too."
+        )
 
 
 def _assert_in_graph(ids: Tensor, limits: Tensor | int, names: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.tables.base import Table
-from recsys.tables.checks import check_ids
+from recsys.tables.checks import check_ids, check_whole
 from recsys.tables.computed_weight import ComputedWeight
 from recsys.tables.embedding_rows import EmbeddingRows
 from recsys.tables.fitting import Fitted, fit, grown_table
@@ -154,6 +154,7 @@ class Embedding(EmbeddingRows):
 
     def read(self, ids: Tensor) -> Tensor:
         """Vectors of ids in range, of any shape, with gradients: unchecked, and no table takes note of them."""
+        check_whole(self.weights, self.table, ids)
         flat = ids.reshape(-1).long()  # narrower integers would overflow where they are multiplied
         if self.padding_idx is None:
             vectors = self._vectors(flat)
