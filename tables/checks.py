@@ -140,7 +140,7 @@ def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tens
         _assert_in_graph(ids, _limits(ids, num_ids, of), names)
         return
     ids = _without_transforms(ids)
-    if not ids.numel() or torch._C._get_tracing_state() is not None:
+    if torch._C._get_tracing_state() is not None or not ids.numel():
         return
     limits = _limits(ids, num_ids, of)
     if ids.device.type == "cpu":

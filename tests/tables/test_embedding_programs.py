@@ -86,6 +86,7 @@ def test_exported(example, strict):
 
 
 @every_kind
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:`torch.jit:DeprecationWarning")
 def test_traced_by_torchscript(example):
     embedding = embedding_of(example).eval()
     program = torch.jit.trace(embedding, (IDS,))
