@@ -14,7 +14,7 @@ from recsys.tables.base import Table
 from recsys.tables.checks import check_ids, check_whole
 from recsys.tables.computed_weight import ComputedWeight
 from recsys.tables.embedding_rows import EmbeddingRows
-from recsys.tables.fitting import Fitted, fit, grown_table
+from recsys.tables.fitting import Fitted, check_vectors, fit, grown_table
 from recsys.tables.full_rows import FullRows
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
@@ -244,6 +244,7 @@ class Embedding(EmbeddingRows):
         Raises:
             ValueError: see `fit_`.
         """
+        check_vectors(table, weight)
         made = cls(table, padding_idx=padding_idx, sparse=sparse, device=weight.device, dtype=weight.dtype)
         return Fitted(made, made.fit_(weight))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from recsys.tables.base import Table
 from recsys.tables.checks import check_ids
 from recsys.tables.embedding import Embedding
-from recsys.tables.fitting import Fitted
+from recsys.tables.fitting import Fitted, check_vectors
 from recsys.tables.full_rows import FullRows
 from recsys.tables.traced import call_of, is_traced
 from recsys.tables.transforms import allow_sparse_gradients
@@ -81,6 +81,7 @@ class EmbeddingBag(Embedding):
         padding_idx: int | None = None,
     ) -> Fitted[Self]:
         """An EmbeddingBag that starts from given vectors [V, D]; see Embedding.from_pretrained."""
+        check_vectors(table, weight)
         made = cls(
             table,
             mode=mode,

@@ -24,10 +24,23 @@ class Fitted(NamedTuple, Generic[E]):
     error: float
 
 
+def check_vectors(table: Table, weight: object) -> None:
+    """Refuse what cannot be the vectors of a table.
+
+    Raises:
+        TypeError: naming what was given.
+    """
+    if not isinstance(weight, Tensor) or not weight.is_floating_point():
+        got = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
+        raise TypeError(f"{type(table).__name__} '{table.name}': weight must be a Tensor of floats, got {got}.")
+
+
 @torch.no_grad()
 def fit(embedding: Embedding, weight: Tensor) -> float:
     """See Embedding.fit_."""
-    table, weight = embedding.table, weight.detach()
+    table = embedding.table
+    check_vectors(table, weight)
+    weight = weight.detach()
     shape = (table.num_embeddings, table.embedding_dim)
     if weight.shape != shape or not weight.isfinite().all():
         got = list(weight.shape) if weight.shape != shape else "numbers that are not finite"
