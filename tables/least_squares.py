@@ -30,8 +30,8 @@ def solve_rows(
     """Overwrite matrices with the least-squares solution of combine(matrices) = vectors, rows nobody reads excepted.
 
     Conjugate gradients on the normal equations (CGLS), scaled by how often each row is read: where vectors are rows
-    side by side the first step is the mean, and exact. From zeros, so that of many solutions it finds the smallest. What
-    is left falls in every step; one after which it does not was rounding, and is not taken.
+    side by side the first step is the mean, and exact. From zeros, so that of many solutions it finds the smallest.
+    What is left falls in every step; one after which it does not was rounding, and is not taken.
 
     Shape:
         matrices [R, W] each; reads [R] each, how often a row is read; vectors [V, D]

@@ -45,6 +45,19 @@ def test_a_model_without_memory_takes_the_tensors_of_a_checkpoint(example):
     assert torch.equal(loaded(ids), saved(ids))
 
 
+@every_example
+def test_buffers_that_no_checkpoint_has_keep_their_values(example):
+    """As transformers' from_pretrained fills them: with uninitialised memory, for modules to write over."""
+    embedding = Embedding(make(example)).eval()
+    ids = torch.randint(0, 3_000, (40,))
+    expected = embedding(ids)
+    for name in dict(embedding.named_buffers()).keys() - embedding.state_dict().keys():
+        owner, _, buffer = name.rpartition(".")
+        module = embedding.get_submodule(owner)
+        setattr(module, buffer, torch.full_like(module.get_buffer(buffer), 9))
+    assert torch.equal(embedding(ids), expected)
+
+
 def test_a_model_without_memory_refuses_what_routes_otherwise():
     with torch.device("meta"):
         loaded = Embedding(HashTable("b", V, D, num_rows=9))
