@@ -27,8 +27,7 @@ def counts_of(
     Raises:
         ValueError: if the folder is none, or a file does not fit its table.
     """
-    if folder is not None and not folder.is_dir():
-        raise ValueError(f"--counts '{folder}' is no folder of counts; give one, or leave it out.")
+    require_folder(folder)
     folder, collection = folder or data.schema.path / "counts", task.collection
     found, missing = {}, {}
     for name in dict.fromkeys(feature.table for feature in collection.features):
@@ -42,6 +41,16 @@ def counts_of(
     elif missing and isinstance(data, CTRDataModule):
         _count(collection, data, missing)
     return found
+
+
+def require_folder(folder: Path | None) -> None:
+    """Refuse what is no folder of counts.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if folder is not None and not folder.is_dir():
+        raise ValueError(f"--counts '{folder}' is no folder of counts; give one, or leave it out.")
 
 
 def _count_by_items(task: SessionTask, counts: dict[str, Tensor]) -> None:
