@@ -14,6 +14,7 @@ from recsys.tables.per_id import PerId
 from recsys.tables.routing.ranks import WORD_BITS, count_before, count_bits
 from recsys.tables.unaveraged import NEVER_AN_AVERAGE, UNAVERAGED
 
+
 class KeptState(Derived):
     """Registers, counts, hands out and checks what the rows of a table are routed and combined by; see Table.
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.testing import assert_close
+
 from recsys.checkpoints.table_description import build_collection, describe_collection
 from recsys.tables import (
     CCETable,
@@ -19,7 +21,6 @@ from recsys.tables import (
     TableCollection,
 )
 from recsys.tables.byte_pairs import from_pairs, to_pairs
-from torch.testing import assert_close
 
 V, D = 40, 4
 IDS = torch.arange(V)
