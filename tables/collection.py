@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recsys.tables.argument_types import typed
 from recsys.tables.arrangement import Arrangement
 from recsys.tables.bag_group import BagGroup
 from recsys.tables.base import Table
@@ -27,6 +28,7 @@ from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.lookups.requests import Place
 from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.torch import TorchLookup
+from recsys.tables.numbers import check_number
 from recsys.tables.routed import Routed, StartedBatch
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
@@ -72,6 +74,7 @@ class TableCollection(nn.Module):
             unequal widths, or matrices that share a name and differ.
     """
 
+    @typed
     def __init__(
         self,
         features: Sequence[Feature],
@@ -80,7 +83,7 @@ class TableCollection(nn.Module):
         optimizer: TableOptimizer | Mapping[str, TableOptimizer] | None = None,
         lookup: LookupFactory = TorchLookup,
         dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | int = "cpu",
         clip_rows: bool = False,
     ) -> None:
         super().__init__()
@@ -268,6 +271,7 @@ class TableCollection(nn.Module):
         Args:
             learning_rate_factor: of every optimizer's own rate.
         """
+        check_number("TableCollection.step", "learning_rate_factor", learning_rate_factor)
         self.lookup.step(learning_rate_factor)
 
     def param_groups(self) -> list[dict[str, object]]:

@@ -11,6 +11,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from recsys.tables.argument_types import check_types
+
 _tokens = count(1)
 
 
@@ -27,9 +29,14 @@ class Derived(nn.Module):
             cls.__init__ = _on_cpu(cls.__init__)  # type: ignore[method-assign]
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
-        """Note the arguments; a copy is made without any and takes them over with the rest of its attributes."""
+        """Check and note the arguments; a copy is made without any and takes them over with the rest of its attributes.
+
+        Raises:
+            ValueError: if one is of another type than its annotation.
+        """
         module = super().__new__(cls)
         given = inspect.signature(cls).bind_partial(*args, **kwargs).arguments
+        check_types(f"{cls.__name__} {given.get('name')!r}", cls, given)
         object.__setattr__(module, "arguments", dict(given))
         return module
 

@@ -68,10 +68,10 @@ class KeptState(Derived):
     def register_per_id(self, **columns: Tensor) -> None:
         """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId."""
         for name, values in columns.items():
-            if values.shape[-1] != self.num_embeddings:
+            if not values.dim() or values.shape[-1] != self.num_embeddings:
                 raise ValueError(
                     f"{type(self).__name__} '{self.name}': {name} must have a value for each of "
-                    f"num_embeddings={self.num_embeddings} ids, got {values.shape[-1]}."
+                    f"num_embeddings={self.num_embeddings} ids, got {list(values.shape)}."
                 )
         self.register_listed(**columns)
 

@@ -1,4 +1,4 @@
-"""Codes of 16 bits are kept as bytes, which process groups send: as many as before, and old checkpoints load."""
+"""Codes of 16 bits are kept as bytes, which process groups send: as many, and old checkpoints have the codes."""
 
 import hashlib
 from functools import partial
