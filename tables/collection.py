@@ -202,9 +202,7 @@ class TableCollection(nn.Module):
         num_single = len(self.get_buffer("_num_ids"))
         if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.shape[0] != num_single:
             given = list(ids.shape) if isinstance(ids, Tensor) else f"a {type(ids).__name__}"
-            raise ValueError(
-                f"ids must be a Tensor [F1={num_single}, B], a row per single-valued feature, got {given}."
-            )
+            raise ValueError(f"ids must be [F1={num_single}, B], one row per single-valued feature, got {given}.")
         check_bags(bags, self.features, ids.shape[1] if num_single else None)
         check_ids(ids, self.get_buffer("_num_ids"), [f.name for f in self.features if f.pooling is None])
         ragged = [group.taken_apart(bags) for group in self._bags]
