@@ -20,7 +20,7 @@ from recsys.tables import Bag, CodebookTable, DenseGradient, Embedding, TiedHead
 IDS = torch.randint(0, 3_000, (4, 8), generator=torch.Generator().manual_seed(1))
 CODES = 7 * torch.arange(6 * 3_000).view(6, -1) % 301
 KINDS = {kind: example for example, (kind, _) in EXAMPLES.items()}
-SHARDED = ("full", "hash-3", "cce", "mixed-dim", "semantic-pieces", "quantized")
+SHARDED = ("full", "hash-3", "cce", "mixed-dim", "semantic-pieces")
 
 
 def model_of(example):
