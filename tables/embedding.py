@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.tables.argument_types import typed
+from recsys.tables.argument_types import check_types, typed
 from recsys.tables.base import Table
 from recsys.tables.checks import check_ids
 from recsys.tables.computed_weight import ComputedWeight
@@ -103,6 +103,8 @@ class Embedding(EmbeddingRows):
             padding_idx %= table.num_embeddings
         device = torch.get_default_device() if device is None else torch.device(device)
         dtype = torch.get_default_dtype() if dtype is None else dtype
+        if not dtype.is_floating_point:
+            raise ValueError(f"{type(table).__name__} '{table.name}': dtype must be of real numbers, got {dtype}.")
         self.table = table.to(device=device, dtype=dtype)
         self._dtype = dtype
         self.padding_idx = padding_idx
@@ -250,6 +252,7 @@ class Embedding(EmbeddingRows):
         Raises:
             ValueError: see `fit_`.
         """
+        check_types(f"{cls.__name__}.from_pretrained", cls.from_pretrained, {"weight": weight, "table": table})
         made = cls(table, padding_idx=padding_idx, sparse=sparse, device=weight.device, dtype=weight.dtype)
         return Fitted(made, made.fit_(weight))
 
