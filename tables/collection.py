@@ -32,6 +32,7 @@ from recsys.tables.numbers import check_number
 from recsys.tables.routed import Routed, StartedBatch
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
+from recsys.tables.unaveraged import Unaveraged
 
 
 class NamedModules(nn.Module):
@@ -106,6 +107,7 @@ class TableCollection(nn.Module):
         self.groups = nn.ModuleList([*self._single, *self._bags])
         self._arrangement = self._arrange()
         num_ids = [tables[feature.table].num_embeddings for feature in single]
+        self._unaveraged = Unaveraged("TableCollection")
         self.register_buffer("_num_ids", torch.tensor(num_ids, dtype=torch.int64), persistent=False)
         self._observing = [
             (table, [feature for feature in features if feature.table == name])
@@ -195,6 +197,7 @@ class TableCollection(nn.Module):
 
     def _taken_apart(self, ids: Tensor, bags: Mapping[str, Bag]) -> tuple[list[Single], list[Ragged]]:
         """The ids of each group [G, B], and those of each group of bags."""
+        self._unaveraged.check()
         num_single = len(self.get_buffer("_num_ids"))
         if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.shape[0] != num_single:
             got = list(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__

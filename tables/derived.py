@@ -138,8 +138,9 @@ class Unchanging:
             if self._seen.get(name) == state or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
                 continue
             if tensor.tolist() != values:
+                what = "one of its buffers" if name.startswith("_") else name
                 raise RuntimeError(
-                    f"{self._name}: {name}, by which ids are routed, was overwritten, as "
+                    f"{self._name}: {what}, by which ids are routed, was overwritten, as "
                     "AveragedModel(use_buffers=True) does; average parameters alone."
                 )
             self._seen[name] = state

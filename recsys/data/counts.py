@@ -14,6 +14,16 @@ from numpy.typing import NDArray
 from recsys.prepare.files.fingerprints import prepared_marks
 
 
+def require_folder(folder: Path | None) -> None:
+    """Refuse what is no folder of counts.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if folder is not None and not folder.is_dir():
+        raise ValueError(f"--counts '{folder}' is no folder of counts; give one, or leave it out.")
+
+
 def check_counts(folder: Path, tables: Sequence[str], here: Mapping[str, Any] | None) -> Path:
     """A folder of counts that a user has named.
 
@@ -27,8 +37,7 @@ def check_counts(folder: Path, tables: Sequence[str], here: Mapping[str, Any] | 
     Raises:
         ValueError: if it is none, counts none of the tables, or lies in a prepared folder of other data.
     """
-    if not folder.is_dir():
-        raise ValueError(f"--counts '{folder}' is no folder of counts; give one, or leave it out.")
+    require_folder(folder)
     if not any((folder / f"{name}.parquet").is_file() for name in tables):
         raise ValueError(
             f"--counts '{folder}' counts none of the tables ({', '.join(tables)}); give a folder such as counts/ of "

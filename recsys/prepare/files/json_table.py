@@ -106,8 +106,12 @@ def _record(line: bytes) -> dict[str, Any] | str:
     """The object of a line with its numbers as texts, or what is wrong with it."""
     try:
         found = json.loads(line, **_NUMBERS, object_pairs_hook=_once)
+        if b"\\u" in line or b"\xed" in line:
+            json.dumps(found, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
         return f"byte 0x{error.object[error.start]:02x} at byte {error.start + 1} is not valid utf-8"
+    except UnicodeEncodeError as error:
+        return f"holds '\\u{ord(error.object[error.start]):x}' alone, half a character"
     except (ValueError, RecursionError) as error:
         return f"is not valid JSON ({error})"
     return found if isinstance(found, dict) else "is no JSON object"
