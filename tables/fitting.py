@@ -29,9 +29,9 @@ def fit(embedding: Embedding, weight: Tensor) -> float:
     """See Embedding.fit_."""
     table = embedding.table
     if not isinstance(weight, Tensor) or not weight.dtype.is_floating_point or weight.is_meta:
-        got = f"{weight.dtype} on {weight.device}" if isinstance(weight, Tensor) else type(weight).__name__
+        given = f"{weight.dtype} on {weight.device}" if isinstance(weight, Tensor) else type(weight).__name__
         raise ValueError(
-            f"{type(table).__name__} '{table.name}': weight must be a Tensor of floating-point numbers, got {got}."
+            f"{type(table).__name__} '{table.name}': weight must be a Tensor of floating-point numbers, got {given}."
         )
     weight = weight.detach()
     shape = (table.num_embeddings, table.embedding_dim)

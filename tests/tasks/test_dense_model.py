@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from recsys.models import DeepFM, SASRec
+from recsys.models import PISA, DeepFM, SASRec
 from recsys.tasks.dense_model import click_model, pisa_model, session_model
 
 
@@ -95,6 +95,7 @@ class Untold(OwnSession):
         (Pooled, r"hidden states \[B, L, 8\] of vectors \[B, L, 8\], .*; of a batch of 2, Pooled gives \[2, 8\]"),
         (Untold, "model must say by an attribute causal, true or false, .*; Untold has none"),
         (nn.Linear, "model must say by an attribute causal, .*; Linear has none"),
+        (PISA, "NextItemTask: PISA reads histories of sessions; give model: PISATask"),
         (DeepFM, r"NextItemTask: model must be made of \(embedding_dim, max_length\), as SASRec"),
     ],
 )
