@@ -252,7 +252,7 @@ class Embedding(EmbeddingRows):
         Raises:
             ValueError: see `fit_`.
         """
-        check_types(f"{cls.__name__}.from_pretrained", cls.from_pretrained, {"weight": weight, "table": table})
+        check_types(f"{cls.__name__}.from_pretrained", cls.from_pretrained, {"weight": weight})
         made = cls(table, padding_idx=padding_idx, sparse=sparse, device=weight.device, dtype=weight.dtype)
         return Fitted(made, made.fit_(weight))
 
