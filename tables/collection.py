@@ -88,7 +88,7 @@ class TableCollection(nn.Module):
     ) -> None:
         super().__init__()
         check_features(features, tables)
-        check_values(tables)
+        check_values(tables, dtype)
         tables = {name: table.sized_among(list(tables.values())) for name, table in tables.items()}
         self.features = tuple(features)
         self.embedding_dim = next(iter(tables.values())).embedding_dim
@@ -201,8 +201,10 @@ class TableCollection(nn.Module):
         self._unaveraged.check()
         num_single = len(self.get_buffer("_num_ids"))
         if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.shape[0] != num_single:
-            given = list(ids.shape) if isinstance(ids, Tensor) else f"a {type(ids).__name__}"
-            raise ValueError(f"ids must be [F1={num_single}, B], one row per single-valued feature, got {given}.")
+            got = list(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
+            raise ValueError(
+                f"ids must be a Tensor [F1={num_single}, B], one row per single-valued feature, got {got}."
+            )
         check_bags(bags, self.features, ids.shape[1] if num_single else None)
         check_ids(ids, self.get_buffer("_num_ids"), [f.name for f in self.features if f.pooling is None])
         ragged = [group.taken_apart(bags) for group in self._bags]

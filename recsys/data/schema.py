@@ -243,6 +243,8 @@ class _Parser:
             raise ValueError(f"{self.file}: not valid JSON ({error}); prepare the folder again.") from error
         if not isinstance(content, dict):
             self._fail(f"must be a JSON object, got {type(content).__name__}")
+        if "num_items" in content and "features" not in content:
+            self._fail("a folder of sessions; make one of clicks with recsys prepare clicks, or use SessionDataModule")
         version = content.get("format_version")
         if version != FORMAT_VERSION:
             self._fail(f"format_version must be {FORMAT_VERSION}, got {version!r}; prepare the folder again")
