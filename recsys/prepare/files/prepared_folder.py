@@ -50,6 +50,8 @@ class PreparedFolder:
         try:
             if kind is not None:
                 shutil.rmtree(self.partial, ignore_errors=True)
+                if isinstance(error, OSError) and error.filename is None:
+                    error.filename = str(self.out)  # a full disk says it of no file
                 return
             self._publish()
         finally:
