@@ -112,6 +112,9 @@ def _contenders(path: Path, axes: Any, left_out: Mapping[str, Any]) -> tuple[Con
         for choice in product(*(labels.items() for labels in axes.values()))
     ]
     names = [contender.name for contender in made]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{path}: two contenders are called '{twice}'; rename a label of one.")
     for name, reason in left_out.items():
         if name not in names:
             raise ValueError(f"{path}: left_out names '{name}', which is no contender{_hint(name, names)}")

@@ -70,6 +70,11 @@ def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_pat
         ({"axis": {}}, "'axis' is not a key here; did you mean 'axes'?"),
         ({"axes": None}, "'axes' is missing"),
         ({"axes": {"table": ["full"]}}, "axes must map axes to labels to overrides"),
+        ({"axes": {"table": {1: {}, "1": {}}}}, "two contenders are called '1'; rename a label of one"),
+        (
+            {"axes": {"table": {"a": {}, "a, b": {}}, "size": {"c": {}, "b, c": {}}}},
+            "two contenders are called 'a, b, c'; rename a label of one",
+        ),
         ({"axes": {"table": {"full": 3}}}, "axes.table.full must be an override like one more -c, got 3"),
         ({"configs": ["bas.yaml"]}, "bas.yaml' does not exist"),
         ({"data": None}, "'data' is missing"),
