@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recsys.tables.argument_types import check_fields
 from recsys.tables.item_files import ids_of, read_parquet
+from recsys.tables.numbers import check_number
 from recsys.tables.routing.hashes import bucket, name_seed
 
 MAX_LEVELS = 255
@@ -132,6 +134,12 @@ class RandomCodes(CodeSource):
     num_levels: int = 4
     num_codes: int = 256
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse no levels, and no codes."""
+        check_fields(self)
+        check_number("RandomCodes", "num_levels", self.num_levels, 1, MAX_LEVELS)
+        check_number("RandomCodes", "num_codes", self.num_codes, 1, 1 << 31)
 
     def load(self, owner: str, num_embeddings: int) -> ItemCodes:
         """The same on every machine."""

@@ -10,8 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recsys.tables.argument_types import check_fields
 from recsys.tables.item_files import ids_of, read_parquet
+from recsys.tables.numbers import check_number
 
+_MAX_WIDTH = 1 << 16
 _NUMBERS = "biuf"
 """Kinds of NumPy's that are real numbers."""
 
@@ -122,6 +125,11 @@ class RandomVectors(VectorSource):
     """
 
     width: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse no width."""
+        check_fields(self)
+        check_number("RandomVectors", "width", self.width, 1, _MAX_WIDTH)
 
     def load(self, owner: str, num_embeddings: int) -> Tensor:
         """Nothing is read: the table's rows are drawn."""
