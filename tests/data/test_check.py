@@ -160,6 +160,15 @@ def test_a_schema_that_promises_what_no_memory_holds(of_sessions):
     assert [*problems_of(of_sessions)] == [f"{of_sessions / 'schema.json'}: num_items must be at least 1, got 0."]
 
 
+@pytest.mark.parametrize("name", ["user", "items"])
+def test_numbers_that_64_bits_do_not_hold(of_sessions, name):
+    table = pq.read_table(of_sessions / part("val"))
+    kind = pa.uint64() if name == "user" else pa.list_(pa.uint64())
+    column = pa.array([2**64 - 1 if name == "user" else [2**64 - 1]] * len(table), kind)
+    pq.write_table(table.set_column(table.column_names.index(name), name, column), of_sessions / part("val"))
+    assert f"val: column '{name}' holds a number that is too large (" in next(problems_of(of_sessions))
+
+
 SESSION_SCHEMAS = [
     (lambda schema: schema.update(vectors={"text": 3.0}), "vectors must map names to widths, whole numbers from 1"),
     (lambda schema: schema.update(vectors={"text": 0}), "vectors must map names to widths, whole numbers from 1"),

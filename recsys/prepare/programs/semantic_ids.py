@@ -23,6 +23,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.preparation_arguments import program_name
