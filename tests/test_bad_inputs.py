@@ -197,6 +197,7 @@ FILES = [
     ("trainer: {max_time: 1:30}", "'1:30' in line 1 is a clock time or octal number to YAML"),
     ("seed_everything: 0100", "'0100' in line 1 is a clock time or octal number"),
     ("trainer: {max_epochs: [3", "is not valid YAML: line 1"),
+    ("a: " + "[" * 3000 + "]" * 3000, "is nested too deeply to be read"),
     ("trainer:\n\tmax_epochs: 3", "is not valid YAML: line 2"),
     ("- a\n- b", "must hold keys and values, got list"),
     ("", "must hold keys and values, and is empty"),
@@ -210,7 +211,7 @@ FILES = [
 SECTIONS = [("trainer: 5", "got 5"), ("trainer: [1]", "got [1]"), ("trainer:", "got None")]
 """Sections of the wrong kind, in a file that alone makes a run."""
 
-UNREADABLE = FILES[:9]
+UNREADABLE = FILES[:10]
 """Files that must be named, because nothing else tells which of several it was."""
 
 CHECKPOINTS = [

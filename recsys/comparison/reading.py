@@ -123,7 +123,7 @@ def _contenders(path: Path, axes: Any, left_out: Mapping[str, Any]) -> tuple[Con
     names = [contender.name for contender in made]
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
-        raise ValueError(f"{path}: axes make two contenders of the name '{twice}'; give their labels other words.")
+        raise ValueError(f"{path}: two contenders are called '{twice}'; rename a label of one.")
     for name, reason in left_out.items():
         if name not in names:
             raise ValueError(f"{path}: left_out names '{name}', which is no contender{_hint(name, names)}")

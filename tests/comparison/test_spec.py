@@ -70,6 +70,11 @@ def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_pat
         ({"axis": {}}, "'axis' is not a key here; did you mean 'axes'?"),
         ({"axes": None}, "'axes' is missing"),
         ({"axes": {"table": ["full"]}}, "axes must map axes to labels to overrides"),
+        ({"axes": {"table": {1: {}, "1": {}}}}, "two contenders are called '1'; rename a label of one"),
+        (
+            {"axes": {"table": {"a": {}, "a, b": {}}, "size": {"c": {}, "b, c": {}}}},
+            "two contenders are called 'a, b, c'; rename a label of one",
+        ),
         ({"axes": {"table": {"full": 3}}}, "axes.table.full must be an override like one more -c, got 3"),
         ({"configs": ["bas.yaml"]}, "bas.yaml' does not exist"),
         ({"data": None}, "'data' is missing"),
@@ -83,7 +88,6 @@ def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_pat
         ({"metric": ["auc"]}, "metric must be text, got ['auc']"),
         ({"search": {3: {"low": 1, "high": 2}}}, "search: a setting must be text, got 3"),
         ({"published": {"full, x": {"value": 1, "source": None}}}, "published.full, x.source must be text, got None"),
-        ({"axes": {"size": {1: None, "1": None}}}, "axes make two contenders of the name '1'"),
         (
             {"axes": {"a": {"x, y": None, "x": None}, "b": {"y, z": None, "z": None}}},
             "contenders of the name 'x, y, z'",
