@@ -31,6 +31,7 @@ from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.fitting import Fitted
 from recsys.tables.full import FullTable
 from recsys.tables.gate import GateTable
+from recsys.tables.gradual_pruning import GradualPruningTable
 from recsys.tables.hash_embedding import HashEmbeddingTable
 from recsys.tables.hashing import HashTable
 from recsys.tables.head_tail import HeadTailTable
@@ -109,6 +110,7 @@ __all__ = [
     "Frozen",
     "FullTable",
     "GateTable",
+    "GradualPruningTable",
     "HashEmbeddingTable",
     "HashTable",
     "HeadTailTable",

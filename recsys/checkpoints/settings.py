@@ -7,6 +7,8 @@ from typing import Any
 
 SETTINGS = "settings"
 """The entry of a checkpoint that holds them, by their dotted names in a config."""
+NUM_PROCESSES = "number of processes"
+"""The one among them that no config says."""
 
 _OF_TRAINER = (
     "precision",

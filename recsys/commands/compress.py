@@ -12,11 +12,13 @@ recsys compress small -c configs/criteo.yaml -c configs/tables/optembed.yaml --b
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from recsys.commands.describe import load_collection, read_checkpoint
+from recsys.compression.begun import claim_folder
 from recsys.compression.counts import counts_of
 from recsys.compression.evolution import Evolution
 from recsys.compression.methods import METHODS
@@ -28,6 +30,7 @@ from recsys.compression.stages import STAGES, Stages, Start
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.configuration.suggestions import explain
 from recsys.configuration.words import divided
+from recsys.data.counts import require_folder
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.tables.budget import parse_bytes, parse_fraction
 from recsys.tables.compact import RowPrecision
@@ -109,6 +112,7 @@ def check(chosen: argparse.Namespace) -> None:
     _ = chosen.budget_bytes is None or parse_bytes(chosen.budget_bytes)
     for fraction in [*chosen.sweep, *([chosen.budget_fraction] if chosen.budget_fraction is not None else [])]:
         parse_fraction(fraction)
+    require_folder(chosen.counts)
     if chosen.finetune < 0 or (chosen.finetune and chosen.budget_bytes is None and chosen.budget_fraction is None):
         raise ValueError(f"--finetune must be at least 0 and needs a budget, got {chosen.finetune}.")
     if in_stages:
@@ -165,8 +169,10 @@ def _in_stages(chosen: argparse.Namespace, command: Sequence[str]) -> None:
         chosen.row_precision,
     )
     stages.check()
+    lock = claim_folder(out)
     stages.run(STAGES if chosen.stage is None else [chosen.stage])
     if chosen.stage in (None, STAGES[-1]):
         cli = RecsysCLI.launch(command, run=False)
         cli.model.configure_model()
         write_stage_report(out, list(command), counts_of(cli.model, cli.datamodule, chosen.counts))
+    os.close(lock)

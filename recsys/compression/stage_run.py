@@ -23,7 +23,7 @@ class StageCheckpoint(ModelCheckpoint):
 
 
 class StartFrom(Callback):
-    """Begins a run with given weights, and leaves one alone that goes on.
+    """Begins a run with given weights; it is not for a run that goes on, whose weights are there before this is called.
 
     Args:
         state: of the task.
@@ -34,8 +34,7 @@ class StartFrom(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Load the weights."""
-        if trainer.global_step == 0:
-            pl_module.load_state_dict(self._state)
+        pl_module.load_state_dict(self._state)
 
 
 def fit(command: Sequence[str], folder: Path, state: Mapping[str, torch.Tensor] | None = None) -> dict[str, Any]:
@@ -48,12 +47,13 @@ def fit(command: Sequence[str], folder: Path, state: Mapping[str, torch.Tensor] 
 
     Returns: the seed of the run, and the metrics that were logged last.
     """
-    if (folder / _DONE).is_file():
+    if is_done(folder):
         done: dict[str, Any] = json.loads((folder / _DONE).read_text())
         return done
     cli = RecsysCLI.launch([*command, f"--trainer.default_root_dir={folder}"], run=False)
     seed, trainer = torch.initial_seed(), cli.trainer
-    if state is not None:
+    resumed = folder / _LAST
+    if state is not None and not resumed.is_file():
         trainer.callbacks.insert(0, StartFrom(state))  # type: ignore[attr-defined]
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
@@ -62,7 +62,6 @@ def fit(command: Sequence[str], folder: Path, state: Mapping[str, torch.Tensor] 
     trainer.callbacks.append(  # type: ignore[attr-defined]
         StageCheckpoint(folder, filename=Path(_LAST).stem, every_n_epochs=1, enable_version_counter=False)
     )
-    resumed = folder / _LAST
     trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed if resumed.is_file() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -73,6 +72,11 @@ def fit(command: Sequence[str], folder: Path, state: Mapping[str, torch.Tensor] 
     found = {"seed": seed, "metrics": metrics, "epochs": trainer.current_epoch}
     write_json(folder / _DONE, found)
     return found
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the run of a folder has ended."""
+    return (folder / _DONE).is_file()
 
 
 def publish(source: Path, target: Path) -> None:

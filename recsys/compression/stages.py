@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from recsys.checkpoints.file import write
 from recsys.checkpoints.reading import read
+from recsys.compression.begun import refuse_other_generations, refuse_other_selection, refuse_other_settings
 from recsys.compression.config_file import write_config
 from recsys.compression.evolution import Candidate, Evolution, Population, evolve
 from recsys.compression.fitness import Fitness
@@ -37,7 +38,7 @@ from recsys.tables.vectors import vectors_of_all
 from recsys.tasks import TableTask
 
 STAGES = ("search", "selection", "retrain")
-CONFIG = "config.yaml"
+CONFIG, EVOLUTION = "config.yaml", "evolution.json"
 Start = Literal["initial", "searched"]
 
 
@@ -74,10 +75,13 @@ class Stages:
         """Build everything once, before anything is trained.
 
         Raises:
-            ValueError: on another task than CTRTask or NextItemTask, tables that do not search, or a budget that is
-                none.
+            ValueError: on another task than CTRTask or NextItemTask, tables that do not search, a budget that is
+                none, or a folder whose search was done with other settings.
         """
-        task = RecsysCLI.launch(self.command, run=False).model
+        cli = RecsysCLI.launch(self.command, run=False)
+        task, num_processes = cli.model, cli.trainer.world_size
+        if num_processes > 1:
+            raise ValueError(f"stages run in one process, got {num_processes}; give --trainer.devices=1.")
         quality_of(task)
         if self.width_step < 1:
             raise ValueError(f"--width_step must be at least 1, got {self.width_step}.")
@@ -93,6 +97,7 @@ class Stages:
             raise ValueError("--start searched: what AutoDimTable has learned is no table of one width; leave it out.")
         self._refuse_precision(made)
         self._budget(sum(table.logical_bytes() for table in made))
+        refuse_other_settings(self.out / "search", task)
 
     def run(self, stages: Sequence[str] = STAGES) -> None:
         """Run stages in order; those that are done are passed over.
@@ -115,8 +120,9 @@ class Stages:
         asked |= {} if self.start == "initial" else {"start": self.start}
         asked |= {} if self.width_step == WIDTH_STEP else {"width_step": self.width_step}
         asked |= {} if self.precision == "float32" else {"precision": self.precision}
-        self._refuse_other(folder / "asked.json", asked)
+        refuse_other_selection(folder, asked)
         if (folder / MODEL).is_file():
+            refuse_other_generations(folder, _read_population(folder / EVOLUTION), self.evolution)
             return
         self._require("search")
         cli = self._searched()
@@ -201,7 +207,7 @@ class Stages:
         batches = first_batches(loader, quality.fitness_rows, task.device)
         choices = widths_of(task.embedding_dim, self.width_step)
         fitness = Fitness(task, searched, batches, choices, budget_bytes)
-        population, path = _read_population(folder / "evolution.json"), folder / "evolution.json"
+        population, path = _read_population(folder / EVOLUTION), folder / EVOLUTION
 
         def after_each(population: Population) -> None:
             _write_population(path, population)
@@ -261,15 +267,6 @@ class Stages:
             return parse_bytes(self.budget_bytes)
         assert self.budget_fraction is not None
         return int(parse_fraction(self.budget_fraction) * full_bytes)
-
-    def _refuse_other(self, path: Path, asked: Mapping[str, object]) -> None:
-        """A folder has one selection."""
-        if path.is_file() and json.loads(path.read_text()) != asked:
-            raise ValueError(
-                f"'{path.parent}' was begun with {json.loads(path.read_text())}, and this asks for {asked}; give "
-                "another OUT, or copy its search/ there to keep that."
-            )
-        write_json(path, asked)
 
 
 def _read_population(path: Path) -> Population:

@@ -15,7 +15,7 @@ from recsys.checkpoints.data_differences import DATA, check_data
 from recsys.checkpoints.random_states import RANDOM_STATES, random_states, set_random_state
 from recsys.checkpoints.reading import KEY
 from recsys.checkpoints.remap import carry_over
-from recsys.checkpoints.settings import SETTINGS, changed_settings, in_words
+from recsys.checkpoints.settings import NUM_PROCESSES, SETTINGS, changed_settings, in_words
 from recsys.checkpoints.table_description import describe_collection
 from recsys.checkpoints.table_differences import check_tables, state_differences
 from recsys.sharding.strategy import sharded_lookup
@@ -176,7 +176,7 @@ class TableTask(LightningModule):
     def _own_settings(self) -> dict[str, Any]:
         """Of the config, and how many processes each take a batch of their own."""
         num_processes = 1 if self._trainer is None else self._trainer.world_size
-        return {**(self.settings or {}), "number of processes": num_processes}
+        return {**(self.settings or {}), NUM_PROCESSES: num_processes}
 
     @property
     def data_identity(self) -> dict[str, Any] | None:

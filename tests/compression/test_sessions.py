@@ -84,7 +84,7 @@ def test_a_metric_of_another_task_is_refused(trained, tmp_path, capsys):
     assert "--metric 'auc' is none of a NextItemTask; give ndcg@10 or hr@10" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["optembed", "pep", "deeplight"])
+@pytest.mark.parametrize("kind", ["optembed", "pep", "deeplight", "gradual"])
 def test_stages_give_a_compact_model(kind, shop, tmp_path):
     more = ["-c", str(CONFIGS / "tables" / f"{kind}.yaml"), "--model.init_args.exact_up_to=10"]
     out, words = tmp_path / "out", words_of(shop, *more)

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 import torch
-from lightning.pytorch import Callback
 from torch.testing import assert_close
 
 from recsys.checkpoints import load
@@ -185,39 +184,6 @@ def test_with_a_learned_start_what_validates_better_is_published(compressed, tmp
     states = {stage: read(again / stage / "model.ckpt")["state_dict"] for stage in (better, worse, "")}
     assert all(torch.equal(states[""][name], value) for name, value in states[better].items())
     assert not all(torch.equal(states[""][name], value) for name, value in states[worse].items())
-
-
-class StopAt(Callback):
-    def __init__(self, epoch):
-        self.epoch = epoch
-
-    def on_train_epoch_start(self, trainer, pl_module):
-        if trainer.current_epoch == self.epoch:
-            raise RuntimeError("killed")
-
-
-def test_a_search_that_was_killed_goes_on_and_ends_alike(prepared, tmp_path, monkeypatch):
-    words = [word for word in words_of(prepared, "optembed") if "max_epochs" not in word]
-    words.append("--trainer.max_epochs=3")
-    whole, killed = (Stages(words, tmp_path / name, budget_fraction="20%") for name in ("whole", "killed"))
-    whole.run(["search"])
-    fresh = RecsysCLI.instantiate_trainer
-
-    def with_stop(self, **kwargs):
-        trainer = fresh(self, **kwargs)
-        trainer.callbacks.append(StopAt(2))
-        return trainer
-
-    monkeypatch.setattr(RecsysCLI, "instantiate_trainer", with_stop)
-    with pytest.raises(RuntimeError, match="killed"):
-        killed.run(["search"])
-    monkeypatch.setattr(RecsysCLI, "instantiate_trainer", fresh)
-    assert not (tmp_path / "killed" / "search" / "done.json").exists()
-    killed.run(["search"])
-    first, second = (read(tmp_path / name / "search" / "last.ckpt")["state_dict"] for name in ("whole", "killed"))
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert_close(second[name], value, rtol=1e-5, atol=1e-6, msg=name)
 
 
 def test_a_selection_that_was_stopped_goes_on(compressed, tmp_path):

@@ -257,7 +257,7 @@ def test_qr_copies_no_rows_forth_or_back(table_type):
     assert not {"cat", "clone", "copy_", "split"} & set(operations.names)
 
 
-@pytest.mark.parametrize("example", ["managed-lru", "cafe", "deeplight"])
+@pytest.mark.parametrize("example", ["managed-lru", "cafe", "deeplight", "gradual"])
 def test_frozen_rows_stay_with_their_ids(example):
     table_type, arguments = EXAMPLES[example]
     embedding = Embedding(table_type("f", 3_000, EMBEDDING_DIM, **arguments)).requires_grad_(False)

@@ -20,6 +20,7 @@ from recsys.tables import (
     Embedding,
     FullTable,
     GateTable,
+    GradualPruningTable,
     HashTable,
     HeadTailTable,
     MGQETable,
@@ -160,6 +161,7 @@ def test_quantized_rows_are_the_nearest_levels(precision, num_levels):
 
 EQUAL = {
     "deeplight": DeepLightTable,
+    "gradual": GradualPruningTable,
     "optembed": partial(OptEmbedTable, row_decay=0.1),
     "autosrh": AutoSrhTable,
     "pep": PEPTable,

@@ -13,6 +13,7 @@ from recsys.tables import (
     DeepLightTable,
     Embedding,
     Feature,
+    GradualPruningTable,
     OptEmbedTable,
     PEPTable,
     TableCollection,
@@ -268,6 +269,8 @@ def test_pep_equals_a_loop_in_float64_and_so_do_its_gradients(per_column):
         (lambda: AutoSrhTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
         (lambda: DeepLightTable("f", 4, 4, pruned_fraction=1.0), "pruned_fraction must be in"),
         (lambda: DeepLightTable("f", 4, 4, prune_every=0), "prune_every must be at least 1"),
+        (lambda: GradualPruningTable("f", 4, 4, num_pruning_steps=0), "num_pruning_steps must be at least 1"),
+        (lambda: GradualPruningTable("f", 4, 4, pruned_fraction=-0.1), "GradualPruningTable 'f': pruned_fraction must"),
         (lambda: PEPTable("f", 4, 4, init_threshold=1.0), "init_threshold must be in"),
         (lambda: PEPTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
         (lambda: PEPTable("f", 4, 4, penalty_weight=math.nan), "penalty_weight must be at least 0 and finite"),
@@ -311,3 +314,25 @@ def test_deeplight_prunes_the_smallest_values_as_far_as_its_schedule():
     assert torch.equal(after[after != 0], before[after != 0])
     collection.eval()(torch.zeros(1, 1, dtype=torch.long))
     assert int(table.get_buffer("num_steps")) == 2 + 3 * 400, "evaluation is no step"
+
+
+def test_gradual_pruning_follows_a_cubic_schedule():
+    table = GradualPruningTable("f", 50, 4, pruned_fraction=0.8, num_pruning_steps=10, prune_every=3, prune_from=2)
+    collection = TableCollection([Feature("f", "f")], {"f": table}, optimizer=SGD(0.0))
+    zeros = []
+    for _ in range(16):
+        collection(torch.zeros(1, 1, dtype=torch.long))
+        zeros.append(int((collection.lookup.weight("f") == 0).sum()))
+    parts = [0.0] * 4 + [0.3] * 3 + [0.6] * 3 + [0.9] * 3 + [1.0] * 3
+    assert zeros == [int(200 * (0.8 * (1 - (1 - part) ** 3))) for part in parts]
+
+
+def test_gradual_pruning_gives_no_gradient_to_what_is_zero():
+    embedding = Embedding(GradualPruningTable("f", 50, 4))
+    ids, weights = torch.tensor([3, 7, 3]), torch.randn(3, 4)
+    with torch.no_grad():
+        embedding.weights[0][3, :2] = 0
+    (embedding(ids) * weights).sum().backward()
+    expected = torch.zeros(50, 4)
+    expected[3, 2:], expected[7] = (weights[0] + weights[2])[2:], weights[1]
+    assert torch.equal(embedding.weights[0].grad, expected)

@@ -1,0 +1,78 @@
+"""What a folder of stages was begun with: one program at a time goes on, and with nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from recsys.checkpoints.reading import read
+from recsys.checkpoints.settings import NUM_PROCESSES, SETTINGS, changed_settings, in_words
+from recsys.compression.evolution import Evolution, Population
+from recsys.compression.stage_run import MODEL, is_done, write_json
+from recsys.prepare.files.claim import claim
+from recsys.tasks import TableTask
+
+
+def claim_folder(out: Path) -> int:
+    """The descriptor of a lock on the folder of all stages, which ends with the program, however that does.
+
+    Raises:
+        ValueError: if another program holds it.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    return claim(out / ".lock", f"another run is compressing into '{out}'; wait for it, or give another OUT.")
+
+
+def refuse_other_settings(search: Path, task: TableTask) -> None:
+    """A search that is done has its settings: others would change nothing any more.
+
+    Args:
+        search: folder of the stage.
+        task: built from the config that is to go on.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    if not is_done(search):
+        return
+    before = dict(read(search / MODEL).get(SETTINGS) or {})
+    before.pop(NUM_PROCESSES, None)
+    changed = changed_settings(before, task.settings or {}) if before else []
+    if changed:
+        raise ValueError(
+            f"'{search}' was done with other settings: {in_words(changed)}; give another OUT, or those settings."
+        )
+
+
+def refuse_other_selection(folder: Path, asked: Mapping[str, object]) -> None:
+    """A folder has one selection; what the first one is asked for is written down.
+
+    Args:
+        folder: of the stage.
+        asked: what decides it, in plain values.
+
+    Raises:
+        ValueError: with both.
+    """
+    path = folder / "asked.json"
+    before = json.loads(path.read_text()) if path.is_file() else asked
+    if before != asked:
+        raise ValueError(
+            f"'{folder}' was begun with {before}, and this asks for {asked}; give another OUT, or copy its search/ "
+            "there to keep that."
+        )
+    write_json(path, asked)
+
+
+def refuse_other_generations(folder: Path, population: Population, evolution: Evolution) -> None:
+    """A selection that is done has ended its search for widths; one that is not may go on as long as is asked.
+
+    Raises:
+        ValueError: if it took another number of generations.
+    """
+    if population.best and population.num_done != evolution.num_iterations:
+        raise ValueError(
+            f"'{folder}' was done with --generations {population.num_done}, and this asks for "
+            f"{evolution.num_iterations}; give another OUT, or copy its search/ there to keep that."
+        )

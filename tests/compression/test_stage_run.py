@@ -1,0 +1,59 @@
+"""A run that was killed goes on where it was, and ends like one that was not."""
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch.testing import assert_close
+
+from recsys.checkpoints.reading import read
+from recsys.compression.stage_run import fit, is_done
+from recsys.configuration.lightning_cli import RecsysCLI
+from tests.compression.stage_runs import words_of
+
+
+class StopAt(Callback):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch:
+            raise RuntimeError("killed")
+
+
+def fit_with_a_stop(monkeypatch, *arguments):
+    """A run that is killed after two epochs, and goes on."""
+    fresh = RecsysCLI.instantiate_trainer
+
+    def with_stop(self, **kwargs):
+        trainer = fresh(self, **kwargs)
+        trainer.callbacks.append(StopAt(2))
+        return trainer
+
+    monkeypatch.setattr(RecsysCLI, "instantiate_trainer", with_stop)
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(*arguments)
+    monkeypatch.setattr(RecsysCLI, "instantiate_trainer", fresh)
+    return fit(*arguments)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["drawn", "given"])
+def test_a_run_that_was_killed_goes_on_and_ends_alike(given, prepared, tmp_path, monkeypatch):
+    words = [*words_of(prepared, "optembed"), "--trainer.max_epochs=3"]
+    state = None
+    if given:
+        cli = RecsysCLI.launch(words, run=False)
+        cli.model.configure_model()
+        state = {
+            name: value * 0.5 if value.is_floating_point() else value for name, value in cli.model.state_dict().items()
+        }
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    found = fit(words, whole, state)
+    assert not is_done(killed)
+    assert fit_with_a_stop(monkeypatch, words, killed, state)["epochs"] == found["epochs"] == 3
+    assert is_done(killed)
+    first, second = (read(folder / "last.ckpt")["state_dict"] for folder in (whole, killed))
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert_close(second[name], value, rtol=1e-5, atol=1e-6, msg=name)
+    if state is not None:
+        assert not all(torch.equal(first[name], value) for name, value in state.items())
