@@ -163,15 +163,17 @@ class TableTask(LightningModule):
             ValueError: if one differs.
         """
         self.check_fits(checkpoint)
-        fitting = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        trainer = self._trainer
+        fitting = trainer is not None and trainer.state.fn == TrainerFn.FITTING
+        path = trainer.ckpt_path if trainer is not None and trainer.is_global_zero else None
         if fitting and begin_anew(checkpoint):
-            if self._trainer.is_global_zero:
-                print(f"weights: {self._trainer.ckpt_path}, without optimizer state: a run of its own begins with them")
+            if path:
+                print(f"weights: {path}, without optimizer state: a run of its own begins with them")
             return
         if SETTINGS in checkpoint and self.settings is not None:
             self._changed_settings = changed_settings(checkpoint[SETTINGS], self._own_settings())
-        if self._trainer is not None and self._trainer.is_global_zero and self._trainer.ckpt_path:
-            print(f"weights: {self._trainer.ckpt_path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
+        if path:
+            print(f"weights: {path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
             if self._changed_settings and fitting:
                 print(f"settings: going on with others than the run before: {in_words(self._changed_settings)}")
         self._random_states = checkpoint.get(RANDOM_STATES)
