@@ -2,12 +2,14 @@
 
     python benchmarks/lookups.py kernels [--threads 2] [--rounds 9]
     python benchmarks/lookups.py processes [--rounds 9]
+    python benchmarks/lookups.py update [--rounds 9]
 
 `kernels`: 26 features of 10 to 200,000 ids, width 16, row-wise Adagrad; beside them a history of 100 ids, alone and
 together; and 26 hashed tables of two rows an id. Contenders are the lookups of this package and a bare FBGEMM kernel
 with a feature for each read and a map to tables, whose reads are added up by torch. `processes`: two gloo processes
-read one and two rows an id. Contenders run in turns; each number is the median over rounds, with processor time beside
-it, which other work on the machine changes less.
+read one and two rows an id. `update`: what is left of a step when gradients are at hand, see row_updates.py. Contenders
+run in turns; each number is the median over rounds, with processor time beside it, which other work on the machine
+changes less.
 """
 
 from __future__ import annotations
@@ -122,6 +124,7 @@ def in_turns(contenders, rounds):
     wall, busy = ({name: [] for name in contenders} for _ in range(2))
     for _ in range(rounds + 2):
         for name, contender in contenders.items():
+            getattr(contender, "prepare", lambda: None)()
             start, used = perf_counter(), process_time()
             contender.step()
             wall[name].append(1e3 * (perf_counter() - start))
@@ -180,7 +183,7 @@ def worker(folder, rounds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=["kernels", "processes", "worker"])
+    parser.add_argument("job", choices=["kernels", "processes", "update", "worker"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--folder")
@@ -190,7 +193,12 @@ def main():
         return
     torch.set_num_threads(given.threads if given.job == "kernels" else 1)
     print(machine.line())
-    kernels(given.threads, given.rounds) if given.job == "kernels" else processes(given.rounds)
+    if given.job == "update":
+        from row_updates import show_updates
+
+        show_updates(given.rounds)
+    else:
+        kernels(given.threads, given.rounds) if given.job == "kernels" else processes(given.rounds)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recsys.tables.argument_types import check_fields
+
 _FACTOR = 0x2545F4914F6CDD1D
 """Odd: products with it wrap past 64 bits and stay different."""
 
@@ -62,7 +64,8 @@ class NGrams(Adaptation):
 
     def __post_init__(self) -> None:
         """Refuse runs without codes."""
-        if isinstance(self.length, bool) or self.length < 1:
+        check_fields(self)
+        if self.length < 1:
             raise ValueError(f"NGrams: length must be at least 1, got {self.length!r}.")
 
     def needs(self, num_levels: int) -> list[int]:
@@ -116,7 +119,8 @@ class Prefixes(Adaptation):
 
     def __post_init__(self) -> None:
         """Refuse no prefix."""
-        if self.num_prefixes is not None and (isinstance(self.num_prefixes, bool) or self.num_prefixes < 1):
+        check_fields(self)
+        if self.num_prefixes is not None and self.num_prefixes < 1:
             raise ValueError(f"Prefixes: num_prefixes must be at least 1, got {self.num_prefixes!r}.")
 
     def needs(self, num_levels: int) -> list[int]:

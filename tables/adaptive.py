@@ -105,6 +105,10 @@ class AdaptiveTable(Table):
 
     def _keep(self, rows: Tensor) -> int:
         """Keep the rows of each id; how many there are."""
+        if rows.dim() != 1 or rows.dtype.is_floating_point or not len(rows):
+            raise ValueError(
+                f"AdaptiveTable '{self.name}': rows must be whole numbers [V], got {list(rows.shape)} of {rows.dtype}."
+            )
         kept = rows[rows >= 0].sort().values
         if int(rows.min()) < -1 or not torch.equal(kept.long(), torch.arange(len(kept), device=kept.device)):
             raise ValueError(

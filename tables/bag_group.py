@@ -82,5 +82,5 @@ class BagGroup(Group):
         )
         if self._any_mean:
             divisors = ragged.lengths.clamp(min=1).view(len(self), ragged.num_samples, 1).to(pooled.dtype)
-            pooled = pooled / torch.where(self.get_buffer("is_mean"), divisors, 1.0)
+            pooled = pooled / torch.where(self.get_buffer("is_mean").bool(), divisors, 1.0)
         return pooled.transpose(0, 1)

@@ -22,6 +22,8 @@ from recsys.tables.startable import Startable
 from recsys.tables.upkeep import Rows
 
 DEFAULT_INIT_STD = 0.05 / math.sqrt(3)
+MAX_INT = 1 << 62
+"""No size and no count is larger: sums of two still fit an int64."""
 
 Constants = Mapping[str, Any]
 """Integers by name, each a Tensor, and what a table keeps of every id, each a PerId."""
@@ -91,7 +93,9 @@ class Table(Startable, KeptState, ABC):
         check_number(f"{type(self).__name__} '{name}'", "init_std", init_std, 0, MAX_INIT_STD)
 
     def require(self, argument: str, value: int, low: int, high: int | None = None, high_name: str = "") -> None:
-        """Raise a ValueError unless low <= value <= high."""
+        """Raise a ValueError unless low <= value <= high; what no int64 holds is never in range."""
+        if high is None and isinstance(value, int) and value > MAX_INT:
+            high, high_name = MAX_INT, "2**62"
         if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
             bound = f"at least {low}" if high is None else f"in [{low}, {high_name}{'=' if high_name else ''}{high}]"
             raise ValueError(f"{type(self).__name__} '{self.name}': {argument} must be {bound}, got {value!r}.")

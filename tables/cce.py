@@ -136,7 +136,7 @@ class CCETable(Table):
 
     def signature(self) -> tuple[object, ...]:
         """Pointers of tables in a group are kept as one memory, of one dtype."""
-        return (*super().signature(), self.get_buffer("pointers").dtype)
+        return (*super().signature(), self.listed_dtype("pointers"))
 
     @property
     def min_epochs(self) -> int:
@@ -178,7 +178,7 @@ class CCETable(Table):
         rows.agree_on([centroids])
         for ids in _blocks(self.num_pointers, pointers.device):
             found = [nearest(*chunk)[0] for chunk in zip(before.of(ids), centroids, strict=True)]
-            pointers[:, ids] = torch.stack(found).to(pointers.dtype)
+            self.write_listed("pointers", ids, torch.stack(found))
         rows.agree_on([pointers])
         self.get_buffer("num_clusterings").add_(1)
         residuals = self._mean_residuals(before, centroids)
@@ -214,10 +214,11 @@ class CCETable(Table):
         fit_linear(self, vectors, ids, rows)
         hashed, before, error = matrix.clone(), pointers.clone(), squared_error(self, vectors, ids, rows)
         has_own = ids < self.num_pointers
-        seed = name_seed(self.name, 2 * self.num_chunks)
-        for chunk, values in enumerate(vectors[has_own].unflatten(1, (self.num_chunks, -1)).unbind(1)):
+        seed, found = name_seed(self.name, 2 * self.num_chunks), []
+        for values in vectors[has_own].unflatten(1, (self.num_chunks, -1)).unbind(1):
             centroids = fit_centroids(values.contiguous(), self.num_clusters, None, seed)
-            pointers[chunk, ids[has_own]] = nearest(values.contiguous(), centroids)[0].to(pointers.dtype)
+            found.append(nearest(values.contiguous(), centroids)[0])
+        self.write_listed("pointers", ids[has_own], torch.stack(found))
         fit_linear(self, vectors, ids, rows)
         if squared_error(self, vectors, ids, rows) > error:
             matrix.copy_(hashed)

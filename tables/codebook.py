@@ -58,6 +58,7 @@ class CodebookTable(Table):
         self.require("num_choices", num_choices, 1, 1 << 15)
         self.num_parts, self.num_choices, self.init_std = num_parts, num_choices, init_std
         if codes is not None:
+            codes = self.given_again(codes)
             self._check(codes)
             self.register_per_id(codes=codes.to(codes_dtype(num_choices)))
         self.register_constants(
@@ -78,7 +79,7 @@ class CodebookTable(Table):
 
     def signature(self) -> tuple[object, ...]:
         """Tables with codes of every id route otherwise than those without, and codes are of one width."""
-        kept = self.get_buffer("codes").dtype if "codes" in self.per_id_names else None
+        kept = self.listed_dtype("codes") if "codes" in self.per_id_names else None
         return (*super().signature(), kept)
 
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
@@ -98,7 +99,7 @@ class CodebookTable(Table):
         """The same codebooks; new ids have hashed codes."""
         if "codes" not in self.per_id_names:
             return {"num_embeddings": num_embeddings}
-        codes = self.get_buffer("codes")
+        codes = self.listed("codes")
         ids = torch.arange(self.num_embeddings, num_embeddings, device=codes.device)
         seeds = self.get_buffer("seed").unsqueeze(1)
         more = bucket(ids, seeds, torch.full_like(seeds, self.num_choices)).to(codes.dtype)
@@ -108,7 +109,7 @@ class CodebookTable(Table):
         """Ids that have all codes in common with one before them; expected ones where codes are hashes."""
         if "codes" not in self.per_id_names:
             return expected_collisions(self.num_embeddings, [self.num_choices] * self.num_parts)
-        return float(self.num_embeddings - len(self.get_buffer("codes").unique(dim=1).t()))
+        return float(self.num_embeddings - len(self.listed("codes").unique(dim=1).t()))
 
 
 def require_parts(table: Table, num_parts: int) -> None:

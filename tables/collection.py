@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recsys.tables.argument_types import typed
 from recsys.tables.arrangement import Arrangement
 from recsys.tables.bag_group import BagGroup
 from recsys.tables.base import Table
@@ -27,9 +28,11 @@ from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.lookups.requests import Place
 from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.torch import TorchLookup
+from recsys.tables.numbers import check_number
 from recsys.tables.routed import Routed, StartedBatch
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
+from recsys.tables.unaveraged import Unaveraged
 
 
 class NamedModules(nn.Module):
@@ -70,6 +73,7 @@ class TableCollection(nn.Module):
             unequal widths, or matrices that share a name and differ.
     """
 
+    @typed
     def __init__(
         self,
         features: Sequence[Feature],
@@ -78,7 +82,7 @@ class TableCollection(nn.Module):
         optimizer: TableOptimizer | Mapping[str, TableOptimizer] | None = None,
         lookup: LookupFactory = TorchLookup,
         dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | int = "cpu",
         clip_rows: bool = False,
     ) -> None:
         super().__init__()
@@ -103,6 +107,7 @@ class TableCollection(nn.Module):
         self.groups = nn.ModuleList([*self._single, *self._bags])
         self._arrangement = self._arrange()
         num_ids = [tables[feature.table].num_embeddings for feature in single]
+        self._unaveraged = Unaveraged("TableCollection")
         self.register_buffer("_num_ids", torch.tensor(num_ids, dtype=torch.int64), persistent=False)
         self._observing = [
             (table, [feature for feature in features if feature.table == name])
@@ -192,6 +197,7 @@ class TableCollection(nn.Module):
 
     def _taken_apart(self, ids: Tensor, bags: Mapping[str, Bag]) -> tuple[list[Single], list[Ragged]]:
         """The ids of each group [G, B], and those of each group of bags."""
+        self._unaveraged.check()
         num_single = len(self.get_buffer("_num_ids"))
         if ids.dim() != 2 or ids.shape[0] != num_single:
             raise ValueError(
@@ -263,6 +269,7 @@ class TableCollection(nn.Module):
         Args:
             learning_rate_factor: of every optimizer's own rate.
         """
+        check_number("TableCollection.step", "learning_rate_factor", learning_rate_factor)
         self.lookup.step(learning_rate_factor)
 
     def param_groups(self) -> list[dict[str, object]]:

@@ -79,8 +79,7 @@ class CombinedTable(Table):
             raise ValueError(f"{owner}: tables must be two or more, got {len(self._parts)}.")
         for part in self._parts:
             kind = type(part)
-            known = {*part.constants(), *part.per_id_names, *(f"_first_{name}" for name in part.per_id_names)}
-            keeps = {name for name, _ in part.named_buffers()} - known
+            keeps = {name for name, _ in part.named_buffers()} - part.derived_names() - {*part.per_id_names}
             hooks = ("sized_among", "penalty", "regularizer", "observe", "on_epoch_end")
             if keeps or any(getattr(kind, hook) is not getattr(Table, hook) for hook in hooks):
                 raise ValueError(
@@ -93,7 +92,7 @@ class CombinedTable(Table):
         constants: dict[str, list[int]] = {}
         for place, part in enumerate(self._parts):
             constants |= {self._constants[place][own]: value.tolist() for own, value in part.constants().items()}
-            self.register_listed(**{new: part.get_buffer(own) for own, new in self._per_ids[place].items()})
+            self.take_listed(part, self._per_ids[place])
             names = {own: f"part{place}_{own.replace('.', '_')}" for own, _ in part.named_parameters()}
             for own, new in names.items():
                 values = part.get_parameter(own).detach().to(torch.get_default_device(), copy=True)

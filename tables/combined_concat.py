@@ -40,7 +40,9 @@ class ConcatTable(CombinedTable):
         dims: Sequence[int] | None = None,
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:
-        number = max(1, len(tables))
+        if len(tables) < 2:
+            raise ValueError(f"ConcatTable '{name}': tables must be two or more, got {len(tables)}.")
+        number = len(tables)
         widths = [embedding_dim // number] * len(tables) if dims is None else list(dims)
         if len(widths) != len(tables) or sum(widths) != embedding_dim:
             raise ValueError(

@@ -11,6 +11,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from recsys.tables.argument_types import check_types
+
 _tokens = count(1)
 
 
@@ -27,9 +29,14 @@ class Derived(nn.Module):
             cls.__init__ = _on_cpu(cls.__init__)  # type: ignore[method-assign]
 
     def __new__(cls, *args: object, **kwargs: object) -> Self:
-        """Note the arguments; a copy is made without any and takes them over with the rest of its attributes."""
+        """Check and note the arguments; a copy is made without any and takes them over with the rest of its attributes.
+
+        Raises:
+            ValueError: if one is of another type than its annotation.
+        """
         module = super().__new__(cls)
         given = inspect.signature(cls).bind_partial(*args, **kwargs).arguments
+        check_types(f"{cls.__name__} {given.get('name')!r}", cls, given)
         object.__setattr__(module, "arguments", dict(given))
         return module
 
@@ -131,8 +138,9 @@ class Unchanging:
             if self._seen.get(name) == state or torch._C._functorch.is_functorch_wrapped_tensor(tensor):
                 continue
             if tensor.tolist() != values:
+                what = "one of its buffers" if name.startswith("_") else name
                 raise RuntimeError(
-                    f"{self._name}: {name}, by which ids are routed, was overwritten, as "
+                    f"{self._name}: {what}, by which ids are routed, was overwritten, as "
                     "AveragedModel(use_buffers=True) does; average parameters alone."
                 )
             self._seen[name] = state

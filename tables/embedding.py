@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.tables.argument_types import typed
 from recsys.tables.base import Table
 from recsys.tables.checks import check_ids
 from recsys.tables.computed_weight import ComputedWeight
@@ -82,6 +83,7 @@ class Embedding(EmbeddingRows):
         """The class for tables that keep all vectors."""
         return FullEmbedding if cls is Embedding else cls  # type: ignore[return-value]
 
+    @typed
     def __init__(
         self,
         table: Table,
@@ -90,7 +92,7 @@ class Embedding(EmbeddingRows):
         max_norm: None = None,
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
-        device: torch.device | str | None = None,
+        device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         nn.Module.__init__(self)
@@ -201,7 +203,12 @@ class Embedding(EmbeddingRows):
         return self.read(ids)
 
     def all_vectors(self, chunk: int = 1 << 16) -> Iterator[Tensor]:
-        """The vectors of all ids in their order, [chunk, D] at a time."""
+        """The vectors of all ids in their order, [chunk, D] at a time.
+
+        Raises:
+            ValueError: if chunk is below 1.
+        """
+        self.table.require("chunk", chunk, 1)
         for first in range(0, self.num_embeddings, chunk):
             last = min(first + chunk, self.num_embeddings)
             yield self.vectors(torch.arange(first, last, device=self.device))

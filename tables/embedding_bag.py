@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.tables.argument_types import typed
 from recsys.tables.base import Table
 from recsys.tables.checks import check_ids
 from recsys.tables.embedding import Embedding
@@ -42,6 +43,7 @@ class EmbeddingBag(Embedding):
         ValueError: on another mode, on what is refused, or if padding_idx is out of range.
     """
 
+    @typed
     def __init__(
         self,
         table: Table,
@@ -52,7 +54,7 @@ class EmbeddingBag(Embedding):
         sparse: bool = False,
         include_last_offset: bool = False,
         padding_idx: int | None = None,
-        device: torch.device | str | None = None,
+        device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
         if mode not in _MODES:

@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from recsys.tables.argument_types import check_fields
+
 
 class EvictionPolicy(ABC):
     """Scores ids after every interval of batches; those with the highest scores have rows.
@@ -73,6 +75,7 @@ class DistanceLFU(EvictionPolicy):
 
     def __post_init__(self) -> None:
         """Refuse an exponent that would favour ids no longer seen."""
+        check_fields(self)
         if not 0 < self.decay_exponent < math.inf:
             raise ValueError(f"DistanceLFU: decay_exponent must be finite and above 0, got {self.decay_exponent!r}.")
 

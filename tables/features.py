@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from recsys.tables.argument_types import check_fields
+
 Pooling = Literal["sum", "mean", "sequence"]
 _POOLINGS = ("sum", "mean", "sequence")
 
@@ -35,12 +37,15 @@ class Feature:
     max_length: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a pooling that does not exist."""
+        """Refuse what is no name, and a pooling that does not exist."""
+        if self.name == "":
+            raise ValueError("Feature: name must not be empty.")
         if self.pooling not in (*_POOLINGS, None):
             raise ValueError(
                 f"Feature '{self.name}': pooling must be {', '.join(map(repr, _POOLINGS))} or None, "
                 f"got {self.pooling!r}."
             )
+        check_fields(self)
         if self.max_length is not None and (self.pooling != "sequence" or self.max_length < 1):
             raise ValueError(
                 f"Feature '{self.name}': max_length must be at least 1 and goes with pooling 'sequence', "

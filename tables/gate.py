@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants
 from recsys.tables.combined import CombinedTable, PartFactory
-from recsys.tables.item_codes import ids_of, read_parquet
+from recsys.tables.item_files import ids_of, read_parquet
 from recsys.tables.routing.hashes import mix64
 
 
@@ -95,15 +95,21 @@ class GateTable(CombinedTable):
 
     def _read_counts(self, path: str) -> Tensor:
         owner = f"GateTable '{self.name}'"
-        table = read_parquet(owner, path)
+        table = read_parquet(owner, path, "it is counts/NAME.parquet of the prepared data")
         if not {"id", "count"} <= set(table.column_names):
             raise ValueError(f"{owner}: '{path}' must have columns id and count.")
         ids = ids_of(owner, path, table["id"], None, self.num_embeddings)
         if len(ids) != self.num_embeddings or bool((ids < 0).any()):
             raise ValueError(f"{owner}: '{path}' must count each of num_embeddings={self.num_embeddings} ids.")
-        counts = torch.zeros(self.num_embeddings, dtype=torch.int64)
-        counts[ids] = torch.from_numpy(table["count"].to_numpy().copy()).long()
-        return counts
+        kind, missing = table["count"].type, table["count"].null_count
+        if not str(kind).startswith(("int", "uint")) or missing:
+            raise ValueError(
+                f"{owner}: column 'count' of '{path}' must hold whole numbers, got {kind}, {missing} missing."
+            )
+        found = torch.from_numpy(table["count"].to_numpy().astype("int64"))
+        if bool((found < 0).any()):
+            raise ValueError(f"{owner}: column 'count' of '{path}' holds {int(found.min())}; counts are at least 0.")
+        return torch.zeros(self.num_embeddings, dtype=torch.int64).scatter_(0, ids, found)
 
     def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
         """As SumTable, with equal weights; an unseen id counts with its one part alone."""

@@ -45,7 +45,8 @@ class Group(nn.Module):
         self.penalises = type(tables[0]).penalty is not Table.penalty
         means = [feature.pooling == "mean" for feature in features]
         self._any_mean = any(means)
-        self.register_buffer("is_mean", torch.tensor(means).view(-1, 1, 1), persistent=False)
+        # Bytes: AveragedModel subtracts buffers from each other, which booleans refuse.
+        self.register_buffer("is_mean", torch.tensor(means, dtype=torch.uint8).view(-1, 1, 1), persistent=False)
 
     def __len__(self) -> int:
         return len(self._tables)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from recsys.tables.argument_types import check_fields
+from recsys.tables.item_files import ids_of, read_parquet
+from recsys.tables.numbers import check_number
 from recsys.tables.routing.hashes import bucket, name_seed
 
 MAX_LEVELS = 255
+MOST_CODES = 1 << 31
 _BLOCK_IDS = 1 << 20
 
 
@@ -62,15 +65,17 @@ class CodeFile(CodeSource):
 
     def load(self, owner: str, num_embeddings: int) -> ItemCodes:
         """Read and join; ids that the file does not have are without codes."""
-        import pyarrow.parquet as pq
-
-        table = read_parquet(owner, self.path)
+        hint = "make it with recsys semantic_ids, or, to take the codes of a checkpoint, give StoredCodes"
+        table = read_parquet(owner, self.path, hint)
+        file = f"{owner}: '{self.path}'"
         names = sorted((n for n in table.column_names if re.fullmatch(r"code\d+", n)), key=lambda n: int(n[4:]))
         if "item" not in table.column_names or names != [f"code{level}" for level in range(len(names))] or not names:
-            raise ValueError(f"{owner}: '{self.path}' must have columns item, code0, code1, ...")
+            raise ValueError(f"{file} must have columns item, code0, code1, ...")
         columns = [_code_column(owner, self.path, table[name], name) for name in names]
-        said = (pq.read_schema(self.path).metadata or {}).get(b"num_codes")
-        num_codes = self.num_codes or (None if said is None else int(said))
+        said = (table.schema.metadata or {}).get(b"num_codes")
+        num_codes = _num_codes(file, said.decode(errors="replace")) if said is not None else None
+        if self.num_codes is not None:
+            num_codes = _num_codes(owner, str(self.num_codes))
         ids = ids_of(owner, self.path, table["item"], self.vocabulary, num_embeddings)
         codes = torch.full((len(names), num_embeddings), -1, dtype=torch.int64)
         known = ids >= 0
@@ -79,27 +84,41 @@ class CodeFile(CodeSource):
             unknown = of_ids if self.vocabulary is None else f"is a value of '{self.vocabulary}'; it is of other data"
             raise ValueError(f"{owner}: no item of '{self.path}' {unknown}.")
         codes[:, ids[known]] = torch.stack(columns)[:, known]
-        return packed(owner, codes, None, num_codes)
+        if not bool((codes[0] >= 0).any()):
+            raise ValueError(f"{file} has no code of any id; make the codes again.")
+        return packed(file, codes, None, num_codes)
 
 
 def _code_column(owner: str, path: str, values: Any, name: str) -> Tensor:
     """The codes of one level, -1 where an item has none.
 
     Raises:
-        ValueError: if they are no whole numbers from 0.
+        ValueError: if they are no whole numbers from 0 that 31 bits hold.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not pa.types.is_integer(values.type) and not pa.types.is_null(values.type):
         raise ValueError(f"{owner}: column '{name}' of '{path}' must hold whole numbers, got {values.type}.")
-    codes = values.cast(pa.int64())
-    least = pc.min(codes).as_py()
-    if least is not None and least < 0:
-        raise ValueError(
-            f"{owner}: column '{name}' of '{path}' holds {least}; codes are at least 0, a missing one null."
-        )
-    return torch.from_numpy(pc.fill_null(codes, -1).to_numpy().copy())
+    found = pc.min_max(values).as_py()
+    for code in (found["min"], found["max"]):
+        if code is not None and not 0 <= code < MOST_CODES:
+            raise ValueError(
+                f"{owner}: column '{name}' of '{path}' holds {code}; codes are at least 0 and below {MOST_CODES}, a "
+                "missing one null."
+            )
+    return torch.from_numpy(pc.fill_null(values.cast(pa.int64()), -1).to_numpy().copy())
+
+
+def _num_codes(where: str, said: str) -> int:
+    """K, of a file's metadata or an argument.
+
+    Raises:
+        ValueError: if it is no whole number that codes can have.
+    """
+    if not said.isdecimal() or not 1 <= int(said) <= MOST_CODES:
+        raise ValueError(f"{where}: num_codes must be a whole number in [1, {MOST_CODES}], got {said}.")
+    return int(said)
 
 
 @dataclass(frozen=True)
@@ -115,6 +134,12 @@ class RandomCodes(CodeSource):
     num_levels: int = 4
     num_codes: int = 256
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse no levels, and no codes."""
+        check_fields(self)
+        check_number("RandomCodes", "num_levels", self.num_levels, 1, MAX_LEVELS)
+        check_number("RandomCodes", "num_codes", self.num_codes, 1, 1 << 31)
 
     def load(self, owner: str, num_embeddings: int) -> ItemCodes:
         """The same on every machine."""
@@ -179,64 +204,3 @@ def packed(owner: str, codes: Tensor, lengths: Tensor | None, num_codes: int | N
 def smallest_dtype(num_codes: int) -> torch.dtype:
     """The smallest integers that hold codes below num_codes."""
     return torch.uint8 if num_codes <= 1 << 8 else torch.int16 if num_codes <= 1 << 15 else torch.int32
-
-
-def ids_of(owner: str, path: str, items: Any, vocabulary: str | None, num_embeddings: int) -> Tensor:
-    """The id [M] of every item of a file, or -1.
-
-    Args:
-        owner: for messages.
-        path: of the file, for messages.
-        items: its column.
-        vocabulary: the Parquet file (id, value) that items are looked up in; None where they are ids.
-        num_embeddings: V.
-
-    Raises:
-        ValueError: if items are no ids, one is missing or there twice, or the vocabulary is of other data.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    counted = pc.value_counts(items.combine_chunks())
-    if items.null_count or len(counted) < len(items):
-        repeated = counted.field(0).filter(pc.greater(counted.field(1), 1))
-        problem = "an item is missing" if items.null_count else f"item '{repeated[0].as_py()}' is there twice"
-        raise ValueError(f"{owner}: in '{path}' {problem}; one row an item.")
-    if vocabulary is None:
-        if not pa.types.is_integer(items.type):
-            raise ValueError(f"{owner}: items of '{path}' are {items.type}, no ids; give their vocabulary.")
-        ids = torch.from_numpy(pc.cast(items, pa.int64()).to_numpy().copy())
-        return torch.where((ids >= 0) & (ids < num_embeddings), ids, -1)
-    known = read_parquet(owner, vocabulary)
-    if not {"id", "value"} <= set(known.column_names):
-        raise ValueError(f"{owner}: '{vocabulary}' must have columns id and value.")
-    numbers = torch.from_numpy(pc.cast(known["id"], pa.int64()).to_numpy().copy())
-    if len(numbers) and int(numbers.max()) >= num_embeddings:
-        raise ValueError(
-            f"{owner}: '{vocabulary}' has ids up to {int(numbers.max())}, the table has {num_embeddings}; it is of "
-            "other data."
-        )
-    values = pc.cast(known["value"], pa.string()).combine_chunks()
-    places = pc.index_in(pc.cast(items, pa.string()), value_set=values)
-    found = torch.from_numpy(pc.fill_null(places, -1).to_numpy().copy()).long()
-    return torch.where(found >= 0, numbers[found.clamp(min=0)], -1)
-
-
-def read_parquet(owner: str, path: str) -> Any:
-    """The table of a file.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not Path(path).is_file():
-        raise ValueError(
-            f"{owner}: file '{path}' does not exist; make it with recsys semantic_ids, or, to take the codes of a "
-            "checkpoint, give StoredCodes."
-        )
-    try:
-        return pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{owner}: '{path}' cannot be read as a Parquet file ({error}).") from error

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from recsys.tables.byte_pairs import from_pairs, to_pairs
 from recsys.tables.derived import Derived, Unchanging
 from recsys.tables.per_id import PerId
 from recsys.tables.routing.ranks import WORD_BITS, count_before, count_bits
+from recsys.tables.unaveraged import NEVER_AN_AVERAGE, UNAVERAGED
 
 
 class KeptState(Derived):
@@ -29,8 +31,9 @@ class KeptState(Derived):
         self.name = name
         self.num_embeddings = num_embeddings
         self._constant_names: tuple[str, ...] = ()
-        self._unchanging = Unchanging(name, {})
+        self._unchanging = Unchanging(f"{type(self).__name__} '{name}'", {})
         self._per_id_names: tuple[str, ...] = ()
+        self._paired: frozenset[str] = frozenset()
 
     def register_constants(self, **constants: Sequence[int]) -> None:
         """Keep integers that `route` and `combine` need, a few of them, with the checkpoint; they follow from settings.
@@ -38,32 +41,83 @@ class KeptState(Derived):
         Tables of a group have equally many; one for each lookup, as seeds are, meets its rows in `route`.
         """
         for name, values in constants.items():
-            self.register_buffer(name, torch.tensor(values, dtype=torch.int64))
+            super().register_buffer(name, torch.tensor(values, dtype=torch.int64))
         self._constant_names = tuple(constants)
-        self._unchanging = Unchanging(
-            f"{type(self).__name__} '{self.name}'", {name: list(values) for name, values in constants.items()}
-        )
+        self._unchanging.values |= {name: list(values) for name, values in constants.items()}
+
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        """Keep it; integers beside a number that says whether all of them were averaged, which nothing else would."""
+        super().register_buffer(name, tensor, persistent)
+        if UNAVERAGED in self._unchanging.values or tensor is None or tensor.is_floating_point():
+            return
+        super().register_buffer(UNAVERAGED, torch.tensor(NEVER_AN_AVERAGE), persistent=False)
+        self._unchanging.values[UNAVERAGED] = NEVER_AN_AVERAGE
 
     def register_per_id(self, **columns: Tensor) -> None:
         """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId."""
         for name, values in columns.items():
-            if values.shape[-1] != self.num_embeddings:
+            if not values.dim() or values.shape[-1] != self.num_embeddings:
                 raise ValueError(
                     f"{type(self).__name__} '{self.name}': {name} must have a value for each of "
-                    f"num_embeddings={self.num_embeddings} ids, got {values.shape[-1]}."
+                    f"num_embeddings={self.num_embeddings} ids, got {list(values.shape)}."
                 )
         self.register_listed(**columns)
 
     def register_listed(self, **columns: Tensor) -> None:
         """Keep columns [N] or [C, N] of any length, such as a word for 64 ids; `constants` gives them as a PerId.
 
-        Unlike constants they may change while training.
+        Unlike constants they may change while training. Those of int16 are kept as twice as many bytes, see `listed`.
         """
         for name, values in columns.items():
-            self.register_buffer(name, values.contiguous())
-            starts = torch.arange(values.numel() // max(1, values.shape[-1])) * values.shape[-1]
-            self.register_buffer(f"_first_{name}", starts, persistent=False)
-        self._per_id_names = (*self._per_id_names, *columns)
+            is_paired = values.dtype == torch.int16
+            self._register_column(name, to_pairs(values) if is_paired else values.contiguous(), is_paired)
+
+    def take_listed(self, other: KeptState, names: Mapping[str, str]) -> None:
+        """Keep what another keeps, in the same memory, under these names of its names."""
+        for own, new in names.items():
+            self._register_column(new, other.get_buffer(own), own in other._paired)
+
+    def _register_column(self, name: str, kept: Tensor, is_paired: bool) -> None:
+        self.register_buffer(name, kept)
+        self._paired |= {name} if is_paired else set()
+        self._per_id_names = (*self._per_id_names, name)
+        length = kept.shape[-1] // (2 if is_paired else 1)
+        starts = torch.arange(kept.numel() // max(1, kept.shape[-1])) * length
+        self.register_buffer(f"_first_{name}", starts, persistent=False)
+
+    def listed(self, name: str) -> Tensor:
+        """Columns [N] or [C, N] as they were registered; a copy of those of int16."""
+        return self._as_given(name, self.get_buffer(name))
+
+    def write_listed(self, name: str, places: Tensor, values: Tensor) -> None:
+        """Overwrite columns [C, N] at places [M] by [C, M]."""
+        kept = self.get_buffer(name)
+        if name in self._paired:
+            pairs = to_pairs(values.to(torch.int16)).unflatten(-1, (-1, 2))
+            kept.unflatten(-1, (-1, 2))[:, places] = pairs
+        else:
+            kept[:, places] = values.to(kept.dtype)
+
+    def memory_of(self, name: str) -> Tensor:
+        """Columns one after the other, as a PerId reads them: [C * N], or [C * N, 2] of bytes."""
+        kept = self.get_buffer(name)
+        return kept.reshape(-1, 2) if name in self._paired else kept.reshape(-1)
+
+    def _as_given(self, name: str, kept: Tensor) -> Tensor:
+        """A buffer of this name as its columns were registered; those of int16 were once saved as they are."""
+        if name not in self._paired or kept.dtype != torch.uint8 or kept.shape[-1] % 2:
+            return kept
+        return from_pairs(kept.unflatten(-1, (-1, 2))).to(torch.int16)
+
+    def given_again(self, values: Tensor) -> Tensor:
+        """What a constructor was given of every id [..., V], which may be the bytes [..., 2 V] that are kept of it."""
+        if values.dtype == torch.uint8 and values.shape[-1:] == (2 * self.num_embeddings,):
+            return from_pairs(values.unflatten(-1, (-1, 2)))
+        return values
+
+    def listed_dtype(self, name: str) -> torch.dtype:
+        """Of columns as they were registered."""
+        return torch.int16 if name in self._paired else self.get_buffer(name).dtype
 
     def register_kept(self, name: str, words: Tensor, num_places: int) -> int:
         """Keep bits that say which of some places are kept, for `routing.ranks.rank`; returns how many are.
@@ -98,14 +152,18 @@ class KeptState(Derived):
         self._unchanging.check(self)
         integers = {name: self.get_buffer(name).unsqueeze(dim) for name in self._constant_names}
         per_id = {
-            name: PerId(self.get_buffer(name).reshape(-1), self.get_buffer(f"_first_{name}").unsqueeze(dim))
+            name: PerId(self.memory_of(name), self.get_buffer(f"_first_{name}").unsqueeze(dim))
             for name in self._per_id_names
         }
         return {**integers, **per_id}
 
+    def derived_names(self) -> set[str]:
+        """Buffers that follow from the settings, and the shapes of others."""
+        return {*self._constant_names, UNAVERAGED, *(f"_first_{name}" for name in self._per_id_names)}
+
     def own_bytes(self) -> int:
         """Bytes of this table's parameters and buffers outside its matrices; constants follow from the settings."""
-        derived = {*self._constant_names, *(f"_first_{name}" for name in self._per_id_names)}
+        derived = self.derived_names()
         buffers = (buffer for name, buffer in self.named_buffers() if name not in derived)
         return sum(tensor.numel() * tensor.element_size() for tensor in (*self.parameters(), *buffers))
 
@@ -116,9 +174,12 @@ class KeptState(Derived):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Load, but refuse integers that would route ids to other rows than those trained."""
         errors: list[str] = args[-1]
-        per_id = {name: state_dict[prefix + name] for name in self.per_id_names if prefix + name in state_dict}
+        found = {name: state_dict[prefix + name] for name in self.per_id_names if prefix + name in state_dict}
+        per_id = {name: self._as_given(name, value) for name, value in found.items()}
         errors += self.reconcile(per_id)
-        state_dict |= {prefix + name: value for name, value in per_id.items()}
+        for name, value in per_id.items():
+            is_paired = name in self._paired and value.dtype == torch.int16
+            state_dict[prefix + name] = to_pairs(value) if is_paired else value
         for name, mine in self._unchanging.values.items():
             theirs = state_dict.get(prefix + name)
             if theirs is not None and theirs.tolist() != mine:

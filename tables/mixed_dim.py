@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from recsys.tables.argument_types import typed
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Budget, Bytes, Fraction, size_or_budget
+from recsys.tables.numbers import check_number
 from recsys.tables.physical import PhysicalTable, named_generator
 
 
+@typed
 def power_law_dims(
     num_embeddings: Sequence[int], embedding_dim: int, *, alpha: float = 0.3, multiple_of: int = 4
 ) -> list[int]:
@@ -31,13 +34,20 @@ def power_law_dims(
     Returns: one width per table in [multiple_of, D], in input order.
 
     Raises:
-        ValueError: if alpha is outside [0, 1].
+        ValueError: if alpha is outside [0, 1], or a size below 1.
 
     >>> power_law_dims([10, 1000], 16, alpha=0.5, multiple_of=1)
     [16, 2]
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"power_law_dims: alpha must be in [0, 1], got {alpha!r}.")
+    for name, values in (
+        ("num_embeddings", num_embeddings),
+        ("embedding_dim", [embedding_dim]),
+        ("multiple_of", [multiple_of]),
+    ):
+        for value in values:
+            check_number("power_law_dims", name, value, 1)
     smallest = min(num_embeddings, default=1)
     return [
         _power_of_two(embedding_dim * (size / smallest) ** -alpha, embedding_dim, multiple_of)
@@ -50,6 +60,7 @@ def _power_of_two(width: float, embedding_dim: int, multiple_of: int) -> int:
     return int(min(embedding_dim, max(multiple_of, rounded)))
 
 
+@typed
 def power_law_dims_for_budget(
     num_embeddings: Sequence[int], embedding_dim: int, budget_bytes: int, *, alpha: float = 0.3, multiple_of: int = 4
 ) -> list[int]:

@@ -36,7 +36,7 @@ class PEPTable(SearchedTable):
         init_std: standard deviation of the initial vectors.
 
     Raises:
-        ValueError: if init_threshold is outside (0, 1), or the weight negative.
+        ValueError: if init_threshold, or it times init_std, is outside (0, 1), or the weight negative.
     """
 
     selects = "values"
@@ -58,6 +58,10 @@ class PEPTable(SearchedTable):
         check_number(f"PEPTable '{name}'", "penalty_weight", penalty_weight)
         self.per_column, self.init_std, self.penalty_weight = per_column, init_std, penalty_weight
         size = init_threshold * init_std
+        if not 0 < size < 1:
+            raise ValueError(
+                f"PEPTable '{name}': init_threshold * init_std must be in (0, 1), got {init_threshold} * {init_std}."
+            )
         start = torch.full((embedding_dim if per_column else 1,), math.log(size / (1 - size)))
         self.s = nn.Parameter(start)
 

@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from recsys.tables.argument_types import check_fields
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.numbers import check_number
 from recsys.tables.routing.hashes import name_seed
@@ -48,6 +49,10 @@ class PhysicalTable:
 
     def __post_init__(self) -> None:
         """Refuse to train integers, to draw what no rows hold, and values of another shape."""
+        check_fields(self)
+        for name in ("num_rows", "row_dim"):
+            check_number(f"physical table '{self.name}'", name, getattr(self, name), 1)
+        check_number(f"physical table '{self.name}'", "init_mean", self.init_mean, -math.inf)
         check_number(f"physical table '{self.name}'", "init_std", self.init_std, 0, MAX_INIT_STD)
         integers = self.dtype is not None and not self.dtype.is_floating_point
         if integers and not isinstance(self.optimizer, Frozen):

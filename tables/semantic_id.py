@@ -105,7 +105,7 @@ class SemanticIdTable(Table):
     def _codes_of(self, codes: CodeSource | Tensor, lengths: Tensor | None, num_codes: int | None) -> ItemCodes:
         owner = f"SemanticIdTable '{self.name}'"
         if isinstance(codes, Tensor):
-            return packed(owner, codes, lengths, num_codes)
+            return packed(owner, self.given_again(codes), lengths, num_codes)
         if lengths is not None or num_codes is not None:
             raise ValueError(f"{owner}: lengths and num_codes go with a tensor of codes; {codes} has its own.")
         return codes.load(owner, self.num_embeddings)
@@ -139,7 +139,7 @@ class SemanticIdTable(Table):
 
     def signature(self) -> tuple[object, ...]:
         """Tables route alike whose codes have one shape and dtype, all hashed or none."""
-        return (*super().signature(), self.num_levels, self.is_exact, self.get_buffer("codes").dtype)
+        return (*super().signature(), self.num_levels, self.is_exact, self.listed_dtype("codes"))
 
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """One matrix, read for every piece."""
@@ -181,7 +181,7 @@ class SemanticIdTable(Table):
 
     def grown_arguments(self, num_embeddings: int) -> dict[str, Any]:
         """The same rows; new ids have no codes."""
-        codes, lengths = self.get_buffer("codes"), self.get_buffer("lengths")
+        codes, lengths = self.listed("codes"), self.get_buffer("lengths")
         number = num_embeddings - self.num_embeddings
         return {
             "num_embeddings": num_embeddings,
@@ -218,14 +218,14 @@ class SemanticIdTable(Table):
         if (
             self.precompute
             and {"codes", "lengths"} <= state.keys()
-            and state["codes"].shape == self.get_buffer("codes").shape
+            and state["codes"].shape == self.listed("codes").shape
         ):
             state["pieces"] = self._pieces_of(state["codes"], state["lengths"])
         return said
 
     def _reconcile_codes(self, state: dict[str, Tensor]) -> list[str]:
         codes, lengths = state.get("codes"), state.get("lengths")
-        mine, own = self.get_buffer("codes"), self.get_buffer("lengths")
+        mine, own = self.listed("codes"), self.get_buffer("lengths")
         if codes is None or lengths is None or codes.shape != mine.shape or own.is_meta or not bool(own.any()):
             return []
         codes, lengths = codes.to(mine.device), lengths.to(own.device)

@@ -42,11 +42,7 @@ class Startable(Derived):
         Raises:
             ValueError: if the method has no such table, or there would be fewer ids.
         """
-        if num_embeddings < self.num_embeddings:
-            raise ValueError(
-                f"{type(self).__name__} '{self.name}': num_embeddings must be at least {self.num_embeddings}, "
-                f"got {num_embeddings}."
-            )
+        cast(Any, self).require("num_embeddings", num_embeddings, self.num_embeddings)
         arguments: dict[str, Any] = {**self.arguments, **self.grown_arguments(num_embeddings)}
         return type(self)(**arguments)
 

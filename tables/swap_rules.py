@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
+from recsys.tables.argument_types import check_fields
 from recsys.tables.base import Table
 
 TableFactory = Callable[..., Table]
@@ -38,11 +39,17 @@ class SwapRule:
     fit: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a table that is made already: its sizes are those of the module."""
+        """Refuse a table that is made already, whose sizes would not be those of the module, and no range."""
         if isinstance(self.table, Table) or not callable(self.table):
             raise TypeError(
                 "SwapRule: table must be a class, as QRTable, or a partial of one, as partial(HashTable, "
                 f"budget_fraction=0.1), got {self.table!r}."
+            )
+        check_fields(self)
+        if self.min_embeddings < 0 or (self.max_embeddings is not None and self.max_embeddings < self.min_embeddings):
+            raise ValueError(
+                "SwapRule: min_embeddings must be at least 0 and at most max_embeddings, got "
+                f"{self.min_embeddings} and {self.max_embeddings}."
             )
 
     def matches(self, path: str, module: nn.Module) -> bool:

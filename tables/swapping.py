@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer, SparseAdam
 
+from recsys.tables.argument_types import typed
 from recsys.tables.base import Table
 from recsys.tables.declared_ties import declared_ties, forget_ties
 from recsys.tables.embedding import Embedding
@@ -44,6 +45,7 @@ class _Plan:
         return self.paths[0]
 
 
+@typed
 def swap_(
     model: nn.Module, rules: Sequence[SwapRule], *, optimizers: Sequence[Optimizer] = (), dry_run: bool = False
 ) -> SwapReport:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from recsys.tables.argument_types import typed
 from recsys.tables.embedding import Embedding
 from recsys.tables.traced import call_of, is_traced
 
@@ -30,6 +31,7 @@ class TiedHead(nn.Module):
         ValueError: if the bias has another length, or chunk is below 1.
     """
 
+    @typed
     def __init__(self, embedding: Embedding, *, bias: nn.Parameter | None = None, chunk: int = 1 << 15) -> None:
         super().__init__()
         self.bias: nn.Parameter | None

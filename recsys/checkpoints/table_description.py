@@ -98,7 +98,7 @@ def _plain(key: str, value: object, table: Table) -> object:
     What the table itself compares when it is loaded goes without.
     """
     if isinstance(value, Tensor) and key in dict(table.named_buffers()):
-        kept = {"buffer": key, "shape": list(value.shape)}
+        kept = {"buffer": key, "shape": list(table.given_again(value).shape)}
         return kept if key in table.reconciled else {**kept, "sha256": _sha256(table.get_buffer(key))}
     if isinstance(value, Table):
         return {"part": _describe_table(value)}

@@ -19,7 +19,7 @@ from typing import get_args
 
 from recsys.commands.describe import load_collection, read_checkpoint
 from recsys.compression.begun import claim_folder
-from recsys.compression.counts import counts_of, require_folder
+from recsys.compression.counts import counts_of
 from recsys.compression.evolution import Evolution
 from recsys.compression.methods import METHODS
 from recsys.compression.one_shot import CHECKPOINT, CONFIG, OneShot
@@ -30,6 +30,7 @@ from recsys.compression.stages import STAGES, Stages, Start
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.configuration.suggestions import explain
 from recsys.configuration.words import divided
+from recsys.data.counts import require_folder
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.tables.budget import parse_bytes, parse_fraction
 from recsys.tables.compact import RowPrecision

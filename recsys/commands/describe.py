@@ -12,7 +12,7 @@ from typing import Any
 
 from recsys.checkpoints.reading import read
 from recsys.configuration.lightning_cli import RecsysCLI
-from recsys.data.counts import read_counts
+from recsys.data.counts import check_counts, read_counts
 from recsys.description.optimizer_state import dense_model, read_state_bytes
 from recsys.description.portrait import portray
 from recsys.description.report import DescriptionReport
@@ -29,16 +29,15 @@ def main(arguments: Sequence[str]) -> int:
         ValueError: on a checkpoint, config or counts that cannot be read or do not fit each other.
     """
     chosen, others = parser().parse_known_args(list(arguments))
-    if chosen.counts is not None and not chosen.counts.is_dir():
-        raise ValueError(f"--counts '{chosen.counts}' is no folder of counts; give one, or leave it out.")
     content = read_checkpoint(chosen.ckpt_path)
     task, folder = build([word for config in chosen.config for word in ("-c", config)] + others)
     collection = load_collection(task, content, chosen.ckpt_path)
     states = content.get("optimizer_states", [])
     state_bytes = read_state_bytes([task.configure_optimizers()], states)
     dense = dense_model(task, collection, state_bytes)
-    counts_folder = chosen.counts or folder / "counts"
     tables = list(dict.fromkeys(feature.table for feature in collection.features))
+    given = chosen.counts
+    counts_folder = folder / "counts" if given is None else check_counts(given, tables, task.data_identity)
     counts = {name: read_counts(counts_folder, name, collection.table(name).num_embeddings) for name in tables}
     known = [name for name in tables if counts[name] is not None]
     notes = [

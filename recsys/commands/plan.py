@@ -24,6 +24,7 @@ from recsys.prepare.clicks.planned_tables import as_yaml
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.tables.budget import parse_bytes, parse_fraction
 
+_MAX_GPUS = 4096
 _MAX_EMBEDDING_DIM = 4096
 """That of a task."""
 _OF_DEVICES: dict[str, Any] = {"memory": "80GB", "batch_size": 65_536, "gpus_per_host": 8}
@@ -62,6 +63,8 @@ def _check(chosen: argparse.Namespace) -> None:
         value = getattr(chosen, name)
         if name != "memory" and value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}.")
+    if chosen.gpus is not None and chosen.gpus > _MAX_GPUS:
+        raise ValueError(f"--gpus must be in [1, {_MAX_GPUS}], got {chosen.gpus}.")
     if chosen.embedding_dim > _MAX_EMBEDDING_DIM:
         raise ValueError(f"--embedding_dim must be in [1, {_MAX_EMBEDDING_DIM}], got {chosen.embedding_dim}.")
     if chosen.exact_up_to < 0:

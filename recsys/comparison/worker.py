@@ -62,7 +62,7 @@ def train(run: Run, folder: Path) -> Result:
         seed=run.seed,
         val=float(best.best_model_score),
         test={name.removeprefix("test/"): float(value) for name, value in tested.items()},
-        table_bytes=total.stored_bytes,
+        table_bytes=total.served_bytes,
         training_bytes=total.stored_bytes + state,
         samples_per_second=median(rates) if rates else float("nan"),
         peak_memory_bytes=peak_memory_bytes(),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recsys.data import CTRDataModule, SessionDataModule
-from recsys.data.counts import read_counts
+from recsys.data.counts import check_counts, read_counts
 from recsys.tables import TableCollection
 from recsys.tasks import SessionTask, TableTask
 from recsys.tasks.items import ItemBags
@@ -25,12 +25,13 @@ def counts_of(
         folder: of counts; None takes counts/ of the data.
 
     Raises:
-        ValueError: if the folder is none, or a file does not fit its table.
+        ValueError: if the folder is none, counts other data, or a file does not fit its table.
     """
-    require_folder(folder)
-    folder, collection = folder or data.schema.path / "counts", task.collection
+    collection = task.collection
+    tables = list(dict.fromkeys(feature.table for feature in collection.features))
+    folder = data.schema.path / "counts" if folder is None else check_counts(folder, tables, task.data_identity)
     found, missing = {}, {}
-    for name in dict.fromkeys(feature.table for feature in collection.features):
+    for name in tables:
         size = collection.table(name).num_embeddings
         known = read_counts(folder, name, size)
         if known is None:
@@ -41,16 +42,6 @@ def counts_of(
     elif missing and isinstance(data, CTRDataModule):
         _count(collection, data, missing)
     return found
-
-
-def require_folder(folder: Path | None) -> None:
-    """Refuse what is no folder of counts.
-
-    Raises:
-        ValueError: naming it.
-    """
-    if folder is not None and not folder.is_dir():
-        raise ValueError(f"--counts '{folder}' is no folder of counts; give one, or leave it out.")
 
 
 def _count_by_items(task: SessionTask, counts: dict[str, Tensor]) -> None:

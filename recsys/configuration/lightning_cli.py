@@ -33,7 +33,7 @@ from recsys.configuration.weights import check_weights
 from recsys.data import SessionDataModule
 from recsys.hardware import has_bf16_hardware
 from recsys.sharding.lost_processes import is_of_a_lost_process, lost_process
-from recsys.tasks.resumption import nothing_left
+from recsys.tasks.resumption import nothing_left, without_a_step
 from recsys.tasks.session import SessionTask
 
 
@@ -142,13 +142,19 @@ class RecsysCLI(LightningCLI):
         self.model.settings = run_settings(chosen.as_dict())
 
     def fit(self, **arguments: Any) -> None:
-        """Train, unless the checkpoint to go on from has done it all: then no folder of a run is made."""
+        """Train, unless the checkpoint to go on from has done it all: then no folder of a run is made.
+
+        Where that owes a validation, a run makes it up and nothing else.
+        """
         checkpoint, trainer = arguments.get("ckpt_path"), self.trainer
         if checkpoint is not None and Path(checkpoint).exists():
-            said = nothing_left(checkpoint, trainer.max_epochs, trainer.max_steps, self.model.check_fits)
-            if said is not None:
+            left = nothing_left(checkpoint, trainer.max_epochs, trainer.max_steps, self.model.check_fits)
+            if left is not None:
                 if trainer.is_global_zero:
-                    print(said)
+                    print(left.said)
+                if left.owes_validation:
+                    with without_a_step(trainer):
+                        trainer.fit(**arguments)
                 return
         trainer.fit(**arguments)
 

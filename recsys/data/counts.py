@@ -2,12 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from recsys.prepare.files.fingerprints import prepared_marks
+
+
+def require_folder(folder: Path | None) -> None:
+    """Refuse what is no folder of counts.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if folder is not None and not folder.is_dir():
+        raise ValueError(f"--counts '{folder}' is no folder of counts; give one, or leave it out.")
+
+
+def check_counts(folder: Path, tables: Sequence[str], here: Mapping[str, Any] | None) -> Path:
+    """A folder of counts that a user has named.
+
+    Args:
+        folder: of files that are named after tables.
+        tables: of the model.
+        here: the identity of the data at hand; None where nobody knows.
+
+    Returns: the folder.
+
+    Raises:
+        ValueError: if it is none, counts none of the tables, or lies in a prepared folder of other data.
+    """
+    require_folder(folder)
+    if not any((folder / f"{name}.parquet").is_file() for name in tables):
+        raise ValueError(
+            f"--counts '{folder}' counts none of the tables ({', '.join(tables)}); give a folder such as counts/ of "
+            "the data, or leave it out."
+        )
+    known = {} if here is None else {name: mark for name, mark in here["ids"].items() if mark is not None}
+    marks = prepared_marks(folder.parent)["ids"] if known else {}
+    other = [name for name in known if marks.get(name, known[name]) != known[name]]
+    if other:
+        raise ValueError(
+            f"--counts '{folder}' is of other data: the ids of '{other[0]}' stand for other values there; give counts/ "
+            "of the data that the model reads, or leave it out."
+        )
+    return folder
 
 
 def read_counts(folder: Path, name: str, num_embeddings: int) -> NDArray[np.int64] | None:
@@ -19,7 +63,12 @@ def read_counts(folder: Path, name: str, num_embeddings: int) -> NDArray[np.int6
     path = folder / f"{name}.parquet"
     if not path.is_file():
         return None
-    table = pq.read_table(path)
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path}: is no readable Parquet file, truncated or damaged; prepare the folder again."
+        ) from error
     if not {"id", "count"} <= set(table.column_names):
         raise ValueError(f"{path}: must have columns id and count, got {', '.join(table.column_names)}.")
     for column in ("id", "count"):

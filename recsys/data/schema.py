@@ -233,7 +233,7 @@ class _Parser:
             group=group,
             keys=tuple(keys),
             marks=read_marks(content, self.file),
-            hash_bits=content.get("hash_bits"),
+            hash_bits=None if content.get("hash_bits") is None else self._get(content, "hash_bits", int, "schema"),
         )
 
     def _content(self) -> dict[str, Any]:
@@ -274,7 +274,10 @@ class _Parser:
         if not isinstance(entry, dict):
             self._fail(f"split '{name}' must be an object, got {entry!r}")
         num_rows = self._get(entry, "num_rows", int, f"split '{name}'")
-        return SplitInfo(num_rows, entry.get("label_rate"))
+        label_rate = entry.get("label_rate")
+        if label_rate is not None and not (isinstance(label_rate, int | float) and 0 <= label_rate <= 1):
+            self._fail(f"split '{name}': label_rate must be in [0, 1] or null, got {label_rate!r}")
+        return SplitInfo(num_rows, label_rate)
 
     def _optional(self, content: dict[str, Any], key: str) -> str | None:
         return None if content.get(key) is None else self._get(content, key, str, "schema")

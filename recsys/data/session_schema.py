@@ -178,7 +178,7 @@ class SessionSchema:
         path = self.path / "vectors" / f"{name}.npy"
         try:
             found: NDArray[Any] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{path}: cannot be read as a matrix ({error}); prepare the folder again.") from error
         shape = (self.num_items + 1, self.vectors[name])
         if found.shape != shape or not np.issubdtype(found.dtype, np.floating):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BITS_PER_NAT = math.log2(math.e)
-_PART, _ALIGNMENT = 1024, 32
+_PART, _ALIGNMENT, _SHARED = 1024, 32, 4
 
 
 class Blocks:
@@ -28,7 +28,7 @@ class Blocks:
     def __init__(self, items: Tensor, has_spare: bool = False, weights: Tensor | None = None) -> None:
         self.num_items = len(items)
         num_rows = self.num_items + has_spare
-        num_parts, step = (max(1, num_rows // _PART), _ALIGNMENT) if items.device.type == "cpu" else (1, 1)
+        num_parts, step = (_num_parts(num_rows), _ALIGNMENT) if items.device.type == "cpu" else (1, 1)
         size = max(1, -(-num_rows // (num_parts * step))) * step
         filling = num_parts * size - self.num_items
         self._parts = (F.pad(items, (0, 0, 0, filling)) if filling else items).view(num_parts, size, -1)
@@ -84,7 +84,13 @@ class Blocks:
         return weighted.flatten(0, 1)[: self.num_items]
 
 
+def _num_parts(num_rows: int) -> int:
+    """Parts that two or four cores share evenly; as many whatever the number of cores, on which no sum is to depend."""
+    num_parts = max(1, num_rows // _PART)
+    return num_parts if num_parts <= _SHARED else -(-num_parts // _SHARED) * _SHARED
+
+
 def block_size(device: torch.device, num_items: int) -> int:
     """Queries whose scores are made together: few enough for a CPU's cache, or to fill a GPU and no more."""
-    values, fewest = (1 << 20, 96) if device.type == "cpu" else (1 << 26, 1)
+    values, fewest = (1 << 20, 128) if device.type == "cpu" else (1 << 26, 1)
     return max(fewest, values // max(1, num_items))

@@ -89,7 +89,7 @@ def sum_of_log_totals(
 ) -> Tensor:
     """Sum over the queries of the log of the sum of the exponentiated scores of items, and of one of its own.
 
-    Scores are made in float32 and dropped block by block: on a CPU about 4 MB at a time, or those of 96 queries.
+    Scores are made in float32 and dropped block by block: on a CPU about 4 MB at a time, or those of 128 queries.
 
     Shape:
         queries [P, D], items [K, D], own [P] or None -> scalar

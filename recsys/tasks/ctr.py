@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from traceback import extract_tb
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from recsys.tables.budget import Bytes, Fraction
 from recsys.tasks.assignment import Assignment, TableFactory
 from recsys.tasks.base import TableTask
 from recsys.tasks.captured import CapturedLoss
+from recsys.tasks.dense_model import click_model
 from recsys.tasks.dense_optimizer import DenseOptimizer, OptimizerFactory
 from recsys.tasks.finite import check_logits, large_columns
 from recsys.tasks.rows import RowSettings, TableOptions
@@ -97,7 +97,7 @@ class CTRTask(TableTask):
         super().__init__(settings, DenseOptimizer(optimizer, warmup_steps, final_learning_rate_fraction))
         self.schema = schema
         self._embedding_dropout = embedding_dropout
-        self.model = _made(model, len(columns), embedding_dim, len(schema.dense))
+        self.model = click_model(model, len(columns), embedding_dim, len(schema.dense))
         if compile_model:
             self.model.compile()
         self._captured = CapturedLoss(self.model, self._summed_loss) if capture_model else None
@@ -199,21 +199,3 @@ class CTRTask(TableTask):
             # In float64: a plain number would be logged, and returned by `trainer.test`, in float32.
             self.log(f"{split}/{name}", torch.tensor(value, dtype=torch.float64), prog_bar=name == "auc")
         self._metrics = BinaryMetrics()
-
-
-def _made(model: ModelFactory, num_features: int, embedding_dim: int, num_dense: int) -> nn.Module:
-    """The dense part.
-
-    Raises:
-        ValueError: if it is made of other things, as models of sessions are.
-    """
-    try:
-        return model(num_features, embedding_dim, num_dense)
-    except TypeError as error:
-        # What goes wrong inside its constructor is not ours to explain.
-        if extract_tb(error.__traceback__)[-1].name == "__init__":
-            raise
-        raise ValueError(
-            "CTRTask: model must be made of (num_features, embedding_dim, num_dense), as DeepFM and DLRM are, "
-            f"got one of which Python says: {error}."
-        ) from error

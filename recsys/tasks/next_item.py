@@ -14,6 +14,7 @@ from recsys.models.session import read_packed
 from recsys.tables import DenseGradient, FullTable, Lookup, TableOptimizer
 from recsys.tables.budget import Bytes, Fraction
 from recsys.tasks.assignment import Assignment, TableFactory
+from recsys.tasks.dense_model import session_model
 from recsys.tasks.dense_optimizer import DenseOptimizer, OptimizerFactory
 from recsys.tasks.item_features import (
     ITEM,
@@ -115,7 +116,7 @@ class NextItemTask(SessionTask):
         super().__init__(schema, settings, items, scoring, dense, eval_chunk_items, num_predictions)
         self.reads = (*(column.name for column in columns), *(predict or {}))
         self.max_length = max_length
-        self.model = model(embedding_dim, max_length)
+        self.model = session_model("NextItemTask", model, embedding_dim, max_length)
         self.heads = feature_heads(schema, predict or {}, embedding_dim)
         self.loss = loss or FullCrossEntropy()
         self.objective = objective or NextItem()

@@ -20,6 +20,7 @@ from recsys.tables import DenseGradient, FullTable, Lookup, TableOptimizer
 from recsys.tables.budget import Bytes, Fraction
 from recsys.tasks.actr_memory import Memory, Places
 from recsys.tasks.assignment import Assignment, TableFactory
+from recsys.tasks.dense_model import pisa_model
 from recsys.tasks.dense_optimizer import DenseOptimizer, OptimizerFactory
 from recsys.tasks.item_features import ITEM, ItemCatalogue, item_columns
 from recsys.tasks.items import ItemSide
@@ -115,7 +116,7 @@ class PISATask(SessionTask):
         settings = TableSettings(embedding_dim, assignment, rows, TotalBudget(budget_bytes, budget_fraction))
         dense = DenseOptimizer(optimizer, warmup_steps, final_learning_rate_fraction)
         super().__init__(schema, settings, ItemSide(), scoring, dense)
-        self.model = model(embedding_dim, max_length)
+        self.model = pisa_model(model, embedding_dim, max_length)
         self.loss = loss or FullCrossEntropy()
         self._max_sessions = max_length
         self._pairwise = PairwiseLosses(session_share, cosine_share, long_term_weight)
@@ -139,7 +140,7 @@ class PISATask(SessionTask):
                 f"PISATask: memory_weight={weight} needs loss: FullCrossEntropy with chunk_items of {self.num_items}, "
                 f"all items, or more; got {type(loss).__name__}."
             )
-        return Memory(weight, float(self.model.decay), succession)  # type: ignore[arg-type]
+        return Memory(weight, float(self.model.decay), succession)
 
     def needs(self) -> Needs:
         """Times; max_length is of sessions, which may have any number of events."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 
@@ -69,10 +70,22 @@ def leave_open(trainer: Trainer, checkpoint: Mapping[str, Any]) -> None:
         epochs["processed"] = epochs["completed"]
 
 
+class NothingLeft(NamedTuple):
+    """A checkpoint that has done all that a run is to do.
+
+    Args:
+        said: to the user.
+        owes_validation: whether the one after its last step is still to be made.
+    """
+
+    said: str
+    owes_validation: bool
+
+
 def nothing_left(
     path: str | Path, max_epochs: int | None, max_steps: int, check: Callable[[Mapping[str, Any]], None]
-) -> str | None:
-    """What to say if a checkpoint has done all that a run is to do; None if there is something left to do.
+) -> NothingLeft | None:
+    """What to say and do if a checkpoint has done all that a run is to do; None if there is something left to do.
 
     Args:
         path: of the checkpoint.
@@ -93,12 +106,39 @@ def nothing_left(
     for name, done, most in (("max_epochs", num_epochs, max_epochs), ("max_steps", num_steps, max_steps)):
         if most is not None and 0 <= most <= done:
             check(rest)
-            owed = "; the validation after its last step was not made: `lightning validate` makes it"
-            return (
+            owes = bool(rest.get(OWED))
+            said = (
                 f"nothing to train: checkpoint '{path}' has done {num_epochs} epochs and {num_steps} steps, and "
-                f"trainer.{name} is {most}; raise it to go on{owed if rest.get(OWED) else ''}."
+                f"trainer.{name} is {most}; raise it to go on"
+                f"{'. The validation after its last step is made up' if owes else ''}."
             )
+            return NothingLeft(said, owes)
     return None
+
+
+class _StopAtStart(Callback):
+    """Ends a training before its first step."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Called before the task makes up its validation."""
+        trainer.should_stop = True
+
+
+@contextmanager
+def without_a_step(trainer: Trainer) -> Iterator[None]:
+    """A fit in here starts and ends a training, which makes up what is owed, and takes no step.
+
+    Lightning passes over the start of a run whose limits are reached, so there are none in the meantime.
+    """
+    epochs, steps, stop = trainer.fit_loop, trainer.fit_loop.epoch_loop, _StopAtStart()
+    limits = epochs.min_epochs, epochs.max_epochs, steps.min_steps, steps.max_steps
+    epochs.min_epochs, epochs.max_epochs, steps.min_steps, steps.max_steps = 0, -1, None, -1
+    trainer.callbacks.append(stop)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        trainer.callbacks.remove(stop)  # type: ignore[attr-defined]
+        epochs.min_epochs, epochs.max_epochs, steps.min_steps, steps.max_steps = limits
 
 
 def validate_now(trainer: Trainer) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 
 from recsys.description.optimizer_state import StateBytes, table_state_bytes, tensor_bytes
 from recsys.human import console, human_bytes
-from recsys.tables import Table, TableCollection
+from recsys.tables import Lookup, Table, TableCollection
 from recsys.tasks.tables import TableSettings
 
 _NAMES_WIDTH = 22
@@ -61,6 +61,7 @@ class Totals:
 
     logical_bytes: int
     stored_bytes: int
+    served_bytes: int
     state_bytes: int
 
 
@@ -81,8 +82,7 @@ def _table_row(collection: TableCollection, name: str, features: list[str], dens
     table, lookup = collection.table(name), collection.lookup
     matrices = list({physical.name: physical for physical in table.physical_tables()}.values())
     state = sum(lookup.state_bytes(matrix.name) for matrix in matrices) + table.training_bytes()
-    stored = sum(lookup.stored_bytes(matrix.name) for matrix in matrices) + table.own_bytes()
-    served = table.served_bytes()
+    stored, served = _stored_bytes(table, lookup), table.served_bytes()
     return TableRow(
         features=tuple(features),
         method=type(table).__name__,
@@ -100,15 +100,23 @@ def _table_row(collection: TableCollection, name: str, features: list[str], dens
     )
 
 
+def _stored_bytes(table: Table, lookup: Lookup) -> int:
+    """Of its matrices, whoever shares them, and of what it keeps itself."""
+    return sum(map(lookup.stored_bytes, {matrix.name for matrix in table.physical_tables()})) + table.own_bytes()
+
+
 def totals(collection: TableCollection, dense_state: StateBytes | None = None) -> Totals:
     """Bytes of all tables; see `table_rows`."""
     lookup = collection.lookup
     tables = [collection.table(name) for name in dict.fromkeys(feature.table for feature in collection.features)]
     own = [parameter for table in tables for parameter in table.parameters()]
     rows = {parameter for name in lookup.tables if (parameter := lookup.dense_parameter(name)) is not None}
+    stored = sum(map(lookup.stored_bytes, lookup.tables)) + sum(table.own_bytes() for table in tables)
+    saved = [_stored_bytes(table, lookup) - served for table in tables if (served := table.served_bytes()) is not None]
     return Totals(
         logical_bytes=sum(table.logical_bytes() for table in tables),
-        stored_bytes=sum(map(lookup.stored_bytes, lookup.tables)) + sum(table.own_bytes() for table in tables),
+        stored_bytes=stored,
+        served_bytes=stored - sum(saved),
         state_bytes=sum(map(lookup.state_bytes, lookup.tables))
         + sum(table.training_bytes() for table in tables)
         + sum((dense_state or {}).get(parameter, 0) for parameter in (*own, *rows)),
@@ -151,11 +159,10 @@ def render(
     shared = {name for name in used if used.count(name) > 1}
     (_fill_full if full else _fill_short)(view, collection, rows, shared)
     total = totals(collection, dense_state)
-    served = total.stored_bytes + sum(row.served_bytes - row.stored_bytes for row in rows)
     view.caption = (
         f"{human_bytes(total.logical_bytes)} logical in {human_bytes(total.stored_bytes)} stored (ratio "
         f"{total.logical_bytes / total.stored_bytes:.1f}), "
-        + ("" if served == total.stored_bytes else f"{human_bytes(served)} when served, ")
+        + ("" if total.served_bytes == total.stored_bytes else f"{human_bytes(total.served_bytes)} when served, ")
         + f"{human_bytes(total.state_bytes)} optimizer state"
         + ("" if budget is None else f", {total.stored_bytes / budget:.1%} of the budget of {human_bytes(budget)}")
         + (". * shared matrix, counted once" if shared else "")

@@ -18,12 +18,16 @@ Array = np.ndarray[Any, Any]
 F = TypeVar("F", bound=Callable[..., object])
 
 _compiled = cast(Callable[[F], F], njit(nogil=True, cache=True))
-# Sums of a row's values may be taken in any order, which lets them run in vector registers; NaN and inf stay.
-_vectorised = cast(Callable[[F], F], njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}))
+# Sums of a row's values may be taken in any order, and quotients are not looked at for a divisor of 0, both of which
+# would keep them out of vector registers; NaN and inf stay.
+_vectorised = cast(
+    Callable[[F], F],
+    njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy"),
+)
 
 SGD, ADAGRAD, ROW_WISE_ADAGRAD, ADAM = range(4)
 
-_DIGIT_BITS = 11
+_MULTIPLIER = 0x9E3779B97F4A7C15
 _AHEAD = 8
 """Rows between one that is worked on and one that is asked for."""
 
@@ -80,54 +84,63 @@ def gather_sums(weight: Array, rows: Array, num_summed: int, found: Array, first
 
 
 @_compiled
-def sorted_within(rows: Array, low: int, high: int) -> tuple[Array, Array]:
-    """The rows in [low, high), ascending, and where each stood; equal ones in their order. A radix sort."""
-    count = 0
-    for i in range(len(rows)):
-        count += low <= rows[i] < high
-    keys, order = np.empty(count, np.int32), np.empty(count, np.int32)
-    at = 0
-    for i in range(len(rows)):
-        if low <= rows[i] < high:
-            keys[at], order[at] = rows[i] - low, i
-            at += 1
-    other_keys, other_order = np.empty(count, np.int32), np.empty(count, np.int32)
-    starts = np.empty((1 << _DIGIT_BITS) + 1, np.int64)
-    mask, shift = (1 << _DIGIT_BITS) - 1, 0
-    while (high - low - 1) >> shift > 0:
-        starts[:] = 0
-        for i in range(count):
-            starts[((keys[i] >> shift) & mask) + 1] += 1
-        for digit in range(1 << _DIGIT_BITS):
-            starts[digit + 1] += starts[digit]
-        for i in range(count):
-            digit = (keys[i] >> shift) & mask
-            at = starts[digit]
-            starts[digit] = at + 1
-            other_keys[at], other_order[at] = keys[i], order[i]
-        keys, other_keys = other_keys, keys
-        order, other_order = other_order, order
-        shift += _DIGIT_BITS
-    return keys + low, order
+def number_equals(rows: Array, low: int, high: int) -> tuple[Array, Array, Array]:
+    """Number the distinct rows in [low, high) as they first come: by hashing, which is one pass where sorting is four.
+
+    Returns: where rows of the range stand [m], the number of each of them [m], and the row of each number [M].
+    """
+    num_rows, bits = len(rows), 4
+    while 1 << bits < 2 * num_rows:
+        bits += 1
+    # Open addressing; Fibonacci's multiplier spreads rows that follow each other.
+    numbered, mask, shift = np.full(1 << bits, -1, np.int32), (1 << bits) - 1, np.uint64(64 - bits)
+    places, numbers = np.empty(num_rows, np.int32), np.empty(num_rows, np.int32)
+    distinct = np.empty(num_rows, np.int64)
+    count, num_distinct = 0, 0
+    for i in range(num_rows):
+        row = rows[i]
+        if row < low or row >= high:
+            continue
+        at = np.int64((np.uint64(row) * np.uint64(_MULTIPLIER)) >> shift)
+        while numbered[at] >= 0 and distinct[numbered[at]] != row:
+            at = (at + 1) & mask
+        if numbered[at] < 0:
+            numbered[at] = num_distinct
+            distinct[num_distinct] = row
+            num_distinct += 1
+        places[count], numbers[count] = i, numbered[at]
+        count += 1
+    return places[:count], numbers[:count], distinct[:num_distinct]
 
 
 @_compiled
-def merge_within(rows: Array, grad: Array, low: int, high: int) -> tuple[Array, Array]:
-    """Distinct rows [M] in [low, high), ascending, and the sum of each one's gradients [M, D]."""
-    keys, order = sorted_within(rows, low, high)
-    width = grad.shape[1]
-    distinct = np.empty(len(keys), np.int64)
-    summed = np.zeros((len(keys), width), grad.dtype)
-    count = 0
-    for i in range(len(keys)):
-        if i == 0 or keys[i] != keys[i - 1]:
-            distinct[count] = keys[i]
-            count += 1
-        if i + _AHEAD < len(keys):
-            prefetch_row(grad, order[i + _AHEAD])
-        for d in range(width):
-            summed[count - 1, d] += grad[order[i], d]
-    return distinct[:count], summed[:count]
+def merge_within(rows: Array, num_summed: int, grad: Array, low: int, high: int) -> tuple[Array, Array]:
+    """Distinct rows [M] in [low, high), as they first come, and the sum of each one's gradients [M, D].
+
+    Gradients are read in the order in which they lie in memory.
+
+    Args:
+        rows: [N * K].
+        num_summed: K, neighbouring rows that have one gradient.
+        grad: [N, D].
+        low: first row of the range.
+        high: past the last.
+    """
+    places, numbers, distinct = number_equals(rows, low, high)
+    width, seen = grad.shape[1], 0
+    summed = np.empty((len(distinct), width), grad.dtype)
+    for i in range(len(places)):
+        at, number = places[i], numbers[i]
+        if num_summed > 1:
+            at //= num_summed
+        if number == seen:
+            seen += 1
+            for d in range(width):
+                summed[number, d] = grad[at, d]
+        else:
+            for d in range(width):
+                summed[number, d] += grad[at, d]
+    return distinct, summed
 
 
 @_vectorised
@@ -159,50 +172,36 @@ def step_within(
             weight's dtype.
     """
     rate, decay, eps, new1, beta2, new2, correction = settings
-    keys, order = sorted_within(rows, low, high)
-    if num_summed > 1:
-        for i in range(len(order)):
-            order[i] //= num_summed
+    distinct, summed = merge_within(rows, num_summed, grad, low, high)
     width = weight.shape[1]
-    total = np.empty(width, weight.dtype)
-    i, count = 0, len(keys)
-    while i < count:
-        row, at = keys[i], order[i]
-        if i + _AHEAD < count:
-            prefetch_row(grad, order[i + _AHEAD])
-            prefetch_row(weight, keys[i + _AHEAD])
-            prefetch_row(first_state, keys[i + _AHEAD])
-        # To copy the first gradient is twice as fast as to add it to zeros.
-        for d in range(width):
-            total[d] = grad[at, d]
-        i += 1
-        while i < count and keys[i] == row:
-            if i + _AHEAD < count:
-                prefetch_row(grad, order[i + _AHEAD])
-            at = order[i]
-            for d in range(width):
-                total[d] += grad[at, d]
-            i += 1
+    for i in range(len(distinct)):
+        row = distinct[i]
+        if i + _AHEAD < len(distinct):
+            prefetch_row(weight, distinct[i + _AHEAD])
+            if kind != SGD:
+                prefetch_row(first_state, distinct[i + _AHEAD])
+            if kind == ADAM:
+                prefetch_row(second_state, distinct[i + _AHEAD])
         if decay != 0:
             for d in range(width):
-                total[d] += decay * weight[row, d]
+                summed[i, d] += decay * weight[row, d]
         if kind == SGD:
             for d in range(width):
-                weight[row, d] -= rate * total[d]
+                weight[row, d] -= rate * summed[i, d]
         elif kind == ADAGRAD:
             for d in range(width):
-                first_state[row, d] += total[d] * total[d]
-                weight[row, d] -= rate * total[d] / (np.sqrt(first_state[row, d]) + eps)
+                first_state[row, d] += summed[i, d] * summed[i, d]
+                weight[row, d] -= rate * summed[i, d] / (np.sqrt(first_state[row, d]) + eps)
         elif kind == ROW_WISE_ADAGRAD:
-            square = total[0] * total[0]
+            square = summed[i, 0] * summed[i, 0]
             for d in range(1, width):
-                square += total[d] * total[d]
+                square += summed[i, d] * summed[i, d]
             first_state[row, 0] += square / weight.dtype.type(width)
             scale = rate / (np.sqrt(first_state[row, 0]) + eps)
             for d in range(width):
-                weight[row, d] -= scale * total[d]
+                weight[row, d] -= scale * summed[i, d]
         else:
             for d in range(width):
-                first_state[row, d] += new1 * (total[d] - first_state[row, d])
-                second_state[row, d] = beta2 * second_state[row, d] + new2 * total[d] * total[d]
+                first_state[row, d] += new1 * (summed[i, d] - first_state[row, d])
+                second_state[row, d] = beta2 * second_state[row, d] + new2 * summed[i, d] * summed[i, d]
                 weight[row, d] -= rate * correction * first_state[row, d] / (np.sqrt(second_state[row, d]) + eps)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.optimizers import SGD, Adagrad, Adam, RowWiseAdagrad, TableOptimizer
+from recsys.tables.lookups.pages import in_large_pages
 from recsys.tables.lookups.torch import TorchStore
 from recsys.tables.physical import PhysicalTable
 
@@ -61,7 +62,7 @@ class NumbaStore(TorchStore):
         """See Store."""
         from recsys.tables.lookups.kernels import gather
 
-        found = torch.empty(len(rows), self.row_dim, dtype=torch.float32)
+        found = in_large_pages(torch.empty(len(rows), self.row_dim, dtype=torch.float32))
         arrays = (self.weight.detach().numpy(), rows.numpy(), found.numpy())
         _on_threads(len(rows), _equal_pieces(len(rows)), lambda first, last: gather(*arrays, first, last))
         return found
@@ -74,7 +75,7 @@ class NumbaStore(TorchStore):
 
         if num_summed == 1:
             return self.gather(rows)
-        found = torch.empty(len(rows) // num_summed, self.row_dim, dtype=torch.float32)
+        found = in_large_pages(torch.empty(len(rows) // num_summed, self.row_dim, dtype=torch.float32))
         arrays = (self.weight.detach().numpy(), rows.numpy(), num_summed, found.numpy())
         _on_threads(len(rows), _equal_pieces(len(found)), lambda first, last: gather_sums(*arrays, first, last))
         return found
@@ -121,10 +122,12 @@ class NumbaStore(TorchStore):
         """See Store."""
         from recsys.tables.lookups.kernels import merge_within
 
-        arrays = (rows.numpy(), grad.contiguous().numpy())
+        arrays = (rows.numpy(), 1, grad.contiguous().numpy())
         pieces = _on_threads(len(rows), self._bounds(rows), lambda low, high: merge_within(*arrays, low, high))
         found = [torch.cat([torch.from_numpy(each) for each in parts]) for parts in zip(*pieces, strict=True)]
-        return found[0], found[1]
+        # Ascending, so that what is added up over them does not depend on the number of threads.
+        distinct, order = found[0].sort()
+        return distinct, found[1].index_select(0, order)
 
 
 class NumbaLookup(Lookup):

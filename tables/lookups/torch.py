@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.optimizers import DenseGradient, TableOptimizer
+from recsys.tables.lookups.pages import in_large_pages
 from recsys.tables.lookups.store import Store, state_dtype
 from recsys.tables.physical import PhysicalTable
 
@@ -65,13 +66,14 @@ class TorchStore(Store):
         super().__init__(tables, optimizer, dtype, device, seed)
         self._has_spare = device.type != "cpu" and self.steps
         num_rows = self.num_rows + self._has_spare
-        weight = torch.empty(num_rows, self.row_dim, dtype=dtype, device=device)
+        weight = in_large_pages(torch.empty(num_rows, self.row_dim, dtype=dtype, device=device))
         if isinstance(optimizer, DenseGradient):
             self.weight = nn.Parameter(weight)
         else:
             self.register_buffer("weight", weight)
         for name, state_dim in optimizer.state_dims(self.row_dim).items():
-            self.register_buffer(name, torch.zeros(num_rows, state_dim, dtype=state_dtype(dtype), device=device))
+            state = torch.empty(num_rows, state_dim, dtype=state_dtype(dtype), device=device)
+            self.register_buffer(name, in_large_pages(state).zero_())
 
     def gather(self, rows: Tensor) -> Tensor:
         """See Store."""

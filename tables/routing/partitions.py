@@ -9,6 +9,11 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from recsys.tables.argument_types import check_fields
+
+MAX_PARTITIONS = 64
+"""Of which two codes each tell all int64 ids apart."""
+
 
 def ceil_div(dividend: int, divisor: int) -> int:
     """Quotient rounded up, in integers."""
@@ -42,8 +47,8 @@ class Partition(ABC):
 
 
 def _require_partitions(owner: str, num_partitions: int) -> None:
-    if num_partitions < 1:
-        raise ValueError(f"{owner}: num_partitions must be at least 1, got {num_partitions}.")
+    if not 1 <= num_partitions <= MAX_PARTITIONS:
+        raise ValueError(f"{owner}: num_partitions must be in [1, {MAX_PARTITIONS}], got {num_partitions}.")
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class MixedRadix(Partition):
 
     def __post_init__(self) -> None:
         """Refuse fewer than one partition."""
+        check_fields(self)
         _require_partitions("MixedRadix", self.num_partitions)
 
     def moduli(self, num_embeddings: int) -> list[int]:
@@ -102,6 +108,7 @@ class Coprime(Partition):
 
     def __post_init__(self) -> None:
         """Refuse fewer than one partition."""
+        check_fields(self)
         _require_partitions("Coprime", self.num_partitions)
 
     def moduli(self, num_embeddings: int) -> list[int]:

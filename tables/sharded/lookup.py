@@ -98,9 +98,7 @@ class TorchrecLookup(Lookup):
     def agree_on(self, tensors: Sequence[Tensor]) -> None:
         """See Lookup."""
         for tensor in tensors:
-            # NCCL has no word for 16-bit integers.
-            values = tensor.detach()
-            dist.broadcast(values.view(torch.uint8) if values.dtype == torch.int16 else values, src=0)
+            dist.broadcast(tensor.detach(), src=0)
 
     def of_all_processes(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """See Lookup."""

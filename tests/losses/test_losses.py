@@ -124,12 +124,13 @@ def test_totals_in_blocks(num_queries, num_items, block, length, seed):
         assert_close(gradients(one, inputs), gradients(other, inputs))
 
 
+@pytest.mark.parametrize("num_items", [50, 5_200])
 @pytest.mark.parametrize("length", [0.5, 100.0])
-def test_losses_of_targets_are_cross_entropy(length):
-    """In float32, where scores of 10,000 nats have no powers of their own."""
+def test_losses_of_targets_are_cross_entropy(length, num_items):
+    """In float32, where scores of 10,000 nats have no powers of their own; in one part and in several."""
     torch.manual_seed(0)
-    queries, items = ((length * torch.randn(n, 8)).requires_grad_() for n in (70, 50))
-    targets = torch.randint(50, (70,))
+    queries, items = ((length * torch.randn(n, 8)).requires_grad_() for n in (150, num_items))
+    targets = torch.randint(num_items, (150,))
     loss = sum_of_losses(queries, items, targets)
     expected = torch.nn.functional.cross_entropy(queries.double() @ items.double().t(), targets, reduction="sum")
     assert_close(loss.double(), expected, rtol=1e-6, atol=1e-6)

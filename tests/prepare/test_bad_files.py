@@ -230,8 +230,12 @@ def test_an_item_that_nan_is_the_brand_of_has_none(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [
-        ("items.csv", "item,title\na,\xfc\n".encode("latin-1"), "items.csv' cannot be read ("),
-        ("items.parquet", b"PAR1", "items.parquet' cannot be read ("),
+        (
+            "items.csv",
+            "item,title\na,\xfc\n".encode("latin-1"),
+            "items.csv, line 2: byte 0xfc at byte 3 is not valid utf-8. Mend the line.",
+        ),
+        ("items.parquet", b"PAR1", "items.parquet' is not a readable Parquet file"),
     ],
 )
 def test_content_that_cannot_be_read(tmp_path, capsys, name, content, named):

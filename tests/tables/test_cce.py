@@ -66,7 +66,7 @@ def test_pointers_are_nearest_centroids_and_the_rest_is_a_mean_by_hash():
         for c in range(C):
             chunk = before[:, position].unflatten(-1, (C, -1))[:, c]
             pointed, hashed = numbers[c, 0] - 2 * c * R, numbers[c, 1] - (2 * c + 1) * R
-            assert torch.equal(pointed, table.pointers[c].long())
+            assert torch.equal(pointed, table.listed("pointers")[c].long())
             assert torch.equal(pointed, torch.cdist(chunk, rows[c, 0]).argmin(1))
             left = chunk - rows[c, 0][pointed]
             for row in range(R):
@@ -98,7 +98,7 @@ def test_ids_of_one_kind_come_together():
 def test_ids_without_a_pointer_of_their_own_have_that_of_another():
     collection, _ = clustered(num_pointers=50)
     table = collection.table("a")
-    pointers = table.pointers.t().long()
+    pointers = table.listed("pointers").t().long()
     assert pointers.shape == (50, C)
     pointed = table.rows_of(torch.arange(V)).view(C, 2, V)[:, 0].t() - 2 * R * torch.arange(C)
     assert torch.equal(pointed[:50], pointers)
@@ -152,7 +152,7 @@ def test_fewer_ids_than_clusters_keep_their_vectors(num_embeddings, num_clusters
 def test_pointers_are_as_narrow_as_they_can_be():
     narrow, wide = (CCETable("f", 10, 4, num_clusters=count, num_chunks=1) for count in (1 << 15, (1 << 15) + 1))
     assert [table.own_bytes() for table in (narrow, wide)] == [10 * 2 + 16, 10 * 4 + 16]
-    assert int(CCETable("f", 100_000, 4, num_clusters=1 << 15, num_chunks=1).pointers.min()) >= 0
+    assert int(CCETable("f", 100_000, 4, num_clusters=1 << 15, num_chunks=1).listed("pointers").min()) >= 0
 
 
 @given(

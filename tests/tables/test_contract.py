@@ -235,8 +235,9 @@ def test_counted_bytes_are_the_bytes_of_the_tensors(example):
     table = make(example)
     embedding = Embedding(table)
     constants = sum(c.numel() * c.element_size() for c in table.constants().values())
-    # Where the columns of what is kept of every id begin follows from their sizes.
-    buffers = [value for name, value in embedding.named_buffers() if "_first_" not in name]
+    # Where the columns of what is kept of every id begin follows from their sizes; a number tells averages.
+    derived = ("_first_", "_unaveraged")
+    buffers = [value for name, value in embedding.named_buffers() if not any(word in name for word in derived)]
     tensors = [*embedding.parameters(), *buffers]
     unique = {physical.name: physical for physical in table.physical_tables()}
     counted = sum(physical.num_bytes() for physical in unique.values()) + table.own_bytes()

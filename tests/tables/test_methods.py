@@ -170,8 +170,8 @@ def test_more_budget_never_buys_fewer_rows():
         (lambda: MixedDimTable("C3", 10, 8, row_dim=9), r"row_dim must be in \[1, embedding_dim=8\], got 9"),
         (lambda: FullTable("C3", 0, 8), "num_embeddings must be at least 1, got 0"),
         (lambda: FullTable("C.3", 1, 8), "without '.'"),
-        (lambda: FullTable("C3", 1, 8.0), "embedding_dim must be at least 1, got 8.0"),
-        (lambda: MixedRadix(0), "num_partitions must be at least 1"),
+        (lambda: FullTable("C3", 1, 8.0), "FullTable 'C3': embedding_dim must be int, got 8.0"),
+        (lambda: MixedRadix(0), r"num_partitions must be in \[1, 64\], got 0"),
         (lambda: power_law_dims([1], 8, alpha=2), r"alpha must be in \[0, 1\], got 2"),
     ],
 )

@@ -178,8 +178,11 @@ def test_it_trains(table):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: QuantizedTable("f", 9, 4, precisions=["int3"]), r"precisions must be some of float32, .*\['int3'\]"),
-        (lambda: QuantizedTable("f", 9, 4, precisions="int8"), "precisions must be some of"),
+        (
+            lambda: QuantizedTable("f", 9, 4, precisions=["int3"]),
+            r"precisions must be a list of some of float32, .*\['int3'\]",
+        ),
+        (lambda: QuantizedTable("f", 9, 4, precisions="int8"), "precisions must be a list of some of"),
         (lambda: QuantizedTable("f", 9, 4, precisions=["int8"], num_ids=[3]), "for each of 1 precisions but the last"),
         (lambda: QuantizedTable("f", 9, 4, precisions=["int8", "int8"], num_ids=[3]), "each once"),
         (lambda: QuantizedTable("f", 9, 4).values_of(torch.zeros(9, 5)), r"vectors must be \(9, 4\), got \(9, 5\)"),
@@ -188,7 +191,7 @@ def test_it_trains(table):
             lambda: QuantizedTable("f", 1, 1, precisions=["float16"]).values_of(torch.full((1, 1), 1e6)),
             "must be finite in float16",
         ),
-        (lambda: ALPTTable("f", 9, 4, precisions=["float16"]), "precisions must be some of int8, int4"),
+        (lambda: ALPTTable("f", 9, 4, precisions=["float16"]), "precisions must be a list of some of int8, int4"),
         (lambda: MLETTable("f", 9, 4, inner_dim=3), "inner_dim must be at least embedding_dim=4, got 3"),
     ],
 )

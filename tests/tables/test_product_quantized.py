@@ -61,7 +61,7 @@ def test_vectors_are_the_nearest_centroids_and_are_served_as_codes(table, num_op
     assert_close(collection(ids.unsqueeze(0))[:, 0], expected.float())
     narrow, matrices = table.served(collection.lookup)
     assert isinstance(narrow, CodebookTable)
-    assert torch.equal(narrow.codes.long(), codes)
+    assert torch.equal(narrow.listed("codes").long(), codes)
     stored = narrow.own_bytes() + narrow.physical_tables()[0].num_bytes()
     assert stored == table.served_bytes() == codes.numel() * (1 + (max(num_open) > 256)) + matrices["f"].numel() * 4
 

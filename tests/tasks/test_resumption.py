@@ -59,6 +59,21 @@ def test_a_validation_that_was_due_is_made_up(data, tmp_path, extra):
         assert torch.equal(*rows)
 
 
+def test_a_validation_is_made_up_where_no_step_is_left(data, tmp_path, capsys):
+    kept = callbacks(("ModelCheckpoint", EVERY_STEP), ("ModelCheckpoint", BEST))
+    whole = fit(data, tmp_path / "whole", kept, "--trainer.max_steps=10", "--trainer.min_steps=10")
+    (checkpoint,) = (tmp_path / "whole").rglob("10.ckpt")
+    assert read(checkpoint)["validation_owed"]
+    more = ("--trainer.max_steps=10", "--trainer.min_steps=10", f"--ckpt_path={checkpoint}")
+    resumed = fit(data, tmp_path / "resumed", kept, *more)
+    assert "is 10; raise it to go on. The validation after its last step is made up." in capsys.readouterr().out
+    assert validations(tmp_path / "resumed") == validations(tmp_path / "whole")[-1:]
+    assert resumed.trainer.global_step == 10
+    scores = [each.trainer.checkpoint_callbacks[1].best_model_score for each in (whole, resumed)]
+    assert torch.equal(*scores)
+    assert torch.equal(*(cli.model.collection.lookup.weight("word") for cli in (whole, resumed)))
+
+
 def test_a_checkpoint_of_a_validation_owes_none(data, tmp_path):
     fit(data, tmp_path, callbacks(("ModelCheckpoint", BEST)))
     (checkpoint,) = tmp_path.rglob("best.ckpt")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recsys.data import CTRDataModule
-from recsys.tables import DenseGradient, MixedDimTable
+from recsys.tables import ALPTTable, DenseGradient, DPQTable, MixedDimTable, MLETTable, served
 from recsys.tasks.summary import Totals, dense_state_bytes, render, table_rows, totals
 from tests.tasks.test_ctr import make_task, make_trainer, momentum, unified
 
@@ -19,8 +19,17 @@ def test_the_summary_counts_every_byte_once(prepared):
     assert rows["C1",].method == "FullTable"
     assert rows["C3",].physical == "64 x 4"
     assert (rows["C3",].logical_bytes, rows["C3",].stored_bytes) == (4 * 900 * 8, 4 * 64 * 4)
-    expected = Totals(4 * 8 * (8 + 300 + 900 + 20), 4 * (8 * 8 + 64 * 4), 4 * (8 + 64))
-    assert totals(task.collection) == expected
+    stored = 4 * (8 * 8 + 64 * 4)
+    assert totals(task.collection) == Totals(4 * 8 * (8 + 300 + 900 + 20), stored, stored, 4 * (8 + 64))
+
+
+@pytest.mark.parametrize("narrow", [DPQTable, ALPTTable, MLETTable])
+def test_bytes_when_served_are_those_of_the_tables_that_are_served(prepared, narrow):
+    tables = {"default": unified, "narrow": narrow}
+    task = make_task(CTRDataModule(prepared), tables=tables, assign={"narrow": ["C2", "C3"]})
+    task.configure_model()
+    before, after = totals(task.collection), totals(served(task.collection))
+    assert before.served_bytes == after.served_bytes == after.stored_bytes != before.stored_bytes
 
 
 @pytest.mark.parametrize(("optimizer", "moments"), [(torch.optim.Adam, 2), (torch.optim.SGD, 0), (momentum, 1)])

@@ -161,7 +161,7 @@ def _weights(values: pl.Series, where: str, checks: RowChecks) -> NDArray[np.flo
 def _times(spec: ClickSpec, frame: pl.DataFrame, where: str, checks: RowChecks) -> NDArray[np.int64]:
     assert spec.time is not None
     times = microseconds(frame[spec.time], spec.time_unit, where, spec.time_format)
-    checks.reject(spec.time, times.is_null(), "not a time (see --time-unit and --time-format)")
+    checks.reject(spec.time, times.is_null(), "not a time of 1900 to 2200 (see --time-unit and --time-format)")
     found: NDArray[np.int64] = times.fill_null(0).to_numpy()
     return found
 

@@ -44,6 +44,7 @@ class PreparationRule:
     Attributes:
         transforms: Fitted by an earlier preparation, by feature.
         says: What schema.json keeps of the rule beside its own entries.
+        labelled_by: The option that tells clicks from others, refused where it tells none apart; empty for 0 and 1.
     """
 
     encoding: EncodingRule
@@ -52,6 +53,7 @@ class PreparationRule:
     num_threads: int = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     transforms: Mapping[str, DenseTransform] = field(default_factory=dict)
     says: Mapping[str, object] = field(default_factory=dict)
+    labelled_by: str = ""
 
 
 def prepare(dataset: RawDataset, rule: PreparationRule, folder: Path) -> list[str]:
@@ -67,6 +69,7 @@ def prepare(dataset: RawDataset, rule: PreparationRule, folder: Path) -> list[st
     store = RowStore(folder / "scratch", dataset.features, dataset.beside)
     with _progress_bar() as bar, LineReport(rule.on_bad_line, folder / "bad_lines.tsv") as report:
         _read(dataset, rule, store, report, bar)
+        _check_labels(rule, store)
         assign_splits(rule.split, store)
         _check_weights(rule, store)
         fitted = _fit(dataset, rule, store, bar)
@@ -116,6 +119,18 @@ def _read(dataset: RawDataset, rule: PreparationRule, store: RowStore, report: L
     if not store.num_rows:
         names = ", ".join(file.name for file in dataset.main_files)
         raise ValueError("\n".join([f"{names} has no usable line.", *report.summary()]))
+
+
+def _check_labels(rule: PreparationRule, store: RowStore) -> None:
+    if not rule.labelled_by or store.labels is None:
+        return
+    num_clicks = sum(int(np.count_nonzero(store.labels.read(block))) for block in range(store.num_blocks))
+    if num_clicks in (0, store.num_rows):
+        found = "no row is a click" if not num_clicks else "every row is a click"
+        raise ValueError(
+            f"{rule.labelled_by}: {found}, and nothing can be learned; texts count as they are written, numbers from "
+            "the least that is a click."
+        )
 
 
 def _check_weights(rule: PreparationRule, store: RowStore) -> None:

@@ -5,9 +5,30 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from polars.datatypes import DataTypeClass
 
 DIGITS = {"Float16": 11, "Float32": 24, "Float64": 53}
 """From 2 to this power on floats do not tell whole numbers apart."""
+
+
+def is_plain(dtype: pl.DataType | DataTypeClass) -> bool:
+    """Whether values are single ones, which have texts."""
+    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object))
+
+
+def exact_ids(values: pl.Series, where: str, option: str) -> pl.Series:
+    """Ids that are whole numbers or texts: floats become what they stand for, NaN nobody.
+
+    Raises:
+        ValueError: The values are neither numbers nor texts, or a float is too large to be an exact number.
+    """
+    if not is_plain(values.dtype):
+        raise ValueError(f"{option}: {where} is of type {values.dtype}; give one of numbers or texts.")
+    if not values.dtype.is_float():
+        return values
+    texts = texts_of(values, f"{option}: {where}")
+    whole = texts.cast(pl.Int64, strict=False)
+    return whole if whole.null_count() == texts.null_count() else texts
 
 
 def texts_of(values: pl.Series, where: str) -> pl.Series:

@@ -9,7 +9,8 @@ import polars as pl
 MICROSECONDS = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
 SECOND = MICROSECONDS["s"]
 LIMIT = 2**63 - 1
-LAST_YEAR = 2200
+FIRST_YEAR, LAST_YEAR = 1900, 2200
+"""A time outside of these is none: programs write 0001-01-01 or 9999-12-31 for a missing one."""
 ISO = (
     r"^(?P<date>\d{4}-\d{2}-\d{2})(?:[T ](?P<minute>\d{2}:\d{2})(?P<second>:\d{2})?(?:[.,](?P<part>\d{1,9}))?"
     r"(?: ?(?P<zone>Z|UTC|[+-]\d{2}:?\d{2}))?)?$"
@@ -17,7 +18,7 @@ ISO = (
 
 
 def microseconds(values: pl.Series, unit: str, where: str, format: str | None = None) -> pl.Series:
-    """Int64 microseconds; null where a value is not a time, or is one too far away to count.
+    """Int64 microseconds; null where a value is not a time, or is one of no year from 1900 to 2200.
 
     Args:
         values: numbers, dates, datetimes, or texts of numbers or of ISO times (UTC where they name no zone).
@@ -27,14 +28,14 @@ def microseconds(values: pl.Series, unit: str, where: str, format: str | None = 
 
     Raises:
         ValueError: values are of another kind, some texts are numbers and others ISO times, or numbers are dates
-            written without separators, or times of a year after 2200.
+            written without separators, or of a year after 2200.
     """
     if isinstance(values.dtype, pl.Datetime | pl.Date):
-        return values.cast(pl.Datetime("us")).dt.epoch("us")
+        return _of_our_age(values.cast(pl.Datetime("us")).dt.epoch("us"))
     if isinstance(values.dtype, pl.Categorical | pl.Enum):
         values = values.cast(pl.String)
     if format is not None and (values.dtype == pl.String or values.dtype.is_integer()):
-        return _of_format(values.cast(pl.String).str.strip_chars(), format, where)
+        return _of_our_age(_of_format(values.cast(pl.String).str.strip_chars(), format, where))
     if values.dtype == pl.String:
         return _of_texts(values, unit, where)
     if values.dtype.is_numeric():
@@ -51,7 +52,7 @@ def _of_texts(texts: pl.Series, unit: str, where: str) -> pl.Series:
         return _plausible(texts, found, unit, where)
     dates = _of_iso(others)
     if found.null_count() == len(found):
-        return dates
+        return _of_our_age(dates)
     if dates.null_count() < len(dates):
         raise ValueError(
             f"--time: {where} has numbers ('{texts.filter(found.is_not_null())[0]}') and ISO texts "
@@ -104,7 +105,7 @@ def _plausible(values: pl.Series, found: pl.Series, unit: str, where: str) -> pl
     if not isinstance(largest, int | float) or largest in (float("inf"), float("-inf")):
         return found
     latest = int(largest)
-    last = int(datetime(LAST_YEAR, 1, 1, tzinfo=UTC).timestamp()) * SECOND
+    last = _start_of(LAST_YEAR)
     if latest > last:
         number = latest // MICROSECONDS[unit]
         other = next((name for name in ("min", "s", "ms", "us") if number * MICROSECONDS[name] <= last), None)
@@ -116,4 +117,14 @@ def _plausible(values: pl.Series, found: pl.Series, unit: str, where: str) -> pl
         raise ValueError(
             f"--time: {where} holds '{values.filter(eight)[0]}', which looks like a date; give --time-format %Y%m%d."
         )
-    return found
+    return _of_our_age(found)
+
+
+def _of_our_age(times: pl.Series) -> pl.Series:
+    """Null where a time lies so far away that it stands for something else."""
+    return times.set(~times.is_between(_start_of(FIRST_YEAR), _start_of(LAST_YEAR)).fill_null(True), None)
+
+
+def _start_of(year: int) -> int:
+    """Microseconds."""
+    return int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * SECOND

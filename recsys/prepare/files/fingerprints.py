@@ -62,8 +62,15 @@ def read_vocabulary(folder: Path, feature: str) -> tuple[pa.ChunkedArray, pa.Chu
 
 
 def of_matrix(path: Path) -> str:
-    """Fingerprint of an array in a .npy file, read piece by piece."""
-    matrix: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    """Fingerprint of an array in a .npy file, read piece by piece.
+
+    Raises:
+        ValueError: if the file holds no array.
+    """
+    try:
+        matrix: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read as a matrix ({error}); prepare the folder again.") from error
     digest = hashlib.sha256(f"{matrix.shape} {matrix.dtype.str}".encode())
     flat = matrix.reshape(-1)
     for start in range(0, len(flat), _PIECE_BYTES):

@@ -85,16 +85,33 @@ class JsonTable:
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, dict | list):
-            return json.dumps(value, sort_keys=True)
+            return _as_json(value)
         return None if value is None or value == "" or value in self._missing else str(value)
+
+
+class _Number(str):
+    """The digits of a number, which are no text where it is written again."""
+
+
+def _as_json(value: Any) -> str:
+    """Nested values as they were read, keys sorted: 1 and "1" stay two."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)}: {_as_json(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_as_json, value)) + "]"
+    return str(value) if isinstance(value, _Number) else json.dumps(value)
 
 
 def _record(line: bytes) -> dict[str, Any] | str:
     """The object of a line with its numbers as texts, or what is wrong with it."""
     try:
-        found = json.loads(line, parse_int=str, parse_float=str, parse_constant=_no_number, object_pairs_hook=_once)
+        found = json.loads(line, **_NUMBERS, object_pairs_hook=_once)
+        if b"\\u" in line or b"\xed" in line:
+            json.dumps(found, ensure_ascii=False).encode()
     except UnicodeDecodeError as error:
         return f"byte 0x{error.object[error.start]:02x} at byte {error.start + 1} is not valid utf-8"
+    except UnicodeEncodeError as error:
+        return f"holds '\\u{ord(error.object[error.start]):x}' alone, half a character"
     except (ValueError, RecursionError) as error:
         return f"is not valid JSON ({error})"
     return found if isinstance(found, dict) else "is no JSON object"
@@ -111,3 +128,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a key is there twice")
     return found
+
+
+_NUMBERS: Any = {"parse_int": _Number, "parse_float": _Number, "parse_constant": _no_number}

@@ -62,21 +62,29 @@ def add_shared_arguments(parser: argparse.ArgumentParser, requires_out: bool = T
     add = parser.add_argument
     add("--out", type=Path, required=requires_out, help="folder to make; it appears when everything is written")
     add("--overwrite", action="store_true", help="replace --out if a preparation has made all that is in it")
-    add("--fractions", type=float, nargs=3, default=FRACTIONS, metavar=("TRAIN", "VAL", "TEST"))
-    add("--seed", type=int, default=0, help="of the random split (default %(default)s)")
+    add("--fractions", type=float, nargs=3, metavar=("TRAIN", "VAL", "TEST"), help="of the rows (default .8 .1 .1)")
+    add("--seed", type=int, help="of the random split (default 0)")
     add("--on-bad-line", choices=POLICIES, default="fail", help="stop, or skip and list them (default %(default)s)")
 
 
-def check_split_options(by: str, fractions: Sequence[float], seed: int) -> None:
-    """Refuse fractions and a seed that a split does not go by.
+def split_rule(by: SplitBy, fractions: Sequence[float] | None, seed: int | None, draws: bool = False) -> SplitRule:
+    """How rows are split.
+
+    Args:
+        by: what the split goes by.
+        fractions: None where not given.
+        seed: None where not given.
+        draws: whether the seed draws the rows themselves.
 
     Raises:
-        ValueError: naming the option and the split.
+        ValueError: on fractions or a seed that the split does not go by, or out of range.
     """
-    if by == "given" and tuple(fractions) != FRACTIONS:
+    if by == "given" and fractions is not None:
         raise ValueError("--fractions has no use with --split given, which says where each row goes; leave it out.")
-    if by != "random" and seed:
+    if by != "random" and seed is not None and not draws:
         raise ValueError(f"--seed {seed} has no use with --split {by}; give --split random, or leave it out.")
+    first, second, third = FRACTIONS if fractions is None else fractions
+    return SplitRule(by, (first, second, third), seed or 0)
 
 
 def make_rule(arguments: argparse.Namespace, recipe: Mapping[str, object]) -> PreparationRule:
@@ -85,11 +93,10 @@ def make_rule(arguments: argparse.Namespace, recipe: Mapping[str, object]) -> Pr
     Raises:
         ValueError: An option has no use with the split, or is out of range.
     """
-    if getattr(arguments, "sample", None) is None:  # a sample is drawn by the seed
-        check_split_options(arguments.split, arguments.fractions, arguments.seed)
+    draws = getattr(arguments, "sample", None) is not None
     return PreparationRule(
         encoding=EncodingRule(arguments.min_count, arguments.hash_bits, frozenset(arguments.number_unseen)),
-        split=SplitRule(arguments.split, tuple(arguments.fractions), arguments.seed),
+        split=split_rule(arguments.split, arguments.fractions, arguments.seed, draws),
         on_bad_line=arguments.on_bad_line,
         says={"recipe": recipe},
     )

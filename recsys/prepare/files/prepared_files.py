@@ -60,10 +60,11 @@ def write_schema(folder: Path, content: dict[str, object]) -> None:
 def listed_files(folder: Path) -> dict[str, dict[str, object]]:
     """Every file of a folder by name, with its bytes and digest: proof that all in it is ours, and whole."""
     paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {path.relative_to(folder).as_posix(): _identity(path) for path in paths}
+    return {path.relative_to(folder).as_posix(): file_identity(path) for path in paths}
 
 
-def _identity(path: Path) -> dict[str, object]:
+def file_identity(path: Path) -> dict[str, object]:
+    """Bytes and digest."""
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
     return {"bytes": path.stat().st_size, "blake2b": digest}

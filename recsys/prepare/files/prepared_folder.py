@@ -31,8 +31,8 @@ class PreparedFolder:
         self.out = out.absolute()
         self._overwrite = overwrite
         self._word = uuid4().hex
-        self.partial = self._beside(f"{self._word}.partial")
         self._check()
+        self.partial = self._beside(f"{self._word}.partial")
 
     def __enter__(self) -> Path:
         self.out.parent.mkdir(parents=True, exist_ok=True)
@@ -75,6 +75,8 @@ class PreparedFolder:
             shutil.rmtree(old)
 
     def _check(self) -> None:
+        if not self.out.name:
+            raise ValueError(f"--out '{self.out}' is the root of all folders; give a folder in it.")
         if self.out.is_symlink():
             raise ValueError(f"--out '{self.out}' is a link; name the folder itself.")
         if not self.out.exists():

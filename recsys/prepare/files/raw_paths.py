@@ -23,10 +23,11 @@ def named_files(paths: Sequence[Path], option: str) -> list[tuple[Path, str]]:
         if not parts:
             raise ValueError(f"{option}: folder '{path}' has no files.")
         found += parts
-    resolved = [path.resolve() for path in found]
-    for place, path in enumerate(resolved):
-        if path in resolved[:place]:
-            raise ValueError(f"{option}: '{found[place]}' is named twice; give each file once.")
+    seen = set()
+    for path in found:
+        if path.resolve() in seen:
+            raise ValueError(f"{option}: '{path}' is named twice; give each file once.")
+        seen.add(path.resolve())
     return [(path, _short_name(path, found)) for path in found]
 
 

@@ -54,7 +54,7 @@ def read_table(
     paths: Sequence[Path],
     format: TextFormat,
     option: str,
-    skip_bad: bool,
+    skip_bad: bool | None,
     needed: Mapping[str, str],
     typed_header: bool = False,
 ) -> RawTable:
@@ -64,7 +64,7 @@ def read_table(
         paths: of the files.
         format: of text files.
         option: that names them.
-        skip_bad: whether bad lines are left out.
+        skip_bad: whether bad lines are left out; None where there is no option that says so, and they never are.
         needed: columns, and the option that names each.
         typed_header: whether names of columns end in a colon and a type, which are left out of them.
 
@@ -92,16 +92,14 @@ def read_table(
     return RawTable(words, names, joined, np.concatenate(lines), np.concatenate(files), tuple(bad))
 
 
-def _rows(table: Table, skip_bad: bool, bad: list[BadLine]) -> list[tuple[pl.DataFrame, NDArray[np.int64]]]:
+def _rows(table: Table, skip_bad: bool | None, bad: list[BadLine]) -> list[tuple[pl.DataFrame, NDArray[np.int64]]]:
     found = []
     for block in table.blocks():
         parsed = table.parse(block)
         if parsed.bad and not skip_bad:
             first = parsed.bad[0]
-            raise BadLineError(
-                f"{first.file}, line {first.line}: {first.reason}. "
-                "Mend the line, or pass --on-bad-line skip to leave it out."
-            )
+            way = "" if skip_bad is None else ", or pass --on-bad-line skip to leave it out"
+            raise BadLineError(f"{first.file}, line {first.line}: {first.reason}. Mend the line{way}.")
         bad += parsed.bad
         found.append((parsed.rows.frame, parsed.rows.lines))
     return found

@@ -67,11 +67,13 @@ def check_header(columns: Sequence[str], where: str) -> None:
     Raises:
         ValueError: naming the column.
     """
+    seen = set()
     for place, name in enumerate(columns):
-        if name in columns[:place]:
+        if name in seen:
             raise ValueError(f"{where}: column '{name}' is there twice; rename one of them.")
         if not name.strip():
             raise ValueError(f"{where}: column {place + 1} has no name; give it one.")
+        seen.add(name)
 
 
 class TextTable:

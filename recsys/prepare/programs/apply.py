@@ -29,15 +29,14 @@ from recsys.prepare.clicks.feature_encoding import EncodingRule
 from recsys.prepare.clicks.preparation import PreparationRule
 from recsys.prepare.clicks.published import published_rows
 from recsys.prepare.clicks.raw_dataset import RawDataset
-from recsys.prepare.clicks.row_split import SplitBy, SplitRule
+from recsys.prepare.clicks.row_split import SplitBy
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.open_table import Table, find_column, open_tables
 from recsys.prepare.files.preparation_arguments import (
-    FRACTIONS,
     add_shared_arguments,
-    check_split_options,
     prepare_folder,
     program_name,
+    split_rule,
 )
 from recsys.prepare.files.raw_paths import check_outside
 from recsys.prepare.files.run_program import run_program
@@ -77,8 +76,7 @@ def _apply(parsed: argparse.Namespace) -> None:
     check_outside(parsed.out, [parsed.folder, *parsed.files])
     _check_options(parsed, earlier)
     by: SplitBy = earlier.split_by if parsed.grow else "test"
-    if parsed.grow:
-        check_split_options(by, parsed.fractions, parsed.seed)
+    split = split_rule(by, parsed.fractions, parsed.seed)
     dataset = _click_rows(parsed, earlier, by) if earlier.recipe is None else _published(parsed, earlier)
     if parsed.grow and not dataset.beside.label:
         raise ValueError(f"--grow makes rows to train on, and '{dataset.main_files[0].name}' has no labels.")
@@ -91,7 +89,7 @@ def _apply(parsed: argparse.Namespace) -> None:
     unseen = frozenset(earlier.schema.get("number_unseen") or ())
     rule = PreparationRule(
         EncodingRule(min_count, earlier.schema.get("hash_bits"), unseen, known, parsed.grow),
-        SplitRule(by, tuple(parsed.fractions), parsed.seed),
+        split,
         parsed.on_bad_line,
         transforms=transforms,
         says={key: earlier.schema[key] for key in ("columns", "format", "recipe") if key in earlier.schema}
@@ -103,7 +101,7 @@ def _apply(parsed: argparse.Namespace) -> None:
 def _check_options(parsed: argparse.Namespace, earlier: EarlierFolder) -> None:
     if parsed.min_count is not None and not parsed.grow:
         raise ValueError("--min-count decides which values are new ids; it goes with --grow.")
-    if not parsed.grow and (tuple(parsed.fractions) != FRACTIONS or parsed.seed):
+    if not parsed.grow and (parsed.fractions is not None or parsed.seed is not None):
         raise ValueError("--fractions and --seed split rows to train on; they go with --grow.")
     if earlier.recipe is not None and text_format(parsed) != TextFormat():
         raise ValueError(

@@ -31,7 +31,7 @@ from recsys.prepare.clicks.column_kinds import SAMPLE_ROWS, infer_spec
 from recsys.prepare.clicks.column_options import ColumnOptions, decisions
 from recsys.prepare.clicks.feature_encoding import EncodingRule
 from recsys.prepare.clicks.preparation import PreparationRule
-from recsys.prepare.clicks.row_split import SplitBy, SplitRule
+from recsys.prepare.clicks.row_split import SplitBy
 from recsys.prepare.clicks.spec_file import read_spec, write_spec
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.event_times import MICROSECONDS
@@ -39,9 +39,9 @@ from recsys.prepare.files.open_table import Table, find_column, open_tables
 from recsys.prepare.files.preparation_arguments import (
     add_config_argument,
     add_shared_arguments,
-    check_split_options,
     prepare_folder,
     program_name,
+    split_rule,
 )
 from recsys.prepare.files.raw_paths import check_outside
 from recsys.prepare.files.run_program import run_program
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--categorical", nargs="+", default=[], metavar="COLUMN", help='names or patterns such as "C*"')
     add("--dense", nargs="+", default=[], metavar="COLUMN[:TRANSFORM]", help="standardise, log, bins:N or none")
     add("--lists", nargs="+", default=[], metavar="COLUMN[:SEPARATOR]", help='such as tags:"|"')
-    add("--pooling", choices=("mean", "sum"), default="mean", help="of lists (default %(default)s)")
+    add("--pooling", choices=("mean", "sum"), help="of lists (default mean)")
     add("--weight", metavar="COLUMN", help="how often a row counts")
     add("--group", metavar="COLUMN", help="users, over which GAUC averages")
     add("--key", nargs="+", default=[], metavar="COLUMN", help="kept as they are, into predictions")
@@ -127,19 +127,30 @@ def _rule(parsed: argparse.Namespace, spec: ClickSpec, split: str, format: TextF
         raise ValueError(f"--time {parsed.time} is what --split time goes by, and has no use with --split {split}.")
     if spec.time is None and (parsed.time_unit or parsed.time_format):
         raise ValueError("--time-unit and --time-format say how times are written; give --time.")
-    check_split_options(by, parsed.fractions, parsed.seed)
+    split_by = split_rule(by, parsed.fractions, parsed.seed)
     usual = 2 if parsed.hash_bits is None else 1
     return PreparationRule(
         EncodingRule(usual if parsed.min_count is None else parsed.min_count, parsed.hash_bits),
-        SplitRule(by, tuple(parsed.fractions), parsed.seed),
+        split_by,
         parsed.on_bad_line,
+        labelled_by=_labelled_by(spec),
         says={"columns": spec.as_json(), "format": {"columns": format.columns, "missing": format.missing}},
     )
 
 
+def _labelled_by(spec: ClickSpec) -> str:
+    if spec.positive_from is not None:
+        return f"--positive-from {spec.positive_from:g} of column '{spec.label}'"
+    return f"--positive {' '.join(spec.positive)} of column '{spec.label}'" if spec.positive else ""
+
+
 def _spec(parsed: argparse.Namespace, tables: list[Table]) -> tuple[ClickSpec, str]:
     """What the columns are, and how rows are split."""
-    options = ColumnOptions(parsed.categorical, parsed.dense, parsed.lists, parsed.pooling)
+    if parsed.pooling is not None and not parsed.lists:
+        raise ValueError(
+            f"--pooling {parsed.pooling} is said of --lists, which is missing; give it, or leave this out."
+        )
+    options = ColumnOptions(parsed.categorical, parsed.dense, parsed.lists, parsed.pooling or "mean")
     said = {name: getattr(parsed, name) for name in SPECIAL}
     said["split_column"] = parsed.split.partition(":")[2] or None if parsed.split else None
     if parsed.spec is not None and parsed.spec.exists():

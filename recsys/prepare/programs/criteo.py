@@ -58,7 +58,7 @@ def prepare_sample(arguments: argparse.Namespace, folder: Path) -> list[str]:
     """Generate raw lines and prepare them, in one folder; return the lines of the report."""
     (folder / "raw").mkdir()
     raw = folder / "raw" / "train.txt"
-    write_sample(raw, arguments.sample, arguments.seed)
+    write_sample(raw, arguments.sample, arguments.seed or 0)
     dataset = make_dataset(arguments, [RawFile(raw)], "criteo_sample")
     report = prepare(dataset, make_rule(arguments, _recipe(arguments)), folder)
     return [*report, "these are GENERATED rows with a planted signal, not Criteo's"]

@@ -28,6 +28,7 @@ from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.preparation_arguments import program_name
 from recsys.prepare.files.prepared_folder import PreparedFolder
 from recsys.prepare.files.run_program import run_program
+from recsys.prepare.semantic.codes import MOST_CODES
 from recsys.prepare.semantic.content import read_items
 from recsys.prepare.semantic.making import (
     LOADS,
@@ -43,6 +44,16 @@ from recsys.prepare.semantic.making import (
 from recsys.prepare.semantic.measures import CodesUse
 from recsys.prepare.semantic.pieces import MODELS
 from recsys.prepare.semantic.published import Arrays, Published, read_published
+from recsys.prepare.sessions.log import MOST_BINS
+
+RANGES = {
+    "levels": (1, 255),
+    "codes": (2, MOST_CODES),
+    "text_dim": (1, 1 << 15),
+    "bins": (2, MOST_BINS),
+    "seed": (0, (1 << 32) - 1),
+}
+"""Of options that are numbers; SemanticIdTable has as many levels, and NumPy and scikit-learn such seeds."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -89,15 +100,13 @@ def _content(parsed: argparse.Namespace) -> ContentColumns:
 
 def _same_content(old: Published, vectors: str | None, encoder: str | None) -> ContentColumns:
     """The columns that published codes were made of; a file of vectors may be another, and a model elsewhere."""
-    stored = old.settings["content"]
-    content = ContentColumns(
-        stored["vectors"],
-        tuple(stored["text"]),
-        stored["text_dim"],
-        tuple(stored["categories"]),
-        stored["num_bins"],
-        stored.get("encoder"),
-    )
+    stored = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in old.settings["content"].items()
+    }
+    try:
+        content = ContentColumns(**stored)
+    except TypeError as error:
+        raise ValueError(f"--extend: the settings of the codes are not as they were written ({error}).") from error
     if encoder is not None and content.encoder is None:
         raise ValueError(
             "--encoder: the codes to extend were not made with a sentence-transformers model; leave it out."
@@ -138,10 +147,10 @@ def parser(methods: tuple[str, ...] = (*QUANTISERS, *METHODS)) -> argparse.Argum
 
 def _check(parsed: argparse.Namespace, quantisers: tuple[str, ...]) -> None:
     """Refuse numbers out of range, and options that would not act."""
-    for name, least in (("levels", 1), ("codes", 2), ("text_dim", 1), ("bins", 2), ("seed", 0)):
+    for name, (least, most) in RANGES.items():
         value = getattr(parsed, name)
-        if value is not None and value < least:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
+        if value is not None and not least <= value <= most:
+            raise ValueError(f"--{name.replace('_', '-')} must be in [{least:,}, {most:,}], got {value}.")
     method = "--extend" if parsed.extend is not None else f"--method {parsed.method}"
     quantised = [f"--method {each}" for each in quantisers]
     acts = {

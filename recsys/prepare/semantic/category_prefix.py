@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.prepare.files.column_values import lists_of, texts_of
 from recsys.prepare.semantic.codes import Codes
 
 MISSING = 0
@@ -111,9 +112,11 @@ def fit_categories(frame: pl.DataFrame, columns: list[str], num_codes: int | Non
 
 
 def _level(values: pl.Series, num_bins: int) -> Level:
-    if not values.dtype.is_float():
+    if not (values.dtype.is_float() or values.dtype.is_decimal()):
         return Level(values.name, _ranked(values))
-    numbers = values.drop_nulls().drop_nans().to_numpy()
+    numbers = values.cast(pl.Float64).drop_nulls().drop_nans().to_numpy()
+    if np.isinf(numbers).any():
+        raise ValueError(f"--categories: column '{values.name}' holds an infinite number; leave such a cell empty.")
     steps = np.arange(1, num_bins) / num_bins
     bounds = np.unique(np.quantile(numbers, steps)).tolist() if len(numbers) else []
     return Level(values.name, [f"from {bound:g}" for bound in [-np.inf, *bounds]], bounds)
@@ -127,9 +130,16 @@ def _ranked(values: pl.Series) -> list[str]:
 
 
 def _texts(values: pl.Series) -> pl.Series:
-    if isinstance(values.dtype, pl.List | pl.Array):
-        values = values.cast(pl.List(pl.String)).list.sort().list.join("|")
-    return values.cast(pl.String).str.strip_chars().replace("", None)
+    """Categories as they are written; a list is the sorted texts in it, told apart from a text that holds a bar."""
+    where = f"--categories: column '{values.name}'"
+    if not isinstance(values.dtype, pl.List | pl.Array):
+        return texts_of(values, where).replace("", None)
+    inner, lengths = lists_of(values, None, where)
+    escaped = inner.str.replace_all("\\", "\\\\", literal=True).str.replace_all("|", "\\|", literal=True)
+    parts = pl.DataFrame({"row": np.repeat(np.arange(len(values)), lengths), "text": escaped})
+    joined = parts.group_by("row").agg(pl.col("text").sort().str.join("|"))
+    rows = pl.DataFrame({"row": np.arange(len(values))})
+    return rows.join(joined, on="row", how="left", maintain_order="left")["text"]
 
 
 def _encoded(values: pl.Series, level: Level) -> NDArray[np.int64]:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recsys.prepare.files.column_values import is_plain
 from recsys.prepare.files.first_line import first_line
 
 NUM_CODES = b"num_codes"
 FINGERPRINT = b"fingerprint"
+MOST_CODES = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Codes:
         num_codes: K.
 
     Raises:
-        ValueError: if an item is there twice, a code is out of range, or a code follows a missing one.
+        ValueError: if an item is there twice or has no name, a code is out of range or follows a missing one, or there
+            are more than 31 bits hold.
     """
 
     items: pl.Series
@@ -37,6 +41,8 @@ class Codes:
 
     def __post_init__(self) -> None:
         """Refuse codes that say two things, or nothing."""
+        if not 1 <= self.num_codes <= MOST_CODES:
+            raise ValueError(f"codes: num_codes must be in [1, {MOST_CODES}], got {self.num_codes}.")
         if self.items.null_count():
             raise ValueError(f"codes: {self.items.null_count()} items have no name.")
         if self.items.n_unique() != len(self.items):
@@ -96,8 +102,10 @@ def read_codes(path: Path, num_codes: int | None = None) -> Codes:
     if not path.is_file():
         raise ValueError(f"codes: file '{path}' does not exist.")
     try:
+        said = (pq.read_schema(path).metadata or {}).get(NUM_CODES)
+        expected = (pq.read_schema(path).metadata or {}).get(FINGERPRINT)
         frame = pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
         raise ValueError(f"codes: '{path}' cannot be read as a Parquet file ({first_line(error)}).") from error
     names = sorted((name for name in frame.columns if re.fullmatch(r"code\d+", name)), key=lambda name: int(name[4:]))
     if "item" not in frame.columns or names != [f"code{level}" for level in range(len(names))] or not names:
@@ -105,13 +113,15 @@ def read_codes(path: Path, num_codes: int | None = None) -> Codes:
     for name in names:
         if not frame[name].dtype.is_integer():
             raise ValueError(f"codes: column {name} of '{path}' must be whole numbers, got {frame[name].dtype}.")
-    values = frame.select(pl.col(names).cast(pl.Int64).fill_null(-1)).to_numpy()
-    metadata = pq.read_schema(path).metadata or {}
-    if num_codes is None:
-        said = metadata.get(NUM_CODES)
-        num_codes = int(said) if said is not None else max(1, int(values.max(initial=0)) + 1)
-    codes = Codes(frame["item"], values, num_codes)
-    expected = metadata.get(FINGERPRINT)
-    if expected is not None and expected.decode() != codes.fingerprint():
+    if not is_plain(frame["item"].dtype) or not len(frame):
+        raise ValueError(f"codes: '{path}' must have rows, and items that are numbers or texts.")
+    try:
+        values = frame.select(pl.col(names).cast(pl.Int64).fill_null(-1)).to_numpy()
+        if num_codes is None:
+            num_codes = int(said) if said is not None else max(1, int(values.max(initial=0)) + 1)
+        codes = Codes(frame["item"], values, num_codes)
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        raise ValueError(f"codes: '{path}': {first_line(error).removeprefix('codes: ')}") from error
+    if expected is not None and expected.decode(errors="replace") != codes.fingerprint():
         raise ValueError(f"codes: '{path}' is not as it was written: its fingerprint differs; make it again.")
     return codes

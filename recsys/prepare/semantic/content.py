@@ -9,7 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from recsys.prepare.files.column_values import exact_ids
 from recsys.prepare.files.first_line import first_line
+from recsys.prepare.files.raw_table import read_table
+from recsys.prepare.files.text_table import TextFormat
+
+PLAIN_NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$"
+"""What is written as programs write numbers: 07 is a name, and so is +7."""
 
 Matrix = NDArray[np.float32]
 
@@ -31,31 +37,34 @@ def read_items(path: Path, item: str, columns: list[str]) -> pl.DataFrame:
     """Column item and the named columns, a row an item, the first of each; items without a name are left out.
 
     Raises:
-        ValueError: if the file is missing, of another kind, or lacks a column.
+        ValueError: if the file is missing, of another kind, lacks a column or a name, or cannot be read to its end.
     """
     if not path.is_file():
         raise ValueError(f"--items: file '{path}' does not exist.")
     if path.suffix not in (".parquet", ".csv", ".tsv"):
         raise ValueError(f"--items: '{path}' must be a .parquet, .csv or .tsv file.")
-    try:
-        frame = pl.read_parquet(path, glob=False) if path.suffix == ".parquet" else _read_text(path, item)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"--items: '{path}' cannot be read ({first_line(error)}).") from error
-    for name in [item, *columns]:
-        if name not in frame.columns:
-            raise ValueError(f"--items: '{path}' has no column '{name}' (it has: {', '.join(frame.columns)}).")
-    chosen = frame.select(pl.col(item).alias("item"), *(name for name in columns if name != "item"))
+    text = TextFormat(separator="\t" if path.suffix == ".tsv" else ",")
+    needed = dict.fromkeys((item, *columns), "--items")
+    frame = read_table([path], text, "--items", None, needed).frame
+    if path.suffix != ".parquet":
+        frame = frame.with_columns(_typed(frame[name], name == item) for name in needed)
+    ids = exact_ids(frame[item], f"column '{item}' of '{path}'", "--items")
+    chosen = frame.select(ids.alias("item"), *(name for name in columns if name != "item"))
     return chosen.drop_nulls("item").unique("item", keep="first", maintain_order=True)
 
 
-def _read_text(path: Path, item: str) -> pl.DataFrame:
-    """A CSV file; items are texts, so that 007 and 7 are two, or whole numbers where all are written as such."""
-    separator = "\t" if path.suffix == ".tsv" else ","
-    frame = pl.read_csv(path, separator=separator, schema_overrides={item: pl.String}, glob=False)
-    if item not in frame.columns:
-        return frame
-    whole = frame[item].cast(pl.Int64, strict=False)
-    return frame.with_columns(whole) if whole.cast(pl.String).equals(frame[item], null_equal=True) else frame
+def _typed(texts: pl.Series, is_item: bool) -> pl.Series:
+    """Whole numbers where all are written as such, so that 007 and 7 are two; numbers with a point, but no items.
+
+    Any other column stays texts.
+    """
+    whole = texts.cast(pl.Int64, strict=False)
+    if whole.cast(pl.String).equals(texts, null_equal=True):
+        return whole
+    numbers = texts.cast(pl.Float64, strict=False)
+    are_numbers = numbers.null_count() == texts.null_count() and bool(numbers.is_finite().all())
+    is_plain = texts.str.contains(PLAIN_NUMBER).all() and texts.str.contains(".", literal=True).any()
+    return numbers if are_numbers and is_plain and not is_item else texts
 
 
 def column_vectors(frame: pl.DataFrame, column: str) -> Vectors:
@@ -65,7 +74,7 @@ def column_vectors(frame: pl.DataFrame, column: str) -> Vectors:
         ValueError: if it holds no lists of numbers of one width, or a number is not finite.
     """
     dtype = frame[column].dtype
-    if not isinstance(dtype, pl.List | pl.Array):
+    if not isinstance(dtype, pl.List | pl.Array) or not (dtype.inner.is_numeric() or dtype.inner == pl.Boolean):
         raise ValueError(f"--vectors: column '{column}' must hold lists of numbers, got {dtype}.")
     known = frame.select("item", vector=pl.col(column).cast(pl.List(pl.Float32))).filter(
         pl.col("vector").list.len() > 0
@@ -88,17 +97,23 @@ def file_vectors(path: Path, items: pl.Series) -> Vectors:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"--vectors: '{path}' cannot be read as a matrix ({first_line(error)}).") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+        found = values.dtype if isinstance(values, np.ndarray) else "several arrays"
+        raise ValueError(f"--vectors: '{path}' must hold real numbers, got {found}.")
     if values.ndim != 2 or len(values) != len(items):
         raise ValueError(
             f"--vectors: '{path}' must be [{len(items)}, T], a row for each item, got {list(values.shape)}."
         )
     matrix = _finite(values, str(path))
     known = matrix.any(axis=1)
+    if not known.any():
+        raise ValueError(f"--vectors: '{path}' holds no vector other than zeros.")
     return Vectors(items.filter(pl.Series(known)), matrix[known])
 
 
 def _finite(values: NDArray[np.generic], name: str) -> Matrix:
-    matrix = np.ascontiguousarray(values, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(values, dtype=np.float32)
     if not np.isfinite(matrix).all():
         row = int((~np.isfinite(matrix)).any(axis=1).argmax())
         raise ValueError(f"--vectors: row {row} of '{name}' has a value that is no finite number in float32.")

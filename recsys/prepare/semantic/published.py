@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from recsys.prepare.files.prepared_files import listed_files
+from recsys.prepare.files.prepared_files import file_identity, listed_files
 from recsys.prepare.semantic.codes import Codes, read_codes
 from recsys.prepare.semantic.content import Vectors
 from recsys.prepare.semantic.measures import CodesUse, use_of
@@ -69,25 +69,63 @@ class Published:
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
+class EncoderArrays(Arrays):
+    """What a folder keeps for new items; a name that it lacks is a user's mistake, not ours."""
+
+    def __missing__(self, name: str) -> NDArray[np.generic]:
+        raise ValueError(f"{ENCODER} of the codes has no '{name}', which new items need; make the folder again.")
+
+
 def read_published(folder: Path) -> Published:
     """What a folder of codes holds.
 
     Raises:
-        ValueError: if it is no such folder, or its codes are not those of the manifest.
+        ValueError: if it is no such folder, or its files are not those of the manifest.
     """
-    path = folder / MANIFEST
-    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if manifest.get("kind") != KIND:
-        raise ValueError(f"'{folder}' is no folder of semantic ids; it has no {MANIFEST} that says so.")
+    manifest = _manifest(folder)
     codes = read_codes(folder / CODES)
     if codes.fingerprint() != manifest["fingerprint"]:
         raise ValueError(f"'{folder}': {CODES} is not the one that {MANIFEST} describes; make the folder again.")
-    arrays: Arrays = {}
-    if (folder / ENCODER).is_file():
-        with np.load(folder / ENCODER, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    error = manifest["use"]["reconstruction_error"]
-    return Published(codes, manifest["method"], manifest["settings"], arrays, error)
+    error = manifest["use"].get("reconstruction_error")
+    return Published(codes, manifest["method"], manifest["settings"], _encoder(folder, manifest), error)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, with all that is read of it.
+
+    Raises:
+        ValueError: if it is none, or one that was changed by hand.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"'{path}' is not valid JSON ({error}); make the folder again.") from error
+    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+        raise ValueError(f"'{folder}' is no folder of semantic ids; it has no {MANIFEST} that says so.")
+    entries = {"fingerprint": str, "method": str, "settings": dict, "use": dict, "files": dict}
+    for name, kind in entries.items():
+        if not isinstance(manifest.get(name), kind):
+            raise ValueError(f"'{path}': {name} is not as it was written, got {manifest.get(name)!r}; make it again.")
+    if not isinstance(manifest["settings"].get("content"), dict):
+        raise ValueError(f"'{path}': settings do not say what the codes were made of; make the folder again.")
+    return manifest
+
+
+def _encoder(folder: Path, manifest: dict[str, Any]) -> Arrays:
+    """What gives new items their codes; nothing where the codes were made without.
+
+    Raises:
+        ValueError: if the file is not the one that the manifest lists.
+    """
+    listed = manifest["files"].get(ENCODER)
+    if listed is None:
+        return EncoderArrays()
+    path = folder / ENCODER
+    if not path.is_file() or file_identity(path) != listed:
+        raise ValueError(f"'{path}' is not the file that {MANIFEST} lists; make the folder again.")
+    with np.load(path, allow_pickle=False) as stored:
+        return EncoderArrays({name: stored[name] for name in stored.files})
 
 
 def appended(published: Codes, new: Codes) -> Codes:

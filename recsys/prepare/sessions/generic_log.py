@@ -9,11 +9,11 @@ from pathlib import Path
 import polars as pl
 
 from recsys.prepare.files.bad_lines import LOUD_FRACTION
-from recsys.prepare.files.column_values import texts_of
+from recsys.prepare.files.column_values import exact_ids
 from recsys.prepare.files.event_times import MICROSECONDS, microseconds
 from recsys.prepare.files.raw_table import RawTable, read_table
 from recsys.prepare.files.text_table import TextFormat
-from recsys.prepare.sessions.item_metadata import check_ids, check_names, item_metadata
+from recsys.prepare.sessions.item_metadata import check_names, item_metadata
 from recsys.prepare.sessions.item_vectors import texts_of as item_texts_of
 from recsys.prepare.sessions.item_vectors import vectors_of
 from recsys.prepare.sessions.log import EventLog, ItemColumn
@@ -92,7 +92,7 @@ def read_log(
     raw = read_table(paths, columns.format, "--raw", skip_bad, needed, columns.typed_header)
     events, origin = _events(raw, columns)
     events = events.with_columns(
-        _exact_ids(events[role], f"column '{columns.wanted[role]}' of {raw.words}", f"--{role}")
+        exact_ids(events[role], f"column '{columns.wanted[role]}' of {raw.words}", f"--{role}")
         for role in ("user", "item")
     )
     if columns.time is not None:
@@ -127,14 +127,14 @@ def _metadata(
     """What is known of the log's items, and how many of them nothing is known of."""
     if not paths:
         source = raw.frame.with_columns(
-            _exact_ids(raw.frame[columns.item], f"column '{columns.item}' of {raw.words}", "--item")
+            exact_ids(raw.frame[columns.item], f"column '{columns.item}' of {raw.words}", "--item")
         )
         return item_metadata(raw.words, source, columns.item, columns.item_columns, events["item"]), []
     item = columns.items_id or columns.item
     needed = {item: "--items-id" if columns.items_id else "--item"}
     needed |= {column.name: "--item-columns" for column in columns.item_columns}
     items = read_table(paths, columns.format, "--items", skip_bad, needed, columns.typed_header)
-    source = items.frame.with_columns(_exact_ids(items.frame[item], f"column '{item}' of {items.words}", "--items"))
+    source = items.frame.with_columns(exact_ids(items.frame[item], f"column '{item}' of {items.words}", "--items"))
     metadata = item_metadata(items.words, source, item, columns.item_columns, events["item"])
     every = events["item"].unique(maintain_order=True)
     unknown = every.filter(~every.is_in(metadata["item"].implode()))
@@ -156,7 +156,7 @@ def _events(raw: RawTable, columns: LogColumns) -> tuple[pl.DataFrame, pl.Series
     frame = frame.with_row_index("origin")
     if columns.list_separator is not None:
         texts = [role for role in ("item", "time") if role in frame.columns and frame.schema[role] == pl.String]
-        frame = frame.with_columns(pl.col(texts).str.strip_chars().str.split(columns.list_separator))
+        frame = frame.with_columns(_divided(frame[role], columns.list_separator) for role in texts)
     lists = [role for role in ("item", "time") if isinstance(frame.schema.get(role), pl.List | pl.Array)]
     if not lists:
         return frame.drop("origin"), frame["origin"]
@@ -176,14 +176,9 @@ def _events(raw: RawTable, columns: LogColumns) -> tuple[pl.DataFrame, pl.Series
     return frame.drop("origin"), frame["origin"]
 
 
-def _exact_ids(values: pl.Series, where: str, option: str) -> pl.Series:
-    """Ids that are whole numbers or texts: floats become what they stand for, NaN nobody."""
-    check_ids(where, values, option)
-    if not values.dtype.is_float():
-        return values
-    texts = texts_of(values, f"{option}: {where}")
-    whole = texts.cast(pl.Int64, strict=False)
-    return whole if whole.null_count() == texts.null_count() else texts
+def _divided(cells: pl.Series, separator: str) -> pl.Series:
+    """The values of each cell; a space belongs to a value, unless spaces are what divides them."""
+    return (cells.str.strip_chars() if separator.isspace() else cells).str.split(separator)
 
 
 def _times(raw: RawTable, events: pl.DataFrame, origin: pl.Series, columns: LogColumns) -> pl.Series:
@@ -208,7 +203,7 @@ def _without_bad(
     value = raw.frame[names[role]][int(origin[row])]
     value = value.to_list() if isinstance(value, pl.Series) else value
     problem = {
-        "time": "not a time, or too large for --time-unit (see --time-format)",
+        "time": "not a time, or too large for --time-unit, or not of 1900 to 2200 (see --time-format)",
         "split": f"none of {', '.join(SPLIT_WORDS)}",
     }.get(role, f"no {role}")
     holds = f"column '{names[role]}' holds '{'' if value is None else value}', {problem}"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
-from polars.datatypes import DataTypeClass
 
+from recsys.prepare.files.column_values import is_plain
 from recsys.prepare.sessions.log import ItemColumn, Kind
 
 LIST_SEPARATOR = "|"
@@ -42,16 +42,6 @@ def check_names(columns: Sequence[ItemColumn]) -> None:
             raise ValueError(f"--item-columns '{name}': {problem}.")
 
 
-def check_ids(where: str, values: pl.Series, option: str) -> None:
-    """Refuse ids that are neither numbers nor texts.
-
-    Raises:
-        ValueError: the values are of another type.
-    """
-    if not _is_plain(values.dtype):
-        raise ValueError(f"{option}: {where} is of type {values.dtype}; give one of numbers or texts.")
-
-
 def item_metadata(
     words: str, source: pl.DataFrame, item: str, columns: Sequence[ItemColumn], log: pl.Series
 ) -> pl.DataFrame:
@@ -80,10 +70,6 @@ def item_metadata(
     return frame.filter(in_log).unique("item", keep="first", maintain_order=True)
 
 
-def _is_plain(dtype: pl.DataType | DataTypeClass) -> bool:
-    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object))
-
-
 def _is_text(dtype: pl.DataType) -> bool:
     return isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
 
@@ -91,9 +77,9 @@ def _is_text(dtype: pl.DataType) -> bool:
 def _check_type(words: str, values: pl.Series, kind: Kind) -> None:
     dtype = values.dtype
     if kind == "categorical":
-        suits = _is_plain(dtype)
+        suits = is_plain(dtype)
     elif kind == "multi_valued":
-        suits = _is_text(dtype) or (isinstance(dtype, pl.List) and _is_plain(dtype.inner))
+        suits = _is_text(dtype) or (isinstance(dtype, pl.List) and is_plain(dtype.inner))
     elif kind == "text":
         suits = _is_text(dtype)
     elif kind == "vector":

@@ -79,7 +79,7 @@ def _encode(values: pl.Series, column: ItemColumn) -> tuple[pl.Series, pl.Series
         # Polars versions differ in whether an empty list keeps its row when exploded; a null always does.
         cells = cells.with_columns(pl.when(pl.col("value").list.len() > 0).then("value")).explode("value")
     if cells["value"].dtype == pl.String:
-        cells = cells.with_columns(pl.col("value").str.strip_chars().replace("", None))
+        cells = cells.with_columns(pl.col("value").replace("", None))
     elif cells["value"].dtype.is_float():
         cells = cells.with_columns(pl.col("value").fill_nan(None))
     present = cells.drop_nulls("value")

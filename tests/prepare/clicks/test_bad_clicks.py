@@ -40,6 +40,29 @@ BAD_INPUTS = {
     "time without use": (HEAD + "1,1,1\n", ["--time", "price", "--split", "rows"], "--time price is what --split time"),
     "min-count and hashes": (HEAD, ["--min-count", "2", "--hash-bits", "9"], "--hash-bits keeps no vocabulary"),
     "fractions": (HEAD + "1,1,1\n", ["--fractions", "nan", "nan", "nan"], "fractions must be three numbers"),
+    "fractions of a split that is given": (
+        HEAD,
+        ["--split", "given:price", "--fractions", ".8", ".1", ".1"],
+        "--fractions has no use with --split given",
+    ),
+    "a seed of no draw": (HEAD, ["--split", "rows", "--seed", "0"], "--seed 0 has no use with --split rows"),
+    "pooling of no lists": (HEAD, ["--pooling", "mean"], "--pooling mean is said of --lists, which is missing"),
+    "no click among the texts": (
+        HEAD + "no,1,1\nyes,2,1\n",
+        ["--positive", "Yes"],
+        "--positive Yes of column 'click': no row is a click, and nothing can be learned",
+    ),
+    "all texts are clicks": (
+        HEAD + "no,1,1\nyes,2,1\n",
+        ["--positive", "yes", "no"],
+        "--positive yes no of column 'click': every row is a click",
+    ),
+    "no number is a click": (
+        HEAD + "1,1,1\n3,2,1\n",
+        ["--positive-from", "9"],
+        "--positive-from 9 of column 'click': no",
+    ),
+    "all numbers are clicks": (HEAD + "1,1,1\n3,2,1\n", ["--positive-from", "-1"], "every row is a click"),
     "empty": ("", [], "line 1: the file is empty"),
     "header only": (HEAD, [], "has no usable line"),
     "parquet by name": ("PAR", [], "is no parquet file, or a damaged one"),
@@ -74,3 +97,14 @@ def test_bad_lines_are_skipped_and_counted(tmp_path, open_prepared):
     listed = (tmp_path / "out" / "bad_lines.tsv").read_text().splitlines()
     assert [line.split("\t")[1] for line in listed[1:]] == ["3", "5", "8"]
     assert open_prepared(tmp_path / "out").column("train", "price") == [2, 1, 3]
+
+
+def test_nested_values_of_json_keep_numbers_and_texts_apart(tmp_path, open_prepared):
+    nested = ['{"a": 1}', '{"a": "1"}', '{"a": 1.0}', '[1, ["1", null]]', '{"b": true, "a": "\\u00e9"}']
+    lines = [f'{{"click": {k % 2}, "user": {cell}, "key": {cell}}}' for k, cell in enumerate(nested)]
+    (tmp_path / "log.jsonl").write_text("\n".join([*lines[:3], *lines[4:]]))
+    command = [tmp_path / "log.jsonl", "--label", "click", "--categorical", "user", "--key", "key", "--min-count", 1]
+    prepare(tmp_path / "out", *command, "--fractions", 1, 0, 0)
+    found = open_prepared(tmp_path / "out")
+    assert len({*found.column("train", "user")}) == 4
+    assert [*found.column("train", "key")] == [*nested[:3], '{"a": "\\u00e9", "b": true}']

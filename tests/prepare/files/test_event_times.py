@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from recsys.prepare.files.event_times import LAST_YEAR, MICROSECONDS, microseconds
+from recsys.prepare.files.event_times import FIRST_YEAR, LAST_YEAR, MICROSECONDS, microseconds
 from recsys.prepare.programs import sessions
 
 START = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
@@ -70,7 +70,8 @@ def test_whole_numbers_are_exact_or_no_time(numbers, unit):
     exact = [min(number * MICROSECONDS[unit], last * 1_000_000) for number in numbers]
     numbers = [tick // MICROSECONDS[unit] for tick in exact]
     exact = [number * MICROSECONDS[unit] for number in numbers]
-    expected = [tick if abs(tick) < 2**63 else None for tick in exact]
+    first = int(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+    expected = [tick if tick >= first else None for tick in exact]
     assume(not all(str(number)[:2] in ("19", "20") and len(str(number)) == 8 for number in numbers))
     assert microseconds(pl.Series(numbers), unit, "it").to_list() == expected
     assert microseconds(pl.Series([str(number) for number in numbers]), unit, "it").to_list() == expected
@@ -118,6 +119,10 @@ def test_a_number_too_large_for_its_unit(tmp_path):
         ("2019-10-01 00:00:00 UTC", datetime(2019, 10, 1, tzinfo=UTC)),
         ("09/05/2020", None),
         ("2020-13-01", None),
+        ("1969-12-31T23:59:59Z", datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        ("0001-01-01", None),
+        ("1899-12-30", None),
+        ("9999-12-31", None),
         ("2020-02-30", None),
         ("5 May 2020", None),
     ],
@@ -150,3 +155,13 @@ def test_times_of_another_unit_are_refused(unit, given):
         ValueError, match=rf"the latest time is in the year [\d,]+ in the unit s; give --time-unit {unit}"
     ):
         microseconds(pl.Series([given]), "s", "it")
+
+
+@pytest.mark.parametrize("kind", [pl.Datetime("us"), pl.Datetime("ms"), pl.Date])
+def test_a_date_that_stands_for_a_missing_one_is_no_time(tmp_path, kind):
+    days = [datetime(2020, 5, 8), datetime(2020, 5, 9)]
+    for far in (datetime(1, 1, 1), datetime(9999, 12, 31)):
+        times = pl.Series([*days, far]).cast(kind)
+        assert microseconds(times, "s", "it").is_null().to_list() == [False, False, True]
+    with pytest.raises(SystemExit, match=r"line 3: column 't' holds '9999-12-31.*', not a time, .* of 1900 to 2200"):
+        prepare(tmp_path, log(times))

@@ -166,7 +166,7 @@ def test_published_codes_of_others_load_as_they_are(tmp_path):
         (["--method", "category-prefix", "--categories", "kind", "--codes", "3"], "has 3 categories"),
         (["--method", "random", "--text", "plot"], "--text does nothing"),
         (["--vectors", "emb", "--counts", "x"], "--counts does nothing"),
-        (["--vectors", "emb", "--levels", "0"], "--levels must be at least 1"),
+        (["--vectors", "emb", "--levels", "0"], r"--levels must be in \[1, 255\], got 0"),
     ],
 )
 def test_mistakes_are_named(items, tmp_path, words, said, capsys):

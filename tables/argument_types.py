@@ -1,0 +1,114 @@
+"""What arguments may be, by what their annotations say: one check for every constructor, before it looks at values."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_CALLABLE: Any = get_origin(Callable[[], None])
+
+
+def check_types(owner: str, annotated: Callable[..., Any], values: Mapping[str, object]) -> None:
+    """Refuse arguments of another type than the annotation of their parameter says.
+
+    Truth values are no numbers, and numbers no truth values; numbers of numpy and tensors are no int. An annotation
+    that says nothing at run time, as a type variable, accepts everything.
+
+    Args:
+        owner: whose arguments they are.
+        annotated: the function, or the class for the parameters of its `__init__` or the fields of a dataclass.
+        values: by name; those of other names are passed over.
+
+    Raises:
+        ValueError: naming the owner, the argument and the value.
+    """
+    for name, annotation in _annotations(annotated).items():
+        if name in values and not _fits(values[name], annotation):
+            value = values[name]
+            hint = f"; write int({name})" if _is_foreign_int(value) and _fits(0, annotation) else ""
+            raise ValueError(f"{owner}: {name} must be {_in_words(annotation)}, got {value!r}{hint}.")
+
+
+def check_fields(instance: object) -> None:
+    """Refuse fields of a dataclass of another type than they are annotated with; see `check_types`."""
+    check_types(type(instance).__name__, type(instance), vars(instance))
+
+
+def typed(function: Callable[P, R]) -> Callable[P, R]:
+    """Check the arguments of each call by `check_types`; a constructor is called by the name of its class."""
+    signature = inspect.signature(function)
+    owner, _, method = function.__qualname__.rpartition(".")
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        check_types(owner if method == "__init__" else method, function, signature.bind(*args, **kwargs).arguments)
+        return function(*args, **kwargs)
+
+    return checked
+
+
+@functools.cache
+def _annotations(annotated: Callable[..., Any]) -> Mapping[str, object]:
+    """Types by parameter; none where a name in them is not known at run time."""
+    is_plain_class = isinstance(annotated, type) and not hasattr(annotated, "__dataclass_fields__")
+    try:
+        found = get_type_hints(annotated.__init__ if is_plain_class else annotated)
+    except NameError:
+        return {}
+    # What must be left out, as nn.Embedding's max_norm, is refused by the constructor, which knows why.
+    return {name: each for name, each in found.items() if name != "return" and each is not type(None)}
+
+
+def _fits(value: object, annotation: Any) -> bool:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is None or annotation is type(None):
+        return value is None
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, each) for each in arguments)
+    if origin is Literal:
+        return any(value is each or (type(value) is type(each) and value == each) for each in arguments)
+    if isinstance(origin, type):
+        return _fits_generic(value, origin, arguments)
+    if annotation in (int, float):
+        return isinstance(value, int | float if annotation is float else int) and not isinstance(value, bool)
+    if annotation is Any or not isinstance(annotation, type) or getattr(annotation, "_is_protocol", False):
+        return True
+    return isinstance(value, annotation)
+
+
+def _fits_generic(value: object, origin: type, arguments: Sequence[Any]) -> bool:
+    """A list stands for a tuple: that is how it comes back from files."""
+    if issubclass(origin, type):
+        return isinstance(value, type)
+    if not issubclass(origin, Sequence):
+        return callable(value) if origin is _CALLABLE else isinstance(value, origin)
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        return False
+    if issubclass(origin, tuple) and Ellipsis not in arguments:
+        return len(value) == len(arguments) and all(map(_fits, value, arguments))
+    return all(_fits(each, arguments[0]) for each in value)
+
+
+def _is_foreign_int(value: object) -> bool:
+    return not isinstance(value, int) and hasattr(value, "__index__")
+
+
+def _in_words(annotation: Any) -> str:
+    """As a user writes it: `int or None`, `a list of int`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is None or annotation is type(None):
+        return "None"
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(map(_in_words, arguments)))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return f"a list of {_in_words(arguments[0]).replace('one of', 'some of')}"
+    if annotation is bool:
+        return "true or false"
+    return "a class or function" if origin is _CALLABLE else getattr(origin or annotation, "__name__", str(annotation))
