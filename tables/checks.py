@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from itertools import pairwise
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from recsys.tables.base import Table
@@ -131,6 +132,26 @@ def check_moved_rows(tables: Mapping[str, Table], optimizers: Mapping[str, Table
                     f"{type(table).__name__} '{table.name}': its optimizer must be one whose state moves with a row, "
                     "got DenseGradient; choose SGD, Adagrad, RowWiseAdagrad or Adam as table_optimizer."
                 )
+
+
+def check_observed(tables: Sequence[Table], sees_all_ids: bool) -> None:
+    """Refuse processes that each see their own ids where rows follow the ids of training batches.
+
+    Args:
+        tables: that take note of a batch.
+        sees_all_ids: whether they are shown those of all processes.
+
+    Raises:
+        ValueError: naming the first that does not count batches alone.
+    """
+    if sees_all_ids or not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return
+    for table in tables:
+        if not table.counts_batches:
+            raise ValueError(
+                f"{type(table).__name__} '{table.name}': its rows follow the ids of training batches, of which one "
+                f"process of {dist.get_world_size()} sees its own alone; use lookup=TorchrecLookup, or one process."
+            )
 
 
 def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tensor | None = None) -> None:

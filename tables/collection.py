@@ -17,6 +17,7 @@ from recsys.tables.checks import (
     check_features,
     check_ids,
     check_moved_rows,
+    check_observed,
     check_values,
     optimizers_by_matrix,
 )
@@ -237,8 +238,9 @@ class TableCollection(nn.Module):
     def _observe(self, ids: Tensor, bags: Mapping[str, Bag]) -> None:
         """Show the ids of this batch, of all processes, to the tables that take note of them."""
         observing = [(table, features) for table, features in self._observing if table.training]
-        if not observing or self.lookup.gradients.is_frozen or is_computed_again():
+        if not observing or self.lookup.is_frozen or is_computed_again():
             return
+        check_observed([table for table, _ in observing], self.lookup.trains_in_groups)
         columns = dict(zip((f.name for f in self.features if f.pooling is None), ids, strict=True))
         columns |= {name: bag.values for name, bag in bags.items()}
         seen = [torch.cat([columns[feature.name] for feature in features]).long() for _, features in observing]
@@ -251,7 +253,7 @@ class TableCollection(nn.Module):
 
         Frozen rows stay as they are.
         """
-        if self.lookup.gradients.is_frozen:
+        if self.lookup.is_frozen:
             return
         for name in dict.fromkeys(feature.table for feature in self.features):
             table = self.table(name)
