@@ -201,6 +201,11 @@ def of_items(folder, items, *columns):
         (ITEMS.replace("0.5", "-inf"), "price:bins:2", "column 'price' holds '-inf', too large"),
         (ITEMS, "brand:dense", "--item-columns: column 'brand' holds 'b0', not a number"),
         (ITEMS, "brand:text --text-dim -1", "--text-dim must be at least 1, got -1"),
+        (
+            ITEMS,
+            "brand:text --text-dim 1000000000000",
+            "--text-dim must be in [1, 2] for these texts, got 1000000000000",
+        ),
     ],
 )
 def test_bad_items(tmp_path, capsys, items, columns, named):
