@@ -75,6 +75,15 @@ def refused(program, capsys, *words):
     return error
 
 
+def test_a_line_of_many_columns(tmp_path, capsys):
+    """Their names are compared in one pass, and a message does not hold all of them."""
+    names = [f"c{place}" for place in range(20_000)]
+    (tmp_path / "log.csv").write_text(f"{','.join(names)}\n{','.join('1' * len(names))}\n")
+    error = refused(sessions, capsys, "--raw", tmp_path / "log.csv", *OF_EVENTS, "--out", tmp_path / "out")
+    assert "has no column 'user'. (columns: c0, c1, " in error
+    assert "c49 and 19,950 more)" in error
+
+
 def test_nothing_is_written_into_what_is_read(tmp_path, capsys):
     (tmp_path / "log").mkdir()
     (tmp_path / "log" / "a.csv").write_text(CLICKS)
