@@ -213,6 +213,8 @@ class _Parser:
 
     def _content(self) -> dict[str, Any]:
         content = read_object(self.file)
+        if "num_items" in content and "features" not in content:
+            self._fail("a folder of sessions; make one of clicks with recsys prepare clicks, or use SessionDataModule")
         version = content.get("format_version")
         if version != FORMAT_VERSION:
             self._fail(f"format_version must be {FORMAT_VERSION}, got {version!r}; prepare the folder again")
