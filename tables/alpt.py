@@ -213,8 +213,9 @@ class _Rounded(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Of values and scale."""
-        factor = ctx.saved_tensors[3]
-        is_within, by_scale = _slopes(*ctx.saved_tensors[:3])
+        # Asked for once: what checkpointed models save is computed again whenever it is.
+        *inputs, factor = ctx.saved_tensors
+        is_within, by_scale = _slopes(*inputs)
         return grads[0] * is_within, (grads[0] * by_scale).sum(-1, keepdim=True) * factor, None, None
 
 
@@ -230,8 +231,8 @@ class _RoundedWithTangents(_Rounded):
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> Tensor:
         """Of values and scale."""
-        factor = ctx.saved_tensors[3]
-        slopes = _slopes(*ctx.saved_tensors[:3])
+        *inputs, factor = ctx.saved_tensors
+        slopes = _slopes(*inputs)
         of_values, of_scale = (torch.zeros_like(slopes[1]) if each is None else each for each in tangents[:2])
         return of_values * slopes[0] + of_scale * factor * slopes[1]
 

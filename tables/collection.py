@@ -33,6 +33,7 @@ from recsys.tables.numbers import check_number
 from recsys.tables.routed import Routed, StartedBatch
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
+from recsys.tables.transforms import is_computed_again
 from recsys.tables.unaveraged import Unaveraged
 
 
@@ -88,7 +89,7 @@ class TableCollection(nn.Module):
     ) -> None:
         super().__init__()
         check_features(features, tables)
-        check_values(tables)
+        check_values(tables, dtype)
         tables = {name: table.sized_among(list(tables.values())) for name, table in tables.items()}
         self.features = tuple(features)
         self.embedding_dim = next(iter(tables.values())).embedding_dim
@@ -200,9 +201,10 @@ class TableCollection(nn.Module):
         """The ids of each group [G, B], and those of each group of bags."""
         self._unaveraged.check()
         num_single = len(self.get_buffer("_num_ids"))
-        if ids.dim() != 2 or ids.shape[0] != num_single:
+        if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.shape[0] != num_single:
+            got = list(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
             raise ValueError(
-                f"ids must be [F1={num_single}, B], one row per single-valued feature, got {list(ids.shape)}."
+                f"ids must be a Tensor [F1={num_single}, B], one row per single-valued feature, got {got}."
             )
         check_bags(bags, self.features, ids.shape[1] if num_single else None)
         check_ids(ids, self.get_buffer("_num_ids"), [f.name for f in self.features if f.pooling is None])
@@ -236,7 +238,7 @@ class TableCollection(nn.Module):
     def _observe(self, ids: Tensor, bags: Mapping[str, Bag]) -> None:
         """Show the ids of this batch, of all processes, to the tables that take note of them."""
         observing = [(table, features) for table, features in self._observing if table.training]
-        if not observing or self.lookup.is_frozen:
+        if not observing or self.lookup.is_frozen or is_computed_again():
             return
         check_observed([table for table, _ in observing], self.lookup.trains_in_groups)
         columns = dict(zip((f.name for f in self.features if f.pooling is None), ids, strict=True))

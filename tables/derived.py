@@ -72,9 +72,10 @@ class Derived(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert; after `to_empty`, buffers are derived again: ids must never be routed by uninitialised ones.
 
-        Parameters are left as nn.Module leaves them, for `reset_parameters` or a checkpoint to fill.
+        Parameters are left as nn.Module leaves them, for `reset_parameters` or a checkpoint to fill. Integers stay
+        integers, as `type` would make numbers that ids are no longer routed by.
         """
-        super()._apply(fn, recurse)
+        super()._apply(lambda tensor: _with_its_kind(fn, tensor), recurse)
         buffers = dict(self.named_buffers())
         if buffers and _loses_values(fn):
             self._take_over(buffers)
@@ -100,6 +101,14 @@ def _on_cpu(init: Callable[..., None]) -> Callable[..., None]:
             self.to(device)
 
     return build
+
+
+def _with_its_kind(fn: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+    """What moves or converts a tensor makes of it; of integers moved ones, whatever their new dtype would be."""
+    found = fn(tensor)
+    if tensor.is_floating_point() or not found.is_floating_point():
+        return found
+    return tensor.to(found.device)
 
 
 def _loses_values(fn: Callable[[Tensor], Tensor]) -> bool:
@@ -128,7 +137,7 @@ class Unchanging:
         Raises:
             RuntimeError: naming what was changed.
         """
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
             return
         for name, values in self.values.items():
             tensor = buffers.get_buffer(name)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from recsys.tables.argument_types import typed
 from recsys.tables.base import Table
-from recsys.tables.checks import check_ids
+from recsys.tables.checks import check_ids, check_whole
 from recsys.tables.computed_weight import ComputedWeight
 from recsys.tables.embedding_rows import EmbeddingRows
-from recsys.tables.fitting import Fitted, fit, grown_table
+from recsys.tables.fitting import Fitted, check_vectors, fit, grown_table
 from recsys.tables.full_rows import FullRows
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
@@ -103,6 +103,8 @@ class Embedding(EmbeddingRows):
             padding_idx %= table.num_embeddings
         device = torch.get_default_device() if device is None else torch.device(device)
         dtype = torch.get_default_dtype() if dtype is None else dtype
+        if not dtype.is_floating_point:
+            raise ValueError(f"{type(table).__name__} '{table.name}': dtype must be of real numbers, got {dtype}.")
         self.table = table.to(device=device, dtype=dtype)
         self._dtype = dtype
         self.padding_idx = padding_idx
@@ -156,6 +158,7 @@ class Embedding(EmbeddingRows):
 
     def read(self, ids: Tensor) -> Tensor:
         """Vectors of ids in range, of any shape, with gradients: unchecked, and no table takes note of them."""
+        check_whole(self.weights, self.table, ids)
         flat = ids.reshape(-1).long()  # narrower integers would overflow where they are multiplied
         if self.padding_idx is None:
             vectors = self._vectors(flat)
@@ -250,6 +253,7 @@ class Embedding(EmbeddingRows):
         Raises:
             ValueError: see `fit_`.
         """
+        check_vectors(table, weight)
         made = cls(table, padding_idx=padding_idx, sparse=sparse, device=weight.device, dtype=weight.dtype)
         return Fitted(made, made.fit_(weight))
 

@@ -14,6 +14,7 @@ from recsys.tables.base import Table
 from recsys.tables.matrices import Matrix, matrix_of
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.storages import unique_physical_tables
+from recsys.tables.transforms import is_computed_again
 
 
 class EmbeddingRows(nn.Module):
@@ -60,11 +61,12 @@ class EmbeddingRows(nn.Module):
         """Where the parameters live."""
         return next(iter((*self.weights, *self.table.parameters(), *self.table.buffers()))).device
 
-    @torch.no_grad()
     def _observe(self, ids: Tensor) -> None:
         """Show a batch to a table that takes note of ids, in training mode; frozen rows stay with their ids."""
         table = self.table
         if not (table.observes and table.training and any(rows.requires_grad for rows in self.weights)):
+            return
+        if is_computed_again():
             return
         if not table.counts_batches and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             raise ValueError(
@@ -72,7 +74,9 @@ class EmbeddingRows(nn.Module):
                 f"Embedding sees those of its own process alone, one of {dist.get_world_size()}; train it in one "
                 "process, or in a TableCollection with TorchrecLookup, or call eval()."
             )
-        table.observe(ids.reshape(-1).long(), self)
+        # Here alone: around all of this it would be a part of exported programs, which cannot be saved with it.
+        with torch.no_grad():
+            table.observe(ids.reshape(-1).long(), self)
 
     def all_rows(self, matrix: str) -> Tensor:
         """The rows of a matrix [R, row_dim], by name."""

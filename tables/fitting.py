@@ -24,10 +24,25 @@ class Fitted(NamedTuple, Generic[E]):
     error: float
 
 
+def check_vectors(table: Table, weight: object) -> None:
+    """Refuse what cannot be the vectors of a table.
+
+    Raises:
+        ValueError: naming what was given.
+    """
+    if not isinstance(weight, Tensor) or not weight.is_floating_point() or weight.is_meta:
+        given = f"{weight.dtype} on {weight.device}" if isinstance(weight, Tensor) else type(weight).__name__
+        raise ValueError(
+            f"{type(table).__name__} '{table.name}': weight must be a Tensor of floating-point numbers, got {given}."
+        )
+
+
 @torch.no_grad()
 def fit(embedding: Embedding, weight: Tensor) -> float:
     """See Embedding.fit_."""
-    table, weight = embedding.table, weight.detach()
+    table = embedding.table
+    check_vectors(table, weight)
+    weight = weight.detach()
     shape = (table.num_embeddings, table.embedding_dim)
     if weight.shape != shape or not weight.isfinite().all():
         got = list(weight.shape) if weight.shape != shape else "numbers that are not finite"

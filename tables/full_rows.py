@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.tables.base import Table
+from recsys.tables.checks import check_whole
 from recsys.tables.matrices import Matrix, fill, grown_rows
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.transforms import allow_any_shape, allow_sparse_gradients
@@ -66,6 +67,7 @@ class FullRows(nn.Module):
 
     def read(self, ids: Tensor) -> Tensor:
         """See Embedding."""
+        check_whole(self.weights, self.table, ids)
         ids = ids if ids.dtype == torch.int32 else ids.long()
         sparse = self.sparse and self.weight.requires_grad and allow_sparse_gradients()
         if self.padding_idx is None or not sparse or allow_any_shape():

@@ -34,6 +34,7 @@ class KeptState(Derived):
         self._unchanging = Unchanging(f"{type(self).__name__} '{name}'", {})
         self._per_id_names: tuple[str, ...] = ()
         self._paired: frozenset[str] = frozenset()
+        self._derived: dict[str, Tensor] = {}
 
     def register_constants(self, **constants: Sequence[int]) -> None:
         """Keep integers that `route` and `combine` need, a few of them, with the checkpoint; they follow from settings.
@@ -46,12 +47,23 @@ class KeptState(Derived):
         self._unchanging.values |= {name: list(values) for name, values in constants.items()}
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Keep it; integers beside a number that says whether all of them were averaged, which nothing else would."""
+        """Keep it; integers beside a number that says whether all of them were averaged, which nothing else would.
+
+        Also called where a buffer is replaced, as libraries do that load large models: what follows from the settings
+        and is in no checkpoint then keeps its values.
+        """
+        if name in self._derived and tensor is not None and not tensor.is_meta:
+            tensor = self._derived[name].to(tensor.device)
         super().register_buffer(name, tensor, persistent)
-        if UNAVERAGED in self._unchanging.values or tensor is None or tensor.is_floating_point():
-            return
-        super().register_buffer(UNAVERAGED, torch.tensor(NEVER_AN_AVERAGE), persistent=False)
-        self._unchanging.values[UNAVERAGED] = NEVER_AN_AVERAGE
+        is_state = tensor is not None and not tensor.is_floating_point() and name not in self._constant_names
+        if is_state and UNAVERAGED not in self._unchanging.values:
+            self._unchanging.values[UNAVERAGED] = NEVER_AN_AVERAGE
+            self._register_derived(UNAVERAGED, torch.tensor(NEVER_AN_AVERAGE))
+
+    def _register_derived(self, name: str, values: Tensor) -> None:
+        """A buffer that no checkpoint has."""
+        self._derived[name] = values
+        self.register_buffer(name, values.clone(), persistent=False)
 
     def register_per_id(self, **columns: Tensor) -> None:
         """Keep columns [V] or [C, V] of what every id has; `constants` gives them as a PerId."""
@@ -83,7 +95,7 @@ class KeptState(Derived):
         self._per_id_names = (*self._per_id_names, name)
         length = kept.shape[-1] // (2 if is_paired else 1)
         starts = torch.arange(kept.numel() // max(1, kept.shape[-1])) * length
-        self.register_buffer(f"_first_{name}", starts, persistent=False)
+        self._register_derived(f"_first_{name}", starts)
 
     def listed(self, name: str) -> Tensor:
         """Columns [N] or [C, N] as they were registered; a copy of those of int16."""
@@ -159,7 +171,7 @@ class KeptState(Derived):
 
     def derived_names(self) -> set[str]:
         """Buffers that follow from the settings, and the shapes of others."""
-        return {*self._constant_names, UNAVERAGED, *(f"_first_{name}" for name in self._per_id_names)}
+        return {*self._constant_names, *self._derived}
 
     def own_bytes(self) -> int:
         """Bytes of this table's parameters and buffers outside its matrices; constants follow from the settings."""

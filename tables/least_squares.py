@@ -31,6 +31,7 @@ def solve_rows(
 
     Conjugate gradients on the normal equations (CGLS), scaled by how often each row is read: where vectors are rows
     side by side the first step is the mean, and exact. From zeros, so that of many solutions it finds the smallest.
+    What is left falls in every step; one after which it does not was rounding, and is not taken.
 
     Shape:
         matrices [R, W] each; reads [R] each, how often a row is read; vectors [V, D]
@@ -45,7 +46,7 @@ def solve_rows(
     """
     scales = [torch.where(count > 0, 1 / count.clamp(min=1), 0).unsqueeze(1).to(vectors) for count in reads]
     solution = [torch.zeros_like(matrix) for matrix in matrices]
-    residual = vectors.clone()
+    residual, error = vectors, _size(vectors)
     gradient = _adjoint(combine, solution, residual)
     direction = [scale * each for scale, each in zip(scales, gradient, strict=True)]
     first = norm = _dot(gradient, direction)
@@ -53,16 +54,24 @@ def solve_rows(
         if not norm > tolerance**2 * first:
             break
         along = _forward(combine, direction, len(vectors))
-        step = norm / float(along.double().square().sum())
+        step = norm / _size(along)
+        residual, before = residual.sub(along, alpha=step), error
+        error = _size(residual)
+        if not error < before:
+            break
         for each, towards in zip(solution, direction, strict=True):
             each.add_(towards, alpha=step)
-        residual.sub_(along, alpha=step)
         gradient = _adjoint(combine, solution, residual)
         scaled = [scale * each for scale, each in zip(scales, gradient, strict=True)]
         norm, before = _dot(gradient, scaled), norm
         direction = [each + norm / before * old for each, old in zip(scaled, direction, strict=True)]
     for matrix, found, count in zip(matrices, solution, reads, strict=True):
         matrix.copy_(torch.where((count > 0).unsqueeze(1), found, matrix))
+
+
+def _size(vectors: Tensor) -> float:
+    """The sum of squares."""
+    return float(vectors.double().square().sum())
 
 
 def _dot(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from recsys.tables.argument_types import typed
+from recsys.tables.checks import check_whole
 from recsys.tables.embedding import Embedding
 from recsys.tables.traced import call_of, is_traced
 
@@ -68,6 +69,7 @@ class TiedHead(nn.Module):
         if is_traced(hidden):
             return call_of(self, hidden)
         if self.embedding.table.keeps_vectors:
+            check_whole(self.embedding.weights, self.embedding.table, hidden)
             return F.linear(hidden, self.embedding.weight, self.bias)
         chunks = torch.arange(self.out_features, device=hidden.device).split(self.chunk)
         scores = [self._scores(hidden, ids, len(chunks) > 1) for ids in chunks]

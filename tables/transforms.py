@@ -13,3 +13,8 @@ def allow_sparse_gradients() -> bool:
 def allow_any_shape() -> bool:
     """Whether shapes may depend on values: only where operations run as they are met."""
     return not torch.compiler.is_compiling() and torch._C._functorch.maybe_current_level() is None
+
+
+def is_computed_again() -> bool:
+    """Whether a backward pass runs, in which a checkpointed model computes once more what it has computed before."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from recsys.tables import (
     DeepHashTable,
     Embedding,
+    EmbeddingBag,
     FullTable,
     HashEmbeddingTable,
     HashTable,
@@ -90,6 +91,15 @@ def test_hashing_takes_means():
         assert_close(embedding.weights[0][row].detach(), weight[rows == row].mean(0))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_is_not_taken_for_something_to_fit(seed):
+    """The mean of many vectors is found in one step; what is left of its gradient is rounding."""
+    weight = torch.randn(500, 8, generator=torch.Generator().manual_seed(seed)).bfloat16()
+    embedding, error = Embedding.from_pretrained(weight, HashTable("f", 500, 8, num_rows=1), padding_idx=0)
+    assert error < 1
+    assert_close(embedding.vectors(torch.tensor(3)).float(), weight[1:].float().mean(0), rtol=0.01, atol=1e-4)
+
+
 def test_mixed_dimensions_are_the_singular_vectors():
     weight = torch.randn(V, D)
     _, error = Embedding.from_pretrained(weight, MixedDimTable("a", V, D, row_dim=3))
@@ -133,6 +143,15 @@ def test_padding_is_left_out():
 def test_what_cannot_be_started_from(weight, table, message):
     with pytest.raises(ValueError, match=message):
         Embedding.from_pretrained(weight, table("a", V, D))
+
+
+@pytest.mark.parametrize("kind", [Embedding, EmbeddingBag])
+@pytest.mark.parametrize("weight", [[[1.0]], torch.zeros(V, D, dtype=torch.int64)], ids=["list", "integers"])
+def test_vectors_are_a_tensor_of_floats(kind, weight):
+    with pytest.raises(
+        ValueError, match=r"QRTable 'a': weight must be a Tensor of floating-point numbers, got (list|torch\.int64)"
+    ):
+        kind.from_pretrained(weight, QRTable("a", V, D))
 
 
 @every_example

@@ -1,15 +1,19 @@
 """What somebody who has never read this code tries, and what they are told."""
 
+import copy
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from contract import EMBEDDING_DIM, EXAMPLES, make
 from torch import nn
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
 from recsys.tables import (
     Bag,
+    DeepLightTable,
     Embedding,
     EmbeddingBag,
     Feature,
@@ -39,6 +43,19 @@ def test_a_model_without_memory_takes_the_tensors_of_a_checkpoint(example):
     loaded.load_state_dict(saved.state_dict(), assign=True)
     ids = torch.randint(0, 3_000, (40,))
     assert torch.equal(loaded(ids), saved(ids))
+
+
+@every_example
+def test_buffers_that_no_checkpoint_has_keep_their_values(example):
+    """As transformers' from_pretrained fills them: with uninitialised memory, for modules to write over."""
+    embedding = Embedding(make(example)).eval()
+    ids = torch.randint(0, 3_000, (40,))
+    expected = embedding(ids)
+    for name in dict(embedding.named_buffers()).keys() - embedding.state_dict().keys():
+        owner, _, buffer = name.rpartition(".")
+        module = embedding.get_submodule(owner)
+        setattr(module, buffer, torch.full_like(module.get_buffer(buffer), 9))
+    assert torch.equal(embedding(ids), expected)
 
 
 def test_a_model_without_memory_refuses_what_routes_otherwise():
@@ -72,6 +89,48 @@ def test_narrow_ids_do_not_overflow_in_a_large_table():
     ids = torch.tensor([[0, 1, 134_217_728, 134_217_729, 199_999_999]])
     assert torch.equal(collection(ids.int()), collection(ids))
     assert torch.equal(Embedding(table)(ids.int()), Embedding(table)(ids))
+
+
+@pytest.mark.parametrize("kind", [Embedding, EmbeddingBag])
+@pytest.mark.parametrize("ids", [[1, 2], None, np.array([1, 2])], ids=["list", "None", "array"])
+def test_ids_that_are_no_tensor_are_refused(kind, ids):
+    with pytest.raises(
+        ValueError, match=r"ids must be a Tensor of integers, got (list|NoneType|ndarray); torch\.as_tensor"
+    ):
+        kind(QRTable("f", V, D))(ids)
+
+
+@pytest.mark.parametrize("table_type", [QRTable, partial(HashTable, num_rows=9), DeepLightTable])
+def test_integers_stay_integers(table_type):
+    """nn.Module.type converts buffers too."""
+    embedding = Embedding(table_type("f", V, D)).eval()
+    twin = copy.deepcopy(embedding).double()
+    assert torch.equal(embedding.type(torch.float64)(torch.arange(V)), twin(torch.arange(V)))
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("example", ["managed-lru", "cafe", "autodim", "deeplight", "alpt", "pep", "full"])
+def test_what_is_computed_again_is_not_seen_again(example, reentrant):
+    """Gradient checkpointing runs a forward pass once more within the backward pass."""
+    torch.manual_seed(0)
+    plain = Embedding(fresh(example))
+    checkpointed = copy.deepcopy(plain)
+    for _ in range(3):
+        ids, scale = torch.randint(0, 3_000, (40,)), torch.ones((), requires_grad=True)
+        state = torch.get_rng_state()
+        plain(ids).square().sum().backward()
+        torch.set_rng_state(state)
+        again = checkpoint(lambda of, given: checkpointed(given) * of, scale, ids, use_reentrant=reentrant)
+        again.square().sum().backward()
+    for mine, theirs in zip(plain.parameters(), checkpointed.parameters(), strict=True):
+        assert_close(mine.grad, theirs.grad)
+    assert_close(dict(plain.named_buffers()), dict(checkpointed.named_buffers()))
+
+
+def fresh(example):
+    """A table that has seen nothing yet, and is in training mode."""
+    table_type, arguments = EXAMPLES[example]
+    return table_type("f", 3_000, EMBEDDING_DIM, **arguments)
 
 
 @pytest.mark.parametrize("kind", [Embedding, EmbeddingBag])
