@@ -132,8 +132,8 @@ class _PairwiseDots(torch.autograd.Function):
         lower = grad.new_zeros(len(grad), num_vectors, num_vectors)
         for row, part in enumerate(_triangle_rows(grad, num_vectors), start=1):
             lower[:, row, :row] = part
-        of_later = torch.bmm(lower.transpose(1, 2), narrow)
-        return torch.bmm(lower, narrow).add_(of_later).to(vectors.dtype), None, None
+        of_earlier = torch.bmm(lower, narrow)
+        return torch.baddbmm(of_earlier, lower.transpose(1, 2), narrow).to(vectors.dtype), None, None
 
 
 def _copies_rows(values: Tensor) -> bool:

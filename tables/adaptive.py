@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recsys.tables.argument_types import typed
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, expected_collisions, name_seed
 
 
+@typed
 def hot_rows(counts: Tensor, num_hot: int) -> Tensor:
     """The `rows` of an AdaptiveTable whose ids are not numbered by falling count.
 
@@ -27,11 +29,13 @@ def hot_rows(counts: Tensor, num_hot: int) -> Tensor:
     Returns: [V] int32, 0 for the most frequent id, 1 for the next, -1 for all beyond num_hot.
 
     Raises:
-        ValueError: if num_hot is not in [1, V].
+        ValueError: if num_hot is not in [1, V], or a count is negative or NaN.
 
     >>> hot_rows(torch.tensor([2, 9, 0, 9]), 3).tolist()
     [2, 0, -1, 1]
     """
+    if counts.dim() != 1 or not bool((counts >= 0).all()):
+        raise ValueError(f"hot_rows: counts must be numbers [V] of at least 0, got {counts}.")
     if not 1 <= num_hot <= len(counts):
         raise ValueError(f"hot_rows: num_hot must be in [1, len(counts)={len(counts)}], got {num_hot!r}.")
     rows = torch.full((len(counts),), -1, dtype=torch.int32)

@@ -214,13 +214,14 @@ class Table(Startable, KeptState, ABC):
         """Tables with equal signatures are stacked into one group: all they differ in is `sizes`.
 
         One that takes note of ids is alone, unless all that its state says is the rows that an id reads. Parameters
-        stack if their shapes agree.
+        and constants stack if their shapes agree.
         """
         settings = inspect.signature(type(self)).parameters
         values = {key: parameter.default for key, parameter in settings.items()} | self.arguments
         shared = tuple((key, _hashable(value)) for key, value in values.items() if key not in self.sizes)
         alone = self.name if self.observes and not self.routes_by_state else None
-        shapes = tuple((key, tuple(parameter.shape)) for key, parameter in self.named_parameters())
+        stacked = [*self.named_parameters(), *self.constants().items()]
+        shapes = tuple((key, tuple(values.shape)) for key, values in stacked)
         return (type(self), self.row_dims, shapes, shared, alone)
 
     def expected_collisions(self) -> float:

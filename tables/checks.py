@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from itertools import pairwise
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from recsys.tables.base import Table
 from recsys.tables.features import Bag, Feature
 from recsys.tables.lookups.optimizers import DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
 from recsys.tables.physical import PhysicalTable
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def check_features(features: Sequence[Feature], tables: Mapping[str, Table]) -> None:
@@ -22,6 +26,11 @@ def check_features(features: Sequence[Feature], tables: Mapping[str, Table]) -> 
     """
     if not features:
         raise ValueError("features must not be empty.")
+    for name, table in tables.items():
+        if not isinstance(name, str) or not name or "." in name:
+            raise ValueError(f"tables: a name must be text without '.', got {name!r}.")
+        if not isinstance(table, Table):
+            raise ValueError(f"table '{name}' must be a Table, such as FullTable, got {type(table).__name__}.")
     names = [feature.name for feature in features]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -40,12 +49,14 @@ def check_features(features: Sequence[Feature], tables: Mapping[str, Table]) -> 
         raise ValueError(f"all tables must have one embedding_dim, got {dims}.")
 
 
-def check_values(tables: Mapping[str, Table]) -> None:
-    """Refuse tables without values: rows are arranged by them.
+def check_values(tables: Mapping[str, Table], dtype: torch.dtype) -> None:
+    """Refuse rows of other than floating-point numbers, and tables without values: rows are arranged by them.
 
     Raises:
-        ValueError: naming a table.
+        ValueError: naming the dtype, or a table.
     """
+    if not dtype.is_floating_point:
+        raise ValueError(f"TableCollection: dtype must be of floating-point numbers, got {dtype}.")
     for name, table in tables.items():
         if any(each.is_meta for each in (*table.parameters(), *table.buffers())):
             raise ValueError(
@@ -71,7 +82,13 @@ def optimizers_by_matrix(
     if isinstance(optimizer, Mapping):
         for name in optimizer:
             if name not in tables:
-                raise ValueError(f"optimizer names table '{name}', which is not in tables{_did_you_mean(name, tables)}")
+                raise ValueError(
+                    f"optimizer names table {name!r}, which is not in tables{_did_you_mean(str(name), tables)}"
+                )
+            if not isinstance(optimizer[name], TableOptimizer):
+                raise ValueError(
+                    f"optimizer of table '{name}' must be a TableOptimizer, such as SGD(0.1), got {optimizer[name]!r}."
+                )
     chosen: dict[str, TableOptimizer] = {}
     for name, table in tables.items():
         asked = optimizer.get(name) if isinstance(optimizer, Mapping) else optimizer
@@ -117,6 +134,26 @@ def check_moved_rows(tables: Mapping[str, Table], optimizers: Mapping[str, Table
                 )
 
 
+def check_observed(tables: Sequence[Table], sees_all_ids: bool) -> None:
+    """Refuse processes that each see their own ids where rows follow the ids of training batches.
+
+    Args:
+        tables: that take note of a batch.
+        sees_all_ids: whether they are shown those of all processes.
+
+    Raises:
+        ValueError: naming the first that does not count batches alone.
+    """
+    if sees_all_ids or not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return
+    for table in tables:
+        if not table.counts_batches:
+            raise ValueError(
+                f"{type(table).__name__} '{table.name}': its rows follow the ids of training batches, of which one "
+                f"process of {dist.get_world_size()} sees its own alone; use lookup=TorchrecLookup, or one process."
+            )
+
+
 def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tensor | None = None) -> None:
     """Refuse ids that are no integers or out of range, at once on a CPU; on a GPU an assertion of the device does.
 
@@ -129,11 +166,10 @@ def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tens
         of: [N] the feature of each id; None where ids are [F, N], or of the one feature.
 
     Raises:
-        TypeError: if they are no tensor.
         ValueError: naming a feature and an id of it.
     """
     if not isinstance(ids, Tensor):
-        raise TypeError(f"ids must be a Tensor of integers, got {type(ids).__name__}; torch.as_tensor makes one.")
+        raise ValueError(f"ids must be a Tensor of integers, got {type(ids).__name__}; torch.as_tensor makes one.")
     if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
         raise ValueError(f"ids must be integers, got {ids.dtype}: a float rounds ids above 2**24.")
     if torch.compiler.is_compiling():
@@ -203,7 +239,7 @@ def _refuse_ids(ids: Tensor, limits: Tensor | int, names: Sequence[str], of: Ten
 
 
 def check_bags(bags: Mapping[str, Bag], features: Sequence[Feature], num_samples: int | None) -> None:
-    """Refuse bags that are missing, or of another shape than the batch.
+    """Refuse bags that are missing, of no such feature, or of another shape than the batch.
 
     Args:
         bags: of the multi-valued features.
@@ -214,11 +250,25 @@ def check_bags(bags: Mapping[str, Bag], features: Sequence[Feature], num_samples
         ValueError: naming the feature.
     """
     wanted = [feature for feature in features if feature.pooling is not None]
+    if not isinstance(bags, Mapping):
+        raise ValueError(f"bags must map multi-valued features to Bags, got {type(bags).__name__}.")
+    other = sorted(set(bags) - {feature.name for feature in wanted}, key=str)
+    if other:
+        raise ValueError(
+            f"bags are given of {other}, which are no multi-valued features; those are "
+            f"{[feature.name for feature in wanted]}."
+        )
     missing = [feature.name for feature in wanted if feature.name not in bags]
     if missing:
         raise ValueError(f"bags lack the multi-valued features {missing}; given: {sorted(bags)}.")
     for feature in wanted:
         bag = bags[feature.name]
+        if not isinstance(bag, Bag) or any(not isinstance(each, Tensor) or each.dim() != 1 for each in bag.tensors()):
+            raise ValueError(
+                f"feature '{feature.name}': its ids must be a Bag of tensors of one dimension, got {bag!r}."
+            )
+        if bag.lengths.dtype.is_floating_point or bag.lengths.dtype == torch.bool:
+            raise ValueError(f"feature '{feature.name}': lengths must be integers, got {bag.lengths.dtype}.")
         num_samples = len(bag) if num_samples is None else num_samples
         if len(bag) != num_samples:
             raise ValueError(f"feature '{feature.name}': its bag has {len(bag)} samples, the batch {num_samples}.")
@@ -230,6 +280,30 @@ def check_bags(bags: Mapping[str, Bag], features: Sequence[Feature], num_samples
             raise ValueError(
                 f"feature '{feature.name}': weights must be one per id, {len(bag.values)}, got {len(bag.weights)}."
             )
+
+
+def check_offsets(owner: str, offsets: Tensor, num_ids: int, with_last: bool) -> None:
+    """Refuse places where bags begin that are none; their values on a CPU.
+
+    Args:
+        owner: for messages.
+        offsets: [B], or [B + 1] with the number of ids behind them.
+        num_ids: N.
+        with_last: whether they end with the number of ids.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    if not isinstance(offsets, Tensor) or offsets.dim() != 1 or offsets.dtype not in _INTEGERS:
+        got = f"{list(offsets.shape)} of {offsets.dtype}" if isinstance(offsets, Tensor) else type(offsets).__name__
+        raise ValueError(f"{owner}: offsets must be a Tensor [B] of integers, got {got}.")
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or offsets.device.type != "cpu":
+        return
+    values = _without_transforms(offsets).reshape(-1).tolist()
+    rising = all(first <= second for first, second in pairwise(values))
+    if values and (values[0] != 0 or not rising or values[-1] > num_ids or (with_last and values[-1] != num_ids)):
+        end = f"end with {num_ids}" if with_last else f"be at most {num_ids}"
+        raise ValueError(f"{owner}: offsets must begin with 0, never fall and {end}, the number of ids, got {values}.")
 
 
 def check_lengths(lengths: Tensor, counts: Sequence[int], names: Sequence[str]) -> None:

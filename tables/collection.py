@@ -17,6 +17,7 @@ from recsys.tables.checks import (
     check_features,
     check_ids,
     check_moved_rows,
+    check_observed,
     check_values,
     optimizers_by_matrix,
 )
@@ -88,7 +89,7 @@ class TableCollection(nn.Module):
     ) -> None:
         super().__init__()
         check_features(features, tables)
-        check_values(tables)
+        check_values(tables, dtype)
         tables = {name: table.sized_among(list(tables.values())) for name, table in tables.items()}
         self.features = tuple(features)
         self.embedding_dim = next(iter(tables.values())).embedding_dim
@@ -201,8 +202,10 @@ class TableCollection(nn.Module):
         self._unaveraged.check()
         num_single = len(self.get_buffer("_num_ids"))
         if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.shape[0] != num_single:
-            given = list(ids.shape) if isinstance(ids, Tensor) else f"a {type(ids).__name__}"
-            raise ValueError(f"ids must be [F1={num_single}, B], one row per single-valued feature, got {given}.")
+            got = list(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
+            raise ValueError(
+                f"ids must be a Tensor [F1={num_single}, B], one row per single-valued feature, got {got}."
+            )
         check_bags(bags, self.features, ids.shape[1] if num_single else None)
         check_ids(ids, self.get_buffer("_num_ids"), [f.name for f in self.features if f.pooling is None])
         ragged = [group.taken_apart(bags) for group in self._bags]
@@ -235,8 +238,9 @@ class TableCollection(nn.Module):
     def _observe(self, ids: Tensor, bags: Mapping[str, Bag]) -> None:
         """Show the ids of this batch, of all processes, to the tables that take note of them."""
         observing = [(table, features) for table, features in self._observing if table.training]
-        if not observing or self.lookup.gradients.is_frozen or is_computed_again():
+        if not observing or self.lookup.is_frozen or is_computed_again():
             return
+        check_observed([table for table, _ in observing], self.lookup.trains_in_groups)
         columns = dict(zip((f.name for f in self.features if f.pooling is None), ids, strict=True))
         columns |= {name: bag.values for name, bag in bags.items()}
         seen = [torch.cat([columns[feature.name] for feature in features]).long() for _, features in observing]
@@ -249,7 +253,7 @@ class TableCollection(nn.Module):
 
         Frozen rows stay as they are.
         """
-        if self.lookup.gradients.is_frozen:
+        if self.lookup.is_frozen:
             return
         for name in dict.fromkeys(feature.table for feature in self.features):
             table = self.table(name)

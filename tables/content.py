@@ -84,6 +84,8 @@ class ContentTable(Table):
             return type(self)(**made_of)
 
     def _check(self, given: Tensor, num_rows: int | None) -> None:
+        if not bool(given.float().isfinite().all()):
+            raise ValueError(f"ContentTable '{self.name}': vectors must be finite numbers of float32.")
         if given.dim() != 2 or given.shape[1] < 1 or (num_rows is not None and len(given) != num_rows):
             raise ValueError(
                 f"ContentTable '{self.name}': vectors must be [num_embeddings={self.num_embeddings}, T], got "

@@ -103,6 +103,8 @@ class Embedding(EmbeddingRows):
             padding_idx %= table.num_embeddings
         device = torch.get_default_device() if device is None else torch.device(device)
         dtype = torch.get_default_dtype() if dtype is None else dtype
+        if not dtype.is_floating_point:
+            raise ValueError(f"{type(table).__name__} '{table.name}': dtype must be of real numbers, got {dtype}.")
         self.table = table.to(device=device, dtype=dtype)
         self._dtype = dtype
         self.padding_idx = padding_idx

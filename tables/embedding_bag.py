@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from recsys.tables.argument_types import typed
 from recsys.tables.base import Table
-from recsys.tables.checks import check_ids
+from recsys.tables.checks import check_ids, check_offsets
 from recsys.tables.embedding import Embedding
 from recsys.tables.fitting import Fitted, check_vectors
 from recsys.tables.full_rows import FullRows
@@ -109,8 +109,16 @@ class EmbeddingBag(Embedding):
         if is_traced(ids, offsets, per_sample_weights):
             return call_of(self, ids, offsets, per_sample_weights)
         check_ids(ids, self.num_embeddings, [self.table.name])
+        self._check_bags(ids, offsets, per_sample_weights)
         self._observe(ids)
         return self._pooled(ids, offsets, per_sample_weights)
+
+    def _check_bags(self, ids: Tensor, offsets: Tensor | None, weights: Tensor | None) -> None:
+        owner = f"EmbeddingBag '{self.table.name}'"
+        if offsets is not None and ids.dim() == 1:
+            check_offsets(owner, offsets, ids.shape[0], self.include_last_offset)
+        if weights is not None and not isinstance(weights, Tensor):
+            raise ValueError(f"{owner}: per_sample_weights must be a Tensor like ids, got {type(weights).__name__}.")
 
     def _pooled(self, ids: Tensor, offsets: Tensor | None, weights: Tensor | None) -> Tensor:
         """The vectors of all ids, pooled by torch's own kernel as if they were a matrix of N rows."""
@@ -146,7 +154,7 @@ class FullEmbeddingBag(FullRows, EmbeddingBag, nn.EmbeddingBag):  # type: ignore
             offsets if offsets is None else offsets.to(ids.dtype),
             mode=self.mode,
             sparse=self.sparse and self.weight.requires_grad and allow_sparse_gradients(),
-            per_sample_weights=weights,
+            per_sample_weights=None if weights is None else weights.to(self.weight.dtype),
             include_last_offset=self.include_last_offset,
             padding_idx=self.padding_idx,
         )

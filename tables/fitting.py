@@ -28,11 +28,13 @@ def check_vectors(table: Table, weight: object) -> None:
     """Refuse what cannot be the vectors of a table.
 
     Raises:
-        TypeError: naming what was given.
+        ValueError: naming what was given.
     """
-    if not isinstance(weight, Tensor) or not weight.is_floating_point():
-        got = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
-        raise TypeError(f"{type(table).__name__} '{table.name}': weight must be a Tensor of floats, got {got}.")
+    if not isinstance(weight, Tensor) or not weight.is_floating_point() or weight.is_meta:
+        given = f"{weight.dtype} on {weight.device}" if isinstance(weight, Tensor) else type(weight).__name__
+        raise ValueError(
+            f"{type(table).__name__} '{table.name}': weight must be a Tensor of floating-point numbers, got {given}."
+        )
 
 
 @torch.no_grad()

@@ -187,6 +187,8 @@ def packed(owner: str, codes: Tensor, lengths: Tensor | None, num_codes: int | N
     if codes.dim() != 2 or not 1 <= len(codes) <= MAX_LEVELS or codes.dtype.is_floating_point:
         raise ValueError(f"{owner}: codes must be whole numbers [L, V] with L at most {MAX_LEVELS}, got {codes.shape}.")
     if lengths is None:
+        if codes.numel() and int(codes.min()) < -1:
+            raise ValueError(f"{owner}: codes must be at least 0, or -1 where one is missing, got {int(codes.min())}.")
         absent = codes < 0
         if bool((absent[:-1] & ~absent[1:]).any()):
             raise ValueError(f"{owner}: a code follows a missing one; an id's codes must come first.")

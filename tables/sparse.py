@@ -45,7 +45,7 @@ class SparseTable(Table):
         init_std: standard deviation of the initial values.
 
     Raises:
-        ValueError: unless exactly one size is given and in range, or if `kept` is there without `entries`.
+        ValueError: unless exactly one size is given and in range, or if `kept` is without `entries` or has no id.
     """
 
     linear = False
@@ -73,7 +73,9 @@ class SparseTable(Table):
             num_values = budget.largest(lambda values: 4 * (values + embedding_dim), 1, num_embeddings * embedding_dim)
         if entries is not None and kept is not None:
             num_kept = self.register_kept("kept", kept, num_embeddings)
-            num_values = self.register_kept("entries", entries, num_kept * embedding_dim) if num_kept else 0
+            if not num_kept:
+                raise ValueError(f"SparseTable '{name}': kept has no id; give num_values=0.")
+            num_values = self.register_kept("entries", entries, num_kept * embedding_dim)
         else:
             assert num_values is not None
             self.require("num_values", num_values, 0)

@@ -173,6 +173,18 @@ def _check_module(path: str, module: Old) -> None:
 def _table(factory: Callable[..., Table], path: str, module: Old, weight: Tensor) -> Table:
     """The table of a module, whose vectors start with the deviation of the module's."""
     sizes: tuple[Any, ...] = (path.replace(".", "/"), module.num_embeddings, module.embedding_dim)
+    table = _made_of(factory, sizes, weight)
+    if not isinstance(table, Table):
+        raise ValueError(f"swap_: the rule of '{path}' must make a Table, got {table!r}.")
+    if (table.num_embeddings, table.embedding_dim) != sizes[1:]:
+        raise ValueError(
+            f"swap_: '{path}' has {sizes[1]} x {sizes[2]}, and its rule makes a {type(table).__name__} of "
+            f"{table.num_embeddings} x {table.embedding_dim}; take the sizes that it is given."
+        )
+    return table
+
+
+def _made_of(factory: Callable[..., Table], sizes: tuple[Any, ...], weight: Tensor) -> Table:
     given = getattr(factory, "keywords", {})
     if "init_std" not in inspect.signature(factory).parameters or "init_std" in given:
         return factory(*sizes)

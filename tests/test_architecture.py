@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 ENGINES = {"torchrec", "fbgemm_gpu", "numba"}
 ENGINE_FOLDERS = (Path("tables/lookups"), Path("tables/sharded"), Path("recsys/sharding"))
 ENGINE_FILES = {Path("tables/eviction.py"), Path("tables/managed_collision.py")}
-FILE_READERS = {Path("tables/item_codes.py"), Path("tables/item_vectors.py")}
+FILE_READERS = {Path(f"tables/item_{name}.py") for name in ("codes", "files", "vectors")}
 DATA_TOOLS = {
     "numpy",
     "polars",

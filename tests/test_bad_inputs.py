@@ -164,6 +164,11 @@ COMMANDS = [
     ("prepare avazu --raw nowhere --out x", "--raw: 'nowhere' does not exist"),
     ("prepare clicks nowhere --out x", "'nowhere' does not exist"),
     ("prepare sessions --raw nowhere --out x", "give --user and --item, names of columns, or --layout"),
+    ("compare run x.yaml --trials 3", "--trials 3 is for compare search; leave it out"),
+    ("compare report x.yaml --jobs 3", "--jobs 3 is for compare run and search; leave it out"),
+    ("compare report x.yaml --threads 2", "--threads 2 is for compare run and search"),
+    ("compare search x.yaml --as-written", "--as-written is for compare report; leave it out"),
+    ("compare search x.yaml --trials 0", "argument --trials: must be at least 1, got 0"),
     ("methods --embedding_dim 5000", "--embedding_dim must be in [1, 4096], got 5000"),
 ]
 
@@ -192,6 +197,7 @@ FILES = [
     ("trainer: {max_time: 1:30}", "'1:30' in line 1 is a clock time or octal number to YAML"),
     ("seed_everything: 0100", "'0100' in line 1 is a clock time or octal number"),
     ("trainer: {max_epochs: [3", "is not valid YAML: line 1"),
+    ("a: " + "[" * 3000 + "]" * 3000, "is nested too deeply to be read"),
     ("trainer:\n\tmax_epochs: 3", "is not valid YAML: line 2"),
     ("- a\n- b", "must hold keys and values, got list"),
     ("", "must hold keys and values, and is empty"),
@@ -205,7 +211,7 @@ FILES = [
 SECTIONS = [("trainer: 5", "got 5"), ("trainer: [1]", "got [1]"), ("trainer:", "got None")]
 """Sections of the wrong kind, in a file that alone makes a run."""
 
-UNREADABLE = FILES[:9]
+UNREADABLE = FILES[:10]
 """Files that must be named, because nothing else tells which of several it was."""
 
 CHECKPOINTS = [

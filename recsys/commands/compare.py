@@ -29,6 +29,8 @@ from recsys.comparison.store import RunStore
 from recsys.human import console
 from recsys.prepare.files.command_parser import CommandParser
 
+_TRIALS = 20
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run, search or report; returns 1 if a run failed, 130 if the user ended it with Ctrl-C.
@@ -37,14 +39,15 @@ def main(arguments: Sequence[str]) -> int:
         ValueError: on a mistake in the comparison file or the arguments.
     """
     chosen = parser().parse_args(list(arguments))
+    _check_use(chosen)
     comparison, store = read_comparison(chosen.file, chosen.data), RunStore(chosen.store)
-    run_all = partial(execute, store=store, num_jobs=chosen.jobs, num_threads=chosen.threads)
+    run_all = partial(execute, store=store, num_jobs=chosen.jobs or 1, num_threads=chosen.threads or 1)
     if chosen.job != "report":
         check_metric(comparison)
         check_contenders(comparison)
         try:
             if chosen.job == "search":
-                comparison = search(comparison, store, run_all, chosen.trials, chosen.jobs)
+                comparison = search(comparison, store, run_all, chosen.trials or _TRIALS, chosen.jobs or 1)
             run_all(comparison.runs())
             run_all(all_runs(comparison, store))
         except KeyboardInterrupt:
@@ -69,9 +72,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("file", type=Path, help="comparison file, such as configs/compare/movielens.yaml")
     found.add_argument("--data", type=Path, help="prepared folder instead of the file's")
     found.add_argument("--store", type=Path, default=Path("runs"), help="folder of runs; done ones are skipped")
-    found.add_argument("--jobs", type=_count, default=1, help="runs at a time")
-    found.add_argument("--threads", type=_count, default=1, help="threads of each run")
-    found.add_argument("--trials", type=int, default=20, help="of each contender, for search")
+    found.add_argument("--jobs", type=_count, help="runs at a time (1)")
+    found.add_argument("--threads", type=_count, help="threads of each run (1)")
+    found.add_argument("--trials", type=_count, help=f"of each contender, for search ({_TRIALS})")
     found.add_argument(
         "--as-written", action="store_true", help="report the file's own settings, although a search found others"
     )
@@ -87,6 +90,15 @@ def parser() -> argparse.ArgumentParser:
         help="Markdown whose table, between marks, is replaced",
     )
     return found
+
+
+def _check_use(chosen: argparse.Namespace) -> None:
+    """Refuse what the job does nothing with."""
+    for name, jobs in (("jobs", ("run", "search")), ("threads", ("run", "search")), ("trials", ("search",))):
+        if getattr(chosen, name) is not None and chosen.job not in jobs:
+            raise ValueError(f"--{name} {getattr(chosen, name)} is for compare {' and '.join(jobs)}; leave it out.")
+    if chosen.as_written and chosen.job != "report":
+        raise ValueError("--as-written is for compare report; leave it out.")
 
 
 def report_of(comparison: Comparison, store: RunStore) -> ComparisonReport:

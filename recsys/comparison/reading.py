@@ -41,18 +41,27 @@ def read_comparison(path: Path, data: Path | None = None) -> Comparison:
     contenders = _contenders(path, content["axes"], left_out)
     seeds = _seeds(path, "seeds", content.get("seeds", [0, 1, 2]))
     return Comparison(
-        name=str(content.get("name") or path.stem),
+        name=_text(path, "name", content.get("name") or path.stem),
         configs=tuple(read_mapping(path.parent / name) for name in _configs(path, content["configs"])),
-        data=data or Path(str(content["data"])),
-        metric=str(content.get("metric") or "auc"),
+        data=data or Path(_text(path, "data", content["data"])),
+        metric=_text(path, "metric", content.get("metric") or "auc"),
         mode=mode,
         seeds=seeds,
         contenders=contenders,
         published=_published(path, _entries(path, content, "published"), [each.name for each in contenders]),
-        search={name: _search_range(path, name, entry) for name, entry in _entries(path, content, "search").items()},
+        search={
+            _text(path, "search: a setting", name): _search_range(path, name, entry)
+            for name, entry in _entries(path, content, "search").items()
+        },
         left_out={name: str(reason) for name, reason in left_out.items()},
         near_best=_near_best(path, _entries(path, content, "near_best"), list(content["axes"]), seeds),
     )
+
+
+def _text(path: Path, key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{path}: {key} must be text, got {value!r}; quote a number that is meant as a name.")
+    return value
 
 
 def _configs(path: Path, names: Any) -> list[str]:
@@ -63,8 +72,8 @@ def _configs(path: Path, names: Any) -> list[str]:
 
 def _seeds(path: Path, key: str, seeds: Any) -> tuple[int, ...]:
     # A bool is an int in Python, but `true` is no seed.
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ValueError(f"{path}: {key} must be whole numbers from 0, as in [0, 1, 2], got {seeds!r}.")
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and 0 <= seed < 2**32 for seed in seeds):
+        raise ValueError(f"{path}: {key} must be whole numbers in [0, 2**32), as in [0, 1, 2], got {seeds!r}.")
     twice = [seed for place, seed in enumerate(seeds) if seed in seeds[:place]]
     if twice:
         raise ValueError(f"{path}: {key} must differ, got {twice[0]} twice in {seeds!r}.")
@@ -112,6 +121,9 @@ def _contenders(path: Path, axes: Any, left_out: Mapping[str, Any]) -> tuple[Con
         for choice in product(*(labels.items() for labels in axes.values()))
     ]
     names = [contender.name for contender in made]
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise ValueError(f"{path}: two contenders are called '{twice}'; rename a label of one.")
     for name, reason in left_out.items():
         if name not in names:
             raise ValueError(f"{path}: left_out names '{name}', which is no contender{_hint(name, names)}")
@@ -129,7 +141,8 @@ def _published(path: Path, entries: Mapping[str, Any], names: Sequence[str]) -> 
             raise ValueError(f"{path}: published names '{name}', which is no contender{_hint(name, names)}")
         if not isinstance(entry, dict) or set(entry) != {"value", "source"}:
             raise ValueError(f"{path}: published.{name} must have value and source, got {entry!r}.")
-        found[name] = Published(_number(path, f"published.{name}.value", entry["value"]), str(entry["source"]))
+        value = _number(path, f"published.{name}.value", entry["value"])
+        found[name] = Published(value, _text(path, f"published.{name}.source", entry["source"]))
     return found
 
 

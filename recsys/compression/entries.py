@@ -96,13 +96,19 @@ def sparse(table: TrainedTable, kept: Tensor, common: Tensor) -> Compressed:
         kept: [V, D] flags.
         common: [D].
     """
-    rows = kept.any(1)
-    entries = pack_bits(kept[rows].reshape(-1))
-    found = SparseTable(table.name, table.num_embeddings, table.embedding_dim, entries=entries, kept=pack_bits(rows))
+    found, rows = sparse_table(table.name, kept), kept.any(1)
     found.common.copy_(common)
     if not found.physical_tables():
         return found, {}
     return found, {table.name: (table.vectors[rows] - common)[kept[rows]].unsqueeze(1)}
+
+
+def sparse_table(name: str, kept: Tensor) -> SparseTable:
+    """A table for the values that are kept [V, D]; where none is, it needs no bits to say so."""
+    rows = kept.any(1)
+    if not bool(rows.any()):
+        return SparseTable(name, *kept.shape, num_values=0)
+    return SparseTable(name, *kept.shape, entries=pack_bits(kept[rows].reshape(-1)), kept=pack_bits(rows))
 
 
 def _is_whole(kept: Tensor) -> bool:
@@ -124,4 +130,4 @@ def sparse_bytes(kept: Tensor) -> int:
 def _bytes_of_counts(num_values: Tensor, num_rows: Tensor, num_embeddings: int, embedding_dim: int) -> Tensor:
     """Bytes of SparseTables with so many values, in so many rows."""
     num_words = -(-num_embeddings // WORD_BITS) - (-num_rows * embedding_dim).div(WORD_BITS, rounding_mode="floor")
-    return 4 * (num_values + embedding_dim) + 12 * num_words
+    return 4 * (num_values + embedding_dim) + 12 * num_words * (num_rows > 0)

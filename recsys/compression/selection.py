@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from recsys.compression.allocation import Choice, allocate
-from recsys.compression.entries import sparse_bytes
+from recsys.compression.entries import sparse_bytes, sparse_table
 from recsys.compression.thresholds import lowest_threshold
 from recsys.compression.trained import Compressed
-from recsys.tables import AutoDimTable, CompactTable, SearchedTable, SparseTable, Table, TableCollection
+from recsys.tables import AutoDimTable, CompactTable, SearchedTable, Table, TableCollection
 from recsys.tables.budget import BudgetError
 from recsys.tables.compact import RowPrecision
 from recsys.tables.compact import row_bytes as stored_row_bytes
@@ -110,14 +110,29 @@ class Searched:
 
         return lowest_threshold(highest, count_bytes, left)
 
-    def refuse(self, budget_bytes: int, embedding_dim: int) -> BudgetError:
-        """The error of a budget that not even the smallest tables fit."""
-        smallest = stored_bytes(self.others) + 4 * embedding_dim * (len(self.rows) + len(self.entries))
-        smallest += sum(
-            min(mixed_dim_bytes([each.num_embeddings], [width], embedding_dim) for width in each.widths)
-            for each in self.narrow.values()
-        )
-        return BudgetError(
+
+def require_possible(tables: Iterable[Table], embedding_dim: int, budget_bytes: int) -> None:
+    """Refuse a budget that not even tables which keep nothing fit, or the narrowest; those that do not search stay.
+
+    Args:
+        tables: of a model.
+        embedding_dim: D.
+        budget_bytes: of all of them.
+
+    Raises:
+        BudgetError: naming the smallest.
+    """
+    smallest, others = 0, {}
+    for table in tables:
+        if isinstance(table, AutoDimTable):
+            smallest += min(mixed_dim_bytes([table.num_embeddings], [width], embedding_dim) for width in table.widths)
+        elif isinstance(table, SearchedTable):
+            smallest += 4 * embedding_dim
+        else:
+            others[table.name] = table
+    smallest += stored_bytes(others)
+    if budget_bytes < smallest:
+        raise BudgetError(
             f"budget_bytes={budget_bytes} cannot be met; the smallest budget that can is {smallest} bytes.", smallest
         )
 
@@ -180,8 +195,7 @@ def selected_entries(name: str, initial: Tensor, kept: Tensor) -> Compressed:
         initial: [V, D] rows as they began.
         kept: [V, D] flags.
     """
-    rows = kept.any(1)
-    table = SparseTable(name, *initial.shape, entries=pack_bits(kept[rows].reshape(-1)), kept=pack_bits(rows))
+    table = sparse_table(name, kept)
     return table, {name: initial[kept].unsqueeze(1)} if table.physical_tables() else {}
 
 

@@ -22,6 +22,7 @@ from recsys.compression.selection import (
     WIDTH_STEP,
     Searched,
     require_one_currency,
+    require_possible,
     selected_entries,
     selected_rows,
     widths_of,
@@ -96,7 +97,8 @@ class Stages:
         if self.start == "searched" and any(isinstance(table, AutoDimTable) for table in made):
             raise ValueError("--start searched: what AutoDimTable has learned is no table of one width; leave it out.")
         self._refuse_precision(made)
-        self._budget(sum(table.logical_bytes() for table in made))
+        budget_bytes = self._budget(sum(table.logical_bytes() for table in made))
+        require_possible(made, task.embedding_dim, budget_bytes)
         refuse_other_settings(self.out / "search", task)
 
     def run(self, stages: Sequence[str] = STAGES) -> None:
@@ -120,15 +122,18 @@ class Stages:
         asked |= {} if self.start == "initial" else {"start": self.start}
         asked |= {} if self.width_step == WIDTH_STEP else {"width_step": self.width_step}
         asked |= {} if self.precision == "float32" else {"precision": self.precision}
-        refuse_other_selection(folder, asked)
         if (folder / MODEL).is_file():
+            refuse_other_selection(folder, asked)
             refuse_other_generations(folder, _read_population(folder / EVOLUTION), self.evolution)
             return
         self._require("search")
+        refuse_other_selection(folder, asked)
         cli = self._searched()
         task, data, collection = cli.model, cli.datamodule, cli.model.collection
         full = sum(collection.table(f.table).logical_bytes() for f in collection.features)
         budget_bytes = self._budget(full)
+        names = dict.fromkeys(feature.table for feature in collection.features)
+        require_possible(map(collection.table, names), task.embedding_dim, budget_bytes)
         searched = Searched.of(collection, self.precision)
         offset: float | None = 0.0
         if searched.narrow:
@@ -136,8 +141,7 @@ class Stages:
         else:
             widths = self._widths(task, data, searched, budget_bytes, folder) if searched.rows else {}
             offset = searched.offset(widths, task.embedding_dim, budget_bytes)
-        if offset is None or (searched.narrow and not widths):
-            raise searched.refuse(budget_bytes, task.embedding_dim)
+        assert offset is not None, "the budget is possible"
         begun = cli
         if self.start == "initial":
             begun = RecsysCLI.launch(self._seeded, run=False)

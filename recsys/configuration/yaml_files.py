@@ -80,6 +80,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {_said(error)}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: is nested too deeply to be read; write it flatter.") from error
     if content is None:
         raise ValueError(f"{path}: must hold keys and values, and is empty.")
     if not isinstance(content, dict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from recsys.data.check_warnings import warnings_of
 from recsys.data.parquet import ParquetSplit
 from recsys.data.schema import Column, Schema
+from recsys.data.schema_file import read_object
 from recsys.data.sequences import read_sequences
 from recsys.data.session_schema import SessionSchema
 from recsys.prepare.files.command_parser import CommandParser
@@ -64,14 +64,14 @@ def problems_of(folder: Path) -> Iterator[str]:
 
 def _schema_of(folder: Path) -> Schema | SessionSchema:
     try:
-        is_of_sessions = "num_items" in json.loads((folder / "schema.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        is_of_sessions = "num_items" in read_object(folder / "schema.json")
+    except (OSError, ValueError):
         is_of_sessions = False
     return SessionSchema.read(folder) if is_of_sessions else Schema.read(folder)
 
 
 def _changed_files(folder: Path) -> Iterator[str]:
-    listed: dict[str, Any] = json.loads((folder / "schema.json").read_text(encoding="utf-8")).get("files", {})
+    listed: dict[str, Any] = read_object(folder / "schema.json").get("files", {})
     for name, entry in listed.items():
         path = folder / name
         if "blake2b" in entry and path.is_file():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
@@ -14,6 +14,9 @@ from recsys.data.parquet import ParquetSplit, RowGroup
 from recsys.data.prefetch import after_all, followed, in_order
 from recsys.data.resumable import Progress, ResumableLoader
 from recsys.data.rows import Picking, Rows, batches, empty_batch
+
+Stretch = tuple[Window, int, int]
+"""A window, and places [start, stop) of its rows."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class BatchLoader(ResumableLoader[Position, Batch]):
     def _batches(self, position: Position) -> Iterator[Batch]:
         mine = share(position.remaining, self.rank, self.num_ranks)
         windows = self.order.windows(position.epoch)
-        stretches = ((position.epoch, *stretch) for stretch in overlaps(windows, mine))
+        stretches = ((position.epoch, *stretch) for stretch in self._placed(overlaps(windows, mine)))
         pieces = in_order(
             lambda threads, stretch: self._begin(threads, *stretch),
             stretches,
@@ -134,11 +137,20 @@ class BatchLoader(ResumableLoader[Position, Batch]):
         filled = chain(batches(pieces, self.batch_size), repeat(empty_batch(self.split.schema)))
         return islice(filled, self._num_batches(position.remaining))
 
-    def _begin(self, threads: ThreadPoolExecutor, epoch: int, window: Window, start: int, stop: int) -> Future[Rows]:
+    def _placed(self, stretches: Iterable[Stretch]) -> Iterator[tuple[int, Stretch]]:
+        """Each stretch of a window, and how many rows of the batch that it goes on with lie before it."""
+        num_begun = 0
+        for window, start, stop in stretches:
+            yield num_begun, (window, start, stop)
+            num_begun = (num_begun + stop - start) % self.batch_size
+
+    def _begin(self, threads: ThreadPoolExecutor, epoch: int, num_begun: int, stretch: Stretch) -> Future[Rows]:
         """Read a window's row groups, each on its own, then pick the rows of a stretch from them, by columns."""
+        window = stretch[0]
 
         def picking(groups: list[RowGroup]) -> Picking:
-            return Picking(self.split.schema, groups, self.order.rows(epoch, window, start, stop), self.pin_memory)
+            picked = self.order.rows(epoch, *stretch)
+            return Picking(self.split.schema, groups, picked, num_begun, self.batch_size, self.pin_memory)
 
         def picked(ready: Picking) -> Future[Rows]:
             return after_all(threads, lambda part: part(), ready.parts(), lambda _: ready.rows())

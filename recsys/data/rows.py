@@ -1,4 +1,4 @@
-"""Rows picked from row groups, laid out so that a batch is a slice of them."""
+"""Rows picked from row groups, laid out so that a batch is a piece of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from recsys.data.batch import Batch, concatenate
+from recsys.data.batched_ids import BatchedIds
 from recsys.data.parquet import Array, RowGroup
 from recsys.data.schema import Schema
 from recsys.tables import Bag
@@ -39,10 +40,10 @@ class Rows:
     """Rows in the order in which they are trained on.
 
     Shape:
-        ids [F, n], dense [n, num_dense]; labels, weights and groups [n], or None; keys n rows, or None
+        dense [n, num_dense]; labels, weights and groups [n], or None; keys n rows, or None
     """
 
-    ids: Tensor
+    ids: BatchedIds
     dense: Tensor
     labels: Tensor | None
     lists: dict[str, Ragged]
@@ -55,10 +56,9 @@ class Rows:
         return self.dense.shape[0]
 
     def batch(self, start: int, stop: int) -> Batch:
-        """Rows [start, stop); only the ids are copied, to be contiguous."""
-        ids = self.ids[:, start:stop]
+        """Rows [start, stop), those of one batch that are here, without copies."""
         return Batch(
-            ids=torch.empty_like(ids, memory_format=torch.contiguous_format, pin_memory=self.is_pinned).copy_(ids),
+            ids=self.ids.between(start, stop),
             bags={name: lists.bag(start, stop) for name, lists in self.lists.items()},
             dense=self.dense[start:stop],
             labels=None if self.labels is None else self.labels[start:stop],
@@ -78,14 +78,26 @@ class Picking:
         schema: of the row groups.
         groups: as read.
         picked: which rows, in the order that is wanted.
+        num_begun: rows before them in the batch that they go on with.
+        batch_size: rows of a batch.
         pin_memory: make them in page-locked memory.
     """
 
-    def __init__(self, schema: Schema, groups: Sequence[RowGroup], picked: Picked, pin_memory: bool = False) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        groups: Sequence[RowGroup],
+        picked: Picked,
+        num_begun: int,
+        batch_size: int,
+        pin_memory: bool = False,
+    ) -> None:
         self._groups, self._picked, self._pins = groups, picked, pin_memory
         self._id_type = np.int64 if schema.wide_ids else np.int32
         self._places = np.arange(sum(group.num_rows for group in groups))[picked]
-        self._ids, self._id_arrays = self._empty((len(schema.categorical), len(self._places)), self._id_type)
+        num_features = len(schema.categorical)
+        ids, _ = self._empty((num_features * len(self._places),), self._id_type)
+        self._ids = BatchedIds(ids, num_features, num_begun, batch_size)
         self._dense, self._dense_array = self._empty((len(self._places), len(schema.dense)), np.float32)
         self._list_names = [column.name for column in schema.multi_valued]
         self._lists: dict[str, Ragged] = {}
@@ -96,7 +108,7 @@ class Picking:
 
     def parts(self) -> list[Callable[[], None]]:
         """Pieces of the work, the longest first."""
-        features = (partial(self._pick_ids, feature) for feature in range(len(self._id_arrays)))
+        features = (partial(self._pick_ids, feature) for feature in range(self._ids.num_features))
         lists = (partial(self._pick_lists, name) for name in self._list_names)
         return [self._pick_dense, *lists, self._pick_rest, *features]
 
@@ -114,7 +126,7 @@ class Picking:
 
     def _pick_ids(self, feature: int) -> None:
         joined = _join([group.ids[feature] for group in self._groups], self._id_type)
-        _pick(joined, self._picked, self._id_arrays[feature])
+        self._ids.fill(feature, joined, self._picked)
 
     def _pick_dense(self) -> None:
         _pick(_join_dense(self._groups, self._dense_array.shape[1]), self._picked, self._dense_array)
@@ -186,7 +198,7 @@ def _join(parts: Sequence[Array], dtype: type) -> Array:
 
 
 def batches(pieces: Iterable[Rows], batch_size: int) -> Iterator[Batch]:
-    """The pieces' rows, `batch_size` at a time; the last batch may be smaller."""
+    """The pieces' rows, `batch_size` at a time, as they were laid out for it; the last batch may be smaller."""
     parts: list[Batch] = []
     missing = batch_size
     for rows in pieces:

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, cast, get_args
 
+from recsys.data.schema_file import check_files, read_object
 from recsys.prepare.files.fingerprints import Marks, prepared_marks
 
 Kind = Literal["dense", "categorical", "multi_valued"]
@@ -18,8 +19,6 @@ T = TypeVar("T")
 
 FORMAT_VERSION = 1
 NOT_A_FILE = "it must be a folder that a preparation has written, as with"
-FOLDERS = ("train", "val", "test", "counts", "vocabulary", "vectors", "items.parquet")
-"""Where the files are without which a folder is not whole."""
 SCRIPTS = {
     "criteo": "recsys prepare criteo --raw train.txt --out {path}",
     "avazu": "recsys prepare avazu --raw train.gz --out {path}",
@@ -138,30 +137,6 @@ class Schema:
         return self.path / "counts" / f"{name}.parquet"
 
 
-def check_files(folder: Path, content: Mapping[str, Any]) -> None:
-    """Refuse a folder without some of the files that its schema.json lists, or with one of another size.
-
-    Raises:
-        ValueError: naming the first, and how many there are.
-    """
-    listed = content.get("files", {})
-    if not isinstance(listed, dict) or not all(isinstance(entry, dict) for entry in listed.values()):
-        raise ValueError(f"{folder / 'schema.json'}: files must map names to their bytes, got {listed!r}.")
-    problems = []
-    for name, entry in listed.items():
-        found = _size(folder / name)
-        if Path(name).parts[0] in FOLDERS and found != entry.get("bytes", found):
-            size = f"holds {found:,} bytes in '{name}', not the {entry['bytes']:,} that were written"
-            problems.append(f"lacks '{name}'" if found < 0 else size)
-    if problems:
-        more = f" ({len(problems) - 1} more files are not as they were)" if len(problems) > 1 else ""
-        raise ValueError(f"data folder '{folder}' {problems[0]}{more}; prepare it again.")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
-
-
 def identity_of(
     path: Path, marks: Marks, columns: Sequence[Column], dense: Sequence[str] = (), hash_bits: int | None = None
 ) -> dict[str, Any]:
@@ -237,12 +212,9 @@ class _Parser:
         )
 
     def _content(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self.file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{self.file}: not valid JSON ({error}); prepare the folder again.") from error
-        if not isinstance(content, dict):
-            self._fail(f"must be a JSON object, got {type(content).__name__}")
+        content = read_object(self.file)
+        if "num_items" in content and "features" not in content:
+            self._fail("a folder of sessions; make one of clicks with recsys prepare clicks, or use SessionDataModule")
         version = content.get("format_version")
         if version != FORMAT_VERSION:
             self._fail(f"format_version must be {FORMAT_VERSION}, got {version!r}; prepare the folder again")

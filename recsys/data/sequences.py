@@ -117,7 +117,7 @@ def _lists(folder: Path, table: pa.Table, name: str) -> tuple[Ints, Ints]:
     kind = table[name].type
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_integer(kind.value_type):
         raise ValueError(f"{folder}: column '{name}' must hold lists of integers, got {kind}.")
-    column = table[name].cast(pa.large_list(pa.int64())).combine_chunks()
+    column = _in_64_bits(folder, table, name, pa.large_list(pa.int64())).combine_chunks()
     if column.null_count or column.flatten().null_count:
         raise ValueError(f"{folder}: column '{name}' has a null.")
     # flatten() starts at the first list's values also where the array is a slice.
@@ -130,8 +130,17 @@ def _integers(folder: Path, table: pa.Table, name: str) -> Ints:
         raise ValueError(f"{folder}: column '{name}' must hold integers, got {table[name].type}.")
     if table[name].null_count:
         raise ValueError(f"{folder}: column '{name}' has a null.")
-    values: NDArray[Any] = table[name].to_numpy()
-    return values.astype(np.int64)
+    values: Ints = _in_64_bits(folder, table, name, pa.int64()).to_numpy()
+    return values
+
+
+def _in_64_bits(folder: Path, table: pa.Table, name: str, kind: pa.DataType) -> Any:
+    try:
+        return table[name].cast(kind)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{folder}: column '{name}' holds a number that is too large ({first_line(error)})."
+        ) from error
 
 
 def _check(schema: SessionSchema, split: str, sequences: Sequences) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.data.schema import NOT_A_FILE, Column, Kind, check_files, identity_of, read_marks
+from recsys.data.schema import NOT_A_FILE, Column, Kind, identity_of, read_marks
+from recsys.data.schema_file import check_files, read_object
 from recsys.prepare.files.fingerprints import Marks
 from recsys.prepare.files.first_line import first_line
 
@@ -112,6 +112,8 @@ class SessionSchema:
         """
         column = self._item_column(name, "multi_valued")
         lists = self._column(ITEMS, name).combine_chunks()
+        if not (pa.types.is_list(lists.type) or pa.types.is_large_list(lists.type)):
+            raise ValueError(f"{self.path / ITEMS}: column '{name}' must hold lists of integers, got {lists.type}.")
         flat = lists.flatten()
         if not pa.types.is_integer(flat.type) or flat.null_count:
             raise ValueError(f"{self.path / ITEMS}: column '{name}' must hold lists of integers, got {flat.type}.")
@@ -232,31 +234,34 @@ class _Parser:
 
     def schema(self, folder: Path) -> SessionSchema:
         content = self._content()
-        splits = self._get(content, "splits", dict)
+        splits, vectors = self._get(content, "splits", dict), self._get(content, "vectors", dict)
+        columns = tuple(self._column(entry) for entry in self._get(content, "item_columns", list))
+        names = [column.name for column in columns]
+        if len(set(names)) < len(names):
+            self._fail(f"item_columns must differ, got {', '.join(names)}")
+        if not all(type(width) is int and width > 0 for width in vectors.values()):
+            self._fail(f"vectors must map names to widths, whole numbers from 1, got {vectors!r}")
         return SessionSchema(
             path=folder,
             dataset=self._get(content, "dataset", str),
             num_items=self._positive(content, "num_items"),
             num_users=self._positive(content, "num_users"),
             has_times=self._get(content, "has_times", bool),
-            columns=tuple(self._column(entry) for entry in self._get(content, "item_columns", list)),
-            vectors=self._get(content, "vectors", dict),
+            columns=columns,
+            vectors=vectors,
             splits={name: self._split(entry) for name, entry in splits.items()},
             checksum=self._get(content, "checksum", str),
             marks=read_marks(content, self.file),
         )
 
     def _content(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self.file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{self.file}: not valid JSON ({error}); prepare the folder again.") from error
-        if not isinstance(content, dict) or "num_items" not in content:
+        content = read_object(self.file)
+        if "num_items" not in content:
             self._fail("not a folder of sessions; make one with recsys prepare sessions, or use CTRDataModule")
         if content.get("format_version") != FORMAT_VERSION:
             self._fail(f"format_version must be {FORMAT_VERSION}, got {content.get('format_version')!r}")
         check_files(self.file.parent, content)
-        return cast(dict[str, Any], content)
+        return content
 
     def _positive(self, entry: Any, key: str) -> int:
         value = self._get(entry, key, int)

@@ -67,6 +67,11 @@ class Request:
             raise ValueError(f"--memory must be at least {_LEAST_MEMORY} GiB, got {self.memory}.")
         if self.key and not self.against:
             raise ValueError(f"--key {' '.join(self.key)}: joins the rows of --against, which is missing.")
+        columns = {"group": self.group, "time": self.time, "label": self.label, "score": self.score}
+        named = [*columns.items(), *(("slice", name) for name in self.slice), *(("key", name) for name in self.key)]
+        for option, name in [*named, *(("frequency", name) for name, _ in self.frequency)]:
+            if name == "":
+                raise ValueError(f"--{option} must name a column, got ''; leave it out, or name one.")
         names = [name for name, _ in self._cutters()]
         for name in names:
             if names.count(name) > 1:

@@ -68,16 +68,8 @@ class Part:
         return values
 
     def names(self, name: str) -> pa.Array:
-        """A column of values to be told apart.
-
-        Raises:
-            ValueError: if a CSV's value has a line break, as when a quote is not closed.
-        """
-        column = decoded(self.rows.column(name))
-        if self.path.suffix.lower() != ".parquet":
-            broken = pc.fill_null(pc.match_substring(column, "\n"), False)
-            self.refuse(name, broken, "the value has a line break; is a quote not closed?")
-        return column
+        """A column of values to be told apart."""
+        return decoded(self.rows.column(name))
 
     def refuse(
         self, name: str, wrong: NDArray[np.bool_] | pa.Array, rule: str, values: NDArray[np.generic] | None = None
@@ -144,13 +136,14 @@ class TableFiles:
         """The rows, a million at a time.
 
         Raises:
-            ValueError: a file cannot be read to its end, or has no rows.
+            ValueError: a file cannot be read to its end, has no rows, or, a CSV, has a value with a line break, as when
+                a quote is not closed.
         """
         for path in self.paths:
             first_row = 0
             for rows in _read(path, names):
                 if rows.num_rows:
-                    yield Part(path, first_row, rows)
+                    yield Part(path, first_row, rows.select(list(names)))
                 first_row += rows.num_rows
             if first_row == 0:
                 raise ValueError(f"{path}: the file has no rows.")
@@ -212,7 +205,7 @@ def _column_names(path: Path) -> list[str]:
             names = list(pq.ParquetFile(path).schema_arrow.names)
         else:
             _refuse_other_encodings(path)
-            with _open_csv(path, None) as reader:
+            with _open_csv(path, ()) as reader:
                 names = list(reader.schema.names)
     except _READ_ERRORS as error:
         raise ValueError(f"{path}: cannot be read as {kind}: {_first_line(error)}") from error
@@ -229,16 +222,29 @@ def _refuse_other_encodings(path: Path) -> None:
         raise ValueError(f"{path}: is not UTF-8 text (UTF-16, as some programs save it?); save it as UTF-8.")
 
 
-def _open_csv(path: Path, columns: Sequence[str] | None) -> pacsv.CSVStreamingReader:
+def _open_csv(path: Path, columns: Sequence[str], whole: bool = False) -> pacsv.CSVStreamingReader:
+    """Cells of some columns as texts; with `whole`, those of all other columns too, as bytes."""
     parse = pacsv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True)
+    others = dict.fromkeys(_column_names(path), pa.binary()) if whole else {}
     convert = pacsv.ConvertOptions(
-        include_columns=columns or [],
-        column_types=dict.fromkeys(columns or [], pa.string()),
+        include_columns=[] if whole else columns,
+        column_types=others | dict.fromkeys(columns, pa.string()),
         null_values=[""],
         strings_can_be_null=True,
         quoted_strings_can_be_null=False,
     )
     return pacsv.open_csv(path, parse_options=parse, convert_options=convert)
+
+
+def _has_quotes(path: Path) -> bool:
+    with path.open("rb") as file:
+        return any(b'"' in block for block in iter(lambda: file.read(BATCH_ROWS), b""))
+
+
+def _refuse_line_breaks(part: Part) -> None:
+    for name, column in zip(part.rows.schema.names, part.rows.columns, strict=True):
+        broken = pc.fill_null(pc.match_substring(column, "\n"), False)
+        part.refuse(name, broken, "the value has a line break; is a quote not closed?")
 
 
 def _read(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -250,8 +256,15 @@ def _read(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
             ):
                 yield rows.select(list(columns))
         else:
-            with _open_csv(path, columns) as reader:
-                yield from reader
+            # A quote that is not closed swallows rows, in whatever column it is: then all of them are looked at.
+            has_quotes = _has_quotes(path)
+            with _open_csv(path, columns, has_quotes) as reader:
+                first_row = 0
+                for rows in reader:
+                    if has_quotes:
+                        _refuse_line_breaks(Part(path, first_row, rows))
+                    first_row += rows.num_rows
+                    yield rows
     except _READ_ERRORS as error:
         raise ValueError(f"{path}: cannot be read to its end: {_first_line(error)}") from error
 

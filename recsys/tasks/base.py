@@ -18,6 +18,7 @@ from recsys.checkpoints.remap import carry_over
 from recsys.checkpoints.settings import NUM_PROCESSES, SETTINGS, changed_settings, in_words
 from recsys.checkpoints.table_description import describe_collection
 from recsys.checkpoints.table_differences import check_tables, state_differences
+from recsys.checkpoints.weights_alone import begin_anew
 from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
 from recsys.tasks.dense_optimizer import DenseOptimizer
@@ -162,11 +163,18 @@ class TableTask(LightningModule):
             ValueError: if one differs.
         """
         self.check_fits(checkpoint)
+        trainer = self._trainer
+        fitting = trainer is not None and trainer.state.fn == TrainerFn.FITTING
+        path = trainer.ckpt_path if trainer is not None and trainer.is_global_zero else None
+        if fitting and begin_anew(checkpoint):
+            if path:
+                print(f"weights: {path}, without optimizer state: a run of its own begins with them")
+            return
         if SETTINGS in checkpoint and self.settings is not None:
             self._changed_settings = changed_settings(checkpoint[SETTINGS], self._own_settings())
-        if self._trainer is not None and self._trainer.is_global_zero and self._trainer.ckpt_path:
-            print(f"weights: {self._trainer.ckpt_path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
-            if self._changed_settings and self._trainer.state.fn == TrainerFn.FITTING:
+        if path:
+            print(f"weights: {path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
+            if self._changed_settings and fitting:
                 print(f"settings: going on with others than the run before: {in_words(self._changed_settings)}")
         self._random_states = checkpoint.get(RANDOM_STATES)
         self._owes_validation = bool(checkpoint.get(OWED))

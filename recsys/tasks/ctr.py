@@ -36,7 +36,8 @@ class CTRTask(TableTask):
     over batches; with groups in the data val/gauc too. Weights of the data act in loss and metrics: 2 is the row twice.
 
     Args:
-        model: factory of the dense part; receives (num_features, embedding_dim, num_dense).
+        model: factory of the dense part; receives (num_features, embedding_dim, num_dense). One of your own is tried
+            once, on zeros.
         schema: columns of the data; the command line takes it from the data module.
         embedding_dim: width D of every embedding.
         tables: factories of tables, by entry; each receives (name, num_embeddings, embedding_dim).

@@ -41,6 +41,8 @@ def session_model(owner: str, make: Callable[..., Any], embedding_dim: int, max_
     """
     wanted = "model must be made of (embedding_dim, max_length), as SASRec and GRU4Rec are"
     model = _made(owner, make, (embedding_dim, max_length), wanted)
+    if isinstance(model, PISA):
+        raise ValueError(f"{owner}: PISA reads histories of sessions; give model: PISATask, or SASRec as its model.")
     if not isinstance(getattr(model, "causal", None), bool):
         raise ValueError(
             f"{owner}: model must say by an attribute causal, true or false, whether no state depends on later events, "
@@ -100,5 +102,6 @@ def _try(owner: str, model: nn.Module, inputs: Sequence[Tensor | None], shape: t
 def _said(error: Exception) -> str:
     """An error in a line, and where it came from, since no traceback is shown."""
     place = extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split()).rstrip(".")
+    # A parser would take "has no attribute 'x'" for a class that it has not found.
+    text = " ".join(str(error).split()).rstrip(".").replace("has no attribute", "lacks the attribute")
     return f"{type(error).__name__}: {text} ({Path(place.filename).name}, line {place.lineno})"

@@ -43,7 +43,8 @@ class NextItemTask(SessionTask):
     so that a row is updated once a step. See SessionTask for evaluation, and for several processes.
 
     Args:
-        model: factory of the session model; receives (embedding_dim, max_length).
+        model: factory of the session model; receives (embedding_dim, max_length). One of your own is tried once, on
+            zeros.
         schema: of the data; the command line takes it from the data module.
         embedding_dim: width D of every embedding.
         max_length: events of a session that the model reads, the latest.

@@ -124,6 +124,8 @@ class PISATask(SessionTask):
             raise ValueError("PISATask: scoring needs a loss; the paper's pairwise losses are of dot products.")
         self._memory = self._make_memory(memory_weight, memory_succession, loss)
         self._trains_scores = loss is not None
+        check_at_least("PISATask", "session_gap", session_gap, 0)
+        check_at_least("PISATask", "horizon", horizon, 0)
         self._gap, self._horizon = session_gap, horizon
         self._long_term_weight = long_term_weight
         self._sampler = sampler or UniformSampler(1, per_target=True)

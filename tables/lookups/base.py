@@ -126,6 +126,11 @@ class Lookup(nn.Module, ABC):
                     found[i][number] = piece if at_once else added_up(piece, requests[i].num_summed)
         return [side_by_side(request, found[i]) for i, request in enumerate(requests)]
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether all rows are to keep their values: none takes a gradient, dense or not."""
+        return not any(parameter.requires_grad for parameter in self.parameters())
+
     def _refuse_group(self) -> None:
         """Rows that each process trains by itself would drift apart without a word."""
         if self.trains_in_groups or not self.training or self.gradients.is_frozen or not torch.is_grad_enabled():

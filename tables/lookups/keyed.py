@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from recsys.tables.argument_types import typed
 from recsys.tables.collection import TableCollection
 from recsys.tables.features import Bag
 from recsys.tables.traced import call_of, is_traced
@@ -27,6 +28,7 @@ class KeyedCollection(nn.Module):
         ValueError: if a feature has one id per sample or is a sequence.
     """
 
+    @typed
     def __init__(self, collection: TableCollection) -> None:
         super().__init__()
         for feature in collection.features:

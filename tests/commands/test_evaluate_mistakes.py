@@ -55,6 +55,8 @@ def change(column, row, value):
         (lambda rows: rows, ["--key", "time"], "--key time: joins the rows of --against, which is missing"),
         (lambda rows: rows, ["--time", "device"], "p.parquet: column 'device': times must all be numbers"),
         (lambda rows: rows, ["--time", "time", "--slice", "time"], "cut by 'time' twice"),
+        (lambda rows: rows, ["--slice", ""], "--slice must name a column, got ''"),
+        (lambda rows: rows, ["--group", ""], "--group must name a column, got ''"),
         (lambda rows: rows | {"logit": rows["score"]}, [], "has columns 'score' and 'logit'; choose by --score"),
         (lambda rows: rows | {"user": [[1]] * 3_000}, ["--group", "user"], "column 'user': holds list"),
         (lambda rows: rows | {"item": rows["item"] + 2.0**60}, ["--slice", "item"], "a float of 2**53 or more"),

@@ -7,10 +7,11 @@ import torch
 from torch.testing import assert_close
 
 from recsys.checkpoints import load
-from recsys.compression.selection import Searched
+from recsys.compression.selection import Searched, require_possible
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.description.vectors import vectors_of
 from recsys.tables import AutoDimTable, Feature, FullTable, MixedDimTable, OptEmbedTable, TableCollection
+from recsys.tables.budget import BudgetError
 from recsys.tables.sizing import stored_bytes
 from tests.compression.stage_runs import compress, words_of
 
@@ -60,7 +61,8 @@ def test_with_fewer_bytes_the_most_probable_ones_that_fit_together():
     assert searched.most_probable_widths(128_000) == {"a": 16, "b": 16}
     assert searched.most_probable_widths(100_000) == {"a": 16, "b": 4}
     assert searched.most_probable_widths(30_000) is None
-    assert searched.refuse(30_000, 16).smallest_bytes == 2 * (16_000 + 256)
+    with pytest.raises(BudgetError, match=f"the smallest budget that can is {2 * (16_000 + 256)} bytes"):
+        require_possible(searched.narrow.values(), 16, 30_000)
 
 
 def test_widths_and_rows_do_not_share_a_budget():

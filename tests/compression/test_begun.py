@@ -1,13 +1,16 @@
 """What a folder of stages was begun with: other settings, other numbers and other programs are refused."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+from recsys.checkpoints import load
 from recsys.compression.begun import claim_folder, refuse_other_generations, refuse_other_selection
 from recsys.compression.evolution import Evolution, Population
 from recsys.compression.stages import Stages
+from recsys.tables.sizing import stored_bytes
 from tests.compression.stage_runs import compress, words_of
 
 
@@ -68,3 +71,19 @@ def test_a_folder_of_counts_that_is_none_is_refused_before_training(prepared, tm
     assert compress(tmp_path / "out", *words) == 2
     assert "is no folder of counts" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["optembed", "pep"])
+def test_a_budget_that_nothing_fits_is_refused_before_training_and_the_one_it_names_is_met(
+    kind, prepared, tmp_path, capsys
+):
+    words, out = words_of(prepared, kind), tmp_path / "out"
+    assert compress(out, *words, "--budget_bytes", "1", "--generations", "1") == 2
+    smallest = re.search(r"the smallest budget that can is (\d+) bytes", capsys.readouterr().err).group(1)
+    assert not out.exists()
+    assert compress(out, *words, "--budget_bytes", smallest, "--generations", "1", "--stage", "search") == 0
+    stages = Stages(words, out, smallest, evolution=Evolution(num_iterations=1))
+    stages.selection()
+    collection = load(out / "selection" / "model.ckpt")
+    tables = {feature.table: collection.table(feature.table) for feature in collection.features}
+    assert stored_bytes(tables) == int(smallest)

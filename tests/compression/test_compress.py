@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Callback
 from torch.testing import assert_close
 
 from recsys.checkpoints import consolidate, load
@@ -110,6 +111,33 @@ def test_it_trains_on(compressed, tmp_path):
     assert [type(each) for each in tables.values()] == [
         type(each) for each in load(compressed / "model.ckpt").tables._modules.values()
     ]
+
+
+class NoteStart(Callback):
+    def on_train_start(self, trainer, pl_module):
+        self.step, self.epoch = trainer.global_step, trainer.current_epoch
+        self.state = {name: value.clone() for name, value in pl_module.state_dict().items()}
+
+
+def test_training_begins_with_its_weights_where_they_are_given(compressed, tmp_path, monkeypatch, capsys):
+    fresh, start = RecsysCLI.instantiate_trainer, NoteStart()
+
+    def noted(self, **kwargs):
+        trainer = fresh(self, **kwargs)
+        trainer.callbacks.append(start)
+        return trainer
+
+    monkeypatch.setattr(RecsysCLI, "instantiate_trainer", noted)
+    words = ["-c", str(compressed / "config.yaml"), "--trainer.max_epochs=1", f"--trainer.default_root_dir={tmp_path}"]
+    cli = RecsysCLI.launch(["fit", *words, f"--ckpt_path={compressed / 'model.ckpt'}"])
+    assert "without optimizer state: a run of its own begins with them" in capsys.readouterr().out
+    expected = read(compressed / "model.ckpt")["state_dict"]
+    assert start.state.keys() == expected.keys()
+    assert all(torch.equal(start.state[name], value) for name, value in expected.items())
+    assert (start.step, start.epoch) == (0, 0)
+    assert cli.trainer.global_step > 0
+    after = cli.model.state_dict()
+    assert not all(torch.equal(after[name], value) for name, value in expected.items())
 
 
 def test_fine_tuning_is_kept_where_it_validates_better(trained, tmp_path):

@@ -160,6 +160,51 @@ def test_a_schema_that_promises_what_no_memory_holds(of_sessions):
     assert [*problems_of(of_sessions)] == [f"{of_sessions / 'schema.json'}: num_items must be at least 1, got 0."]
 
 
+@pytest.mark.parametrize("name", ["user", "items"])
+def test_numbers_that_64_bits_do_not_hold(of_sessions, name):
+    table = pq.read_table(of_sessions / part("val"))
+    kind = pa.uint64() if name == "user" else pa.list_(pa.uint64())
+    column = pa.array([2**64 - 1 if name == "user" else [2**64 - 1]] * len(table), kind)
+    pq.write_table(table.set_column(table.column_names.index(name), name, column), of_sessions / part("val"))
+    assert f"val: column '{name}' holds a number that is too large (" in next(problems_of(of_sessions))
+
+
+SESSION_SCHEMAS = [
+    (lambda schema: schema.update(vectors={"text": 3.0}), "vectors must map names to widths, whole numbers from 1"),
+    (lambda schema: schema.update(vectors={"text": 0}), "vectors must map names to widths, whole numbers from 1"),
+    (lambda schema: schema["item_columns"].append(schema["item_columns"][0]), "item_columns must differ, got brand, "),
+    (lambda schema: schema["item_columns"][0].update(kind="multi_valued"), "'brand' must hold lists of integers, got"),
+    (lambda schema: schema.update(files={"train/x": {"bytes": None}}), "files must map names to their bytes, got"),
+    (lambda schema: schema.update(files={"": {"bytes": 3}}), "files must map names to their bytes, got"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), SESSION_SCHEMAS)
+def test_a_schema_of_sessions_that_cannot_be_meant(of_sessions, change, message):
+    edit(of_sessions, change)
+    assert message in next(problems_of(of_sessions))
+
+
+CLICK_SCHEMAS = [
+    (lambda schema: schema.update(hash_bits="x"), "hash_bits must be of type int, got 'x'"),
+    (lambda schema: schema["splits"]["train"].update(label_rate="x"), "label_rate must be in [0, 1] or null, got 'x'"),
+    (lambda schema: schema["splits"]["train"].update(label_rate=2), "label_rate must be in [0, 1] or null, got 2"),
+    (lambda schema: schema.update(files={"train/x": {"bytes": "3"}}), "files must map names to their bytes, got"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), CLICK_SCHEMAS)
+def test_a_schema_of_clicks_that_cannot_be_meant(of_clicks, change, message):
+    edit(of_clicks, change)
+    assert message in next(problems_of(of_clicks))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\ufeff{}", '{"num_items": ' + "9" * 5_000 + "}"])
+def test_a_schema_that_is_no_json(of_sessions, text):
+    (of_sessions / "schema.json").write_text(text)
+    assert "schema.json: not valid JSON (" in next(problems_of(of_sessions))
+
+
 @pytest.mark.parametrize(
     ("counts", "message"),
     [

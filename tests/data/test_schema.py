@@ -90,6 +90,11 @@ def test_a_wrong_entry_is_named(tmp_path, content, path_and_value, message):
     assert "schema.json" in str(error.value)
 
 
+def test_a_folder_of_sessions_is_told_from_one_of_clicks(tmp_path):
+    with pytest.raises(ValueError, match=r"schema\.json: a folder of sessions; make one of clicks with recsys prepare"):
+        read(tmp_path, '{"format_version": 1, "num_items": 3}')
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])
 def test_a_damaged_file_is_named(tmp_path, text):
     with pytest.raises(ValueError, match=r"schema\.json: (not valid JSON|must be a JSON object)"):

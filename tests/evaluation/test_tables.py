@@ -125,6 +125,20 @@ def test_a_bad_csv_is_one_sentence(tmp_path, content, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_quote_that_is_open_in_a_column_that_nobody_reads(tmp_path):
+    """It swallowed 58 of 60 rows, and the numbers were of the two that were left."""
+    rows = [f"{i % 2},0.5,\xfc,u{i % 5}" for i in range(60)]
+    (tmp_path / "a.csv").write_bytes("\n".join(["label,score,,user", *rows, ""]).encode("latin-1"))
+    assert len(PredictionFiles([tmp_path / "a.csv"], Names()).all()) == 60
+    quoted = [row.replace("u1", '"u""1"') for row in rows]
+    (tmp_path / "a.csv").write_bytes("\n".join(["label,score,,user", *quoted, ""]).encode("latin-1"))
+    assert len(PredictionFiles([tmp_path / "a.csv"], Names()).all()) == 60
+    rows[1] = rows[1].replace("u1", '"u1')
+    (tmp_path / "a.csv").write_bytes("\n".join(["label,score,,user", *rows, ""]).encode("latin-1"))
+    with pytest.raises(ValueError, match=r"a\.csv, column 'user', row 1: the value has a line break; is a quote not"):
+        PredictionFiles([tmp_path / "a.csv"], Names()).all()
+
+
 def test_bad_parquet_is_one_sentence(tmp_path):
     path = tmp_path / "a.parquet"
     columns = {"label": [0, 1], "score": [0.1, 0.2]}

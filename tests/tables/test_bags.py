@@ -141,7 +141,7 @@ def bag(num_ids=3, lengths=(2, 1), **settings):
         ),
         ([[1.0, 2.0]], {"m": bag(), "s": bag()}, r"ids must be integers, got torch\.float32"),
         ([[True, False]], {"m": bag(), "s": bag()}, r"ids must be integers, got torch\.bool"),
-        ([[1, 2], [1, 2]], {"m": bag(), "s": bag()}, r"ids must be \[F1=1, B\]"),
+        ([[1, 2], [1, 2]], {"m": bag(), "s": bag()}, r"ids must be a Tensor \[F1=1, B\]"),
     ],
 )
 @pytest.mark.parametrize("kind", ["full", "qr"])

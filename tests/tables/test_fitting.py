@@ -148,7 +148,9 @@ def test_what_cannot_be_started_from(weight, table, message):
 @pytest.mark.parametrize("kind", [Embedding, EmbeddingBag])
 @pytest.mark.parametrize("weight", [[[1.0]], torch.zeros(V, D, dtype=torch.int64)], ids=["list", "integers"])
 def test_vectors_are_a_tensor_of_floats(kind, weight):
-    with pytest.raises(TypeError, match=r"QRTable 'a': weight must be a Tensor of floats, got (list|torch\.int64)"):
+    with pytest.raises(
+        ValueError, match=r"QRTable 'a': weight must be a Tensor of floating-point numbers, got (list|torch\.int64)"
+    ):
         kind.from_pretrained(weight, QRTable("a", V, D))
 
 

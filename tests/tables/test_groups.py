@@ -16,6 +16,7 @@ from recsys.tables import (
     SGD,
     Adagrad,
     Bag,
+    CompactTable,
     Feature,
     Frozen,
     HashTable,
@@ -242,3 +243,15 @@ def test_what_cannot_be_described_is_said():
     collection = TableCollection([Feature("a", "a")], {"a": Odd("a", 9, 4, odd=object())})
     with pytest.raises(ValueError, match="Odd 'a': odd of type object cannot be described in a checkpoint"):
         describe_collection(collection)
+
+
+def test_tables_without_rows_whose_constants_differ_in_size_are_in_one_collection():
+    """What pruning to next to nothing leaves: no matrix whose width would tell them apart."""
+    tables = {
+        name: CompactTable(name, 50, 8, num_rows=0, columns=list(range(width))) for name, width in (("a", 4), ("b", 6))
+    }
+    for value, table in enumerate(tables.values(), start=1):
+        torch.nn.init.constant_(table.common, value)
+    collection = TableCollection([Feature(name, name) for name in tables], tables)
+    found = collection(torch.tensor([[3, 49], [0, 7]]))
+    assert torch.equal(found, torch.tensor([1.0, 2.0]).view(1, 2, 1).expand(2, 2, 8))

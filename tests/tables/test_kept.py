@@ -152,3 +152,6 @@ def test_columns_are_checked():
         CompactTable("f", 10, D, num_rows=3, columns=[2, 1])
     with pytest.raises(ValueError, match="entries and kept together"):
         SparseTable("f", 10, D, kept=pack_bits(torch.ones(10, dtype=torch.bool)))
+    none = torch.zeros(10, dtype=torch.bool)
+    with pytest.raises(ValueError, match="kept has no id; give num_values=0"):
+        SparseTable("f", 10, D, kept=pack_bits(none), entries=pack_bits(none[:0]))

@@ -83,5 +83,5 @@ def test_rows_may_be_given_and_are_counted():
     for wrong in (rows * 2, torch.full((V,), -1), rows - 1):
         with pytest.raises(ValueError, match="rows must be -1 or numbers from 0 without gaps"):
             PrunedTable("a", V, D, rows=wrong)
-    with pytest.raises(ValueError, match="rows must have a value for each of num_embeddings=40 ids, got 39"):
+    with pytest.raises(ValueError, match=r"each of num_embeddings=40 ids, got \[39\]"):
         PrunedTable("a", V, D, rows=rows[1:])

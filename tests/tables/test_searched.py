@@ -11,8 +11,10 @@ from recsys.tables import (
     AutoDimTable,
     AutoSrhTable,
     DeepLightTable,
+    DenseGradient,
     Embedding,
     Feature,
+    Frozen,
     GradualPruningTable,
     OptEmbedTable,
     PEPTable,
@@ -336,3 +338,19 @@ def test_gradual_pruning_gives_no_gradient_to_what_is_zero():
     expected = torch.zeros(50, 4)
     expected[3, 2:], expected[7] = (weights[0] + weights[2])[2:], weights[1]
     assert torch.equal(embedding.weights[0].grad, expected)
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.0), DenseGradient(), Frozen()], ids=["sgd", "dense", "frozen"])
+def test_rows_of_every_optimizer_that_trains_are_pruned_and_decay(optimizer):
+    trains, ids = not isinstance(optimizer, Frozen), torch.zeros(2, 1, dtype=torch.long)
+    tables = {
+        "pruned": GradualPruningTable("pruned", 50, 4, num_pruning_steps=1, prune_every=1),
+        "decayed": OptEmbedTable("decayed", 50, 4, row_decay=0.5, samples_widths=False),
+    }
+    collection = TableCollection([Feature(name, name) for name in tables], tables, optimizer=optimizer)
+    before = {name: collection.lookup.weight(name).detach().clone() for name in tables}
+    collection(ids)
+    collection.end_epoch()
+    pruned, decayed = (collection.lookup.weight(name).detach() for name in tables)
+    assert int((pruned == 0).sum()) == (180 if trains else 0)
+    assert_close(decayed, before["decayed"] * (0.5 if trains else 1.0))

@@ -95,7 +95,7 @@ def test_narrow_ids_do_not_overflow_in_a_large_table():
 @pytest.mark.parametrize("ids", [[1, 2], None, np.array([1, 2])], ids=["list", "None", "array"])
 def test_ids_that_are_no_tensor_are_refused(kind, ids):
     with pytest.raises(
-        TypeError, match=r"ids must be a Tensor of integers, got (list|NoneType|ndarray); torch\.as_tensor"
+        ValueError, match=r"ids must be a Tensor of integers, got (list|NoneType|ndarray); torch\.as_tensor"
     ):
         kind(QRTable("f", V, D))(ids)
 

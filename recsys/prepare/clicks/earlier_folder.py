@@ -65,7 +65,7 @@ class EarlierFolder:
             self.schema: dict[str, Any] = json.loads((path / SCHEMA).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ValueError(f"'{path}' is no prepared folder: it has no {SCHEMA}.") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"'{path / SCHEMA}' is not valid JSON ({error}); prepare the folder again.") from error
         if not isinstance(self.schema, dict) or "num_items" in self.schema:
             raise ValueError(

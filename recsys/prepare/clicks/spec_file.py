@@ -58,7 +58,7 @@ def read_spec(path: Path) -> tuple[ClickSpec, str | None]:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_TextLoader)
     except FileNotFoundError:
         raise ValueError(f"--spec: '{path}' does not exist.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"--spec '{path}': not valid YAML ({' '.join(str(error).split())}).") from error
     if not isinstance(content, dict):
         raise ValueError(f"--spec '{path}': must map names to values, as prepare clicks writes it.")

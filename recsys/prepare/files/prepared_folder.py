@@ -50,6 +50,8 @@ class PreparedFolder:
         try:
             if kind is not None:
                 shutil.rmtree(self.partial, ignore_errors=True)
+                if isinstance(error, OSError) and error.filename is None:
+                    error.filename = str(self.out)  # a full disk says it of no file
                 return
             self._publish()
         finally:
@@ -120,7 +122,7 @@ def why_not_ours(folder: Path) -> str | None:
         return None
     try:
         listed = set(json.loads((folder / SCHEMA).read_text(encoding="utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return f"has no {SCHEMA} that lists its files, so nothing proves that a preparation of this version made it"
     strange = sorted(found - listed - {SCHEMA})
     return f"holds '{strange[0]}', which no preparation has written" if strange else None

@@ -23,6 +23,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.preparation_arguments import program_name
@@ -100,7 +101,7 @@ def _content(parsed: argparse.Namespace) -> ContentColumns:
 
 def _same_content(old: Published, vectors: str | None, encoder: str | None) -> ContentColumns:
     """The columns that published codes were made of; a file of vectors may be another, and a model elsewhere."""
-    stored = {
+    stored: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in old.settings["content"].items()
     }
     try:

@@ -118,6 +118,8 @@ def read_codes(path: Path, num_codes: int | None = None) -> Codes:
     try:
         values = frame.select(pl.col(names).cast(pl.Int64).fill_null(-1)).to_numpy()
         if num_codes is None:
+            if said is not None and not said.isdigit():
+                raise ValueError(f"num_codes of its metadata must be a whole number, got {said!r}.")
             num_codes = int(said) if said is not None else max(1, int(values.max(initial=0)) + 1)
         codes = Codes(frame["item"], values, num_codes)
     except (pl.exceptions.PolarsError, ValueError) as error:

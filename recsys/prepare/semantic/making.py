@@ -133,6 +133,9 @@ def _categories(frame: pl.DataFrame | None, settings: Settings) -> Published:
     frame, content = _required(frame, "--items"), settings.content
     if not content.categories:
         raise ValueError("--method category-prefix needs --categories, columns from coarse to fine.")
+    twice = next((name for name in content.categories if content.categories.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"--categories: '{twice}' is named twice, and its second level tells nothing; name it once.")
     if settings.levels is not None and settings.levels != len(content.categories):
         raise ValueError(f"--levels: {len(content.categories)} --categories make as many levels; leave it out.")
     prefix = fit_categories(frame, list(content.categories), settings.codes, content.num_bins)

@@ -40,8 +40,8 @@ def read_set(name: str, folder: Path) -> EventLog:
     chosen = SETS[name]
     try:
         log = chosen.read(folder)
-    except pl.exceptions.PolarsError as error:
-        problem = str(error).splitlines()[0]
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        problem = str(error).splitlines()[0].removesuffix(".")
         raise ValueError(f"--set {name}: '{folder}' does not hold the files of this set ({problem}).") from error
     found = event_counts(log.events)
     if found != chosen.counts:

@@ -60,7 +60,7 @@ def test_skipped_lines_are_counted_in_the_report(tmp_path, capsys):
     assert (
         "log.csv: 10 rows read, 3 bad lines skipped (the first: line 3, expected 3 columns separated by ',', found 4), "
         "1 bad rows skipped (the first: log.csv, line 10: column 'when' holds '', not a time, "
-        "or too large for --time-unit (see --time-format))"
+        "or too large for --time-unit, or not of 1900 to 2200 (see --time-format))"
     ) in capsys.readouterr().out
 
 

@@ -164,6 +164,7 @@ def test_published_codes_of_others_load_as_they_are(tmp_path):
         (["--vectors", "embb"], "no column 'embb'"),
         (["--text", "plot", "--text-dim", "50"], r"--text-dim must be in \[1, 8\]"),
         (["--method", "category-prefix", "--categories", "kind", "--codes", "3"], "has 3 categories"),
+        (["--method", "category-prefix", "--categories", "kind", "kind"], "--categories: 'kind' is named twice"),
         (["--method", "random", "--text", "plot"], "--text does nothing"),
         (["--vectors", "emb", "--counts", "x"], "--counts does nothing"),
         (["--vectors", "emb", "--levels", "0"], r"--levels must be in \[1, 255\], got 0"),

@@ -1,0 +1,152 @@
+"""Calls with ids, bags and vectors that cannot be meant, a line each, and what the sentence must name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import nn, tensor
+
+from recsys.tables import (
+    SGD,
+    AdaptiveTable,
+    Bag,
+    ContentTable,
+    Embedding,
+    EmbeddingBag,
+    Feature,
+    FullTable,
+    HashTable,
+    KeyedCollection,
+    PEPTable,
+    QRTable,
+    SemanticIdTable,
+    SwapRule,
+    TableCollection,
+    hot_rows,
+    swap_,
+)
+
+NAN = float("nan")
+HASH = Embedding(HashTable("f", 20, 4, num_rows=5))
+BAGS = {
+    "hashed": lambda **options: EmbeddingBag(HashTable("f", 20, 4, num_rows=5), **options),
+    "full": lambda **options: EmbeddingBag(FullTable("f", 20, 4), **options),
+}
+
+
+def collection(**options):
+    tables = {"a": FullTable("a", 20, 4), "b": FullTable("b", 20, 4)}
+    return TableCollection([Feature("a", "a"), Feature("b", "b", "sum")], tables, **options)
+
+
+def bag(values, lengths, weights=None):
+    return collection()(tensor([[1, 2, 3]]), {"b": Bag(values, lengths, weights)})
+
+
+def swapped(make):
+    return swap_(nn.Sequential(nn.Embedding(30, 4)), [SwapRule(make)])
+
+
+IDS, FLOATS, TWO = tensor([1, 2]), tensor([1.0, 2.0]), tensor([1, 1, 0])
+CALLS: dict[str, tuple[Callable[[], object], str]] = {
+    "a list": (lambda: HASH([1, 2]), "ids must be a Tensor of integers, got list"),
+    "an array": (lambda: HASH.vectors(np.ones(2, int)), "ids must be a Tensor of integers, got ndarray"),
+    "nothing": (lambda: HASH(None), "ids must be a Tensor of integers, got NoneType"),
+    "vectors in a list": (lambda: HASH.fit_([[1.0]]), "weight must be a Tensor of floating-point numbers, got list"),
+    "whole vectors": (lambda: HASH.fit_(torch.ones(20, 4).long()), "numbers, got torch.int64 on cpu"),
+    "complex vectors": (lambda: HASH.fit_(torch.ones(20, 4) + 0j), "numbers, got torch.complex64 on cpu"),
+    "no vectors": (lambda: HASH.fit_(torch.ones(20, 4, device="meta")), "numbers, got torch.float32 on meta"),
+    "a given list": (
+        lambda: Embedding.from_pretrained([[1.0]], HASH.table),
+        "weight must be a Tensor of floating-point",
+    ),
+    "whole numbers": (
+        lambda: Embedding(HASH.table, dtype=torch.int64),
+        "must be of real numbers, got torch.int64",
+    ),
+    "bags in a list": (lambda: collection()(IDS[None], [Bag(IDS, TWO)]), "bags must map multi-valued features to Bags"),
+    "a bag of nobody": (
+        lambda: collection()(tensor([[1, 2, 3]]), {"c": Bag(IDS, TWO), "b": Bag(IDS, TWO)}),
+        r"bags are given of \['c'\], which are no multi-valued features; those are \['b'\]",
+    ),
+    "a bag of a single": (
+        lambda: collection()(tensor([[1, 2, 3]]), {"a": Bag(IDS, TWO), "b": Bag(IDS, TWO)}),
+        r"bags are given of \['a'\]",
+    ),
+    "no bag": (lambda: collection()(tensor([[1, 2, 3]]), {"b": IDS}), "'b': its ids must be a Bag of tensors"),
+    "lists in a bag": (lambda: bag([1, 2], [1, 1, 0]), "its ids must be a Bag of tensors of one dimension"),
+    "a bag of rows": (lambda: bag(IDS[None], TWO), "its ids must be a Bag of tensors of one dimension"),
+    "rows of lengths": (lambda: bag(IDS, TWO[None]), "its ids must be a Bag of tensors of one dimension"),
+    "rows of weights": (lambda: bag(IDS, TWO, FLOATS[None]), "its ids must be a Bag of tensors of one dimension"),
+    "float lengths": (lambda: bag(IDS, TWO.float()), "lengths must be integers, got torch.float32"),
+    "true lengths": (lambda: bag(IDS, TWO.bool()), "lengths must be integers, got torch.bool"),
+    "ids in a list": (lambda: collection()([[1]]), r"ids must be a Tensor \[F1=1, B\], .*, got list"),
+    "whole rows": (lambda: collection(dtype=torch.int64), "dtype must be of floating-point numbers, got torch.int64"),
+    "a module": (
+        lambda: TableCollection([Feature("a", "a")], {"a": nn.Linear(1, 1)}),
+        "must be a Table, .* got Linear",
+    ),
+    "a number's name": (lambda: TableCollection([Feature("a", "a")], {3: FullTable("a", 9, 4)}), "a name must be text"),
+    "a dot": (lambda: TableCollection([Feature("a", "a.b")], {"a.b": FullTable("a", 9, 4)}), "without '.', got 'a.b'"),
+    "a class": (lambda: collection(optimizer={"a": SGD}), r"optimizer of table 'a' must be .* such as SGD\(0.1\), got"),
+    "a strange name": (lambda: collection(optimizer={3: SGD(0.1)}), "optimizer names table 3, which is not in tables"),
+    "no collection": (lambda: KeyedCollection(HASH), "KeyedCollection: collection must be TableCollection, got"),
+    "no table": (lambda: swapped(lambda *_, **__: 3), "swap_: the rule of '0' must make a Table, got 3"),
+    "more ids": (lambda: swapped(lambda n, v, d: FullTable(n, v + 1, d)), "has 30 x 4, and its rule .* of 31 x 4"),
+    "wider": (lambda: swapped(lambda n, v, d: QRTable(n, v, d + 1)), "has 30 x 4, and its rule .* of 30 x 5"),
+    "counts below 0": (lambda: hot_rows(tensor([-1, 2]), 1), r"counts must be numbers \[V\] of at least 0"),
+    "counts of NaN": (lambda: hot_rows(tensor([NAN, 2]), 1), r"counts must be numbers \[V\] of at least 0"),
+    "counts in rows": (lambda: hot_rows(tensor([[1, 2]]), 1), r"counts must be numbers \[V\] of at least 0"),
+    "halves of rows": (
+        lambda: AdaptiveTable("f", 2, 4, num_rows=3, rows=tensor([0.5, 1.2])),
+        r"rows must be whole numbers \[V\], got \[2\] of torch.float32",
+    ),
+    "codes below -1": (
+        lambda: SemanticIdTable("f", 20, 4, codes=torch.full((2, 20), -3), num_rows=5),
+        "codes must be at least 0, or -1 where one is missing, got -3",
+    ),
+    "content of NaN": (
+        lambda: ContentTable("f", 20, 4, vectors=torch.full((20, 8), NAN)),
+        "ContentTable 'f': vectors must be finite numbers of float32",
+    ),
+    "a threshold of nothing": (
+        lambda: PEPTable("f", 20, 4, init_std=0.0),
+        r"init_threshold \* init_std must be in \(0, 1\), got 0.001 \* 0.0",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_a_call_that_cannot_be_meant_is_refused(case):
+    call, message = CALLS[case]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+OFFSETS = [
+    (tensor([0, 2, 1]), r"never fall and be at most 3, the number of ids, got \[0, 2, 1\]"),
+    (tensor([1, 2]), r"offsets must begin with 0, .*, got \[1, 2\]"),
+    (tensor([0, 9]), r"be at most 3, the number of ids, got \[0, 9\]"),
+    (tensor([0, -1]), "never fall"),
+    (tensor([0.0, 1.0]), r"offsets must be a Tensor \[B\] of integers, got \[2\] of torch.float32"),
+    (tensor([[0, 1]]), r"integers, got \[1, 2\] of torch.int64"),
+    ([0, 1], "integers, got list"),
+]
+
+
+@pytest.mark.parametrize("kind", BAGS)
+def test_places_where_no_bag_can_begin_are_refused(kind):
+    """nn.EmbeddingBag takes falling offsets, and gives bags that nobody asked for."""
+    ids, pooled = tensor([1, 2, 3]), BAGS[kind](mode="sum")
+    for offsets, message in OFFSETS:
+        with pytest.raises(ValueError, match=f"EmbeddingBag 'f': .*{message}"):
+            pooled(ids, offsets)
+    with pytest.raises(ValueError, match=r"never fall and end with 3, the number of ids, got \[0, 1\]"):
+        BAGS[kind](include_last_offset=True)(ids, tensor([0, 1]))
+    with pytest.raises(ValueError, match="per_sample_weights must be a Tensor like ids, got list"):
+        pooled(ids, tensor([0]), [1.0, 2.0, 3.0])
+    assert pooled(ids, tensor([0, 0, 3]), tensor([1, 2, 3])).shape == (3, 4)
+    assert pooled(ids[:0], tensor([0, 0], dtype=torch.int32)).eq(0).all()
