@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from recsys.configuration.lightning_cli import RecsysCLI
+from recsys.configuration.stops import codes_of_signals
 
 MODEL = "model.ckpt"
 _DONE, _LAST = "done.json", "last.ckpt"
@@ -62,7 +63,8 @@ def fit(command: Sequence[str], folder: Path, state: Mapping[str, torch.Tensor] 
     trainer.callbacks.append(  # type: ignore[attr-defined]
         StageCheckpoint(folder, filename=Path(_LAST).stem, every_n_epochs=1, enable_version_counter=False)
     )
-    trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed if resumed.is_file() else None)
+    with codes_of_signals():
+        trainer.fit(cli.model, cli.datamodule, ckpt_path=resumed if resumed.is_file() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
     chosen = trainer.checkpoint_callback

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,6 @@ from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.strategies import StrategyRegistry
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import recsys.data
 import recsys.models
@@ -28,6 +26,7 @@ from recsys.configuration.config_files import ConfigFile, explicit_checkpoint
 from recsys.configuration.quiet import keep_quiet
 from recsys.configuration.refusals import check_settings, refusals_in_a_sentence
 from recsys.configuration.run_folder import ClaimedTensorBoardLogger, CSVLoggerBeside
+from recsys.configuration.stops import codes_of_signals
 from recsys.configuration.suggestions import explain
 from recsys.configuration.weights import check_weights
 from recsys.data import SessionDataModule
@@ -45,20 +44,13 @@ class RecsysCLI(LightningCLI):
         """Parse the arguments, build everything and run the command; without `run`, the arguments have no command."""
         keep_quiet()
         try:
-            with refusals_in_a_sentence():
+            with codes_of_signals(), refusals_in_a_sentence():
                 return cls._launch(arguments, run)
-        except SIGTERMException:
-            raise SystemExit(128 + signal.SIGTERM) from None
         except RuntimeError as error:
             if not is_of_a_lost_process(error):
                 raise
             print(f"error: {lost_process(error)}", file=sys.stderr)
             raise SystemExit(1) from None
-        except SystemExit as stop:
-            # Lightning ends with 1 after Ctrl-C.
-            if isinstance(stop.__context__, KeyboardInterrupt):
-                raise SystemExit(128 + signal.SIGINT) from None
-            raise
 
     @classmethod
     def _launch(cls, arguments: Sequence[str] | None, run: bool) -> RecsysCLI:

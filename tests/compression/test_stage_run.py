@@ -1,8 +1,11 @@
 """A run that was killed goes on where it was, and ends like one that was not."""
 
+import signal
+
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.testing import assert_close
 
 from recsys.checkpoints.reading import read
@@ -57,3 +60,14 @@ def test_a_run_that_was_killed_goes_on_and_ends_alike(given, prepared, tmp_path,
         assert_close(second[name], value, rtol=1e-5, atol=1e-6, msg=name)
     if state is not None:
         assert not all(torch.equal(first[name], value) for name, value in state.items())
+
+
+def test_a_run_that_is_told_to_stop_is_not_done_and_ends_with_the_code_of_the_signal(prepared, tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise SIGTERMException
+
+    monkeypatch.setattr("lightning.pytorch.Trainer.fit", stopped)
+    with pytest.raises(SystemExit) as stop:
+        fit(words_of(prepared, "pep"), tmp_path / "out")
+    assert stop.value.code == 128 + signal.SIGTERM
+    assert not is_done(tmp_path / "out")

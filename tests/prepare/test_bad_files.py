@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.prepare.files.column_values import texts_of
-from recsys.prepare.programs import apply, clicks, criteo, semantic_ids, sessions
-from recsys.prepare.semantic.content import read_items
+from recsys.prepare.programs import apply, clicks, criteo, sessions
 
 CLICKS = "user,item,click,t\n" + "".join(f"u{i % 3},i{i % 4},{i % 2},{1_600_000_000 + i}\n" for i in range(20))
 EVENTS = "user,item,t\n" + "".join(f"u{i % 3},i{i * 7 % 5},{1_600_000_000 + i * 60}\n" for i in range(30))
@@ -73,6 +72,15 @@ def refused(program, capsys, *words):
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("error: ")
     return error
+
+
+def test_a_line_of_many_columns(tmp_path, capsys):
+    """Their names are compared in one pass, and a message does not hold all of them."""
+    names = [f"c{place}" for place in range(20_000)]
+    (tmp_path / "log.csv").write_text(f"{','.join(names)}\n{','.join('1' * len(names))}\n")
+    error = refused(sessions, capsys, "--raw", tmp_path / "log.csv", *OF_EVENTS, "--out", tmp_path / "out")
+    assert "has no column 'user'. (columns: c0, c1, " in error
+    assert "c49 and 19,950 more)" in error
 
 
 def test_nothing_is_written_into_what_is_read(tmp_path, capsys):
@@ -201,6 +209,11 @@ def of_items(folder, items, *columns):
         (ITEMS.replace("0.5", "-inf"), "price:bins:2", "column 'price' holds '-inf', too large"),
         (ITEMS, "brand:dense", "--item-columns: column 'brand' holds 'b0', not a number"),
         (ITEMS, "brand:text --text-dim -1", "--text-dim must be at least 1, got -1"),
+        (
+            ITEMS,
+            "brand:text --text-dim 1000000000000",
+            "--text-dim must be in [1, 2] for these texts, got 1000000000000",
+        ),
     ],
 )
 def test_bad_items(tmp_path, capsys, items, columns, named):
@@ -225,30 +238,6 @@ def test_an_item_that_nan_is_the_brand_of_has_none(tmp_path):
     sessions.main(list(map(str, [*files, *OF_EVENTS, "--item-columns", "brand", "tags:multi_valued"])))
     assert pl.read_parquet(tmp_path / "out" / "vocabulary" / "brand.parquet")["value"].to_list() == [2.0, 1.0]
     assert pl.read_parquet(tmp_path / "out" / "vocabulary" / "tags.parquet")["value"].to_list() == [1.0]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "named"),
-    [
-        (
-            "items.csv",
-            "item,title\na,\xfc\n".encode("latin-1"),
-            "items.csv, line 2: byte 0xfc at byte 3 is not valid utf-8. Mend the line.",
-        ),
-        ("items.parquet", b"PAR1", "items.parquet' is not a readable Parquet file"),
-    ],
-)
-def test_content_that_cannot_be_read(tmp_path, capsys, name, content, named):
-    (tmp_path / name).write_bytes(content)
-    words = ["--items", tmp_path / name, "--item", "item", "--text", "title", "--out", tmp_path / "out"]
-    assert named in refused(semantic_ids, capsys, *words)
-
-
-def test_items_of_csv_are_texts_where_they_are_no_whole_numbers(tmp_path):
-    (tmp_path / "texts.csv").write_text("item,price\n007,1\n7,2\n7,3\n")
-    assert read_items(tmp_path / "texts.csv", "item", ["price"]).rows() == [("007", 1), ("7", 2)]
-    (tmp_path / "ids.csv").write_text("item,price\n7,1\n8,2\n")
-    assert read_items(tmp_path / "ids.csv", "item", ["price"]).rows() == [(7, 1), (8, 2)]
 
 
 @pytest.fixture(scope="module")

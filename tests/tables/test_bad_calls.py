@@ -59,7 +59,10 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "whole vectors": (lambda: HASH.fit_(torch.ones(20, 4).long()), "numbers, got torch.int64 on cpu"),
     "complex vectors": (lambda: HASH.fit_(torch.ones(20, 4) + 0j), "numbers, got torch.complex64 on cpu"),
     "no vectors": (lambda: HASH.fit_(torch.ones(20, 4, device="meta")), "numbers, got torch.float32 on meta"),
-    "a given list": (lambda: Embedding.from_pretrained([[1.0]], HASH.table), "weight must be Tensor, got"),
+    "a given list": (
+        lambda: Embedding.from_pretrained([[1.0]], HASH.table),
+        "weight must be a Tensor of floating-point",
+    ),
     "whole numbers": (
         lambda: Embedding(HASH.table, dtype=torch.int64),
         "must be of real numbers, got torch.int64",

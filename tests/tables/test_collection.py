@@ -158,7 +158,7 @@ TABLES = {"large": FullTable("large", 5, 8)}
             r"share physical table 'unified' but declare \(7 rows x 4.* and \(9 rows x 4",
         ),
         (lambda: TableCollection([Feature("a", "large")], TABLES)(torch.zeros(2, 3, dtype=torch.long)), "one row per"),
-        (lambda: TableCollection([Feature("a", "large")], TABLES)([[1, 2]]), "one row per .*, got a list"),
+        (lambda: TableCollection([Feature("a", "large")], TABLES)([[1, 2]]), "one row per .*, got list"),
         (
             lambda: TableCollection([Feature("a", "large", "sum")], TABLES)(torch.zeros(0, 3, dtype=torch.long)),
             r"bags lack the multi-valued features \['a'\]",

@@ -15,6 +15,8 @@ from recsys.prepare.files.text_table import ParsedTable, TextFormat, TextTable
 
 PACKED = (".gz", ".zst", ".zstd")
 JSON_NAMES = (".jsonl", ".ndjson", ".json")
+MOST_SHOWN = 50
+"""Columns that a message names."""
 PARQUET_NAMES = (".parquet", ".pq", ".arrow", ".feather", ".ipc")
 
 
@@ -86,4 +88,6 @@ def find_column(columns: Sequence[str], name: str, option: str, file: str) -> No
     if name not in columns:
         close = get_close_matches(name, columns, 1)
         hint = f"; did you mean '{close[0]}'?" if close else "."
-        raise ValueError(f"{option}: '{file}' has no column '{name}'{hint} (columns: {', '.join(columns)})")
+        more = f" and {len(columns) - MOST_SHOWN:,} more" if len(columns) > MOST_SHOWN else ""
+        shown = ", ".join(columns[:MOST_SHOWN]) + more
+        raise ValueError(f"{option}: '{file}' has no column '{name}'{hint} (columns: {shown})")

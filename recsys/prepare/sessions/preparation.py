@@ -111,8 +111,9 @@ def _vectors(log: EventLog, ids: ItemIds, text_dim: int | None) -> dict[str, NDA
         if log.texts is None:
             raise ValueError(f"--text-dim: {log.name} has no texts of items.")
         places = ids.place(log.texts["item"])
+        found = text_vectors(log.texts["text"].filter(places > 0), text_dim)
         placed["text"] = np.zeros((len(ids.values) + 1, text_dim), np.float32)
-        placed["text"][places[places > 0]] = text_vectors(log.texts["text"].filter(places > 0), text_dim)
+        placed["text"][places[places > 0]] = found
     return placed
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.prepare.programs.semantic_ids import main
+from recsys.prepare.semantic.content import read_items
 from recsys.prepare.semantic.published import read_published
 
 MATRIX = np.arange(36, dtype=np.float64).reshape(12, 3)
@@ -115,6 +116,30 @@ def test_a_bad_text_file(tmp_path, capsys, text, named):
     (tmp_path / "items.csv").write_text(text)
     words = ["--method", "category-prefix", "--categories", "kind", "--out", tmp_path / "out"]
     assert named in refused(capsys, "--items", tmp_path / "items.csv", *words)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        (
+            "items.csv",
+            "item,title\na,\xfc\n".encode("latin-1"),
+            "items.csv, line 2: byte 0xfc at byte 3 is not valid utf-8. Mend the line.",
+        ),
+        ("items.parquet", b"PAR1", "items.parquet' is not a readable Parquet file"),
+    ],
+)
+def test_content_that_cannot_be_read(tmp_path, capsys, name, content, named):
+    (tmp_path / name).write_bytes(content)
+    words = ["--items", tmp_path / name, "--item", "item", "--text", "title", "--out", tmp_path / "out"]
+    assert named in refused(capsys, *words)
+
+
+def test_items_of_csv_are_texts_where_they_are_no_whole_numbers(tmp_path):
+    (tmp_path / "texts.csv").write_text("item,price\n007,1\n7,2\n7,3\n")
+    assert read_items(tmp_path / "texts.csv", "item", ["price"]).rows() == [("007", 1), ("7", 2)]
+    (tmp_path / "ids.csv").write_text("item,price\n7,1\n8,2\n")
+    assert read_items(tmp_path / "ids.csv", "item", ["price"]).rows() == [(7, 1), (8, 2)]
 
 
 COLUMNS = [
