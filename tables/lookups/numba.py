@@ -86,7 +86,7 @@ class NumbaStore(TorchStore):
         def bounds(pieces: int) -> list[int]:
             if pieces == 1:
                 return [0, self.num_rows]
-            some = rows[:: max(1, len(rows) // 4096)].sort().values
+            some = rows[:: max(1, len(rows) // 1024)].sort().values
             inner = [int(some[len(some) * piece // pieces]) for piece in range(1, pieces)]
             return [0, *(max(0, each) for each in inner), self.num_rows]
 
