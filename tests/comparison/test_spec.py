@@ -90,7 +90,7 @@ def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_pat
         ({"published": {"full, x": {"value": 1, "source": None}}}, "published.full, x.source must be text, got None"),
         (
             {"axes": {"a": {"x, y": None, "x": None}, "b": {"y, z": None, "z": None}}},
-            "contenders of the name 'x, y, z'",
+            "two contenders are called 'x, y, z'",
         ),
         ({"seeds": [0, 1, 0]}, "seeds must differ, got 0 twice"),
         ({"configs": "base.yaml"}, "configs must be a list of files, as in [base.yaml], got 'base.yaml'"),
