@@ -130,7 +130,8 @@ def _integers(folder: Path, table: pa.Table, name: str) -> Ints:
         raise ValueError(f"{folder}: column '{name}' must hold integers, got {table[name].type}.")
     if table[name].null_count:
         raise ValueError(f"{folder}: column '{name}' has a null.")
-    values: Ints = _in_64_bits(folder, table, name, pa.int64()).to_numpy()
+    # A copy: Arrow's own memory cannot be written to, which torch warns of.
+    values: Ints = np.array(_in_64_bits(folder, table, name, pa.int64()).to_numpy())
     return values
 
 
