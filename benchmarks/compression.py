@@ -12,12 +12,12 @@ and is followed by how far its mean stays behind that of the one method whose me
 from __future__ import annotations
 
 import argparse
-import re
 from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
 import machine
+import page_tables
 
 from recsys.commands.describe import load_collection, read_checkpoint
 from recsys.compression.counts import counts_of
@@ -102,11 +102,7 @@ def main() -> None:
     table = "\n".join([*HEADER, *rows])
     print(table)
     if arguments.update:
-        mark = f"<!-- compression: {arguments.name} -->\n"
-        page = arguments.update.read_text()
-        assert mark in page, f"{arguments.update} has no line '{mark.strip()}'."
-        pattern = rf"({re.escape(mark)}).*?(<!-- end -->)"
-        arguments.update.write_text(re.sub(pattern, rf"\1\n{table}\n\n\2", page, count=1, flags=re.DOTALL))
+        page_tables.put(arguments.update, f"compression: {arguments.name}", table)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import page_tables
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "existing_models.md"
 
@@ -118,8 +120,7 @@ def main() -> int:
     table = "\n".join([head, *rows])
     print(table)
     if arguments.update:
-        page = re.sub(r"(<!-- peers -->\n).*?(<!-- end -->)", rf"\1\n{table}\n\n\2", PAGE.read_text(), flags=re.DOTALL)
-        PAGE.write_text(page)
+        page_tables.put(PAGE, "peers", table)
     return int(any("| no" in each for each in rows))
 
 

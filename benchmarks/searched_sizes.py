@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
+
+import page_tables
 
 from recsys.checkpoints.reading import read
 from recsys.checkpoints.settings import SETTINGS
@@ -52,11 +53,7 @@ def main() -> None:
     table = "\n".join([*HEADER, *(row for _, row in sorted(map(line, arguments.folders)))])
     print(table)
     if arguments.update:
-        mark = f"<!-- searched: {arguments.name} -->\n"
-        page = arguments.update.read_text()
-        assert mark in page, f"{arguments.update} has no line '{mark.strip()}'."
-        pattern = rf"({re.escape(mark)}).*?(<!-- end -->)"
-        arguments.update.write_text(re.sub(pattern, rf"\1\n{table}\n\n\2", page, count=1, flags=re.DOTALL))
+        page_tables.put(arguments.update, f"searched: {arguments.name}", table)
 
 
 if __name__ == "__main__":
