@@ -8,6 +8,8 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import torch
+
 P = ParamSpec("P")
 R = TypeVar("R")
 _CALLABLE: Any = get_origin(Callable[[], None])
@@ -17,7 +19,7 @@ def check_types(owner: str, annotated: Callable[..., Any], values: Mapping[str, 
     """Refuse arguments of another type than the annotation of their parameter says.
 
     Truth values are no numbers, and numbers no truth values; numbers of numpy and tensors are no int. An annotation
-    that says nothing at run time, as a type variable, accepts everything.
+    that says nothing at run time, as a type variable, accepts everything. A program that is compiled checks nothing.
 
     Args:
         owner: whose arguments they are.
@@ -27,6 +29,8 @@ def check_types(owner: str, annotated: Callable[..., Any], values: Mapping[str, 
     Raises:
         ValueError: naming the owner, the argument and the value.
     """
+    if torch.compiler.is_compiling():
+        return
     for name, annotation in _annotations(annotated).items():
         if name in values and not _fits(values[name], annotation):
             value = values[name]

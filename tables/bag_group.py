@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from recsys.tables.checks import check_ids, check_lengths
 from recsys.tables.features import Bag, all_weighted_or_none, concatenate_bags, pad_sequences, pool
 from recsys.tables.group import Group, total_penalty
 from recsys.tables.group_ids import Ragged
+from recsys.tables.input_checks import check_ids, check_lengths
 from recsys.tables.routed import Reads
 
 

@@ -12,37 +12,23 @@ from recsys.tables.argument_types import typed
 from recsys.tables.arrangement import Arrangement
 from recsys.tables.bag_group import BagGroup
 from recsys.tables.base import Table
-from recsys.tables.checks import (
-    check_bags,
-    check_features,
-    check_ids,
-    check_moved_rows,
-    check_observed,
-    check_values,
-    optimizers_by_matrix,
-)
+from recsys.tables.checks import check_features, check_moved_rows, check_observed, check_values, optimizers_by_matrix
 from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.group import SingleGroup
 from recsys.tables.group_ids import Ragged, Single
+from recsys.tables.input_checks import check_bags, check_ids
 from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.lookups.requests import Place
 from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.torch import TorchLookup
+from recsys.tables.named_modules import NamedModules
 from recsys.tables.numbers import check_number
 from recsys.tables.routed import Routed, StartedBatch
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
 from recsys.tables.transforms import is_computed_again
 from recsys.tables.unaveraged import Unaveraged
-
-
-class NamedModules(nn.Module):
-    """Modules by any name without a dot, in the given order; a feature may be called 'items' or 'type'."""
-
-    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        super().__init__()
-        self._modules.update(modules)
 
 
 class TableCollection(nn.Module):

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from recsys.tables.argument_types import typed
 from recsys.tables.base import Table
-from recsys.tables.checks import check_ids, check_whole
 from recsys.tables.computed_weight import ComputedWeight
 from recsys.tables.embedding_rows import EmbeddingRows
 from recsys.tables.fitting import Fitted, check_vectors, fit, grown_table
 from recsys.tables.full_rows import FullRows
+from recsys.tables.input_checks import check_ids, check_whole
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
 from recsys.tables.transforms import allow_any_shape, allow_sparse_gradients

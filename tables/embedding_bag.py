@@ -10,14 +10,12 @@ from torch import Tensor, nn
 
 from recsys.tables.argument_types import typed
 from recsys.tables.base import Table
-from recsys.tables.checks import check_ids, check_offsets
 from recsys.tables.embedding import Embedding
 from recsys.tables.fitting import Fitted, check_vectors
 from recsys.tables.full_rows import FullRows
+from recsys.tables.input_checks import check_ids, check_offsets
 from recsys.tables.traced import call_of, is_traced
 from recsys.tables.transforms import allow_sparse_gradients
-
-_MODES = ("sum", "mean", "max")
 
 
 class EmbeddingBag(Embedding):
@@ -57,8 +55,6 @@ class EmbeddingBag(Embedding):
         device: torch.device | str | int | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        if mode not in _MODES:
-            raise ValueError(f"EmbeddingBag '{table.name}': mode must be 'sum', 'mean' or 'max', got {mode!r}.")
         super().__init__(
             table,
             padding_idx=padding_idx,

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.tables.base import Table
-from recsys.tables.checks import check_whole
+from recsys.tables.input_checks import check_whole
 from recsys.tables.matrices import Matrix, fill, grown_rows
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.transforms import allow_any_shape, allow_sparse_gradients

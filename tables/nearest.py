@@ -12,7 +12,6 @@ _AT_ONCE = 1 << 17
 """Distances that a CPU computes at a time, which its cache holds; a GPU 2048 times as many."""
 
 
-@torch.no_grad()
 def nearest(rows: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers of the centroids nearest to each piece of each row, without holding the distances to all at once.
 
@@ -22,6 +21,8 @@ def nearest(rows: Tensor, centroids: Tensor) -> tuple[Tensor, Tensor]:
     Shape:
         rows [N, G, D], centroids [G, P, C, D / P] -> [N, G, P], [N, G, P]
     """
+    # Not under no_grad: torch.export cannot save one around an autocast.
+    rows, centroids = rows.detach(), centroids.detach()
     dtype = torch.promote_types(rows.dtype, torch.float32)
     num_tables, num_parts, num_choices, _ = centroids.shape
     pieces = rows.to(dtype).unflatten(-1, (num_parts, -1)).permute(1, 2, 0, 3).flatten(0, 1)

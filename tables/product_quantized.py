@@ -120,7 +120,6 @@ class ProductQuantizedTable(Table):
         chosen = chosen.flatten(-2).to(rows.dtype)
         return chosen + (rows - rows.detach())
 
-    @torch.no_grad()
     def _codes(self, rows: Tensor, centroids: Tensor, ids: Tensor, constants: Constants) -> Tensor:
         """Which centroids are nearest, of those that an id may choose among.
 

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from recsys.tables.argument_types import typed
-from recsys.tables.checks import check_whole
 from recsys.tables.embedding import Embedding
+from recsys.tables.input_checks import check_whole
 from recsys.tables.traced import call_of, is_traced
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.tables import Bag, TableCollection
-from recsys.tables.collection import NamedModules
+from recsys.tables.named_modules import NamedModules
 from recsys.tasks.equal_items import bag_keys, row_keys, twins
 
 

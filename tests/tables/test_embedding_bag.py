@@ -94,7 +94,7 @@ def test_of_a_full_table_it_is_torchs_own():
     [
         ({"max_norm": 1.0}, r"max_norm=1.0 is not supported, since rows may be shared by ids; leave max_norm out"),
         ({"scale_grad_by_freq": True}, r"scale_grad_by_freq=True is not supported"),
-        ({"mode": "median"}, "mode must be 'sum', 'mean' or 'max', got 'median'"),
+        ({"mode": "median"}, "mode must be one of sum, mean, max, got 'median'"),
         ({"padding_idx": V}, r"padding_idx must be in \[-600, 599\], got 600"),
     ],
 )
