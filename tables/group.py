@@ -36,7 +36,10 @@ class Group(nn.Module):
         self.stores = tuple(place.store for place in places[0])
         self._sums = tables[0].sums and len(set(self.stores)) == 1
         """Whether rows come added up, as the vectors they are."""
-        self.matrices = frozenset(physical.name for table in tables for physical in table.physical_tables())
+        names = [[physical.name for physical in table.physical_tables()] for table in tables]
+        self._matrices_of = tuple(frozenset(of_lookup) for of_lookup in zip(*names, strict=True))
+        """Of each lookup."""
+        self.matrices = frozenset().union(*self._matrices_of)
         self._constants = GroupConstants(tables, [feature.name for feature in self.features])
         first_rows = torch.tensor([[place.first_row for place in each] for each in places], dtype=torch.int64)
         self.register_buffer("first_rows", first_rows, persistent=False)
@@ -85,9 +88,8 @@ class Group(nn.Module):
         """Rows [K, N], and where their matrices begin [K, N] or [K, 1]: each row once."""
         numbers = rows + first_rows
         requests, places = [], []
-        for lookup, (store, own) in enumerate(zip(self.stores, numbers, strict=True)):
+        for store, own, matrices in zip(self.stores, numbers, self._matrices_of, strict=True):
             first, place = first_of_each(own, int(own.max()) + 1 if len(own) else 0)
-            matrices = frozenset(table.physical_tables()[lookup].name for table in self._tables)
             # Counted from the first row of the store.
             asked = own.index_select(0, first).view(1, 1, -1)
             requests.append(Request(asked, torch.zeros(1, 1, 1, dtype=torch.int64), (store,), matrices))

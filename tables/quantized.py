@@ -104,6 +104,7 @@ class QuantizedTable(Table):
         self.register_constants(
             first_id=[firsts[part] for part in by_lookup], last_id=[firsts[part + 1] for part in by_lookup]
         )
+        self._widths = self.row_dims
 
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """For each precision a matrix, and one of scales where it holds codes."""
@@ -133,7 +134,7 @@ class QuantizedTable(Table):
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """What the codes stand for; an id has no row, and so zeros, in all precisions but its own."""
-        pieces = iter(rows.split(self.row_dims, -1))
+        pieces = iter(rows.split(self._widths, -1))
         vectors = []
         for precision in self.precisions:
             values = next(pieces)
