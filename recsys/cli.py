@@ -16,7 +16,6 @@ from traceback import extract_tb
 from recsys.configuration.shipped import names, with_files
 from recsys.configuration.suggestions import explain
 
-# Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
 _EXTRAS = {
     "onnx": "onnx",
     "onnxscript": "onnx",
@@ -26,6 +25,7 @@ _EXTRAS = {
 }
 """The extra of this package that brings another one."""
 _INTERRUPTED = 128 + signal.SIGINT
+# Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
 _TOOLS = {
     "prepare": "raw files to a folder to train on",
     "semantic_ids": "codes of items from their content",

@@ -67,6 +67,7 @@ def test_a_folder_with_something_in_it_is_left_alone(trained, tmp_path, capsys):
     [
         (["--format", "pickle"], "invalid choice: 'pickle'"),
         (["--model.init_args.embedding_dim=4"], "embedding_dim"),
+        (["--ckpt_path", "other.ckpt"], "'ckpt_path' is not an argument here.\n  known: seed_everything, model, data"),
         (["--sample", "5"], "'sample' is not an argument here"),
     ],
 )
