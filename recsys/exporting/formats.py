@@ -51,7 +51,12 @@ class TorchProgram(Format):
         """See Format."""
         with _making():
             exported = torch.export.export(
-                program, (), kwargs=dict(interface.example), dynamic_shapes=dict(interface.shapes)
+                program,
+                (),
+                kwargs=dict(interface.example),
+                dynamic_shapes=dict(interface.shapes),
+                # What torch cannot prove of sizes, such as min(B, 2 * B) == B, is checked when the program runs.
+                prefer_deferred_runtime_asserts_over_guards=True,
             )
         torch.export.save(exported, path)
 
