@@ -17,6 +17,7 @@ from recsys.models.padded import PaddedSessions
 from recsys.models.session import read_packed
 from recsys.tasks import NextItemTask
 from recsys.tasks.equal_items import equal_rows
+from recsys.tasks.item_features import ITEM
 from recsys.tasks.items import item_matrix
 from recsys.tasks.objectives import MaskedItems
 
@@ -90,6 +91,8 @@ class ExportableSessions(Exportable):
     Raises:
         ValueError: on a model that cannot be written as a program.
     """
+
+    vocabularies = (ITEM,)
 
     def __init__(self, task: NextItemTask) -> None:
         self._task = task.eval()
