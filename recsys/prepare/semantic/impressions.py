@@ -63,7 +63,7 @@ def _columns(path: Path, option: str, names: Sequence[str]) -> pl.DataFrame:
 def _refuse_unless_whole(values: pl.Series, where: str) -> None:
     if not values.dtype.is_integer() or values.null_count():
         raise ValueError(f"{where}: column '{values.name}' must hold whole numbers without a null, got {values.dtype}.")
-    outside = values.filter((values < 0) | (values >= 1 << 63))
+    outside = values.filter((values.cast(pl.Int64, strict=False) < 0).fill_null(True))
     if len(outside):
         raise ValueError(f"{where}: column '{values.name}' must be at least 0 and below 2**63, got {outside[0]}.")
 
