@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from recsys.argument_types import typed
 from recsys.models.checks import check_at_least
 
 
@@ -15,6 +16,7 @@ class SumFusion(nn.Module):
         embedding_dim: D.
     """
 
+    @typed
     def __init__(self, num_features: int, embedding_dim: int) -> None:
         super().__init__()
         check_at_least("SumFusion", "num_features", num_features, 1)
@@ -32,6 +34,7 @@ class ConcatFusion(nn.Module):
         embedding_dim: D.
     """
 
+    @typed
     def __init__(self, num_features: int, embedding_dim: int) -> None:
         super().__init__()
         check_at_least("ConcatFusion", "num_features", num_features, 1)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recsys.tables.argument_types import typed
+from recsys.argument_types import typed
 from recsys.tables.arrangement import Arrangement
 from recsys.tables.bag_group import BagGroup
 from recsys.tables.base import Table
@@ -24,7 +24,8 @@ from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.named_modules import NamedModules
 from recsys.tables.numbers import check_number
-from recsys.tables.routed import Routed, StartedBatch
+from recsys.tables.placement import checked_device, widened
+from recsys.tables.routed import Routed, StartedBatch, still_of, tensors_of
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
 from recsys.tables.transforms import is_computed_again
@@ -76,6 +77,7 @@ class TableCollection(nn.Module):
         super().__init__()
         check_features(features, tables)
         check_values(tables, dtype)
+        device = checked_device("TableCollection", device)
         tables = {name: table.sized_among(list(tables.values())) for name, table in tables.items()}
         self.features = tuple(features)
         self.embedding_dim = next(iter(tables.values())).embedding_dim
@@ -147,8 +149,9 @@ class TableCollection(nn.Module):
         return embed(self, ids, bags or {}, started)
 
     def _embed(self, ids: Tensor, bags: Mapping[str, Bag], started: StartedBatch | None) -> Any:
-        if started is not None and started.is_of(_tensors(ids, bags)):
-            routed, lookup = started.routed, started.lookup
+        begun = still_of(started, ids, bags)
+        if begun is not None:
+            routed, lookup = begun.routed, begun.lookup
         else:
             apart = self._taken_apart(ids, bags)
             self._observe(ids, bags)
@@ -181,7 +184,7 @@ class TableCollection(nn.Module):
             return None
         bags = bags or {}
         routed = self._route(*self._taken_apart(ids, bags))
-        return StartedBatch(_tensors(ids, bags), routed, self.lookup.start(routed.asked()))
+        return StartedBatch(tensors_of(ids, bags), routed, self.lookup.start(routed.asked()))
 
     def _taken_apart(self, ids: Tensor, bags: Mapping[str, Bag]) -> tuple[list[Single], list[Ragged]]:
         """The ids of each group [G, B], and those of each group of bags."""
@@ -194,6 +197,7 @@ class TableCollection(nn.Module):
             )
         check_bags(bags, self.features, ids.shape[1] if num_single else None)
         check_ids(ids, self.get_buffer("_num_ids"), [f.name for f in self.features if f.pooling is None])
+        ids = widened(ids)
         ragged = [group.taken_apart(bags) for group in self._bags]
         picked = zip(self._single, self._arrangement.pick_ids(ids), strict=True)
         return [group.taken_apart(own) for group, own in picked], ragged
@@ -248,8 +252,8 @@ class TableCollection(nn.Module):
                 table.on_epoch_end(self.lookup)
 
     def table(self, name: str) -> Table:
-        """The table of a name."""
-        found = self.tables._modules[name]
+        """The table of a name; a ValueError if there is none."""
+        found = self.tables.named(name)
         assert isinstance(found, Table)
         return found
 
@@ -294,7 +298,3 @@ def _outside_of_graphs() -> Callable[..., Any]:
         TableCollection._embed, reason="a TableCollection notes the gradients of its rows"
     )
     return outside
-
-
-def _tensors(ids: Tensor, bags: Mapping[str, Bag]) -> list[Tensor]:
-    return [ids, *(tensor for bag in bags.values() for tensor in bag.tensors())]

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from recsys.tables.argument_types import check_fields
+from recsys.argument_types import check_fields
 
 Pooling = Literal["sum", "mean", "sequence"]
 _POOLINGS = ("sum", "mean", "sequence")

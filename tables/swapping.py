@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer, SparseAdam
 
-from recsys.tables.argument_types import typed
+from recsys.argument_types import typed
 from recsys.tables.base import Table
 from recsys.tables.declared_ties import declared_ties, forget_ties
 from recsys.tables.embedding import Embedding

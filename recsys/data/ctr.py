@@ -8,6 +8,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 
+from recsys.argument_types import typed
 from recsys.data.loader import BatchLoader
 from recsys.data.order import RowOrder
 from recsys.data.parquet import ParquetSplit
@@ -49,6 +50,7 @@ class CTRDataModule(LightningDataModule):
         ValueError: if an argument or schema.json is not valid; at setup, if a Parquet file lacks a column.
     """
 
+    @typed
     def __init__(
         self,
         path: str | Path,

@@ -9,6 +9,7 @@ import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 
+from recsys.argument_types import typed
 from recsys.data.progress import FitProgress
 from recsys.data.sequences import Ints, Sequences, read_sequences
 from recsys.data.session_batch import SessionBatch
@@ -52,6 +53,7 @@ class SessionDataModule(LightningDataModule):
         ValueError: if an argument or schema.json is not valid; at setup, if a Parquet file is not.
     """
 
+    @typed
     def __init__(
         self,
         path: str | Path,

@@ -65,7 +65,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "whole numbers": (
         lambda: Embedding(HASH.table, dtype=torch.int64),
-        "must be of real numbers, got torch.int64",
+        "dtype must be of floating-point numbers, one of .*, got torch.int64",
     ),
     "bags in a list": (lambda: collection()(IDS[None], [Bag(IDS, TWO)]), "bags must map multi-valued features to Bags"),
     "a bag of nobody": (
@@ -84,15 +84,21 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "float lengths": (lambda: bag(IDS, TWO.float()), "lengths must be integers, got torch.float32"),
     "true lengths": (lambda: bag(IDS, TWO.bool()), "lengths must be integers, got torch.bool"),
     "ids in a list": (lambda: collection()([[1]]), r"ids must be a Tensor \[F1=1, B\], .*, got list"),
-    "whole rows": (lambda: collection(dtype=torch.int64), "dtype must be of floating-point numbers, got torch.int64"),
+    "whole rows": (
+        lambda: collection(dtype=torch.int64),
+        "dtype must be of floating-point numbers, .* got torch.int64",
+    ),
     "a module": (
         lambda: TableCollection([Feature("a", "a")], {"a": nn.Linear(1, 1)}),
-        "must be a Table, .* got Linear",
+        r"tables must be a mapping of str to Table, got Linear\(.*\) at 'a'",
     ),
-    "a number's name": (lambda: TableCollection([Feature("a", "a")], {3: FullTable("a", 9, 4)}), "a name must be text"),
+    "a number's name": (
+        lambda: TableCollection([Feature("a", "a")], {3: FullTable("a", 9, 4)}),
+        "to Table, got .* at 3",
+    ),
     "a dot": (lambda: TableCollection([Feature("a", "a.b")], {"a.b": FullTable("a", 9, 4)}), "without '.', got 'a.b'"),
-    "a class": (lambda: collection(optimizer={"a": SGD}), r"optimizer of table 'a' must be .* such as SGD\(0.1\), got"),
-    "a strange name": (lambda: collection(optimizer={3: SGD(0.1)}), "optimizer names table 3, which is not in tables"),
+    "a class": (lambda: collection(optimizer={"a": SGD}), "mapping of str to TableOptimizer or None, got .* at 'a'"),
+    "a strange name": (lambda: collection(optimizer={3: SGD(0.1)}), "to TableOptimizer or None, got .* at 3"),
     "no collection": (lambda: KeyedCollection(HASH), "KeyedCollection: collection must be TableCollection, got"),
     "no table": (lambda: swapped(lambda *_, **__: 3), "swap_: the rule of '0' must make a Table, got 3"),
     "more ids": (lambda: swapped(lambda n, v, d: FullTable(n, v + 1, d)), "has 30 x 4, and its rule .* of 31 x 4"),
