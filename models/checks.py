@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 MOST = 1 << 62
 """No number means anything beyond: torch could not take it as a size."""
@@ -97,3 +97,16 @@ def check_dims(owner: str, name: str, dims: Sequence[int]) -> None:
         raise ValueError(f"{owner}: every width in {name} must be at least 1, got {list(dims)}.")
     for dim in dims:
         check_at_most(owner, name, dim, MOST)
+
+
+def check_activation(owner: str, activation: Callable[[], object]) -> None:
+    """Check that an activation can be built without arguments.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    try:
+        activation()
+    except (TypeError, NotImplementedError) as error:
+        name = getattr(activation, "__name__", activation)
+        raise ValueError(f"{owner}: activation must be built without arguments, as ReLU is; got {name}.") from error

@@ -40,6 +40,13 @@ class ClickModel(nn.Module):
                 got = f"{list(values.shape)} of {values.dtype}" if isinstance(values, Tensor) else type(values).__name__
                 wanted = ", ".join(["B", *map(str, sizes)])
                 raise ValueError(f"{type(self).__name__}: {name} must be floating-point numbers [{wanted}], got {got}.")
+        widest = torch.promote_types(embeddings.dtype, dense.dtype)
+        own = next(self.parameters()).dtype
+        if widest == torch.float64 != own:
+            raise ValueError(
+                f"{type(self).__name__}: embeddings and dense must not be wider than its parameters, {own}, got "
+                f"{embeddings.dtype} and {dense.dtype}; convert them."
+            )
         if len(embeddings) != len(dense) or embeddings.device != dense.device:
             raise ValueError(
                 f"{type(self).__name__}: embeddings and dense must have equally many rows on one device, got "

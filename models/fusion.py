@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from recsys.argument_types import typed
-from recsys.models.checks import check_at_least
+from recsys.models.checks import check_sizes
 
 
 class SumFusion(nn.Module):
@@ -19,7 +19,7 @@ class SumFusion(nn.Module):
     @typed
     def __init__(self, num_features: int, embedding_dim: int) -> None:
         super().__init__()
-        check_at_least("SumFusion", "num_features", num_features, 1)
+        check_sizes("SumFusion", num_features, embedding_dim, 0)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """[N, F, D] -> [N, D]."""
@@ -37,7 +37,7 @@ class ConcatFusion(nn.Module):
     @typed
     def __init__(self, num_features: int, embedding_dim: int) -> None:
         super().__init__()
-        check_at_least("ConcatFusion", "num_features", num_features, 1)
+        check_sizes("ConcatFusion", num_features, embedding_dim, 0)
         self.output = nn.Linear(num_features * embedding_dim, embedding_dim, bias=False)
         # Keeps the standard deviation of the vectors.
         nn.init.normal_(self.output.weight, std=(num_features * embedding_dim) ** -0.5)

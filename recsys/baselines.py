@@ -199,7 +199,12 @@ def baseline_metrics(
 
     Returns:
         What RankingMetrics computes, by name of the baseline.
+
+    Raises:
+        ValueError: if the split has no targets, or rank is none of num_ranks.
     """
+    if not 0 <= rank < num_ranks:
+        raise ValueError(f"baseline_metrics: rank must be in [0, num_ranks={num_ranks}), got {rank}.")
     train, histories, num_items = data.sequences("train"), data.sequences(split), data.schema.num_items
     if histories.targets is None:
         raise ValueError(f"baseline_metrics: split '{split}' has no targets; choose 'val' or 'test'.")

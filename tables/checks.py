@@ -10,6 +10,7 @@ import torch.distributed as dist
 
 from recsys.tables.base import Table
 from recsys.tables.features import Feature
+from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.optimizers import DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.placement import check_floats
@@ -44,12 +45,14 @@ def check_features(features: Sequence[Feature], tables: Mapping[str, Table]) -> 
         raise ValueError(f"all tables must have one embedding_dim, got {dims}.")
 
 
-def check_values(tables: Mapping[str, Table], dtype: torch.dtype) -> None:
+def check_values(tables: Mapping[str, Table], dtype: torch.dtype, lookup: object) -> None:
     """Refuse rows of other than floating-point numbers, and tables without values: rows are arranged by them.
 
     Raises:
-        ValueError: naming the dtype, or a table.
+        ValueError: naming the dtype, the lookup if it is a class of another kind, or a table.
     """
+    if isinstance(lookup, type) and not issubclass(lookup, Lookup):
+        raise ValueError(f"TableCollection: lookup must be a Lookup, such as TorchLookup, got {lookup.__name__}.")
     check_floats("TableCollection", dtype)
     for name, table in tables.items():
         if any(each.is_meta for each in (*table.parameters(), *table.buffers())):

@@ -16,7 +16,7 @@ from recsys.tables.checks import check_features, check_moved_rows, check_observe
 from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.group import SingleGroup
 from recsys.tables.group_ids import Ragged, Single
-from recsys.tables.input_checks import check_bags, check_ids
+from recsys.tables.input_checks import check_bags, check_ids, check_layout
 from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.lookups.requests import Place
@@ -76,7 +76,7 @@ class TableCollection(nn.Module):
     ) -> None:
         super().__init__()
         check_features(features, tables)
-        check_values(tables, dtype)
+        check_values(tables, dtype, lookup)
         device = checked_device("TableCollection", device)
         tables = {name: table.sized_among(list(tables.values())) for name, table in tables.items()}
         self.features = tuple(features)
@@ -138,15 +138,13 @@ class TableCollection(nn.Module):
             bags: of multi-valued features.
             started: what `start` gave for this batch; passed over if its ids were changed since.
 
-        Returns: a Tensor; with sequences, Embedded.
-
         Raises:
             ValueError: if `ids` has another number of features, a bag is missing, or an id is out of range.
         """
         if is_traced(ids, bags):
             return call_of(self, ids, bags, started)
         embed = _outside_of_graphs() if torch.compiler.is_compiling() else TableCollection._embed
-        return embed(self, ids, bags or {}, started)
+        return embed(self, ids, {} if bags is None else bags, started)
 
     def _embed(self, ids: Tensor, bags: Mapping[str, Bag], started: StartedBatch | None) -> Any:
         begun = still_of(started, ids, bags)
@@ -182,13 +180,14 @@ class TableCollection(nn.Module):
         """
         if any(table.training for table, _ in self._observing):
             return None
-        bags = bags or {}
+        bags = {} if bags is None else bags
         routed = self._route(*self._taken_apart(ids, bags))
         return StartedBatch(tensors_of(ids, bags), routed, self.lookup.start(routed.asked()))
 
     def _taken_apart(self, ids: Tensor, bags: Mapping[str, Bag]) -> tuple[list[Single], list[Ragged]]:
         """The ids of each group [G, B], and those of each group of bags."""
         self._unaveraged.check()
+        check_layout(ids)
         num_single = len(self.get_buffer("_num_ids"))
         if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.shape[0] != num_single:
             got = list(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__

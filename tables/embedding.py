@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.argument_types import typed
+from recsys.argument_types import fits_memory, typed
 from recsys.tables.base import Table
 from recsys.tables.computed_weight import ComputedWeight
 from recsys.tables.embedding_rows import EmbeddingRows
@@ -273,8 +273,9 @@ class Embedding(EmbeddingRows):
         """
         grown = copy.copy(self)
         grown._modules, grown._parameters = dict(self._modules), dict(self._parameters)
-        grown.table = grown_table(self.table, num_embeddings).to(device=self.device, dtype=self.dtype)
-        grown._grow_rows(unique_physical_tables([grown.table]))
+        with fits_memory(f"{type(self.table).__name__} '{self.table.name}' of num_embeddings={num_embeddings}"):
+            grown.table = grown_table(self.table, num_embeddings).to(device=self.device, dtype=self.dtype)
+            grown._grow_rows(unique_physical_tables([grown.table]))
         return grown
 
     def extra_repr(self) -> str:

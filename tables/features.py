@@ -66,6 +66,14 @@ class Bag:
     lengths: Tensor
     weights: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what has no elements: a list is no tensor."""
+        for name, value in (("values", self.values), ("lengths", self.lengths), ("weights", self.weights)):
+            if not hasattr(value, "numel") and not (name == "weights" and value is None):
+                raise ValueError(
+                    f"Bag: {name} must be a Tensor, got {type(value).__name__}; torch.as_tensor makes one."
+                )
+
     def tensors(self) -> list[Tensor]:
         """Those that there are."""
         return [tensor for tensor in (self.values, self.lengths, self.weights) if tensor is not None]

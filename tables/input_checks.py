@@ -29,11 +29,7 @@ def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tens
     """
     if not isinstance(ids, Tensor):
         raise ValueError(f"ids must be a Tensor of integers, got {type(ids).__name__}; torch.as_tensor makes one.")
-    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
-        raise ValueError(f"ids must be integers, got {ids.dtype}: a float rounds ids above 2**24.")
-    if ids.dtype not in INTEGERS or ids.layout != torch.strided or ids.is_nested:
-        kind = "a nested tensor" if ids.is_nested else f"{ids.dtype}, {ids.layout}".replace("torch.", "")
-        raise ValueError(f"ids must be an ordinary tensor of int64, int32, int16, int8 or uint8, got {kind}.")
+    check_layout(ids)
     if torch.compiler.is_compiling():
         _assert_in_graph(ids, _limits(ids, num_ids, of), names)
         return
@@ -57,6 +53,19 @@ def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tens
             _refuse_ids(ids, limits, names, of)
     elif ids.device.type == "cuda":
         _assert_in_graph(ids, limits, names)
+
+
+def check_layout(ids: Tensor) -> None:
+    """Refuse nested and sparse tensors, and integers that torch does little with; what is no Tensor is said elsewhere.
+
+    Raises:
+        ValueError: naming what was given.
+    """
+    if isinstance(ids, Tensor) and (ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool):
+        raise ValueError(f"ids must be integers, got {ids.dtype}: a float rounds ids above 2**24.")
+    if isinstance(ids, Tensor) and (ids.dtype not in INTEGERS or ids.layout != torch.strided or ids.is_nested):
+        kind = "a nested tensor" if ids.is_nested else f"{ids.dtype}, {ids.layout}".replace("torch.", "")
+        raise ValueError(f"ids must be an ordinary tensor of int64, int32, int16, int8 or uint8, got {kind}.")
 
 
 def check_whole(rows: Sequence[Tensor], table: Table, ids: Tensor) -> None:

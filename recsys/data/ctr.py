@@ -15,6 +15,7 @@ from recsys.data.parquet import ParquetSplit
 from recsys.data.progress import FitProgress
 from recsys.data.schema import Schema
 from recsys.hardware import num_cores
+from recsys.models.checks import check_at_most
 
 Split = Literal["train", "val", "test"]
 
@@ -180,4 +181,5 @@ class CTRDataModule(LightningDataModule):
 def _positive(name: str, value: int, at_least: int = 1) -> int:
     if value < at_least:
         raise ValueError(f"CTRDataModule: {name} must be at least {at_least}, got {value}.")
+    check_at_most("CTRDataModule", name, value, 1 << 31)
     return value

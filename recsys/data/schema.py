@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, cast, get_args
 
-from recsys.argument_types import check_fields
+from recsys.argument_types import check_fields, typed
 from recsys.data.schema_file import check_files, read_object
 from recsys.prepare.files.fingerprints import Marks, prepared_marks
 
@@ -92,6 +92,7 @@ class Schema:
     hash_bits: int | None = None
 
     @classmethod
+    @typed
     def read(cls, path: str | Path) -> Schema:
         """Read and check PATH/schema.json.
 

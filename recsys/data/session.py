@@ -16,6 +16,7 @@ from recsys.data.session_batch import SessionBatch
 from recsys.data.session_loader import SessionLoader
 from recsys.data.session_order import SessionOrder, Windows, last_events, sliding_windows
 from recsys.data.session_schema import SessionSchema
+from recsys.models.checks import check_at_most
 
 SessionSplit = Literal["train", "val", "test"]
 
@@ -220,4 +221,5 @@ class SessionDataModule(LightningDataModule):
 def _at_least(minimum: int, name: str, value: int) -> int:
     if value < minimum:
         raise ValueError(f"SessionDataModule: {name} must be at least {minimum}, got {value}.")
+    check_at_most("SessionDataModule", name, value, 1 << 31)
     return value

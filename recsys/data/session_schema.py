@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.argument_types import check_fields
+from recsys.argument_types import check_fields, typed
 from recsys.data.schema import NOT_A_FILE, Column, Kind, identity_of, read_marks
 from recsys.data.schema_file import check_files, read_object
 from recsys.prepare.files.fingerprints import Marks
@@ -70,6 +70,7 @@ class SessionSchema:
     marks: Marks = field(default_factory=dict)
 
     @classmethod
+    @typed
     def read(cls, path: str | Path) -> SessionSchema:
         """Read and check PATH/schema.json.
 

@@ -125,6 +125,7 @@ class RankingMetrics:
         self._num_shown: list[Tensor] = []
         self._diverged: list[Tensor] = []
 
+    @typed
     def update(self, scores: Tensor, targets: Tensor, history: Bag | None = None) -> None:
         """Add a batch of sessions, every item scored.
 
