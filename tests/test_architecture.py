@@ -33,7 +33,7 @@ FLOORS = (
     {"baselines"},
     {"tasks"},
     {"configuration"},
-    {"comparison", "compression"},
+    {"comparison", "compression", "exporting"},
     {"commands"},
     {"cli"},
     {"__main__"},
