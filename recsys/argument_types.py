@@ -122,7 +122,7 @@ def _fits_generic(value: object, origin: type, arguments: Sequence[Any]) -> bool
         bound = arguments[0] if arguments and isinstance(arguments[0], type) else object
         return isinstance(value, type) and issubclass(value, bound)
     if issubclass(origin, Mapping) and len(arguments) == 2:
-        return isinstance(value, Mapping) and all(
+        return isinstance(value, origin) and all(
             _fits(key, arguments[0]) and _fits(each, arguments[1]) for key, each in value.items()
         )
     if not issubclass(origin, Sequence):
@@ -136,19 +136,18 @@ def _fits_generic(value: object, origin: type, arguments: Sequence[Any]) -> bool
 
 def _told(value: object, annotation: Any) -> str:
     """A value as a message shows it; of a mapping the entry that does not fit, since a whole one is long."""
-    kinds = [each for each in (get_args(annotation) or (annotation,)) if get_origin(each) is not None]
-    kinds = [annotation] if isinstance(get_origin(annotation), type) else kinds
-    for origin, arguments in ((get_origin(each), get_args(each)) for each in kinds):
-        if (
-            isinstance(value, Mapping)
-            and isinstance(origin, type)
-            and issubclass(origin, Mapping)
-            and len(arguments) == 2
-        ):
-            for key, each in value.items():
-                if not (_fits(key, arguments[0]) and _fits(each, arguments[1])):
-                    return f"{each!r} at {key!r}"
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    for kinds in (get_args(each) for each in members if _is_mapping(each)):
+        for key, entry in value.items() if isinstance(value, Mapping) else ():
+            if not (_fits(key, kinds[0]) and _fits(entry, kinds[1])):
+                return f"{entry!r} at {key!r}"
     return repr(value)
+
+
+def _is_mapping(annotation: Any) -> bool:
+    """Whether an annotation says what is mapped to what."""
+    origin = get_origin(annotation)
+    return isinstance(origin, type) and issubclass(origin, Mapping) and len(get_args(annotation)) == 2
 
 
 def _is_foreign_int(value: object) -> bool:
@@ -166,7 +165,7 @@ def _in_words(annotation: Any) -> str:
         return f"one of {', '.join(map(str, arguments))}"
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return f"a list of {_in_words(arguments[0]).replace('one of', 'some of')}"
-    if isinstance(origin, type) and issubclass(origin, Mapping) and len(arguments) == 2:
+    if _is_mapping(annotation):
         return f"a mapping of {_in_words(arguments[0])} to {_in_words(arguments[1])}"
     if isinstance(origin, type) and issubclass(origin, type):
         return f"a class, {_in_words(arguments[0])} or one derived from it"

@@ -112,7 +112,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "nothing embedded": (lambda: deep(None, torch.ones(2, 2)), "embeddings must be .*, got NoneType"),
     "layers without end": (
         lambda: DCNv2(3, 4, 2, num_cross_layers=HUGE),
-        "num_cross_layers must be at most 1000, got 1",
+        "num_cross_layers must be at most",
     ),
     "blocks without end": (lambda: BERT4Rec(4, 5, num_blocks=1_001), "num_blocks must be at most 1000, got 1001"),
     "width without end": (lambda: DeepFM(3, 4, 2, hidden_dims=[HUGE]), "hidden_dims must be at most"),

@@ -77,7 +77,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         r"bags are given of \['a'\]",
     ),
     "no bag": (lambda: collection()(tensor([[1, 2, 3]]), {"b": IDS}), "'b': its ids must be a Bag of tensors"),
-    "lists in a bag": (lambda: bag([1, 2], [1, 1, 0]), "its ids must be a Bag of tensors of one dimension"),
+    "lists in a bag": (lambda: bag([1, 2], [1, 1, 0]), "Bag: values must be a Tensor, got list"),
     "a bag of rows": (lambda: bag(IDS[None], TWO), "its ids must be a Bag of tensors of one dimension"),
     "rows of lengths": (lambda: bag(IDS, TWO[None]), "its ids must be a Bag of tensors of one dimension"),
     "rows of weights": (lambda: bag(IDS, TWO, FLOATS[None]), "its ids must be a Bag of tensors of one dimension"),
