@@ -30,7 +30,8 @@ class PEPTable(SearchedTable):
         num_embeddings: V, ids are in [0, V).
         embedding_dim: D.
         per_column: a threshold for each column, instead of one for the table.
-        init_threshold: sigmoid(s) at the start, as a fraction of init_std.
+        init_threshold: sigmoid(s) at the start, as a fraction of init_std. Steps of Adam let it grow e-fold in 1 / lr
+            of them at most: short runs want more.
         penalty_weight: of the thresholds' complements, which is added to the loss and pushes them up; 0 leaves them to
             the loss and to weight decay.
         init_std: standard deviation of the initial vectors.
