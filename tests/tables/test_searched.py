@@ -257,6 +257,12 @@ def test_what_autodim_selects_begins_as_large_as_vectors_should_be(width):
         assert torch.equal(narrow.projection, table.projections[start : start + width])
 
 
+@pytest.mark.parametrize("threshold", [0.001, 0.3, 0.9])
+def test_vectors_of_pep_begin_as_large_as_asked_for_whatever_the_threshold(threshold):
+    vectors = Embedding(PEPTable("f", 5000, 8, init_threshold=threshold, init_std=0.2))(torch.arange(5000))
+    assert float(vectors.detach().std()) == pytest.approx(0.2, rel=0.02)
+
+
 @pytest.mark.parametrize("per_column", [True, False])
 def test_pep_equals_a_loop_in_float64_and_so_do_its_gradients(per_column):
     table = PEPTable("f", 30, 5, per_column=per_column, init_std=0.3)
