@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 from recsys.models.checks import check_at_least
 from recsys.models.dropout import Dropout
 from recsys.models.packing import Packing, take_places
+from recsys.models.padded import PaddedSessions
 from recsys.models.sequence import check_session_sizes, xavier_
 from recsys.models.session import SessionModel
 
@@ -61,11 +62,18 @@ class GRU4Rec(SessionModel):
         self, vectors: Tensor, packing: Packing, times: Tensor | None = None, masked: Tensor | None = None
     ) -> Tensor:
         """Hidden states; `times` and `masked` are not used."""
+        if isinstance(packing, PaddedSessions):
+            (padded,) = packing.split(self.dropout(vectors))
+            return self._projected(packing.join([self.recurrent(padded)[0]]))
         places, sizes = packing.time_major()
         inputs = take_places(self.dropout(vectors), places)
         if packing.num_places:
             states = self.recurrent(PackedSequence(inputs, sizes))[0].data
         else:  # a process without sessions, whose parameters take part in the step all the same
             states = self.recurrent(inputs.unsqueeze(1))[0].squeeze(1)
-        output: Tensor = self.output(self.dropout(states))
+        output = self._projected(states)
         return output.new_zeros(output.shape).index_copy(0, places, output)
+
+    def _projected(self, states: Tensor) -> Tensor:
+        output: Tensor = self.output(self.dropout(states))
+        return output

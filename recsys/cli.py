@@ -16,8 +16,16 @@ from traceback import extract_tb
 from recsys.configuration.shipped import names, with_files
 from recsys.configuration.suggestions import explain
 
-# Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
+_EXTRAS = {
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+    "optuna": "search",
+    "sentencepiece": "semantic",
+    "sklearn": "semantic",
+}
+"""The extra of this package that brings another one."""
 _INTERRUPTED = 128 + signal.SIGINT
+# Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
 _TOOLS = {
     "prepare": "raw files to a folder to train on",
     "semantic_ids": "codes of items from their content",
@@ -27,6 +35,7 @@ _TOOLS = {
     "compare": "many runs from one file, and their report",
     "describe": "what the tables of a checkpoint hold",
     "compress": "trained tables made to fit a budget",
+    "export": "a checkpoint as a program, for serving",
     "consolidate": "a checkpoint as one plain folder",
     "doctor": "whether the installation fits together",
 }
@@ -93,7 +102,7 @@ def _of_missing(error: ModuleNotFoundError, command: str) -> str:
         raise error
     if package in ("torch", "torchrec", "fbgemm_gpu"):
         return f"recsys {command} needs {package}, which is not installed; `recsys doctor` has the command."
-    extra = {"optuna": "search", "sklearn": "semantic", "sentencepiece": "semantic"}.get(package, "train")
+    extra = _EXTRAS.get(package, "train")
     return f"recsys {command} needs {package}, which is not installed: pip install 'recsys-tables[{extra}]'."
 
 

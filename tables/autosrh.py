@@ -19,8 +19,8 @@ _MAX_GROUPS = 1 << 10
 class AutoSrhTable(SearchedTable):
     """Ids in order of falling count are cut into groups, and each group has a learned weight for every column.
 
-    Source: "AutoSrh: an embedding dimensionality search framework for tabular data prediction" (TKDE 2023), with its L1
-    penalty of the weights.
+    Source: "AutoSrh: an embedding dimensionality search framework for tabular data prediction" (TKDE 2023). Its L1
+    penalty of the weights is here too.
 
     Shape:
         ids [N] -> embeddings [N, D]; memory V rows of D, and num_groups x D weights.

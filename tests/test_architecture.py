@@ -32,7 +32,7 @@ FLOORS = (
     {"baselines"},
     {"tasks"},
     {"configuration"},
-    {"comparison", "compression"},
+    {"comparison", "compression", "exporting"},
     {"commands"},
     {"cli"},
     {"__main__"},

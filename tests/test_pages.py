@@ -15,6 +15,7 @@ from recsys.prepare.clicks.criteo_sample import write_sample
 from recsys.prepare.programs import criteo
 from tests.checkpoints.words import WORDS, command, write_words
 from tests.console import PAGES, ROOT, commands_of
+from tests.test_readme import AFTER_COMMANDS, FENCED
 
 SHORT = ["max_epochs=1", "limit_train_batches=2", "limit_val_batches=1", "enable_progress_bar=false", "accelerator=cpu"]
 TRAINS = ("fit", "validate", "test", "predict")
@@ -74,6 +75,7 @@ MADE = {
     "README.md": files_of_readme,
     "data.md": files_of_data,
     "checkpoints.md": files_of_checkpoints,
+    "serving.md": files_of_tables,
     "tables.md": files_of_tables,
 }
 
@@ -100,6 +102,8 @@ def test_its_commands_run_one_after_the_other(page, tmp_path, monkeypatch):
     assert shown
     for words in shown:
         run(list(words))
+    for block in FENCED.findall(page.read_text()) if page.name in AFTER_COMMANDS else []:
+        exec(compile(block, page.name, "exec"), {})
     assert page.name != "data.md" or Path("predictions.parquet").exists()
 
 

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rich.table import Table as RichTable
+from rich.padding import Padding
 
 import recsys.tables
 from recsys.human import console, human_bytes
@@ -134,13 +134,13 @@ def bytes_at(method: type[Table], num_embeddings: int, embedding_dim: int, fract
 
 
 def show(lines: Sequence[Sequence[str]]) -> None:
-    """The table on a terminal."""
-    table = RichTable(title="Table methods", show_lines=False)
-    for name in lines[0]:
-        table.add_column(name, justify="right" if _is_number(name) else "left", overflow="fold")
-    for each in lines[1:]:
-        table.add_row(*each)
-    console().print(table)
+    """The methods on a terminal: sizes in one line, and below it, in as many as it takes, what the method does."""
+    printed = console()
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for name, summary, papers, *numbers in lines:
+        aligned = (f"{number:>{width + 2}}" for number, width in zip(numbers, widths[3:], strict=True))
+        printed.print(f"{name:<{widths[0]}}{''.join(aligned)}", style="bold")
+        printed.print(Padding(f"{summary} ({papers})" if papers else summary, (0, 0, 0, 4)))
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:

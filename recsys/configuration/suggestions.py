@@ -133,7 +133,9 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _suggest(message: str, word: str, candidates: Sequence[str], known: Sequence[str]) -> str:
-    close = _nearest(word, candidates, 0.5)
+    # A word that other commands have is spelt right, and no word of this one.
+    close = [] if word in candidates else _nearest(word, candidates, 0.5)
+    known = [name for name in known if name != word]
     hint = f"; did you mean '{close[0]}'?" if close else "."
     listed = f"\n  known: {', '.join(known)}" if known and not (close and close[0] not in known) else ""
     return f"{message}{hint}{listed}"

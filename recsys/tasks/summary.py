@@ -222,12 +222,15 @@ def _settings(table: Table) -> tuple[object, ...]:
 
 
 def _shortened(names: Sequence[str]) -> str:
-    """Names as far as there is room, and how many there are."""
+    """Whole names as far as there is room, or the beginning of the first one, and how many there are."""
     joined = ", ".join(names)
-    if len(joined) <= _NAMES_WIDTH:
+    if len(joined) <= _NAMES_WIDTH or len(names) == 1:
         return joined
-    count = f" ... ({len(names)})"
-    return joined[: _NAMES_WIDTH - len(count)].rstrip(", ") + count
+    count = f", ... ({len(names)})"
+    room = _NAMES_WIDTH - len(count)
+    if len(names[0]) > room:
+        return names[0][:room] + f"... ({len(names)})"
+    return joined[: joined.rindex(", ", 0, room + 2)] + count
 
 
 class TableSummary(Callback):

@@ -34,8 +34,15 @@ def test_the_page_is_updated_between_its_marks(tmp_path, capsys):
     page.write_text("no marks")
     with pytest.raises(ValueError, match="has no '<!-- methods -->'"):
         main(["--update", str(page), "--num_embeddings", "100"])
-    assert main(["--num_embeddings", "100", "--embedding_dim", "8"]) == 0
-    assert "Table methods" in capsys.readouterr().out
+
+
+def test_a_narrow_terminal_breaks_no_name_and_no_number(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["--num_embeddings", "1000", "--embedding_dim", "8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[0] for line in lines[1:] if line[0] != " "] == [method.__name__ for method in methods()]
+    assert "HashTable yes 16.0 kB 3.2 kB 320 B".split() in [line.split() for line in lines]
 
 
 def test_steps_are_those_that_were_stored_beside_the_page(tmp_path):

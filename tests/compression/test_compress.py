@@ -103,6 +103,13 @@ def bag_of(values, lengths):
     return Bag(values, lengths)
 
 
+def test_it_is_exported(compressed, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["export", f"{compressed / 'model.ckpt'}", f"{tmp_path / 'served'}", "-c", f"{compressed / 'config.yaml'}"])
+    assert stop.value.code == 0
+    assert "compared with the checkpoint on 500 samples" in capsys.readouterr().out
+
+
 def test_it_trains_on(compressed, tmp_path):
     words = ["-c", str(compressed / "config.yaml"), "--trainer.max_epochs=1", f"--trainer.default_root_dir={tmp_path}"]
     cli = RecsysCLI.launch(["fit", *words])

@@ -9,6 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from recsys.checkpoints import load
+from recsys.cli import main
 from recsys.compression.counts import counts_of
 from recsys.compression.model import TrainedModel
 from recsys.compression.probe import first_batches
@@ -75,6 +76,16 @@ def test_a_checkpoint_is_compressed_and_tested_with_the_metrics_that_were_printe
             chosen["test"][name]["second"], abs=1e-6
         )
     assert (out / "ndcg@10_against_bytes.png").is_file()
+
+
+def test_a_compact_model_is_exported(trained, tmp_path, capsys):
+    checkpoint, words, _ = trained
+    assert compress(checkpoint, tmp_path / "small", *words, "--budget_fraction", "50%", "--method", "fp16") == 0
+    small = tmp_path / "small"
+    with pytest.raises(SystemExit) as stop:
+        main(["export", f"{small / 'model.ckpt'}", f"{tmp_path / 'served'}", "-c", f"{small / 'config.yaml'}"])
+    assert stop.value.code == 0
+    assert "compared with the checkpoint on 90 samples" in capsys.readouterr().out
 
 
 def test_a_metric_of_another_task_is_refused(trained, tmp_path, capsys):

@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from recsys.data import CTRDataModule
-from recsys.tables import ALPTTable, DenseGradient, DPQTable, MixedDimTable, MLETTable, served
+from recsys.tables import (
+    ALPTTable,
+    DenseGradient,
+    DPQTable,
+    Feature,
+    FullTable,
+    MixedDimTable,
+    MLETTable,
+    TableCollection,
+    served,
+)
 from recsys.tasks.summary import Totals, dense_state_bytes, render, table_rows, totals
 from tests.tasks.test_ctr import make_task, make_trainer, momentum, unified
 
@@ -59,3 +69,20 @@ def test_the_summary_fits_a_screen_and_ends_in_totals(prepared, full, monkeypatc
     assert "…" not in "".join(lines)
     assert "stored (ratio" in " ".join(lines[-2:])
     assert sum("UnifiedTable" in line for line in lines) == (3 if full else 1)
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        ([f"C{number}" for number in range(1, 25)], "C1, C2, C3, ... (24)"),
+        (["user_identifier_hashed", "item"], "user_identifi... (2)"),
+        (["abcdefghijkl", "bcdefghijk"], "abcdefghijkl, ... (2)"),
+        (["a_name_that_is_longer_than_its_column"], "a_name_that_is_longer_than_its_column"),
+    ],
+)
+def test_names_are_left_out_whole(names, shown):
+    collection = TableCollection(
+        [Feature(name, name) for name in names], {name: FullTable(name, 4, 2) for name in names}
+    )
+    (cell,) = render(collection).columns[1].cells
+    assert cell == shown

@@ -1,0 +1,1 @@
+"""Trained models as programs that need torch, or an ONNX runtime, alone."""

@@ -1,0 +1,87 @@
+"""A folder with a program and all that its caller has to know; it appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from recsys.exporting.exportable import Exportable
+from recsys.exporting.formats import Format, Run
+
+FORMAT_VERSION = 1
+SIGNATURE, VOCABULARY = "signature.json", "vocabulary"
+_ABSOLUTE, _RELATIVE = 1e-4, 1e-4
+"""What float32 may lose by adding up in another order, generously."""
+
+
+def largest_difference(exportable: Exportable, run: Run, batches: Iterable[Any]) -> tuple[int, float]:
+    """How many samples were computed by program and task, and how far apart the first outputs are at most.
+
+    Raises:
+        ValueError: if they differ by more than float32 does.
+    """
+    num_samples, largest = 0, 0.0
+    for batch in batches:
+        found, wanted = run(exportable.arguments(batch)), exportable.expected(batch)
+        num_samples += len(batch)
+        for name, ours, own in zip(exportable.interface.outputs, found, wanted, strict=True):
+            difference = float((ours - own).abs().max()) if own.numel() else 0.0
+            if not torch.allclose(ours, own, _RELATIVE, _ABSOLUTE):
+                raise ValueError(
+                    f"the program's {name} differs from the checkpoint's by up to {difference:.3g}, more than float32 "
+                    "does; nothing is written."
+                )
+            largest = max(largest, difference)
+    return num_samples, largest
+
+
+def write(
+    exportable: Exportable, format: Format, out: Path, batches: Iterable[Any], facts: dict[str, Any], data: Path
+) -> tuple[int, float]:
+    """Write OUT/model.*, OUT/signature.json and OUT/vocabulary, the data's.
+
+    Args:
+        exportable: what is written.
+        format: how.
+        out: a folder that does not exist, or is empty.
+        batches: that the written program is compared with the task on.
+        facts: that the signature has besides.
+        data: folder of the data.
+
+    Returns: see `largest_difference`.
+
+    Raises:
+        ValueError: if the program differs from the task.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.partial-", dir=out.parent))
+    try:
+        format.write(exportable.program, exportable.interface, partial / format.file)
+        checked = largest_difference(exportable, format.read(partial / format.file, exportable.interface), batches)
+        signature = {
+            "format_version": FORMAT_VERSION,
+            "program": format.file,
+            **facts,
+            "inputs": exportable.described(),
+            "outputs": list(exportable.interface.outputs),
+            "tensors": list(exportable.interface.inputs),
+            "compared": {"samples": checked[0], "largest_difference": checked[1]},
+            "torch": torch.__version__,
+        }
+        (partial / SIGNATURE).write_text(json.dumps(signature, indent=1) + "\n", encoding="utf-8")
+        if (data / VOCABULARY).is_dir():
+            shutil.copytree(data / VOCABULARY, partial / VOCABULARY)
+        partial.chmod(0o755)
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return checked
