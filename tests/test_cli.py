@@ -1,5 +1,7 @@
 """The command line: every config parses, builds and trains; mistakes are named."""
 
+import errno
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -198,3 +200,25 @@ def test_doctor_runs():
     result = subprocess.run([sys.executable, "-m", "recsys", "doctor"], capture_output=True, text=True, check=False)
     assert "torchrec" in result.stdout
     assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: what was printed is not whole: No space left"),
+    ],
+)
+def test_output_that_nobody_takes(monkeypatch, capsys, error, code, said):
+    """As of `| head -1`, and of a full disk: no words of Python's own, and no exit code 0."""
+
+    def flush() -> None:
+        raise error
+
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "flush", flush)
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == code
+    assert capsys.readouterr().err.startswith(said)
