@@ -146,7 +146,9 @@ def _of_memory(error: BaseException) -> str | None:
 def _mistake(error: BaseException | None) -> BaseException | None:
     """The error of this package, which tells a user of a mistake, among those that led to this one; else None."""
     while error is not None:
-        if Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parent):
+        # An error that came with another as its cause may never have been raised.
+        frames = extract_tb(error.__traceback__)
+        if frames and Path(frames[-1].filename).is_relative_to(Path(__file__).parent):
             return error
         error = error.__cause__ or error.__context__
     return None

@@ -173,6 +173,17 @@ def test_an_error_from_elsewhere_keeps_its_traceback(monkeypatch):
         main(["fit"])
 
 
+def test_a_cause_that_was_never_raised(monkeypatch, capsys):
+    def launch(arguments):
+        raise OSError(errno.EFBIG, "File too large", "report.html") from OSError("written by hand")
+
+    monkeypatch.setattr(RecsysCLI, "launch", launch)
+    with pytest.raises(SystemExit) as stop:
+        main(["fit"])
+    assert stop.value.code == 2
+    assert "error: File too large: 'report.html'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
