@@ -120,7 +120,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a threshold of nothing": (
         lambda: PEPTable("f", 20, 4, init_std=0.0),
-        r"init_threshold \* init_std must be in \(0, 1\), got 0.001 \* 0.0",
+        r"init_threshold \* init_std must be in \(0, 1\), got 0.1 \* 0.0",
     ),
 }
 
