@@ -15,7 +15,7 @@ def check_matrices(owner: str, queries: Tensor, items: Tensor) -> None:
     for name, values in (("queries", queries), ("items", items)):
         if not isinstance(values, Tensor):
             raise ValueError(f"{owner}: {name} must be a Tensor, got {values!r}.")
-        if values.dim() != 2 or not values.is_floating_point() or values.layout != torch.strided or values.is_meta:
+        if values.dim() != 2 or not values.is_floating_point() or values.layout != torch.strided:
             raise ValueError(
                 f"{owner}: {name} must be a matrix of floating-point numbers, got {list(values.shape)} of "
                 f"{values.dtype}, {values.layout} on '{values.device}'."
