@@ -79,7 +79,9 @@ class OptEmbedTable(SearchedTable):
         ids [N] -> embeddings [N, D]; memory V rows of D, the threshold, with per_id V thresholds more and, with
         row_decay, 4 bytes per id.
 
-    Differs from the paper: the threshold steps with the task's optimizer, not with SGD. What prunes rare ids there is
+    Differs from the paper: the threshold steps with the task's optimizer, not with SGD at a small rate of its own, and
+    so is learned as a multiple of D init_std, about what the magnitudes of a row sum to at the start: steps of Adam,
+    which are as large whatever the gradient, would take it away from all rows. What prunes rare ids there is
     the weight decay of a dense optimizer, which shrinks rows that are not read; here it is `row_decay`, caught up with
     in closed form when a row is read and at the end of an epoch: a step costs what the ids that are there cost. With
     per_id, an id's threshold is the table's plus its own, which steps with the rows' optimizer, not penalised.
@@ -102,6 +104,7 @@ class OptEmbedTable(SearchedTable):
     """
 
     selects = "rows"
+    sizes = SearchedTable.sizes - {"init_std"}
 
     def __init__(
         self,
@@ -123,6 +126,8 @@ class OptEmbedTable(SearchedTable):
         self.require("min_width", min_width, 1, embedding_dim, "embedding_dim")
         self.penalty_weight, self.row_decay, self.min_width = penalty_weight, row_decay, min_width
         self.samples_widths, self.per_id, self.init_std = samples_widths, per_id, init_std
+        self.unit = embedding_dim * init_std or 1.0
+        """Of thresholds: about what the magnitudes of a row sum to at the start."""
         self.threshold = nn.Parameter(torch.zeros(()))
         if row_decay:
             self.register_buffer("num_steps", torch.zeros((), dtype=torch.int64))
@@ -143,7 +148,7 @@ class OptEmbedTable(SearchedTable):
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The row where it reaches the threshold, and in training some of its columns from the left."""
-        above = self._above(rows, parameters["threshold"].to(rows.dtype))
+        above = self._above(rows, (self.unit * parameters["threshold"]).to(rows.dtype))
         rows, kept = rows[..., : self.embedding_dim], long_tail_step(above).unsqueeze(-1)
         if self.training and self.samples_widths:
             sizes = (*rows.shape[:-1], 1)
@@ -153,7 +158,7 @@ class OptEmbedTable(SearchedTable):
 
     def regularizer(self) -> Tensor | None:
         """Pushes the threshold up, less the higher it is."""
-        return self.penalty_weight * torch.exp(-self.threshold) if self.penalty_weight else None
+        return self.penalty_weight * torch.exp(-self.unit * self.threshold) if self.penalty_weight else None
 
     @property
     def observes(self) -> bool:
@@ -197,14 +202,14 @@ class OptEmbedTable(SearchedTable):
 
     def scores(self, rows: Tensor) -> Tensor:
         """By how much rows are above their thresholds."""
-        return self._above(rows, self.threshold.detach().to(rows))
+        return self._above(rows, self.unit * self.threshold.detach().to(rows))
 
     def _above(self, rows: Tensor, threshold: Tensor) -> Tensor:
         """Sums of magnitudes less thresholds, [..., W] -> [...]."""
         found = rows[..., : self.embedding_dim].abs().sum(-1) - threshold
-        return found - rows[..., self.embedding_dim] if self.per_id else found
+        return found - self.unit * rows[..., self.embedding_dim] if self.per_id else found
 
     @torch.no_grad()
     def raise_threshold(self, offset: float) -> None:
-        """Keep fewer rows, for a search that puts the threshold back."""
-        self.threshold.add_(offset)
+        """Keep the rows whose scores are above an offset, for a search that puts the threshold back."""
+        self.threshold.add_(offset / self.unit)

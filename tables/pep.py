@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants
 from recsys.tables.numbers import check_number
+from recsys.tables.physical import PhysicalTable
 from recsys.tables.searched import SearchedTable
 
 
@@ -22,15 +23,17 @@ class PEPTable(SearchedTable):
     Shape:
         ids [N] -> embeddings [N, D]; memory V rows of D, and s.
 
-    Differs from the paper: training does not stop at a rate of pruning; what is pruned is selected afterwards, by how
-    far values are below their thresholds, to the bytes that are asked for.
+    Differs from the paper: thresholds begin nearer to the values, since training may be short, and it does not stop at
+    a rate of pruning; what is pruned is selected afterwards, by how far values are below their thresholds, to the bytes
+    that are asked for.
 
     Args:
         name: feature or table name.
         num_embeddings: V, ids are in [0, V).
         embedding_dim: D.
         per_column: a threshold for each column, instead of one for the table.
-        init_threshold: sigmoid(s) at the start, as a fraction of init_std.
+        init_threshold: sigmoid(s) at the start, as a fraction of init_std. It takes 1 / lr steps of Adam to grow
+            e-fold, so short runs begin where it ought to end: the more, the smaller what is selected may be.
         penalty_weight: of the thresholds' complements, which is added to the loss and pushes them up; 0 leaves them to
             the loss and to weight decay.
         init_std: standard deviation of the initial vectors.
@@ -48,7 +51,7 @@ class PEPTable(SearchedTable):
         embedding_dim: int,
         *,
         per_column: bool = True,
-        init_threshold: float = 1e-3,
+        init_threshold: float = 0.1,
         penalty_weight: float = 0.0,
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:
@@ -64,6 +67,11 @@ class PEPTable(SearchedTable):
             )
         start = torch.full((embedding_dim if per_column else 1,), math.log(size / (1 - size)))
         self.s = nn.Parameter(start)
+        self._row_std = init_std * _std_before_shrinking(init_threshold)
+
+    def physical_tables(self) -> tuple[PhysicalTable, ...]:
+        """One matrix, V x D, of values as much larger as the threshold will make them smaller."""
+        return (PhysicalTable(self.name, self.num_embeddings, self.embedding_dim, self._row_std),)
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Soft thresholding."""
@@ -80,6 +88,20 @@ class PEPTable(SearchedTable):
     def scores(self, rows: Tensor) -> Tensor:
         """By how much magnitudes are above their thresholds."""
         return rows.abs() - torch.sigmoid(self.s.detach()).to(rows)
+
+
+def _std_before_shrinking(threshold: float) -> float:
+    """Of uniform values that have mean square 1 once a threshold has brought them nearer to zero.
+
+    Of values in [-a, a] that is (a - threshold) ** 3 / (3 a); each round is at least twice as near.
+
+    >>> round(_std_before_shrinking(0.0), 6), round(_std_before_shrinking(0.5), 3)
+    (1.0, 1.41)
+    """
+    largest = math.sqrt(3)
+    for _ in range(60):
+        largest = threshold + (3 * largest) ** (1 / 3)
+    return largest / math.sqrt(3)
 
 
 def soft_threshold(values: Tensor, threshold: Tensor) -> Tensor:

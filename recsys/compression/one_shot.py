@@ -15,7 +15,7 @@ from recsys.compression.counts import counts_of
 from recsys.compression.method import Method
 from recsys.compression.model import TrainedModel, checkpoint_of
 from recsys.compression.pictures import kept_figures
-from recsys.compression.quality import SHOWN, quality_of
+from recsys.compression.quality import SHOWN, measured_splits, quality_of
 from recsys.compression.report import CompressionReport
 from recsys.compression.stage_run import MODEL, fit, publish
 from recsys.compression.trials import Trial, Trials, best
@@ -43,6 +43,8 @@ class OneShot:
     def __init__(self, title: str, cli: RecsysCLI, content: Mapping[str, Any], counts: Path | None, seed: int) -> None:
         task, data = cli.model, cli.datamodule
         quality_of(task)
+        if not measured_splits(data):
+            raise ValueError(f"'{data.schema.path}' has no rows in val or test, on which compression is measured.")
         self._title, self._cli, self._content = title, cli, content
         bf16 = str(cli.trainer.precision).startswith("bf16")
         self._model = TrainedModel(task, data, counts_of(task, data, counts), seed, bf16)
@@ -75,9 +77,11 @@ class OneShot:
 
         Raises:
             BudgetError: if no method meets the budget.
-            ValueError: if the task has no such metric.
+            ValueError: if the task has no such metric, or the data no rows to choose by.
         """
         metric = self._checked(metric)
+        if budget_bytes is not None and (len(methods) > 1 or finetune_epochs):
+            self._require_val("--finetune" if finetune_epochs else "--method auto")
         tables = self._model.tables(any(method.needs_column_values for method in methods))
         runner = Trials(self._model)
         tried = [self._try(runner.run(methods, tables, each)) for each in sweep]
@@ -124,6 +128,15 @@ class OneShot:
             )
         return metric or known[0]
 
+    def _require_val(self, option: str) -> None:
+        """Refuse what is chosen by the val split where there is none."""
+        data = self._model.data
+        if "val" not in measured_splits(data):
+            raise ValueError(
+                f"{option} chooses by the val split, of which '{data.schema.path}' has no rows; give one --method "
+                "and no --finetune, or data with rows for val."
+            )
+
     def _try(self, found: Iterable[Trial | BudgetError]) -> tuple[list[Trial], list[BudgetError]]:
         """What methods gave, each printed when it is there, and why others gave nothing."""
         trials: list[Trial] = []
@@ -132,7 +145,8 @@ class OneShot:
             if isinstance(each, Trial):
                 trials.append(each)
                 first = self._model.quality.metrics[0]
-                print(f"{each.method}: {each.num_bytes:,} bytes, val {SHOWN[first]} {each.val[first].second:.5f}")
+                split, values = ("val", each.val) if each.val else ("test", each.test)
+                print(f"{each.method}: {each.num_bytes:,} bytes, {split} {SHOWN[first]} {values[first].second:.5f}")
             else:
                 refused.append(each)
         return trials, refused

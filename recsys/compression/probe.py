@@ -36,17 +36,21 @@ class Probe:
         self._features = [feature.name for feature in task.collection.features]
 
     def sensitivity(self) -> dict[str, Tensor]:
-        """[D] by feature: mean square of the gradient of a sample's loss by its vector, a diagonal Fisher."""
+        """[D] by feature: mean square of the gradient of a sample's loss by its vector, a diagonal Fisher.
+
+        Samples count by their weights, where they have any.
+        """
         total = torch.zeros(len(self._features), self._task.embedding_dim, dtype=torch.float64)
-        num_samples = 0
+        num_samples = 0.0
         for batch in self._batches:
             vectors = self._vectors(batch).requires_grad_()
             with torch.enable_grad():
-                self._loss(vectors, batch, "sum").backward()
+                self._losses(vectors, batch).sum().backward()
             assert vectors.grad is not None
-            total += vectors.grad.double().square().sum(0).cpu()
-            num_samples += len(batch)
-        return dict(zip(self._features, (total / max(1, num_samples)).float(), strict=True))
+            weights = torch.ones(len(batch)) if batch.weights is None else batch.weights.cpu()
+            total += torch.einsum("b,bfd->fd", weights.double(), vectors.grad.double().square().cpu())
+            num_samples += float(weights.sum())
+        return dict(zip(self._features, (total / (num_samples or 1)).float(), strict=True))
 
     @torch.no_grad()
     def column_values(self, means: Mapping[str, Tensor], num_orders: int, seed: int) -> dict[str, Tensor]:
@@ -73,10 +77,10 @@ class Probe:
         present = absent.expand_as(vectors).clone()
         flat, known = present.view(len(present), -1), vectors.reshape(len(present), -1)
         gains = torch.zeros(len(order), dtype=torch.float64)
-        before = float(self._loss(present, batch, "mean"))
+        before = self._mean_loss(present, batch)
         for column in order.tolist():
             flat[:, column] = known[:, column]
-            after = float(self._loss(present, batch, "mean"))
+            after = self._mean_loss(present, batch)
             gains[column], before = before - after, after
         return gains
 
@@ -86,10 +90,17 @@ class Probe:
         found: Tensor = self._task.collection(batch.ids, batch.bags)
         return found.detach().float()
 
-    def _loss(self, vectors: Tensor, batch: Batch, reduction: str) -> Tensor:
+    def _mean_loss(self, vectors: Tensor, batch: Batch) -> float:
+        losses = self._losses(vectors, batch)
+        if batch.weights is None:
+            return float(losses.mean())
+        return float((losses * batch.weights).sum() / batch.weights.sum())
+
+    def _losses(self, vectors: Tensor, batch: Batch) -> Tensor:
+        """[B] of the samples, as if all weighed the same."""
         assert batch.labels is not None
         logits = self._task.model(vectors, batch.dense).float()
-        return F.binary_cross_entropy_with_logits(logits, batch.labels, reduction=reduction)
+        return F.binary_cross_entropy_with_logits(logits, batch.labels, reduction="none")
 
 
 def mean_gains(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from recsys.data import CTRDataModule, SessionBatch, SessionDataModule
 from recsys.data.batch import Batch
 from recsys.evaluation import Comparison, Rows, auc, compare_auc
-from recsys.evaluation.intervals import draws_of
+from recsys.evaluation.intervals import are_whole, draws_of
 from recsys.evaluation.means import compare_means, row_draws
 from recsys.evaluation.ranking import rank_gains
 from recsys.evaluation.ratios import compare_means as compare_ratios
@@ -25,8 +25,8 @@ SHOWN = {"auc": "AUC", "log_loss": "log loss", "ndcg@10": "NDCG@10", "hr@10": "H
 """Metrics as people read them, by name."""
 LESS_IS_BETTER = frozenset({"log_loss"})
 
-Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Labels and logits of a split, row by row."""
+Scores = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64] | None]
+"""Labels and logits of a split, row by row, and weights where the data have them, all above 0."""
 
 
 class Quality(ABC):
@@ -73,14 +73,20 @@ class ClickQuality(Quality):
     @torch.inference_mode()
     def collect(self, batches: Iterable[Batch]) -> Scores:
         """Labels and logits."""
-        labels, logits = [], []
+        labels, logits, weights = [], [], []
         for each in batches:
             batch = each.to(self._task.device)
             assert batch.labels is not None
             labels.append(batch.labels.cpu())
+            if batch.weights is not None:
+                weights.append(batch.weights.cpu())
             with torch.autocast(self._task.device.type, torch.bfloat16, enabled=self._bf16):
                 logits.append(self._task(batch).cpu())
-        return torch.cat(labels).numpy(), torch.cat(logits).numpy()
+        found = torch.cat(labels).numpy(), torch.cat(logits).numpy()
+        if not weights:
+            return *found, None
+        own = torch.cat(weights).double().numpy()
+        return found[0][own > 0], found[1][own > 0], own[own > 0]
 
     def value(self, collected: Scores) -> float:
         """The AUC."""
@@ -88,11 +94,13 @@ class ClickQuality(Quality):
 
     def compare(self, first: Scores, second: Scores, confidence: float = 0.95) -> dict[str, Comparison]:
         """See Quality."""
-        labels = first[0]
-        rows = [Rows(labels > 0, logits, None, {}, logits=True) for _, logits in (first, second)]
+        labels, _, weights = first
+        # Weights that are no counts have an interval only where it is said what is drawn: the rows.
+        groups = None if are_whole(weights) else np.arange(len(labels))
+        rows = [Rows(labels > 0, logits, weights, {}, logits=True) for _, logits, _ in (first, second)]
         return {
-            "auc": compare_auc(labels, first[1], second[1], confidence),
-            "log_loss": compare_means(row_draws(rows), confidence)["log_loss"],
+            "auc": compare_auc(labels, first[1], second[1], confidence, groups, weights),
+            "log_loss": compare_means(row_draws(rows, groups), confidence)["log_loss"],
         }
 
 
@@ -139,6 +147,12 @@ class SessionQuality(Quality):
             gains = rank_gains(ranks, (10,))
             sums += [*(gains[name] for name in self.metrics), np.ones(len(ranks))]
         return compare_ratios(self.metrics, draws_of(np.stack(sums, 1), None, None), confidence)
+
+
+def measured_splits(data: CTRDataModule | SessionDataModule) -> list[str]:
+    """Of val and test, those with rows."""
+    splits = data.schema.splits
+    return [split for split in ("val", "test") if split in splits and splits[split].num_rows]
 
 
 def quality_of(task: LightningModule, bf16: bool = False) -> Quality:

@@ -63,7 +63,7 @@ class CompressionReport:
             human_bytes(trial.budget_bytes),
             f"{trial.num_bytes:,}",
             f"{trial.num_bytes / self.full_bytes:.2%}",
-            f"{trial.val[self.metrics[0]].second:.5f}",
+            f"{trial.val[self.metrics[0]].second:.5f}" if trial.val else "",
             *(cell for name in self.metrics for cell in _compared(trial.shown[name])),
             f"{trial.seconds:.1f}",
         ]

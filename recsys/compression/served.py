@@ -11,7 +11,7 @@ import torch
 from recsys.checkpoints.file import write
 from recsys.checkpoints.reading import read
 from recsys.compression.model import checkpoint_of, collection_of
-from recsys.compression.quality import quality_of
+from recsys.compression.quality import measured_splits, quality_of
 from recsys.compression.stage_run import publish
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
@@ -47,7 +47,7 @@ def best_in_validation(command: Sequence[str], checkpoints: Sequence[Path]) -> P
         checkpoints: one or more.
     """
     cli = RecsysCLI.launch(command, run=False)
-    if len(checkpoints) == 1 or "val" not in cli.datamodule.schema.splits:
+    if len(checkpoints) == 1 or "val" not in measured_splits(cli.datamodule):
         return checkpoints[0]
     cli.model.configure_model()
     quality = quality_of(cli.model.eval(), str(cli.trainer.precision).startswith("bf16"))

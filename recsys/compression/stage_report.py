@@ -14,7 +14,7 @@ from torch import Tensor
 from recsys.checkpoints import load
 from recsys.checkpoints.reading import read
 from recsys.compression.pictures import kept_figures, search_figure
-from recsys.compression.quality import SHOWN, quality_of
+from recsys.compression.quality import SHOWN, measured_splits, quality_of
 from recsys.compression.stage_run import MODEL, write_json
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.evaluation import Comparison
@@ -43,7 +43,7 @@ def write_stage_report(out: Path, command: list[str], counts: Mapping[str, Tenso
                 f"{each.difference:+.5f} [{each.low:+.5f}, {each.high:+.5f}], 95 % interval of the same rows."
             )
     print("\n".join(lines))
-    pictures = {**_search_pictures(out, next(iter(found["val"]))), **kept_figures(tables, counts)}
+    pictures = {**_search_pictures(out, next(iter(found.get("val", {})), "")), **kept_figures(tables, counts)}
     plain = {split: {name: asdict(each) for name, each in metrics.items()} for split, metrics in found.items()}
     write_json(out / "stages.json", {"num_bytes": num_bytes, "full_bytes": full_bytes, "compared": plain})
     for caption, figure in pictures.items():
@@ -64,8 +64,7 @@ def _compared(out: Path, command: list[str]) -> dict[str, dict[str, Comparison]]
         cli.model.load_state_dict(read(folder / MODEL)["state_dict"])
         bf16 = str(cli.trainer.precision).startswith("bf16")
         quality = quality_of(cli.model.eval(), bf16)
-        splits = [split for split in ("val", "test") if split in cli.datamodule.schema.splits]
-        collected.append({split: quality.of_split(cli.datamodule, split) for split in splits})
+        collected.append({split: quality.of_split(cli.datamodule, split) for split in measured_splits(cli.datamodule)})
     first, second = collected
     return {split: quality.compare(first[split], second[split]) for split in first}
 

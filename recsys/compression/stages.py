@@ -17,7 +17,7 @@ from recsys.compression.evolution import Candidate, Evolution, Population, evolv
 from recsys.compression.fitness import Fitness
 from recsys.compression.model import checkpoint_of, collection_of
 from recsys.compression.probe import first_batches
-from recsys.compression.quality import SHOWN, quality_of
+from recsys.compression.quality import SHOWN, measured_splits, quality_of
 from recsys.compression.selection import (
     WIDTH_STEP,
     Searched,
@@ -77,7 +77,7 @@ class Stages:
 
         Raises:
             ValueError: on another task than CTRTask or NextItemTask, tables that do not search, a budget that is
-                none, or a folder whose search was done with other settings.
+                none, data without rows to search by, or a folder whose search was done with other settings.
         """
         cli = RecsysCLI.launch(self.command, run=False)
         task, num_processes = cli.model, cli.trainer.world_size
@@ -97,6 +97,12 @@ class Stages:
         if self.start == "searched" and any(isinstance(table, AutoDimTable) for table in made):
             raise ValueError("--start searched: what AutoDimTable has learned is no table of one width; leave it out.")
         self._refuse_precision(made)
+        selects_rows = any(isinstance(table, SearchedTable) and table.selects == "rows" for table in made)
+        if selects_rows and "val" not in measured_splits(cli.datamodule):
+            raise ValueError(
+                f"widths are searched by the val split, of which '{cli.datamodule.schema.path}' has no rows; give data "
+                "with rows for val, or tables that search no widths, such as -c configs/tables/pep.yaml."
+            )
         budget_bytes = self._budget(sum(table.logical_bytes() for table in made))
         require_possible(made, task.embedding_dim, budget_bytes)
         refuse_other_settings(self.out / "search", task)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from recsys.compression.method import Method, bytes_of
 from recsys.compression.model import TrainedModel
-from recsys.compression.quality import LESS_IS_BETTER
+from recsys.compression.quality import LESS_IS_BETTER, measured_splits
 from recsys.compression.trained import Compressed, TrainedTable
 from recsys.evaluation import Comparison
 from recsys.tables.budget import BudgetError
@@ -24,7 +24,7 @@ class Trial:
         budget_bytes: that it might take.
         num_bytes: that it takes, as served.
         seconds: that it took, without evaluation.
-        val: of the metrics, compressed minus trained.
+        val: of the metrics, compressed minus trained; empty where there is no val split.
         test: the same on rows that chose nothing; empty where there is no test split.
         compressed: the tables.
     """
@@ -69,7 +69,7 @@ class Trials:
     def __init__(self, model: TrainedModel, confidence: float = 0.95) -> None:
         self._model = model
         self._confidence = confidence
-        self._splits = [split for split in ("val", "test") if split in model.data.schema.splits]
+        self._splits = measured_splits(model.data)
         model.use_trained()
         self._before = {split: model.scores(split) for split in self._splits}
 
@@ -99,7 +99,7 @@ class Trials:
             budget_bytes=budget_bytes,
             num_bytes=bytes_of(compressed),
             seconds=seconds,
-            val=found["val"],
+            val=found.get("val", {}),
             test=found.get("test", {}),
             compressed=compressed,
         )
@@ -113,9 +113,11 @@ class Trials:
 
 
 def best(trials: Sequence[Trial], metric: str) -> Trial:
-    """The trial that surely loses least; of equal ones the smallest.
+    """The trial that surely loses least; of equal ones the smallest, and one alone as it is.
 
     Not the one that validates best: what changes predictions much is above others by chance as often as below, and the
     highest of several is then mostly such a one.
     """
+    if len(trials) == 1:
+        return trials[0]
     return max(trials, key=lambda trial: (trial.surely(metric), -trial.num_bytes))

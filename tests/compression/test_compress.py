@@ -105,7 +105,9 @@ def bag_of(values, lengths):
 
 def test_it_is_exported(compressed, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        main(["export", f"{compressed / 'model.ckpt'}", f"{tmp_path / 'served'}", "-c", f"{compressed / 'config.yaml'}"])
+        main(
+            ["export", f"{compressed / 'model.ckpt'}", f"{tmp_path / 'served'}", "-c", f"{compressed / 'config.yaml'}"]
+        )
     assert stop.value.code == 0
     assert "compared with the checkpoint on 500 samples" in capsys.readouterr().out
 

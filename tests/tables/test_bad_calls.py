@@ -65,7 +65,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "whole numbers": (
         lambda: Embedding(HASH.table, dtype=torch.int64),
-        "must be of real numbers, got torch.int64",
+        "dtype must be of floating-point numbers, one of .*, got torch.int64",
     ),
     "bags in a list": (lambda: collection()(IDS[None], [Bag(IDS, TWO)]), "bags must map multi-valued features to Bags"),
     "a bag of nobody": (
@@ -77,22 +77,28 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         r"bags are given of \['a'\]",
     ),
     "no bag": (lambda: collection()(tensor([[1, 2, 3]]), {"b": IDS}), "'b': its ids must be a Bag of tensors"),
-    "lists in a bag": (lambda: bag([1, 2], [1, 1, 0]), "its ids must be a Bag of tensors of one dimension"),
+    "lists in a bag": (lambda: bag([1, 2], [1, 1, 0]), "Bag: values must be a Tensor, got list"),
     "a bag of rows": (lambda: bag(IDS[None], TWO), "its ids must be a Bag of tensors of one dimension"),
     "rows of lengths": (lambda: bag(IDS, TWO[None]), "its ids must be a Bag of tensors of one dimension"),
     "rows of weights": (lambda: bag(IDS, TWO, FLOATS[None]), "its ids must be a Bag of tensors of one dimension"),
     "float lengths": (lambda: bag(IDS, TWO.float()), "lengths must be integers, got torch.float32"),
     "true lengths": (lambda: bag(IDS, TWO.bool()), "lengths must be integers, got torch.bool"),
     "ids in a list": (lambda: collection()([[1]]), r"ids must be a Tensor \[F1=1, B\], .*, got list"),
-    "whole rows": (lambda: collection(dtype=torch.int64), "dtype must be of floating-point numbers, got torch.int64"),
+    "whole rows": (
+        lambda: collection(dtype=torch.int64),
+        "dtype must be of floating-point numbers, .* got torch.int64",
+    ),
     "a module": (
         lambda: TableCollection([Feature("a", "a")], {"a": nn.Linear(1, 1)}),
-        "must be a Table, .* got Linear",
+        r"tables must be a mapping of str to Table, got Linear\(.*\) at 'a'",
     ),
-    "a number's name": (lambda: TableCollection([Feature("a", "a")], {3: FullTable("a", 9, 4)}), "a name must be text"),
+    "a number's name": (
+        lambda: TableCollection([Feature("a", "a")], {3: FullTable("a", 9, 4)}),
+        "to Table, got .* at 3",
+    ),
     "a dot": (lambda: TableCollection([Feature("a", "a.b")], {"a.b": FullTable("a", 9, 4)}), "without '.', got 'a.b'"),
-    "a class": (lambda: collection(optimizer={"a": SGD}), r"optimizer of table 'a' must be .* such as SGD\(0.1\), got"),
-    "a strange name": (lambda: collection(optimizer={3: SGD(0.1)}), "optimizer names table 3, which is not in tables"),
+    "a class": (lambda: collection(optimizer={"a": SGD}), "mapping of str to TableOptimizer or None, got .* at 'a'"),
+    "a strange name": (lambda: collection(optimizer={3: SGD(0.1)}), "to TableOptimizer or None, got .* at 3"),
     "no collection": (lambda: KeyedCollection(HASH), "KeyedCollection: collection must be TableCollection, got"),
     "no table": (lambda: swapped(lambda *_, **__: 3), "swap_: the rule of '0' must make a Table, got 3"),
     "more ids": (lambda: swapped(lambda n, v, d: FullTable(n, v + 1, d)), "has 30 x 4, and its rule .* of 31 x 4"),
@@ -114,7 +120,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a threshold of nothing": (
         lambda: PEPTable("f", 20, 4, init_std=0.0),
-        r"init_threshold \* init_std must be in \(0, 1\), got 0.001 \* 0.0",
+        r"init_threshold \* init_std must be in \(0, 1\), got 0.1 \* 0.0",
     ),
 }
 

@@ -17,8 +17,9 @@ from recsys.tables import (
 )
 
 
-def test_deeplight_prunes_the_smallest_values_as_far_as_its_schedule():
-    table = DeepLightTable("f", 50, 4, pruned_fraction=0.8, prune_every=3, prune_from=2)
+@pytest.mark.parametrize(("arguments", "damping"), [({}, 0.99), ({"damping": 0.9}, 0.9)])
+def test_deeplight_prunes_the_smallest_values_as_far_as_its_schedule(arguments, damping):
+    table = DeepLightTable("f", 50, 4, pruned_fraction=0.8, prune_every=3, prune_from=2, **arguments)
     collection = TableCollection([Feature("f", "f")], {"f": table}, optimizer=SGD(0.0))
     before = collection.lookup.weight("f").clone()
     zeros = []
@@ -26,11 +27,11 @@ def test_deeplight_prunes_the_smallest_values_as_far_as_its_schedule():
         collection(torch.zeros(1, 1, dtype=torch.long))
         zeros.append(int((collection.lookup.weight("f") == 0).sum()))
     assert zeros[:4] == [0, 0, 0, 0]
-    assert zeros[4:] == [int(200 * 0.8 * (1 - 0.99 ** (step / 100))) for step in (3, 3, 3, 6)]
+    assert zeros[4:] == [int(200 * 0.8 * (1 - damping ** (step / 100))) for step in (3, 3, 3, 6)]
     table.get_buffer("num_steps").fill_(2 + 3 * 400 - 1)
     collection(torch.zeros(1, 1, dtype=torch.long))
     after = collection.lookup.weight("f")
-    assert int((after == 0).sum()) == int(200 * 0.8 * (1 - 0.99**12)) > 10
+    assert int((after == 0).sum()) == int(200 * 0.8 * (1 - damping**12)) > 10
     assert float(before[after != 0].abs().min()) > float(before[after == 0].abs().max())
     assert torch.equal(after[after != 0], before[after != 0])
     collection.eval()(torch.zeros(1, 1, dtype=torch.long))

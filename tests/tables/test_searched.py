@@ -20,6 +20,8 @@ from recsys.tables import (
 )
 from recsys.tables.optembed import LongTailStep
 
+STDS = {"small": 0.01, "large": 0.2}
+
 
 def test_the_step_and_its_long_tailed_gradient():
     values = [-1.5, -1.0, -0.7, -0.4, -0.1, 0.0, 0.1, 0.4, 0.41, 1.0, 1.01]
@@ -34,7 +36,7 @@ def test_the_step_and_its_long_tailed_gradient():
 def test_optembed_equals_a_loop_in_float64_and_so_do_its_gradients():
     torch.manual_seed(0)
     table = OptEmbedTable("f", 40, 6, samples_widths=False, init_std=0.3)
-    table.threshold.data.fill_(1.5)
+    table.threshold.data.fill_(1.5 / (6 * 0.3))
     embedding = Embedding(table)
     ids = torch.tensor([3, 39, 3, 7, 21, 0, 5])
     weights = torch.randn(7, 6, generator=torch.Generator().manual_seed(0))
@@ -52,7 +54,7 @@ def test_optembed_equals_a_loop_in_float64_and_so_do_its_gradients():
         of_threshold -= through
     assert 0 < int((found.abs().sum(1) > 0).sum()) < len(ids), "some rows are kept, some are not"
     assert_close(embedding.weights[0].grad.double(), grad, rtol=1e-5, atol=1e-6)
-    assert float(table.threshold.grad) == pytest.approx(of_threshold, rel=1e-5)
+    assert float(table.threshold.grad) == pytest.approx(6 * 0.3 * of_threshold, rel=1e-5)
 
 
 @pytest.mark.parametrize("least", [1, 3, 8])
@@ -69,10 +71,38 @@ def test_widths_are_uniform_while_training_and_full_afterwards(least):
 
 
 def test_the_penalty_is_the_paper_s():
-    table = OptEmbedTable("f", 4, 8, penalty_weight=0.5)
-    table.threshold.data.fill_(2.0)
+    table = OptEmbedTable("f", 4, 8, penalty_weight=0.5, init_std=0.25)
+    table.threshold.data.fill_(1.0)
     assert table.regularizer().item() == pytest.approx(0.5 * 2.718281828**-2)
     assert OptEmbedTable("f", 4, 8, penalty_weight=0).regularizer() is None
+
+
+@pytest.mark.parametrize("init_std", [0.001, 0.1])
+def test_steps_of_adam_move_thresholds_by_a_part_of_what_rows_begin_with(init_std):
+    table = OptEmbedTable("f", 40, 16, samples_widths=False, init_std=init_std)
+    embedding = Embedding(table)
+    rows = embedding.weights[0].detach()
+    before = table.scores(rows)
+    optimizer = torch.optim.Adam(table.parameters(), lr=0.01)
+    for _ in range(10):
+        optimizer.zero_grad()
+        (embedding(torch.arange(40)) * rows).sum().backward()
+        optimizer.step()
+    moved = (table.scores(rows) - before) / rows.abs().sum(1).mean()
+    assert_close(moved, torch.full((40,), -0.11), rtol=0.1, atol=0)
+
+
+def test_thresholds_of_tables_that_begin_with_rows_of_different_size_have_different_units():
+    tables = {name: OptEmbedTable(name, 40, 6, init_std=std, samples_widths=False) for name, std in STDS.items()}
+    collection = TableCollection([Feature(name, name) for name in tables], tables)
+    for table in tables.values():
+        table.threshold.data.fill_(0.85)
+    kept = (collection(torch.arange(40).expand(2, -1)) != 0).any(-1)
+    for place, (name, table) in enumerate(tables.items()):
+        sums = collection.lookup.weight(name).abs().sum(1)
+        assert kept[:, place].tolist() == (sums > 0.85 * 6 * STDS[name]).tolist()
+        assert 5 < int(kept[:, place].sum()) < 35
+        assert kept[:, place].tolist() == (table.scores(collection.lookup.weight(name)) > 0).tolist()
 
 
 def train(optimizer_step, collection, batches):
@@ -140,21 +170,22 @@ def test_decay_goes_on_where_a_checkpoint_stopped():
 def test_optembed_with_a_threshold_of_each_id_equals_a_loop_in_float64_and_so_do_its_gradients():
     torch.manual_seed(0)
     table = OptEmbedTable("f", 40, 6, samples_widths=False, init_std=0.3, per_id=True)
-    table.threshold.data.fill_(1.0)
+    unit = 6 * 0.3
+    table.threshold.data.fill_(1.0 / unit)
     embedding = Embedding(table)
-    embedding.weights[1].data.copy_(torch.linspace(-0.5, 1.5, 40).unsqueeze(1))
+    embedding.weights[1].data.copy_(torch.linspace(-0.5, 1.5, 40).unsqueeze(1) / unit)
     weights = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     found = embedding(torch.arange(40))
     (found * weights).sum().backward()
     matrix, own = (each.detach().double() for each in embedding.weights)
     of_rows, of_own = torch.zeros_like(matrix), torch.zeros_like(own)
     for row in range(40):
-        x = float(sum(abs(value) for value in matrix[row].tolist())) - 1.0 - float(own[row])
+        x = float(sum(abs(value) for value in matrix[row].tolist())) - 1.0 - unit * float(own[row])
         assert_close(found[row].detach().double(), float(x > 0) * matrix[row], rtol=1e-6, atol=1e-7)
         slope = 2 - 4 * abs(x) if abs(x) <= 0.4 else 0.4 if abs(x) <= 1 else 0.0
         through = slope * float((weights[row].double() * matrix[row]).sum())
         of_rows[row] = float(x > 0) * weights[row].double() + through * matrix[row].sign()
-        of_own[row] = -through
+        of_own[row] = -unit * through
     assert 5 < int((found.abs().sum(1) > 0).sum()) < 35
     assert_close(embedding.weights[0].grad.double(), of_rows, rtol=1e-5, atol=1e-6)
     assert_close(embedding.weights[1].grad.double(), of_own, rtol=1e-5, atol=1e-6)
@@ -226,6 +257,12 @@ def test_what_autodim_selects_begins_as_large_as_vectors_should_be(width):
         assert torch.equal(narrow.projection, table.projections[start : start + width])
 
 
+@pytest.mark.parametrize("threshold", [0.001, 0.3, 0.9])
+def test_vectors_of_pep_begin_as_large_as_asked_for_whatever_the_threshold(threshold):
+    vectors = Embedding(PEPTable("f", 5000, 8, init_threshold=threshold, init_std=0.2))(torch.arange(5000))
+    assert float(vectors.detach().std()) == pytest.approx(0.2, rel=0.02)
+
+
 @pytest.mark.parametrize("per_column", [True, False])
 def test_pep_equals_a_loop_in_float64_and_so_do_its_gradients(per_column):
     table = PEPTable("f", 30, 5, per_column=per_column, init_std=0.3)
@@ -269,6 +306,7 @@ def test_pep_equals_a_loop_in_float64_and_so_do_its_gradients(per_column):
         (lambda: AutoSrhTable("f", 4, 4, penalty_weight=-1), "penalty_weight must be at least 0"),
         (lambda: DeepLightTable("f", 4, 4, pruned_fraction=1.0), "pruned_fraction must be in"),
         (lambda: DeepLightTable("f", 4, 4, prune_every=0), "prune_every must be at least 1"),
+        (lambda: DeepLightTable("f", 4, 4, damping=1.0), r"damping must be in \(0, 1\), got 1.0"),
         (lambda: GradualPruningTable("f", 4, 4, num_pruning_steps=0), "num_pruning_steps must be at least 1"),
         (lambda: GradualPruningTable("f", 4, 4, pruned_fraction=-0.1), "GradualPruningTable 'f': pruned_fraction must"),
         (lambda: PEPTable("f", 4, 4, init_threshold=1.0), "init_threshold must be in"),
