@@ -3,7 +3,7 @@
 python data_scripts/apply.py data/mine new.parquet --out data/new
 """
 
-from recsys.prepare.programs.apply import main
+from recsys.prepare.programs.script import run
 
 if __name__ == "__main__":
-    main()
+    run("apply")

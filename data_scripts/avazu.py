@@ -9,7 +9,7 @@ marks for unknown values (-1 in C20, the most frequent device_id) are values lik
 day, the first eight train, the ninth validates, the tenth tests.
 """
 
-from recsys.prepare.programs.avazu import main
+from recsys.prepare.programs.script import run
 
 if __name__ == "__main__":
-    main()
+    run("avazu")

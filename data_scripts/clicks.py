@@ -3,7 +3,7 @@
 python data_scripts/clicks.py log.csv --out data/mine --config mine.yaml
 """
 
-from recsys.prepare.programs.clicks import main
+from recsys.prepare.programs.script import run
 
 if __name__ == "__main__":
-    main()
+    run("clicks")

@@ -17,7 +17,7 @@ and one for negative numbers, so that a model may learn any shape of its effect 
 without --out it is data/sample, where the shipped configuration `demo` looks for it.
 """
 
-from recsys.prepare.programs.criteo import main
+from recsys.prepare.programs.script import run
 
 if __name__ == "__main__":
-    main()
+    run("criteo")

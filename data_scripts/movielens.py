@@ -9,7 +9,7 @@ the published count, which the report prints; id 0 of each field and values that
 --genres adds the genres of the movie as a multi-valued feature with mean pooling.
 """
 
-from recsys.prepare.programs.movielens import main
+from recsys.prepare.programs.script import run
 
 if __name__ == "__main__":
-    main()
+    run("movielens")

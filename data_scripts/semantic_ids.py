@@ -6,7 +6,7 @@
 --method residual-kmeans, category-prefix, random, shuffled or pieces; recsys semantic_ids has rq-vae too.
 """
 
-from recsys.prepare.programs.semantic_ids import main
+from recsys.prepare.programs.script import run
 
 if __name__ == "__main__":
-    main()
+    run("semantic_ids")

@@ -4,7 +4,7 @@ python data_scripts/sessions.py --set s3rec-beauty --raw s3rec-beauty --out data
 python data_scripts/sessions.py --raw log.csv --user visitor --item sku --time at --split time --out data/shop
 """
 
-from recsys.prepare.programs.sessions import main
+from recsys.prepare.programs.script import run
 
 if __name__ == "__main__":
-    main()
+    run("sessions")

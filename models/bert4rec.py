@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.argument_types import typed
 from recsys.models.packing import Packing
 from recsys.models.sequence import PositionalInput, check_heads, check_session_sizes, xavier_
 from recsys.models.session import SessionModel
@@ -38,6 +39,7 @@ class BERT4Rec(SessionModel):
 
     causal: ClassVar[bool] = False
 
+    @typed
     def __init__(
         self, embedding_dim: int, max_length: int, *, num_blocks: int = 2, num_heads: int = 2, dropout: float = 0.2
     ) -> None:

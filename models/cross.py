@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from recsys.models.checks import check_at_least
+from recsys.models.checks import check_at_least, check_depth
 from recsys.models.linear import PaddedLinear, concat_padded
 
 
@@ -29,7 +29,7 @@ class CrossNetwork(nn.Module):
     def __init__(self, input_dim: int, num_layers: int, *, low_rank: int | None = None) -> None:
         super().__init__()
         check_at_least("CrossNetwork", "input_dim", input_dim, 1)
-        check_at_least("CrossNetwork", "num_cross_layers", num_layers, 1)
+        check_depth("CrossNetwork", "num_cross_layers", num_layers)
         if low_rank is not None:
             check_at_least("CrossNetwork", "low_rank", low_rank, 1)
         self.layers = nn.ModuleList(_affine(input_dim, low_rank) for _ in range(num_layers))

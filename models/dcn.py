@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from recsys.models.checks import check_sizes
+from recsys.argument_types import typed
+from recsys.models.click_model import ClickModel
 from recsys.models.cross import CrossNetwork
 from recsys.models.linear import LogitLinear, concat_padded
 from recsys.models.mlp import LogitMLP
 
 
-class DCNv2(nn.Module):
+class DCNv2(ClickModel):
     """DCN-V2, parallel (Wang et al., 2021, arXiv:2008.13535, section 3): the logits of crosses and of an MLP, added.
 
     Shape:
@@ -36,6 +37,7 @@ class DCNv2(nn.Module):
         ValueError: a size, count or width is too small, or dropout is outside [0, 1).
     """
 
+    @typed
     def __init__(
         self,
         num_features: int,
@@ -49,8 +51,7 @@ class DCNv2(nn.Module):
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
-        super().__init__()
-        check_sizes("DCNv2", num_features, embedding_dim, num_dense)
+        super().__init__(num_features, embedding_dim, num_dense)
         input_dim = num_features * embedding_dim + num_dense
         self.cross = CrossNetwork(input_dim, num_cross_layers, low_rank=low_rank)
         self.cross_output = LogitLinear(input_dim, bias=False)
@@ -58,12 +59,13 @@ class DCNv2(nn.Module):
 
     def forward(self, embeddings: Tensor, dense: Tensor) -> Tensor:
         """One logit for each row."""
+        self.check(embeddings, dense)
         inputs = concat_padded(embeddings.flatten(1), dense)
         logits: Tensor = self.cross_output(self.cross(inputs)) + self.mlp(inputs)
         return logits
 
 
-class StackedDCNv2(nn.Module):
+class StackedDCNv2(ClickModel):
     """DCN-V2, stacked (Wang et al., 2021, arXiv:2008.13535, section 3): an MLP reads the crosses.
 
     Shape:
@@ -86,6 +88,7 @@ class StackedDCNv2(nn.Module):
         ValueError: a size, count or width is too small, or dropout is outside [0, 1).
     """
 
+    @typed
     def __init__(
         self,
         num_features: int,
@@ -99,13 +102,13 @@ class StackedDCNv2(nn.Module):
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
-        super().__init__()
-        check_sizes("StackedDCNv2", num_features, embedding_dim, num_dense)
+        super().__init__(num_features, embedding_dim, num_dense)
         input_dim = num_features * embedding_dim + num_dense
         self.cross = CrossNetwork(input_dim, num_cross_layers, low_rank=low_rank)
         self.mlp = LogitMLP(input_dim, hidden_dims, activation=activation, dropout=dropout, batch_norm=batch_norm)
 
     def forward(self, embeddings: Tensor, dense: Tensor) -> Tensor:
         """One logit for each row."""
+        self.check(embeddings, dense)
         logits: Tensor = self.mlp(self.cross(concat_padded(embeddings.flatten(1), dense)))
         return logits

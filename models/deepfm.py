@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from recsys.models.checks import check_sizes
+from recsys.argument_types import typed
+from recsys.models.click_model import ClickModel
 from recsys.models.interactions import factorization_machine
 from recsys.models.linear import LogitLinear, concat_padded
 from recsys.models.mlp import LogitMLP
 
 
-class DeepFM(nn.Module):
+class DeepFM(ClickModel):
     """DeepFM (Guo et al., 2017, arXiv:1703.04247): linear terms, all pairs and an MLP, added.
 
     Shape:
@@ -37,6 +38,7 @@ class DeepFM(nn.Module):
         ValueError: a size or width is too small, or dropout is outside [0, 1).
     """
 
+    @typed
     def __init__(
         self,
         num_features: int,
@@ -48,8 +50,7 @@ class DeepFM(nn.Module):
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
-        super().__init__()
-        check_sizes("DeepFM", num_features, embedding_dim, num_dense)
+        super().__init__(num_features, embedding_dim, num_dense)
         input_dim = num_features * embedding_dim + num_dense
         self.linear = LogitLinear(input_dim, bias=False)
         self.dense_vectors = nn.Parameter(0.01 * torch.randn(num_dense, embedding_dim))
@@ -57,6 +58,7 @@ class DeepFM(nn.Module):
 
     def forward(self, embeddings: Tensor, dense: Tensor) -> Tensor:
         """One logit for each row."""
+        self.check(embeddings, dense)
         inputs = concat_padded(embeddings.flatten(1), dense)
         pairs = factorization_machine(embeddings, dense, self.dense_vectors)
         logits: Tensor = self.linear(inputs) + pairs + self.mlp(inputs)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from recsys.models.checks import check_sizes
+from recsys.argument_types import typed
+from recsys.models.click_model import ClickModel
 from recsys.models.interactions import PairwiseDots
 from recsys.models.linear import concat_padded
 from recsys.models.mlp import MLP, LogitMLP
 
 
-class DLRM(nn.Module):
+class DLRM(ClickModel):
     """DLRM (Naumov et al., 2019, arXiv:1906.00091): embeddings and dense features meet in dot products.
 
     The bottom MLP maps the dense features to one more vector of width D; the top MLP reads that vector and the dot
@@ -39,6 +40,7 @@ class DLRM(nn.Module):
         ValueError: a size or width is too small, there is no pair of vectors, or dropout is outside [0, 1).
     """
 
+    @typed
     def __init__(
         self,
         num_features: int,
@@ -51,8 +53,7 @@ class DLRM(nn.Module):
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
-        super().__init__()
-        check_sizes("DLRM", num_features, embedding_dim, num_dense)
+        super().__init__(num_features, embedding_dim, num_dense)
         has_dense = num_dense > 0
         if num_features + has_dense < 2:
             raise ValueError("DLRM: needs two features to form a pair, got num_features=1 and num_dense=0.")
@@ -64,6 +65,7 @@ class DLRM(nn.Module):
 
     def forward(self, embeddings: Tensor, dense: Tensor) -> Tensor:
         """One logit for each row."""
+        self.check(embeddings, dense)
         if self.bottom is None:
             inputs = concat_padded(self.pairwise_dots(embeddings))
         else:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from recsys.models.checks import check_at_least, check_sizes
+from recsys.argument_types import typed
+from recsys.models.checks import check_at_least
+from recsys.models.click_model import ClickModel
 from recsys.models.gates import FeatureGate
 from recsys.models.linear import LogitLinear, concat_padded
 from recsys.models.mlp import MLP
@@ -52,7 +54,7 @@ class BilinearFusion(nn.Module):
         return logits
 
 
-class FinalMLP(nn.Module):
+class FinalMLP(ClickModel):
     """FinalMLP (Mao et al., 2023, arXiv:2304.00902): two MLPs over gated inputs, fused bilinearly.
 
     Shape:
@@ -82,6 +84,7 @@ class FinalMLP(nn.Module):
             without gates or is not a list of different positions, or dropout is outside [0, 1).
     """
 
+    @typed
     def __init__(
         self,
         num_features: int,
@@ -98,8 +101,7 @@ class FinalMLP(nn.Module):
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
-        super().__init__()
-        check_sizes("FinalMLP", num_features, embedding_dim, num_dense)
+        super().__init__(num_features, embedding_dim, num_dense)
         if gate_dims is None and (gate1_context or gate2_context):
             raise ValueError("FinalMLP: gate1_context and gate2_context need gates; set gate_dims, for example [800].")
         if not stream1_dims or not stream2_dims:
@@ -119,6 +121,7 @@ class FinalMLP(nn.Module):
 
     def forward(self, embeddings: Tensor, dense: Tensor) -> Tensor:
         """One logit for each row."""
+        self.check(embeddings, dense)
         inputs1 = inputs2 = concat_padded(embeddings.flatten(1), dense)
         if self.gates is not None:
             inputs1, inputs2 = (gate(inputs1, embeddings, dense) for gate in self.gates)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from recsys.models.checks import check_at_least
+from recsys.argument_types import typed
+from recsys.models.checks import check_sizes
 
 
 class SumFusion(nn.Module):
@@ -15,9 +16,10 @@ class SumFusion(nn.Module):
         embedding_dim: D.
     """
 
+    @typed
     def __init__(self, num_features: int, embedding_dim: int) -> None:
         super().__init__()
-        check_at_least("SumFusion", "num_features", num_features, 1)
+        check_sizes("SumFusion", num_features, embedding_dim, 0)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """[N, F, D] -> [N, D]."""
@@ -32,9 +34,10 @@ class ConcatFusion(nn.Module):
         embedding_dim: D.
     """
 
+    @typed
     def __init__(self, num_features: int, embedding_dim: int) -> None:
         super().__init__()
-        check_at_least("ConcatFusion", "num_features", num_features, 1)
+        check_sizes("ConcatFusion", num_features, embedding_dim, 0)
         self.output = nn.Linear(num_features * embedding_dim, embedding_dim, bias=False)
         # Keeps the standard deviation of the vectors.
         nn.init.normal_(self.output.weight, std=(num_features * embedding_dim) ** -0.5)

@@ -7,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from recsys.argument_types import typed
 from recsys.models.checks import check_at_least
 from recsys.models.dropout import Dropout
 from recsys.models.packing import Packing, take_places
@@ -39,6 +40,7 @@ class GRU4Rec(SessionModel):
 
     causal: ClassVar[bool] = True
 
+    @typed
     def __init__(
         self,
         embedding_dim: int,

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.argument_types import typed
 from recsys.models.attention import join_heads, split_heads
 from recsys.models.checks import check_at_least
 from recsys.models.dropout import Dropout
@@ -138,6 +139,7 @@ class HSTU(SessionModel):
 
     causal: ClassVar[bool] = True
 
+    @typed
     def __init__(
         self,
         embedding_dim: int,

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from recsys.argument_types import typed
 from recsys.models.packing import Packing
 from recsys.models.sequence import PositionalInput, check_heads, check_session_sizes, xavier_
 from recsys.models.session import SessionModel
@@ -39,6 +40,7 @@ class M2TRec(SessionModel):
 
     causal: ClassVar[bool] = True
 
+    @typed
     def __init__(
         self, embedding_dim: int, max_length: int, *, num_blocks: int = 2, num_heads: int = 2, dropout: float = 0.1
     ) -> None:

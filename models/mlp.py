@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.models.checks import check_at_least, check_dims, check_dropout
+from recsys.models.checks import check_activation, check_at_least, check_dims, check_dropout
 from recsys.models.linear import LogitLinear, PaddedLinear
 
 
@@ -58,6 +58,7 @@ class MLP(nn.Module):
         check_at_least("MLP", "input_dim", input_dim, 1)
         check_dims("MLP", "hidden_dims", hidden_dims)
         check_dropout("MLP", dropout)
+        check_activation("MLP", activation)
         dims = [input_dim, *hidden_dims]
         self.output_dim = dims[-1]
         self.layers = nn.Sequential()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.argument_types import typed
 from recsys.models.actr import Histories, base_level, partial_matching
 from recsys.models.checks import check_at_least, check_positive
 from recsys.models.packing import Packing
@@ -66,6 +67,7 @@ class PISA(nn.Module):
 
     causal: ClassVar[bool] = True
 
+    @typed
     def __init__(
         self,
         embedding_dim: int,

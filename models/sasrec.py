@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from recsys.argument_types import typed
 from recsys.models.attention import attend_in_sessions
 from recsys.models.packing import Packing
 from recsys.models.sequence import FeedForward, PositionalInput, check_heads, check_session_sizes, xavier_
@@ -72,6 +73,7 @@ class SASRec(SessionModel):
 
     causal: ClassVar[bool] = True
 
+    @typed
     def __init__(
         self, embedding_dim: int, max_length: int, *, num_blocks: int = 2, num_heads: int = 1, dropout: float = 0.2
     ) -> None:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.models.checks import check_at_least, check_dropout
+from recsys.models.checks import check_at_least, check_depth, check_dropout
 from recsys.models.dropout import Dropout
 from recsys.models.packing import Packing
 
@@ -19,8 +19,9 @@ def check_session_sizes(model: str, embedding_dim: int, max_length: int, num_blo
     Raises:
         ValueError: a size is below 1, or dropout is outside [0, 1).
     """
-    for name, value in (("embedding_dim", embedding_dim), ("max_length", max_length), ("num_blocks", num_blocks)):
+    for name, value in (("embedding_dim", embedding_dim), ("max_length", max_length)):
         check_at_least(model, name, value, 1)
+    check_depth(model, "num_blocks", num_blocks)
     check_dropout(model, dropout)
 
 

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
+from recsys.argument_types import typed
 from recsys.data.sequences import Ints, Sequences
 from recsys.data.session import SessionDataModule, SessionSplit
 from recsys.metrics.next_item import RankingMetrics, exclude
@@ -85,6 +86,7 @@ class BaseLevel(Baseline):
 
     name = "base_level"
 
+    @typed
     def __init__(self, decay: float = 0.5, horizon: int = 24 * 3600, succession: float = 0.0) -> None:
         check_positive("BaseLevel", "decay", decay)
         if horizon < 1:
@@ -138,6 +140,7 @@ class ItemKNN(Baseline):
 
     name = "item_knn"
 
+    @typed
     def __init__(self, num_events: int = 10, decay: float = 0.8, max_pairs: int = 100_000_000) -> None:
         if num_events < 1:
             raise ValueError(f"ItemKNN: num_events must be at least 1, got {num_events}.")
@@ -177,6 +180,7 @@ class ItemKNN(Baseline):
         return np.asarray((latest @ self._cosines).todense())
 
 
+@typed
 def baseline_metrics(
     data: SessionDataModule,
     split: SessionSplit = "val",
@@ -195,7 +199,12 @@ def baseline_metrics(
 
     Returns:
         What RankingMetrics computes, by name of the baseline.
+
+    Raises:
+        ValueError: if the split has no targets, or rank is none of num_ranks.
     """
+    if not 0 <= rank < num_ranks:
+        raise ValueError(f"baseline_metrics: rank must be in [0, num_ranks={num_ranks}), got {rank}.")
     train, histories, num_items = data.sequences("train"), data.sequences(split), data.schema.num_items
     if histories.targets is None:
         raise ValueError(f"baseline_metrics: split '{split}' has no targets; choose 'val' or 'test'.")

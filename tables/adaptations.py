@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from recsys.tables.argument_types import check_fields
+from recsys.argument_types import check_fields
 
 _FACTOR = 0x2545F4914F6CDD1D
 """Odd: products with it wrap past 64 bits and stay different."""

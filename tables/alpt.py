@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
+from recsys.tables.numbers import check_number
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.quantized import FORMATS, QuantizedTable, checked_precisions, first_ids, packed
 from recsys.tables.upkeep import Rows
@@ -25,6 +26,7 @@ _HASTE = 4.0
 """Rows grow tenfold while they are trained; at their own rate the logarithms of their scales would lag behind."""
 _SCALES = 64
 """Scales that are tried for a row."""
+_LEAST_STD = 1e-30
 _LEAST = 1e-6
 """Of the first scale: the scale of a row of zeros must be above 0."""
 _BLOCK = 1 << 16
@@ -73,6 +75,7 @@ class ALPTTable(Table):
         init_std: float = DEFAULT_INIT_STD,
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
+        check_number(f"ALPTTable '{name}'", "init_std", init_std, _LEAST_STD)  # scales are in units of it
         self.precisions = checked_precisions(self, precisions, num_ids, tuple(_FIRST_LEVELS))
         self.num_ids, self.init_std = tuple(num_ids), init_std
         self.register_constants(last_id=first_ids(self, num_ids)[1:])

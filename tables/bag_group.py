@@ -27,7 +27,7 @@ class BagGroup(Group):
         counts = [bag.values.numel() for bag in own]
         check_lengths(joined.lengths, counts, names)
         ragged = Ragged(joined, counts)
-        check_ids(ragged.ids, self.get_buffer("num_ids"), names, ragged.features)
+        check_ids(joined.values, self.get_buffer("num_ids"), names, ragged.features)
         ragged.distinct = None if self._pools_first else self.merged(ragged.ids, ragged.features)
         return ragged
 

@@ -10,8 +10,10 @@ import torch.distributed as dist
 
 from recsys.tables.base import Table
 from recsys.tables.features import Feature
+from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.optimizers import DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.placement import check_floats
 
 
 def check_features(features: Sequence[Feature], tables: Mapping[str, Table]) -> None:
@@ -22,11 +24,9 @@ def check_features(features: Sequence[Feature], tables: Mapping[str, Table]) -> 
     """
     if not features:
         raise ValueError("features must not be empty.")
-    for name, table in tables.items():
-        if not isinstance(name, str) or not name or "." in name:
+    for name in tables:
+        if not name or "." in name:
             raise ValueError(f"tables: a name must be text without '.', got {name!r}.")
-        if not isinstance(table, Table):
-            raise ValueError(f"table '{name}' must be a Table, such as FullTable, got {type(table).__name__}.")
     names = [feature.name for feature in features]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -45,14 +45,15 @@ def check_features(features: Sequence[Feature], tables: Mapping[str, Table]) -> 
         raise ValueError(f"all tables must have one embedding_dim, got {dims}.")
 
 
-def check_values(tables: Mapping[str, Table], dtype: torch.dtype) -> None:
+def check_values(tables: Mapping[str, Table], dtype: torch.dtype, lookup: object) -> None:
     """Refuse rows of other than floating-point numbers, and tables without values: rows are arranged by them.
 
     Raises:
-        ValueError: naming the dtype, or a table.
+        ValueError: naming the dtype, the lookup if it is a class of another kind, or a table.
     """
-    if not dtype.is_floating_point:
-        raise ValueError(f"TableCollection: dtype must be of floating-point numbers, got {dtype}.")
+    if isinstance(lookup, type) and not issubclass(lookup, Lookup):
+        raise ValueError(f"TableCollection: lookup must be a Lookup, such as TorchLookup, got {lookup.__name__}.")
+    check_floats("TableCollection", dtype)
     for name, table in tables.items():
         if any(each.is_meta for each in (*table.parameters(), *table.buffers())):
             raise ValueError(
@@ -80,10 +81,6 @@ def optimizers_by_matrix(
             if name not in tables:
                 raise ValueError(
                     f"optimizer names table {name!r}, which is not in tables{_did_you_mean(str(name), tables)}"
-                )
-            if not isinstance(optimizer[name], TableOptimizer):
-                raise ValueError(
-                    f"optimizer of table '{name}' must be a TableOptimizer, such as SGD(0.1), got {optimizer[name]!r}."
                 )
     chosen: dict[str, TableOptimizer] = {}
     for name, table in tables.items():

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recsys.tables.argument_types import typed
+from recsys.argument_types import typed
 from recsys.tables.arrangement import Arrangement
 from recsys.tables.bag_group import BagGroup
 from recsys.tables.base import Table
@@ -16,7 +16,7 @@ from recsys.tables.checks import check_features, check_moved_rows, check_observe
 from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.group import SingleGroup
 from recsys.tables.group_ids import Ragged, Single
-from recsys.tables.input_checks import check_bags, check_ids
+from recsys.tables.input_checks import check_bags, check_ids, check_layout
 from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.lookups.requests import Place
@@ -24,7 +24,8 @@ from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.torch import TorchLookup
 from recsys.tables.named_modules import NamedModules
 from recsys.tables.numbers import check_number
-from recsys.tables.routed import Routed, StartedBatch
+from recsys.tables.placement import checked_device, widened
+from recsys.tables.routed import Routed, StartedBatch, still_of, tensors_of
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
 from recsys.tables.transforms import is_computed_again
@@ -75,7 +76,8 @@ class TableCollection(nn.Module):
     ) -> None:
         super().__init__()
         check_features(features, tables)
-        check_values(tables, dtype)
+        check_values(tables, dtype, lookup)
+        device = checked_device("TableCollection", device)
         tables = {name: table.sized_among(list(tables.values())) for name, table in tables.items()}
         self.features = tuple(features)
         self.embedding_dim = next(iter(tables.values())).embedding_dim
@@ -136,19 +138,18 @@ class TableCollection(nn.Module):
             bags: of multi-valued features.
             started: what `start` gave for this batch; passed over if its ids were changed since.
 
-        Returns: a Tensor; with sequences, Embedded.
-
         Raises:
             ValueError: if `ids` has another number of features, a bag is missing, or an id is out of range.
         """
         if is_traced(ids, bags):
             return call_of(self, ids, bags, started)
         embed = _outside_of_graphs() if torch.compiler.is_compiling() else TableCollection._embed
-        return embed(self, ids, bags or {}, started)
+        return embed(self, ids, {} if bags is None else bags, started)
 
     def _embed(self, ids: Tensor, bags: Mapping[str, Bag], started: StartedBatch | None) -> Any:
-        if started is not None and started.is_of(_tensors(ids, bags)):
-            routed, lookup = started.routed, started.lookup
+        begun = still_of(started, ids, bags)
+        if begun is not None:
+            routed, lookup = begun.routed, begun.lookup
         else:
             apart = self._taken_apart(ids, bags)
             self._observe(ids, bags)
@@ -179,13 +180,14 @@ class TableCollection(nn.Module):
         """
         if any(table.training for table, _ in self._observing):
             return None
-        bags = bags or {}
+        bags = {} if bags is None else bags
         routed = self._route(*self._taken_apart(ids, bags))
-        return StartedBatch(_tensors(ids, bags), routed, self.lookup.start(routed.asked()))
+        return StartedBatch(tensors_of(ids, bags), routed, self.lookup.start(routed.asked()))
 
     def _taken_apart(self, ids: Tensor, bags: Mapping[str, Bag]) -> tuple[list[Single], list[Ragged]]:
         """The ids of each group [G, B], and those of each group of bags."""
         self._unaveraged.check()
+        check_layout(ids)
         num_single = len(self.get_buffer("_num_ids"))
         if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.shape[0] != num_single:
             got = list(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
@@ -194,6 +196,7 @@ class TableCollection(nn.Module):
             )
         check_bags(bags, self.features, ids.shape[1] if num_single else None)
         check_ids(ids, self.get_buffer("_num_ids"), [f.name for f in self.features if f.pooling is None])
+        ids = widened(ids)
         ragged = [group.taken_apart(bags) for group in self._bags]
         picked = zip(self._single, self._arrangement.pick_ids(ids), strict=True)
         return [group.taken_apart(own) for group, own in picked], ragged
@@ -248,8 +251,8 @@ class TableCollection(nn.Module):
                 table.on_epoch_end(self.lookup)
 
     def table(self, name: str) -> Table:
-        """The table of a name."""
-        found = self.tables._modules[name]
+        """The table of a name; a ValueError if there is none."""
+        found = self.tables.named(name)
         assert isinstance(found, Table)
         return found
 
@@ -294,7 +297,3 @@ def _outside_of_graphs() -> Callable[..., Any]:
         TableCollection._embed, reason="a TableCollection notes the gradients of its rows"
     )
     return outside
-
-
-def _tensors(ids: Tensor, bags: Mapping[str, Bag]) -> list[Tensor]:
-    return [ids, *(tensor for bag in bags.values() for tensor in bag.tensors())]

@@ -11,7 +11,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from recsys.tables.argument_types import check_types
+from recsys.argument_types import check_types, fits_memory
+from recsys.tables.placement import check_dense
 
 _tokens = count(1)
 
@@ -36,7 +37,11 @@ class Derived(nn.Module):
         """
         module = super().__new__(cls)
         given = inspect.signature(cls).bind_partial(*args, **kwargs).arguments
-        check_types(f"{cls.__name__} {given.get('name')!r}", cls, given)
+        owner = f"{cls.__name__} {given.get('name')!r}"
+        check_types(owner, cls, given)
+        for argument, value in given.items():
+            if isinstance(value, Tensor):
+                check_dense(owner, argument, value)
         object.__setattr__(module, "arguments", dict(given))
         return module
 
@@ -93,7 +98,7 @@ def _on_cpu(init: Callable[..., None]) -> Callable[..., None]:
         device = torch.get_default_device()
         object.__setattr__(self, "_is_building", True)
         try:
-            with torch.device("cpu"):
+            with torch.device("cpu"), fits_memory(type(self).__name__):
                 init(self, *args, **kwargs)
         finally:
             vars(self).pop("_is_building", None)

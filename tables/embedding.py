@@ -10,13 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.tables.argument_types import typed
+from recsys.argument_types import fits_memory, typed
 from recsys.tables.base import Table
 from recsys.tables.computed_weight import ComputedWeight
 from recsys.tables.embedding_rows import EmbeddingRows
 from recsys.tables.fitting import Fitted, check_vectors, fit, grown_table
 from recsys.tables.full_rows import FullRows
 from recsys.tables.input_checks import check_ids, check_whole
+from recsys.tables.placement import check_floats, check_same_device, checked_device
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
 from recsys.tables.transforms import allow_any_shape, allow_sparse_gradients
@@ -101,10 +102,10 @@ class Embedding(EmbeddingRows):
         if padding_idx is not None:
             table.require("padding_idx", padding_idx, -table.num_embeddings, last)
             padding_idx %= table.num_embeddings
-        device = torch.get_default_device() if device is None else torch.device(device)
+        owner = f"{type(table).__name__} '{table.name}'"
+        device = torch.get_default_device() if device is None else checked_device(owner, device)
         dtype = torch.get_default_dtype() if dtype is None else dtype
-        if not dtype.is_floating_point:
-            raise ValueError(f"{type(table).__name__} '{table.name}': dtype must be of real numbers, got {dtype}.")
+        check_floats(owner, dtype)
         self.table = table.to(device=device, dtype=dtype)
         self._dtype = dtype
         self.padding_idx = padding_idx
@@ -152,9 +153,13 @@ class Embedding(EmbeddingRows):
         """
         if is_traced(ids):
             return call_of(self, ids)
-        check_ids(ids, self.num_embeddings, [self.table.name])
+        self._check_ids(ids)
         self._observe(ids)
         return self.read(ids)
+
+    def _check_ids(self, ids: Tensor) -> None:
+        check_ids(ids, self.num_embeddings, [self.table.name])
+        check_same_device(f"{type(self.table).__name__} '{self.table.name}'", "ids", ids, self.device)
 
     def read(self, ids: Tensor) -> Tensor:
         """Vectors of ids in range, of any shape, with gradients: unchecked, and no table takes note of them."""
@@ -202,7 +207,7 @@ class Embedding(EmbeddingRows):
     @torch.no_grad()
     def vectors(self, ids: Tensor) -> Tensor:
         """Vectors of ids of any shape, to look at: without gradient, and no table takes note of them."""
-        check_ids(ids, self.num_embeddings, [self.table.name])
+        self._check_ids(ids)
         return self.read(ids)
 
     def all_vectors(self, chunk: int = 1 << 16) -> Iterator[Tensor]:
@@ -268,8 +273,9 @@ class Embedding(EmbeddingRows):
         """
         grown = copy.copy(self)
         grown._modules, grown._parameters = dict(self._modules), dict(self._parameters)
-        grown.table = grown_table(self.table, num_embeddings).to(device=self.device, dtype=self.dtype)
-        grown._grow_rows(unique_physical_tables([grown.table]))
+        with fits_memory(f"{type(self.table).__name__} '{self.table.name}' of num_embeddings={num_embeddings}"):
+            grown.table = grown_table(self.table, num_embeddings).to(device=self.device, dtype=self.dtype)
+            grown._grow_rows(unique_physical_tables([grown.table]))
         return grown
 
     def extra_repr(self) -> str:

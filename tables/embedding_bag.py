@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recsys.tables.argument_types import typed
+from recsys.argument_types import typed
+from recsys.tables.bag_checks import check_pooled
 from recsys.tables.base import Table
 from recsys.tables.embedding import Embedding
 from recsys.tables.fitting import Fitted, check_vectors
 from recsys.tables.full_rows import FullRows
-from recsys.tables.input_checks import check_ids, check_offsets
 from recsys.tables.traced import call_of, is_traced
 from recsys.tables.transforms import allow_sparse_gradients
 
@@ -99,22 +99,23 @@ class EmbeddingBag(Embedding):
         """Pooled vectors of bags; see the class for shapes.
 
         Raises:
-            ValueError: if ids are no integers or out of range, or shapes do not fit.
+            ValueError: if ids are no integers or out of range, shapes do not fit, or weights are not finite.
             NotImplementedError: on per_sample_weights with another mode than "sum".
         """
         if is_traced(ids, offsets, per_sample_weights):
             return call_of(self, ids, offsets, per_sample_weights)
-        check_ids(ids, self.num_embeddings, [self.table.name])
-        self._check_bags(ids, offsets, per_sample_weights)
+        self._check_ids(ids)
+        owner = f"EmbeddingBag '{self.table.name}'"
+        check_pooled(owner, ids, offsets, per_sample_weights, self.mode, self.include_last_offset)
         self._observe(ids)
+        if not ids.numel():
+            return self._nothing(ids, offsets)
         return self._pooled(ids, offsets, per_sample_weights)
 
-    def _check_bags(self, ids: Tensor, offsets: Tensor | None, weights: Tensor | None) -> None:
-        owner = f"EmbeddingBag '{self.table.name}'"
-        if offsets is not None and ids.dim() == 1:
-            check_offsets(owner, offsets, ids.shape[0], self.include_last_offset)
-        if weights is not None and not isinstance(weights, Tensor):
-            raise ValueError(f"{owner}: per_sample_weights must be a Tensor like ids, got {type(weights).__name__}.")
+    def _nothing(self, ids: Tensor, offsets: Tensor | None) -> Tensor:
+        """Zeros [B, D] of bags without an id, for which torch's kernel finds no step from one to the next."""
+        num_bags = ids.shape[0] if offsets is None else offsets.shape[0] - self.include_last_offset
+        return self.read(ids.reshape(-1)).new_zeros(num_bags, self.embedding_dim)
 
     def _pooled(self, ids: Tensor, offsets: Tensor | None, weights: Tensor | None) -> Tensor:
         """The vectors of all ids, pooled by torch's own kernel as if they were a matrix of N rows."""
@@ -144,6 +145,7 @@ class FullEmbeddingBag(FullRows, EmbeddingBag, nn.EmbeddingBag):  # type: ignore
     """What `EmbeddingBag` makes of a table that keeps all vectors: an nn.EmbeddingBag."""
 
     def _pooled(self, ids: Tensor, offsets: Tensor | None, weights: Tensor | None) -> Tensor:
+        ids = ids if ids.dtype == torch.int32 else ids.long()
         return F.embedding_bag(
             ids,
             self.weight,

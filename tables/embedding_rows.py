@@ -11,8 +11,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from recsys.tables.base import Table
+from recsys.tables.computed_weight import ComputedWeight
 from recsys.tables.matrices import Matrix, matrix_of
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.placement import check_floats
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.transforms import is_computed_again
 
@@ -36,6 +38,16 @@ class EmbeddingRows(nn.Module):
         # Neighbouring lookups of one matrix are one read.
         self._reads = [(matrix, [slot for slot, _ in run]) for matrix, run in groupby(slots, key=lambda read: read[1])]
 
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Refuse the computed weight as a parameter, as torch.nn.utils.prune would make it: nothing would read it."""
+        if isinstance(param, ComputedWeight):
+            self.weight = param  # refuses
+        super().register_parameter(name, param)
+
+    def __prepare_scriptable__(self) -> None:
+        """Refuse torch.jit.script, whose language has none of what a table is."""
+        raise ValueError(f"{type(self).__name__} cannot be scripted; use torch.jit.trace or torch.export.")
+
     def _own_matrices(self) -> list[Matrix]:
         return [matrix for matrix in self.matrices if isinstance(matrix, Matrix)]
 
@@ -53,7 +65,9 @@ class EmbeddingRows(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move or convert; rows of integers keep their dtype, and are read in the new one."""
-        self._dtype = fn(torch.zeros((), dtype=self._dtype, device="cpu")).dtype
+        dtype = fn(torch.zeros((), dtype=self._dtype, device="cpu")).dtype
+        check_floats(f"{type(self.table).__name__} '{self.table.name}'", dtype)
+        self._dtype = dtype
         return super()._apply(fn, recurse)
 
     @property
@@ -66,7 +80,7 @@ class EmbeddingRows(nn.Module):
         table = self.table
         if not (table.observes and table.training and any(rows.requires_grad for rows in self.weights)):
             return
-        if is_computed_again():
+        if ids.is_meta or is_computed_again():
             return
         if not table.counts_batches and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             raise ValueError(

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from recsys.tables.argument_types import check_fields
+from recsys.argument_types import check_fields
 
 
 class EvictionPolicy(ABC):

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from recsys.tables.argument_types import check_fields
+from recsys.argument_types import check_fields
 
 Pooling = Literal["sum", "mean", "sequence"]
 _POOLINGS = ("sum", "mean", "sequence")
@@ -65,6 +65,14 @@ class Bag:
     values: Tensor
     lengths: Tensor
     weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what has no elements: a list is no tensor."""
+        for name, value in (("values", self.values), ("lengths", self.lengths), ("weights", self.weights)):
+            if not hasattr(value, "numel") and not (name == "weights" and value is None):
+                raise ValueError(
+                    f"Bag: {name} must be a Tensor, got {type(value).__name__}; torch.as_tensor makes one."
+                )
 
     def tensors(self) -> list[Tensor]:
         """Those that there are."""

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from recsys.tables.base import Table
+from recsys.tables.placement import check_dense
 
 if TYPE_CHECKING:
     from recsys.tables.embedding import Embedding
 
 E = TypeVar("E", bound="Embedding")
 _CHUNK = 1 << 16
+_MOST = 1e15
 
 
 class Fitted(NamedTuple, Generic[E]):
@@ -35,6 +37,7 @@ def check_vectors(table: Table, weight: object) -> None:
         raise ValueError(
             f"{type(table).__name__} '{table.name}': weight must be a Tensor of floating-point numbers, got {given}."
         )
+    check_dense(f"{type(table).__name__} '{table.name}'", "weight", weight)
 
 
 @torch.no_grad()
@@ -72,6 +75,12 @@ def _error(embedding: Embedding, weight: Tensor) -> float:
 def _fit_rows(embedding: Embedding, weight: Tensor) -> None:
     """On the CPU, in float32."""
     table, device, dtype = embedding.table, embedding.device, embedding.dtype
+    largest = float(weight.abs().max())
+    if largest > _MOST:
+        raise ValueError(
+            f"{type(table).__name__} '{table.name}': weight must be at most {_MOST:g} in magnitude, as sums of squares "
+            f"are computed in float32, got {largest:g}."
+        )
     ids, wanted = torch.arange(table.num_embeddings), weight.float().cpu()
     if embedding.padding_idx is not None:
         ids = ids[ids != embedding.padding_idx]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recsys.tables.base import DEFAULT_INIT_STD, Constants
 from recsys.tables.combined import CombinedTable, PartFactory
 from recsys.tables.item_files import ids_of, read_parquet
+from recsys.tables.placement import INTEGERS
 from recsys.tables.routing.hashes import mix64
 
 
@@ -60,12 +61,22 @@ class GateTable(CombinedTable):
         self.linear = False  # type: ignore[misc]
         self._check_unseen(counts, unseen, groups)
         self.unseen = unseen
+        for argument, given, most in (("counts", counts, None), ("groups", groups, 63)):
+            if isinstance(given, Tensor):
+                self._check_integers(argument, given, most)
         if groups is None:
             with torch.device("cpu"):
                 groups = self._groups(counts)
         self.register_per_id(groups=groups.to(torch.uint8))
         self.arguments |= {"counts": None, "groups": self.get_buffer("groups")}
         self.gate = nn.Parameter(torch.zeros(64, number))
+
+    def _check_integers(self, argument: str, given: Tensor, most: int | None) -> None:
+        low, high = (int(each) for each in given.aminmax()) if given.numel() and given.dtype in INTEGERS else (-1, -1)
+        if low < 0 or (most is not None and high > most):
+            bound = "at least 0" if most is None else f"in [0, {most}]"
+            got = f"{low} to {high}" if given.dtype in INTEGERS else f"{list(given.shape)} of {given.dtype}"
+            raise ValueError(f"GateTable '{self.name}': {argument} must be whole numbers {bound}, got {got}.")
 
     def likeness(self) -> Tensor | None:
         """Ids are alike that are so in every part and in one group."""

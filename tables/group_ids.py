@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recsys.tables.distinct import Distinct
 from recsys.tables.features import Bag
+from recsys.tables.placement import widened
 
 
 class Flat(Protocol):
@@ -62,14 +63,14 @@ class Ragged:
     """
 
     def __init__(self, joined: Bag, counts: Sequence[int]) -> None:
-        self.ids = joined.values
-        self.lengths = joined.lengths
+        self.ids = widened(joined.values)
+        self.lengths = widened(joined.lengths)
         """[G * B]"""
         self.weights = joined.weights
         self.num_samples = len(joined.lengths) // len(counts)
         self.counts = list(counts)
-        samples = torch.arange(len(joined.lengths), device=joined.lengths.device)
-        self.samples = samples.repeat_interleave(joined.lengths, output_size=len(joined.values))
+        samples = torch.arange(len(self.lengths), device=self.lengths.device)
+        self.samples = samples.repeat_interleave(self.lengths, output_size=len(joined.values))
         """[N] in [0, G * B): feature and sample of each id."""
         self.features = None if len(counts) == 1 else self.samples // max(1, self.num_samples)
         """[N] in [0, G)"""

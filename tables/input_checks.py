@@ -10,8 +10,7 @@ from torch import Tensor
 
 from recsys.tables.base import Table
 from recsys.tables.features import Bag, Feature
-
-_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+from recsys.tables.placement import INTEGERS, check_same_device
 
 
 def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tensor | None = None) -> None:
@@ -30,11 +29,12 @@ def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tens
     """
     if not isinstance(ids, Tensor):
         raise ValueError(f"ids must be a Tensor of integers, got {type(ids).__name__}; torch.as_tensor makes one.")
-    if ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool:
-        raise ValueError(f"ids must be integers, got {ids.dtype}: a float rounds ids above 2**24.")
+    check_layout(ids)
     if torch.compiler.is_compiling():
         _assert_in_graph(ids, _limits(ids, num_ids, of), names)
         return
+    if isinstance(num_ids, Tensor):
+        check_same_device(f"features {', '.join(names)}", "ids", ids, num_ids.device)
     ids = _without_transforms(ids)
     if torch._C._get_tracing_state() is not None or not ids.numel():
         return
@@ -53,6 +53,19 @@ def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tens
             _refuse_ids(ids, limits, names, of)
     elif ids.device.type == "cuda":
         _assert_in_graph(ids, limits, names)
+
+
+def check_layout(ids: Tensor) -> None:
+    """Refuse nested and sparse tensors, and integers that torch does little with; what is no Tensor is said elsewhere.
+
+    Raises:
+        ValueError: naming what was given.
+    """
+    if isinstance(ids, Tensor) and (ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool):
+        raise ValueError(f"ids must be integers, got {ids.dtype}: a float rounds ids above 2**24.")
+    if isinstance(ids, Tensor) and (ids.dtype not in INTEGERS or ids.layout != torch.strided or ids.is_nested):
+        kind = "a nested tensor" if ids.is_nested else f"{ids.dtype}, {ids.layout}".replace("torch.", "")
+        raise ValueError(f"ids must be an ordinary tensor of int64, int32, int16, int8 or uint8, got {kind}.")
 
 
 def check_whole(rows: Sequence[Tensor], table: Table, ids: Tensor) -> None:
@@ -127,7 +140,7 @@ def check_bags(bags: Mapping[str, Bag], features: Sequence[Feature], num_samples
             raise ValueError(
                 f"feature '{feature.name}': its ids must be a Bag of tensors of one dimension, got {bag!r}."
             )
-        if bag.lengths.dtype.is_floating_point or bag.lengths.dtype == torch.bool:
+        if bag.lengths.dtype not in INTEGERS:
             raise ValueError(f"feature '{feature.name}': lengths must be integers, got {bag.lengths.dtype}.")
         num_samples = len(bag) if num_samples is None else num_samples
         if len(bag) != num_samples:
@@ -140,6 +153,21 @@ def check_bags(bags: Mapping[str, Bag], features: Sequence[Feature], num_samples
             raise ValueError(
                 f"feature '{feature.name}': weights must be one per id, {len(bag.values)}, got {len(bag.weights)}."
             )
+        check_weights(f"feature '{feature.name}': weights", bag.weights)
+
+
+def check_weights(what: str, weights: Tensor) -> None:
+    """Refuse weights of vectors that are no real numbers, and on a CPU those that are not finite.
+
+    Raises:
+        ValueError: naming what was given.
+    """
+    if weights.dtype == torch.bool or weights.is_complex():
+        raise ValueError(f"{what} must be real numbers, got {weights.dtype}.")
+    if weights.device.type != "cpu" or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return
+    if not torch._C._functorch.is_functorch_wrapped_tensor(weights) and not bool(weights.isfinite().all()):
+        raise ValueError(f"{what} must be finite, got {float(weights[~weights.isfinite()][0])}.")
 
 
 def check_offsets(owner: str, offsets: Tensor, num_ids: int, with_last: bool) -> None:
@@ -154,9 +182,13 @@ def check_offsets(owner: str, offsets: Tensor, num_ids: int, with_last: bool) ->
     Raises:
         ValueError: saying what is wrong.
     """
-    if not isinstance(offsets, Tensor) or offsets.dim() != 1 or offsets.dtype not in _INTEGERS:
+    if not isinstance(offsets, Tensor) or offsets.dim() != 1 or offsets.dtype not in INTEGERS:
         got = f"{list(offsets.shape)} of {offsets.dtype}" if isinstance(offsets, Tensor) else type(offsets).__name__
         raise ValueError(f"{owner}: offsets must be a Tensor [B] of integers, got {got}.")
+    if num_ids and not offsets.shape[0]:
+        raise ValueError(f"{owner}: offsets must begin with 0, got none for {num_ids} ids.")
+    if with_last and not offsets.shape[0]:
+        raise ValueError(f"{owner}: offsets must end with {num_ids}, the number of ids, got none.")
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or offsets.device.type != "cpu":
         return
     values = _without_transforms(offsets).reshape(-1).tolist()

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recsys.tables.argument_types import check_fields
+from recsys.argument_types import check_fields
 from recsys.tables.item_files import ids_of, read_parquet
+from recsys.tables.item_fingerprints import check_fingerprint
 from recsys.tables.numbers import check_number
 from recsys.tables.routing.hashes import bucket, name_seed
 
@@ -57,11 +58,18 @@ class CodeFile(CodeSource):
         vocabulary: the Parquet file (id, value) of the prepared data, vocabulary/item.parquet: codes go by what items
             are called. Without it the column item holds ids.
         num_codes: K; by default what the file says, or its largest code and one.
+
+    Raises:
+        ValueError: in `load`, if the file has a fingerprint and it is of other items or codes.
     """
 
     path: str
     vocabulary: str | None = None
     num_codes: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse fields of another type."""
+        check_fields(self)
 
     def load(self, owner: str, num_embeddings: int) -> ItemCodes:
         """Read and join; ids that the file does not have are without codes."""
@@ -71,6 +79,7 @@ class CodeFile(CodeSource):
         names = sorted((n for n in table.column_names if re.fullmatch(r"code\d+", n)), key=lambda n: int(n[4:]))
         if "item" not in table.column_names or names != [f"code{level}" for level in range(len(names))] or not names:
             raise ValueError(f"{file} must have columns item, code0, code1, ...")
+        check_fingerprint(file, table, names)
         columns = [_code_column(owner, self.path, table[name], name) for name in names]
         said = (table.schema.metadata or {}).get(b"num_codes")
         num_codes = _num_codes(file, said.decode(errors="replace")) if said is not None else None
@@ -165,6 +174,12 @@ class StoredCodes(CodeSource):
 
     num_levels: int
     num_codes: int
+
+    def __post_init__(self) -> None:
+        """Refuse no levels, and no codes."""
+        check_fields(self)
+        check_number("StoredCodes", "num_levels", self.num_levels, 1, MAX_LEVELS)
+        check_number("StoredCodes", "num_codes", self.num_codes, 1, MOST_CODES)
 
     def load(self, owner: str, num_embeddings: int) -> ItemCodes:
         """No codes yet."""

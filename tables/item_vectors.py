@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recsys.tables.argument_types import check_fields
+from recsys.argument_types import check_fields
 from recsys.tables.item_files import ids_of, read_parquet
 from recsys.tables.numbers import check_number
 
@@ -46,6 +46,10 @@ class VectorFile(VectorSource):
     path: str
     column: str | None = None
     vocabulary: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse fields of another type."""
+        check_fields(self)
 
     def load(self, owner: str, num_embeddings: int) -> Tensor:
         """Read, and join a Parquet file."""
@@ -147,6 +151,11 @@ class StoredVectors(VectorSource):
 
     width: int
     checksum: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse no width."""
+        check_fields(self)
+        check_number("StoredVectors", "width", self.width, 1, 1 << 31)
 
     def load(self, owner: str, num_embeddings: int) -> Tensor:
         """Nothing is read: the rows come with the checkpoint."""

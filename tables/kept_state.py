@@ -11,6 +11,7 @@ from torch import Tensor
 from recsys.tables.byte_pairs import from_pairs, to_pairs
 from recsys.tables.derived import Derived, Unchanging
 from recsys.tables.per_id import PerId
+from recsys.tables.placement import INTEGERS
 from recsys.tables.routing.ranks import WORD_BITS, count_before, count_bits
 from recsys.tables.unaveraged import NEVER_AN_AVERAGE, UNAVERAGED
 
@@ -183,9 +184,26 @@ class KeptState(Derived):
         """What is wrong with what a checkpoint keeps of every id, by name; entries may be replaced before loading."""
         return []
 
+    def _leave_out_others(self, state_dict: dict[str, Any], prefix: str, errors: list[str]) -> None:
+        """Report what is no tensor, and numbers with fractions where integers are kept, and load neither."""
+        owner = f"{type(self).__name__} '{self.name}'"
+        mine = {**dict(self.named_parameters(recurse=False)), **dict(self.named_buffers(recurse=False))}
+        for name in {*mine, "_extra_state"}:
+            found = state_dict.get(prefix + name)
+            if found is None and prefix + name not in state_dict:
+                continue
+            if not isinstance(found, Tensor):
+                errors.append(f"{owner}: {name} must be a Tensor, got {type(found).__name__}.")
+            elif name in mine and not mine[name].is_floating_point() and found.dtype not in INTEGERS:
+                errors.append(f"{owner}: {name} must be integers, got {found.dtype}.")
+            else:
+                continue
+            state_dict[prefix + name] = mine[name] if name in mine else self.get_extra_state()
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Load, but refuse integers that would route ids to other rows than those trained."""
         errors: list[str] = args[-1]
+        self._leave_out_others(state_dict, prefix, errors)
         found = {name: state_dict[prefix + name] for name in self.per_id_names if prefix + name in state_dict}
         per_id = {name: self._as_given(name, value) for name, value in found.items()}
         errors += self.reconcile(per_id)

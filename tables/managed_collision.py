@@ -100,6 +100,19 @@ class ManagedCollisionTable(IntervalTable):
         self.wait_for(eviction_interval)
         self.register_buffer("init_seed", torch.tensor([named_seed(name)]))
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Refuse slots that are in no order: ids are searched for among them, and read beyond the last."""
+        slots, rows = (state_dict.get(f"{prefix}{name}") for name in ("slot_ids", "slot_rows"))
+        errors: list[str] = args[-1]
+        for name, found, largest in (("slot_ids", slots, _OPEN_SLOT), ("slot_rows", rows, self.num_rows - 1)):
+            if not isinstance(found, Tensor) or found.is_meta or found.shape != (self.num_rows,):
+                continue  # said elsewhere
+            ordered = found if name == "slot_ids" else found.sort().values
+            if bool((ordered[1:] < ordered[:-1]).any()) or int(ordered[-1]) != largest or int(ordered[0]) < 0:
+                errors.append(f"ManagedCollisionTable '{self.name}': {name} of the checkpoint is damaged.")
+                state_dict[f"{prefix}{name}"] = self.get_buffer(name)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def _bytes_of(self, num_rows: int) -> int:
         """Bytes of the matrix and the buffers."""
         return num_rows * (4 * self.embedding_dim + 8 * (2 + len(self.policy.counters))) + 3 * 8

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recsys.tables.argument_types import typed
+from recsys.argument_types import typed
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Budget, Bytes, Fraction, size_or_budget
 from recsys.tables.numbers import check_number
@@ -76,6 +76,10 @@ def power_law_dims_for_budget(
     Raises:
         ValueError: if the narrowest widths need more, with the bytes they need.
     """
+    if not num_embeddings or min(num_embeddings) < 1:
+        raise ValueError(
+            f"power_law_dims_for_budget: num_embeddings must all be at least 1, got {list(num_embeddings)}."
+        )
 
     def dims_at(scale: float) -> list[int]:
         widths = [_power_of_two(max(scale * size**-alpha, 1e-9), embedding_dim, multiple_of) for size in num_embeddings]

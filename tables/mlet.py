@@ -56,11 +56,12 @@ class MLETTable(Table):
     ) -> None:
         super().__init__(name, num_embeddings, embedding_dim)
         self.inner_dim = 4 * embedding_dim if inner_dim is None else inner_dim
-        if isinstance(self.inner_dim, bool) or not isinstance(self.inner_dim, int) or self.inner_dim < embedding_dim:
+        if self.inner_dim < embedding_dim:
             raise ValueError(
                 f"MLETTable '{name}': inner_dim must be at least embedding_dim={embedding_dim}, got {inner_dim!r}; "
                 "MixedDimTable has narrower rows."
             )
+        self.require("inner_dim", self.inner_dim, embedding_dim)
         self.init_std = init_std
         projection = torch.empty(self.inner_dim, embedding_dim)
         nn.init.orthogonal_(projection, generator=named_generator(f"{name}/projection"))

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from recsys.tables.argument_types import check_fields
+from recsys.argument_types import check_fields
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.numbers import check_number
 from recsys.tables.routing.hashes import name_seed

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from recsys.tables.features import Bag
 from recsys.tables.group_ids import Ragged, Single
 from recsys.tables.lookups.requests import Request
 from recsys.tables.lookups.started import StartedLookup
@@ -59,6 +60,11 @@ class Routed:
         return [tensor for each in (*self.reads, *self.ids()) for tensor in each.tensors()]
 
 
+def tensors_of(ids: Tensor, bags: Mapping[str, Bag]) -> list[Tensor]:
+    """All that the ids of a batch are in."""
+    return [ids, *(tensor for bag in bags.values() for tensor in bag.tensors())]
+
+
 class StartedBatch:
     """What a collection has done for a batch ahead of reading its rows.
 
@@ -85,3 +91,16 @@ class StartedBatch:
         for tensor in self.routed.tensors():
             tensor.record_stream(stream)
         self.lookup.record_stream(stream)
+
+
+def still_of(started: object, ids: Tensor, bags: Mapping[str, Bag]) -> StartedBatch | None:
+    """What was started, if it is of this batch, unchanged since.
+
+    Raises:
+        ValueError: if it is anything else than what `start` gives.
+    """
+    if started is None:
+        return None
+    if not isinstance(started, StartedBatch):
+        raise ValueError(f"TableCollection: started must be what start() gave, got {type(started).__name__}.")
+    return started if started.is_of(tensors_of(ids, bags)) else None

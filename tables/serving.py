@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from recsys.argument_types import typed
 from recsys.tables.base import Table
 from recsys.tables.collection import TableCollection
 from recsys.tables.lookups.base import LookupFactory
@@ -21,6 +22,7 @@ Served = tuple[Table, dict[str, Tensor]]
 """A table, and the values of its matrices by name."""
 
 
+@typed
 def served(
     collection: TableCollection, *, lookup: LookupFactory = TorchLookup, device: torch.device | str = "cpu"
 ) -> TableCollection:
@@ -37,6 +39,7 @@ def served(
     return _rebuilt(collection, lambda table: _served(collection, table), lookup, device)
 
 
+@typed
 def quantized(
     collection: TableCollection,
     precisions: Sequence[Precision] = ("int8",),

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from recsys.tables.argument_types import check_fields
+from recsys.argument_types import check_fields
 from recsys.tables.base import Table
 
 TableFactory = Callable[..., Table]

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer, SparseAdam
 
-from recsys.tables.argument_types import typed
+from recsys.argument_types import typed
 from recsys.tables.base import Table
 from recsys.tables.declared_ties import declared_ties, forget_ties
 from recsys.tables.embedding import Embedding
@@ -186,7 +186,11 @@ def _table(factory: Callable[..., Table], path: str, module: Old, weight: Tensor
 
 def _made_of(factory: Callable[..., Table], sizes: tuple[Any, ...], weight: Tensor) -> Table:
     given = getattr(factory, "keywords", {})
-    if "init_std" not in inspect.signature(factory).parameters or "init_std" in given:
+    try:
+        parameters = inspect.signature(factory).parameters
+    except ValueError:  # a class of Python's own, which says below what it makes
+        return factory(*sizes[:1])
+    if "init_std" not in parameters or "init_std" in given:
         return factory(*sizes)
     std = float(weight.detach().float().std()) if weight.numel() > 1 and not weight.is_meta else 0.0
     return factory(*sizes, init_std=std) if std > 0 else factory(*sizes)

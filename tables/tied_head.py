@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from recsys.tables.argument_types import typed
+from recsys.argument_types import typed
 from recsys.tables.embedding import Embedding
 from recsys.tables.input_checks import check_whole
 from recsys.tables.traced import call_of, is_traced
@@ -68,6 +68,7 @@ class TiedHead(nn.Module):
         """Scores of all ids."""
         if is_traced(hidden):
             return call_of(self, hidden)
+        self._check(hidden)
         if self.embedding.table.keeps_vectors:
             check_whole(self.embedding.weights, self.embedding.table, hidden)
             return F.linear(hidden, self.embedding.weight, self.bias)
@@ -75,6 +76,15 @@ class TiedHead(nn.Module):
         scores = [self._scores(hidden, ids, len(chunks) > 1) for ids in chunks]
         found = scores[0] if len(scores) == 1 else torch.cat(scores, dim=-1)
         return found if self.bias is None else found + self.bias
+
+    def _check(self, hidden: Tensor) -> None:
+        """Refuse what cannot be multiplied with the vectors."""
+        if not isinstance(hidden, Tensor) or not hidden.is_floating_point() or hidden.shape[-1:] != (self.in_features,):
+            got = f"{list(hidden.shape)} of {hidden.dtype}" if isinstance(hidden, Tensor) else type(hidden).__name__
+            raise ValueError(f"TiedHead: hidden must be floating-point numbers [..., {self.in_features}], got {got}.")
+        dtype = self.embedding.dtype
+        if hidden.dtype != dtype and not (hidden.is_meta or torch.is_autocast_enabled(hidden.device.type)):
+            raise ValueError(f"TiedHead: hidden is of {hidden.dtype} and the vectors of {dtype}; convert one of them.")
 
     def _scores(self, hidden: Tensor, ids: Tensor, again: bool) -> Tensor:
         """Scores of some ids; with gradients, of several chunks, the vectors are computed again."""

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 ENGINES = {"torchrec", "fbgemm_gpu", "numba"}
 ENGINE_FOLDERS = (Path("tables/lookups"), Path("tables/sharded"), Path("recsys/sharding"))
 ENGINE_FILES = {Path("tables/eviction.py"), Path("tables/managed_collision.py")}
-FILE_READERS = {Path(f"tables/item_{name}.py") for name in ("codes", "files", "vectors")}
+FILE_READERS = {Path(f"tables/item_{name}.py") for name in ("codes", "files", "fingerprints", "vectors")}
 DATA_TOOLS = {
     "numpy",
     "polars",
@@ -25,6 +25,7 @@ DATA_TOOLS = {
 MOST_MODULES, MOST_SCRIPTS = 10, 8
 
 FLOORS = (
+    {"argument_types"},
     {"tables", "models", "prepare", "human", "environment", "hardware"},
     {"data", "evaluation", "losses", "checkpoints"},
     {"sharding", "description", "planning", "semantic_ids"},
@@ -75,7 +76,7 @@ def test_tables_and_models_import_torch_and_themselves(folder):
         engines |= {"numpy", "pyarrow"} if path.relative_to(ROOT) in FILE_READERS else set()
         assert top_level(path) <= {"torch", "recsys"} | engines, path
         ours = {name for name in imports(path) if name.split(".")[0] == "recsys"}
-        assert all(name.startswith(f"recsys.{folder}.") for name in ours), path
+        assert all(name.startswith((f"recsys.{folder}.", "recsys.argument_types.")) for name in ours), path
 
 
 def test_only_a_few_files_import_the_engines():
@@ -93,7 +94,7 @@ def test_preparation_needs_no_torch():
     for path in sources("recsys/prepare"):
         assert top_level(path) <= DATA_TOOLS | {"recsys"}, path
         ours = {name for name in imports(path) if name.split(".")[0] == "recsys"}
-        assert all(name.startswith("recsys.prepare.") for name in ours), path
+        assert all(name.startswith(("recsys.prepare.", "recsys.argument_types.")) for name in ours), path
 
 
 def test_a_data_script_is_a_page_over_the_package():
@@ -118,8 +119,9 @@ def test_few_modules_stand_at_the_top():
     assert len(list((ROOT / "recsys").glob("*.py"))) <= MOST_MODULES
 
 
-def test_the_set_up_imports_the_standard_library_alone():
-    assert not top_level(ROOT / "recsys" / "environment.py")
+@pytest.mark.parametrize("name", ["environment", "argument_types"])
+def test_what_comes_before_all_else_imports_the_standard_library_alone(name):
+    assert not top_level(ROOT / "recsys" / f"{name}.py")
 
 
 def test_no_parser_takes_abbreviations():

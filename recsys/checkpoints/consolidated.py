@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recsys.argument_types import typed
 from recsys.checkpoints.folder import is_folder
 from recsys.checkpoints.reading import Checkpoint
 from recsys.checkpoints.table_description import build_collection
@@ -23,6 +24,7 @@ _DENSE, _ROWS, _STATE = "dense.", "rows.", "state."
 _HEAD, TENSORS = "recsys.json", "tensors.safetensors"
 
 
+@typed
 def consolidate(checkpoint: str | Path, out: str | Path, optimizer_state: bool = False) -> None:
     """Write OUT/recsys.json and OUT/tensors.safetensors; the folder appears whole or not at all.
 
@@ -61,6 +63,7 @@ def consolidate(checkpoint: str | Path, out: str | Path, optimizer_state: bool =
         raise
 
 
+@typed
 def load(path: str | Path, lookup: type[Lookup] = TorchLookup, device: torch.device | str = "cpu") -> TableCollection:
     """The trained collection, rows frozen, from a consolidated folder or straight from a .ckpt.
 

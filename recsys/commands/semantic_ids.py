@@ -10,9 +10,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
+
+from recsys.prepare.files.column_values import texts_of
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.programs.semantic_ids import make, parser, summary
-from recsys.prepare.semantic.codes import read_codes
+from recsys.prepare.semantic.codes import Codes, read_codes
 from recsys.prepare.semantic.content import Matrix, read_items
 from recsys.prepare.semantic.making import LOADS, METHODS, QUANTISERS, Quantiser, QuantiserFit
 from recsys.prepare.semantic.measures import use_of
@@ -75,13 +78,20 @@ def _report(arguments: Sequence[str]) -> int:
     else:
         codes = read_codes(chosen.codes)
         use = use_of(codes)
-    names = {}
-    if chosen.items is not None:
-        frame = read_items(chosen.items, chosen.item, [chosen.name])
-        names = names_of(frame["item"].to_list(), frame[chosen.name].to_list())
+    names = {} if chosen.items is None else _names(chosen, codes)
     CodesReport(str(chosen.codes), codes, use, names).write(chosen.out)
     print("\n".join([*summary(use), f"report: {chosen.out / 'report.html'}"]))
     return 0
+
+
+def _names(chosen: argparse.Namespace, codes: Codes) -> dict[str, str]:
+    """What items are called, of those among the codes."""
+    frame = read_items(chosen.items, chosen.item, [chosen.name])
+    called = texts_of(frame[chosen.name], f"--name: column '{chosen.name}'")
+    names = names_of(frame["item"].to_list(), called.to_list())
+    if names.keys().isdisjoint(codes.items.cast(pl.String).to_list()):
+        raise ValueError(f"--items: no item of '{chosen.items}' with a name is among those of '{chosen.codes}'.")
+    return names
 
 
 def _report_parser() -> argparse.ArgumentParser:

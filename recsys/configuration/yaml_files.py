@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 import yaml
 
+from recsys.prepare.files.yaml_aliases import AliasChecks
+
 _FLOAT = re.compile(
     r"^[-+]?(?:(?:\d[\d_]*\.[\d_]*|\.\d[\d_]*)(?:[eE][-+]?\d+)?|\d[\d_]*[eE][-+]?\d+|\.(?:inf|Inf|INF))$"
     r"|^\.(?:nan|NaN|NAN)$"
@@ -17,7 +19,7 @@ _TRAPS = re.compile(r"^[-+]?(?:0[0-7_]+|\d[\d_]*(?::[0-5]?\d)+(?:\.\d*)?)$")
 _FLOAT_TAG = "tag:yaml.org,2002:float"
 
 
-class UniqueKeyLoader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
+class UniqueKeyLoader(AliasChecks, yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     """A safe loader that refuses what YAML 1.1 reads otherwise than people do.
 
     A key given twice in one mapping, where YAML keeps the last; `0100`, which is 64; `1:30`, which is 90. `1e-3` is a

@@ -134,6 +134,8 @@ def check_vocabulary(path: Path, first: int, stop: int) -> None:
         return
     table = _read(path, ("id", "value"))
     _check_in_order(table["id"].to_numpy(), first, stop, path)
+    if pa.types.is_nested(table["value"].type):
+        raise ValueError(f"{path}: column 'value' must hold texts or numbers, got {table['value'].type}.")
     if table["value"].null_count or len(table["value"].unique()) < len(table):
         raise ValueError(f"{path}: every id must have a value of its own.")
 

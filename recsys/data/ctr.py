@@ -8,12 +8,14 @@ from typing import Any, Literal
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 
+from recsys.argument_types import typed
 from recsys.data.loader import BatchLoader
 from recsys.data.order import RowOrder
 from recsys.data.parquet import ParquetSplit
 from recsys.data.progress import FitProgress
 from recsys.data.schema import Schema
 from recsys.hardware import num_cores
+from recsys.models.checks import check_at_most
 
 Split = Literal["train", "val", "test"]
 
@@ -49,6 +51,7 @@ class CTRDataModule(LightningDataModule):
         ValueError: if an argument or schema.json is not valid; at setup, if a Parquet file lacks a column.
     """
 
+    @typed
     def __init__(
         self,
         path: str | Path,
@@ -178,4 +181,5 @@ class CTRDataModule(LightningDataModule):
 def _positive(name: str, value: int, at_least: int = 1) -> int:
     if value < at_least:
         raise ValueError(f"CTRDataModule: {name} must be at least {at_least}, got {value}.")
+    check_at_most("CTRDataModule", name, value, 1 << 31)
     return value

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, islice, repeat
 from typing import Any
 
+from recsys.argument_types import typed
 from recsys.data.batch import Batch
 from recsys.data.order import Interval, RowOrder, Window, count, cut, overlaps, share
 from recsys.data.parquet import ParquetSplit, RowGroup
@@ -51,6 +52,7 @@ class BatchLoader(ResumableLoader[Position, Batch]):
         ValueError: if batch_size or num_threads is below 1.
     """
 
+    @typed
     def __init__(
         self,
         split: ParquetSplit,

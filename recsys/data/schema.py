@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, cast, get_args
 
+from recsys.argument_types import check_fields, typed
 from recsys.data.schema_file import check_files, read_object
 from recsys.prepare.files.fingerprints import Marks, prepared_marks
 
@@ -45,6 +46,10 @@ class Column:
     pooling: Pooling | None = None
     scale: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse fields of another type."""
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class SplitInfo:
@@ -52,6 +57,10 @@ class SplitInfo:
 
     num_rows: int
     label_rate: float | None
+
+    def __post_init__(self) -> None:
+        """Refuse fields of another type."""
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,7 @@ class Schema:
     hash_bits: int | None = None
 
     @classmethod
+    @typed
     def read(cls, path: str | Path) -> Schema:
         """Read and check PATH/schema.json.
 

@@ -18,12 +18,26 @@ def read_object(file: Path) -> dict[str, Any]:
         ValueError: naming the file, if it is no JSON, or holds something else than an object.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not valid JSON ({error}); prepare the folder again.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file}: must be a JSON object, got {type(content).__name__}.")
     return content
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON.
+
+    Raises:
+        ValueError: if it says two things of a key.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key '{twice}' is there twice")
+    return found
 
 
 def check_files(folder: Path, content: Mapping[str, Any]) -> None:

@@ -9,12 +9,14 @@ import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 
+from recsys.argument_types import typed
 from recsys.data.progress import FitProgress
 from recsys.data.sequences import Ints, Sequences, read_sequences
 from recsys.data.session_batch import SessionBatch
 from recsys.data.session_loader import SessionLoader
 from recsys.data.session_order import SessionOrder, Windows, last_events, sliding_windows
 from recsys.data.session_schema import SessionSchema
+from recsys.models.checks import check_at_most
 
 SessionSplit = Literal["train", "val", "test"]
 
@@ -52,6 +54,7 @@ class SessionDataModule(LightningDataModule):
         ValueError: if an argument or schema.json is not valid; at setup, if a Parquet file is not.
     """
 
+    @typed
     def __init__(
         self,
         path: str | Path,
@@ -218,4 +221,5 @@ class SessionDataModule(LightningDataModule):
 def _at_least(minimum: int, name: str, value: int) -> int:
     if value < minimum:
         raise ValueError(f"SessionDataModule: {name} must be at least {minimum}, got {value}.")
+    check_at_most("SessionDataModule", name, value, 1 << 31)
     return value

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from recsys.argument_types import typed
 from recsys.data.prefetch import prefetch
 from recsys.data.resumable import Progress, ResumableLoader
 from recsys.data.sequences import Ints
@@ -40,6 +41,7 @@ class SessionLoader(ResumableLoader[_Position, SessionBatch]):
         pin_memory: make batches in page-locked memory, from which a GPU copies without being waited for.
     """
 
+    @typed
     def __init__(
         self,
         order: Callable[[int, int], Ints],

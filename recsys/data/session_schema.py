@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recsys.argument_types import check_fields, typed
 from recsys.data.schema import NOT_A_FILE, Column, Kind, identity_of, read_marks
 from recsys.data.schema_file import check_files, read_object
 from recsys.prepare.files.fingerprints import Marks
@@ -33,6 +34,10 @@ class SessionSplitInfo:
     num_rows: int
     num_events: int
     num_targets: int
+
+    def __post_init__(self) -> None:
+        """Refuse fields of another type."""
+        check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class SessionSchema:
     marks: Marks = field(default_factory=dict)
 
     @classmethod
+    @typed
     def read(cls, path: str | Path) -> SessionSchema:
         """Read and check PATH/schema.json.
 

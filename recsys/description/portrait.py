@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recsys.argument_types import typed
 from recsys.description.optimizer_state import StateBytes, table_state_bytes
 from recsys.description.vectors import vectors_of
 from recsys.tables import TableCollection
@@ -78,6 +79,7 @@ class TablePortrait:
     norms: list[NormBin]
 
 
+@typed
 def portray(
     collection: TableCollection,
     name: str,
@@ -138,12 +140,21 @@ def singular_values(vectors: Tensor) -> Tensor:
     return values / values.sum() if values.sum() > 0 else values
 
 
+@typed
 def effective_rank(vectors: Tensor) -> float:
     """RankMe (Garrido et al., 2023, arXiv:2210.02885): exp of the entropy of the normalised singular values.
 
     Shape:
         vectors [N, D] -> a number in [1, min(N, D)]; 0 if all are zero or there are none.
+
+    Raises:
+        ValueError: if they are no such matrix, or not finite.
     """
+    if vectors.dim() != 2 or vectors.layout != torch.strided or vectors.is_meta or vectors.is_complex():
+        got = f"{list(vectors.shape)} of {vectors.dtype}, {vectors.layout} on '{vectors.device}'"
+        raise ValueError(f"effective_rank: vectors must be a matrix [N, D] of real numbers, got {got}.")
+    if not bool(vectors.isfinite().all()):
+        raise ValueError("effective_rank: vectors must be finite, and some are not.")
     p = singular_values(vectors.double())
     p = p[p > 0]
     return float(torch.exp(-(p * p.log()).sum())) if len(p) else 0.0

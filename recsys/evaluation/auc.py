@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from recsys.argument_types import typed
 from recsys.evaluation.checks import (
     checked_groups,
     checked_labels,
@@ -26,6 +27,7 @@ Flags = NDArray[np.bool_]
 Scores = NDArray[np.floating]
 
 
+@typed
 def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Probability that a row with label 1 scores above one with label 0, ties counting one half.
 
@@ -42,6 +44,7 @@ def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) 
     return pair_counts(rows.is_positive, rows.scores[0], rows.weights).auc
 
 
+@typed
 def auc_interval(
     labels: ArrayLike,
     scores: ArrayLike,
@@ -74,6 +77,7 @@ def interval_of(counts: PairCounts, confidence: float = 0.95, are_counted: bool 
     return interval(counts.auc, math.sqrt(counts.variance) if are_counted else math.nan, confidence, SHARE)
 
 
+@typed
 def compare_auc(
     labels: ArrayLike,
     first: ArrayLike,

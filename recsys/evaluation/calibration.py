@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from recsys.argument_types import typed
 from recsys.evaluation.checks import checked_groups, checked_labels, checked_probabilities, checked_weights
 from recsys.evaluation.intervals import Interval, are_whole, around, quantile
 from recsys.evaluation.numbering import Codes
@@ -40,6 +41,7 @@ class Reliability:
         return float(np.average(np.abs(self.predicted - self.observed), weights=self.weight))
 
 
+@typed
 def reliability(
     labels: ArrayLike, probabilities: ArrayLike, weights: ArrayLike | None = None, num_bins: int = NUM_BINS
 ) -> Reliability:
@@ -81,6 +83,7 @@ def equal_parts(values: NDArray[np.generic], weights: Values | None, num_parts: 
     return np.unique(values[order[np.searchsorted(below, wanted, "right")]])
 
 
+@typed
 def calibration_error(
     labels: ArrayLike,
     probabilities: ArrayLike,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
@@ -15,13 +17,31 @@ _PLAIN = 1e100  # within it and its inverse no product of two weights overflows 
 _COUNTED = 2**31  # rows whose pairs 64 bits can count
 
 
+def as_array(name: str, values: ArrayLike, dtype: type[np.float64] | None = None) -> NDArray[Any]:
+    """Values as a numpy array; nothing is rounded, and no mask is lost.
+
+    Raises:
+        ValueError: naming what cannot be one.
+    """
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ValueError(f"{name}: a masked array has values that do not count; leave their rows out.")
+    try:
+        found = np.asarray(values, dtype=dtype)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"{name} must be an array, got {type(values).__name__} ({reason}).") from error
+    if found.dtype.kind == "f" and found.dtype.itemsize > 8:
+        raise ValueError(f"{name} must be of 64 bits at most, got {found.dtype}.")
+    return found
+
+
 def checked_labels(labels: ArrayLike) -> NDArray[np.bool_]:
     """Which rows have label 1.
 
     Raises:
         ValueError: a label is neither 0 nor 1, or the array is not [N] with N > 0.
     """
-    values = np.asarray(labels)
+    values = as_array("labels", labels)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"labels must be [N] with at least one row, got shape {list(values.shape)}.")
     is_positive: NDArray[np.bool_] = np.asarray(values == 1)
@@ -37,7 +57,7 @@ def checked_scores(scores: ArrayLike, num_rows: int) -> NDArray[np.floating]:
     Raises:
         ValueError: a score is no number or NaN, or a whole number of 2**53 or more, or there is not one for every row.
     """
-    values = np.asarray(scores)
+    values = as_array("scores", scores)
     if values.shape != (num_rows,):
         raise ValueError(f"scores must have shape [{num_rows}], one for every label, got {list(values.shape)}.")
     if values.dtype.kind not in "biuf":
@@ -76,7 +96,7 @@ def checked_weights(weights: ArrayLike | None, num_rows: int) -> NDArray[np.floa
     """
     if weights is None:
         return None
-    values = np.asarray(weights, dtype=np.float64)
+    values = as_array("weights", weights, np.float64)
     if values.shape != (num_rows,):
         raise ValueError(f"weights must have shape [{num_rows}], got {list(values.shape)}.")
     wrong = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
@@ -151,12 +171,13 @@ def as_column(values: ArrayLike | Column, num_rows: int, name: str) -> Column:
         ValueError: there are more or fewer, or they are not of one kind.
     """
     if not isinstance(values, pa.Array | pa.ChunkedArray):
-        array = np.asarray(values)
+        array = as_array(name, values)
         if array.ndim != 1:
             raise ValueError(f"{name} must have shape [{num_rows}], got {list(array.shape)}.")
         try:
-            values = pa.array(array)
-        except pa.ArrowException as error:
+            # An array of numpy would end texts before a zero at their end, and make numbers of truth values.
+            values = pa.array(values if isinstance(values, list) else array)
+        except (pa.ArrowException, OverflowError) as error:
             raise ValueError(f"{name} must be of one kind: {str(error).splitlines()[0]}.") from error
     if len(values) != num_rows:
         raise ValueError(f"{name} must have shape [{num_rows}], got [{len(values)}].")

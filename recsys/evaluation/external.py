@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.argument_types import typed
 from recsys.evaluation.ranks import PairCounts, Sorted, count_pairs
 
 Batches = Callable[[], Iterable[tuple[NDArray[np.bool_], NDArray[np.floating]]]]
@@ -21,6 +22,7 @@ _BITS, _LEVELS = 16, 4
 _Keys = NDArray[np.uint64]
 
 
+@typed
 def pair_counts_of_batches(batches: Batches, memory_rows: int) -> PairCounts:
     """Counts of all pairs, holding at most about ``memory_rows`` rows at a time.
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from recsys.argument_types import check_fields, typed
 from recsys.evaluation.checks import scaled
 from recsys.evaluation.tables import Part, TableFiles, joined
 
@@ -34,6 +35,10 @@ class Names:
     weight: str | None = None
     others: tuple[str, ...] = ()
     logits: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse fields of another type."""
+        check_fields(self)
 
     @property
     def read(self) -> list[str]:
@@ -102,6 +107,7 @@ class PredictionFiles:
         ValueError: a file is missing, empty, truncated or of another kind, or lacks a column.
     """
 
+    @typed
     def __init__(self, paths: Sequence[Path], names: Names) -> None:
         self.table = TableFiles(paths)
         self.names = names

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from recsys.argument_types import typed
 from recsys.evaluation.checks import checked_groups, checked_labels, checked_scores, checked_weights, counted
 from recsys.evaluation.numbering import Codes
 from recsys.evaluation.ranks import Weights
@@ -33,6 +34,7 @@ class GroupedAUC:
     num_excluded_rows: float
 
 
+@typed
 def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: ArrayLike | None = None) -> GroupedAUC:
     """AUC within every group, ties counting one half, weighted by the group's rows.
 
@@ -47,7 +49,8 @@ def gauc(labels: ArrayLike, scores: ArrayLike, groups: ArrayLike, weights: Array
     is_positive = checked_labels(labels)
     values = checked_scores(scores, len(is_positive))
     codes, w = checked_groups(groups, len(is_positive)), checked_weights(weights, len(is_positive))
-    assert codes is not None
+    if codes is None:
+        raise ValueError("gauc: groups must be of every row, got None; auc needs none.")
     if w is not None and not w.all():
         kept = w > 0
         is_positive, values, codes, w = is_positive[kept], values[kept], codes[kept], w[kept]

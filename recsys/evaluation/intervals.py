@@ -179,7 +179,7 @@ def quantile(confidence: float, num_draws: float | None = None) -> float:
     Raises:
         ValueError: if confidence is not in (0, 1).
     """
-    if not 0 < confidence < 1:
+    if not 0 < confidence < 1 or 0.5 + confidence / 2 >= 1:
         raise ValueError(f"confidence must be in (0, 1), got {confidence}.")
     if num_draws is None:
         return NormalDist().inv_cdf(0.5 + confidence / 2)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from recsys.argument_types import typed
 from recsys.evaluation.checks import checked_labels, checked_probabilities, checked_scores, checked_weights
 from recsys.evaluation.files import Rows
 from recsys.evaluation.intervals import (
@@ -140,6 +141,7 @@ def row_draws(models: Sequence[Rows], groups: Codes | None = None) -> Draws:
     return draws_of_chunks(chunks, weights, groups)
 
 
+@typed
 def log_loss(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, *, logits: bool = False) -> float:
     """Mean binary cross-entropy in nats; infinite if a probability of exactly 0 or 1 is wrong.
 
@@ -152,6 +154,7 @@ def log_loss(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = N
     return _metrics(labels, scores, weights, logits)["log_loss"]
 
 
+@typed
 def rmse(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, *, logits: bool = False) -> float:
     """Root mean squared error of the probabilities.
 
@@ -161,6 +164,7 @@ def rmse(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None,
     return _metrics(labels, scores, weights, logits)["rmse"]
 
 
+@typed
 def normalised_entropy(
     labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, *, logits: bool = False
 ) -> float:
@@ -172,6 +176,7 @@ def normalised_entropy(
     return _metrics(labels, scores, weights, logits)["normalised_entropy"]
 
 
+@typed
 def calibration(
     labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, *, logits: bool = False
 ) -> float:

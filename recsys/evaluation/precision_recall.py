@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from recsys.argument_types import typed
 from recsys.evaluation.checks import checked_labels, checked_scores, checked_weights, require_both_labels
 
 Values = NDArray[np.float64]
@@ -55,6 +56,7 @@ def thresholds(is_positive: NDArray[np.bool_], scores: NDArray[np.floating], wei
     return Thresholds(true, false, place)
 
 
+@typed
 def average_precision(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
     """PR-AUC as the sum over thresholds of precision x gain in recall; rows that tie enter together.
 
@@ -80,6 +82,7 @@ def average_precision_influence(found: Thresholds, is_positive: NDArray[np.bool_
     return (np.where(is_positive, own[found.place], 0.0) - per_row[found.place]) / found.true[-1]
 
 
+@typed
 def roc_points(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None, num_points: int = 400) -> Values:
     """Points (false positive rate, true positive rate) of the ROC curve, [at most num_points + 1, 2], from (0, 0).
 

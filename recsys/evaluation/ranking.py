@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
+from recsys.argument_types import typed
 from recsys.evaluation.checks import as_column, checked_labels, checked_scores, numbered_queries
 from recsys.evaluation.numbering import Codes, Column
 
@@ -42,6 +43,7 @@ class ListMetrics:
     num_excluded: int
 
 
+@typed
 def ranking_metrics(ranks: NDArray[np.int64], cutoffs: Sequence[int] = (5, 10, 20)) -> dict[str, float]:
     """Hit rate, NDCG and mean reciprocal rank at every cutoff; with one relevant item hit rate equals recall.
 
@@ -65,6 +67,8 @@ def rank_gains(ranks: NDArray[np.int64], cutoffs: Sequence[int]) -> Gains:
     Raises:
         ValueError: a rank or a cutoff is below 1.
     """
+    if ranks.ndim != 1 or (len(ranks) and ranks.dtype.kind not in "iu"):
+        raise ValueError(f"ranks must be whole numbers [Q], got {list(ranks.shape)} of {ranks.dtype}.")
     if len(ranks) and ranks.min() < 1:
         raise ValueError(f"ranks start at 1, got {ranks.min()}.")
     found: Gains = {}
@@ -76,6 +80,7 @@ def rank_gains(ranks: NDArray[np.int64], cutoffs: Sequence[int]) -> Gains:
     return found
 
 
+@typed
 def list_metrics(
     labels: ArrayLike, scores: ArrayLike, queries: ArrayLike | Column, cutoffs: Sequence[int] = (5, 10, 20)
 ) -> ListMetrics:

@@ -43,7 +43,7 @@ class Format(ABC):
 
 
 class TorchProgram(Format):
-    """`torch.export`'s own: one file that torch alone reads, at any batch size, on CPUs and GPUs."""
+    """`torch.export`'s own: one file that torch alone reads, at any batch size."""
 
     file = "model.pt2"
 

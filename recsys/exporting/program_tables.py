@@ -58,4 +58,4 @@ def _pooled(name: str, embedding: Embedding, values: Tensor, lengths: Tensor, mo
     fits = (lengths.sum() == values.shape[0]) & (lengths >= 0).all()
     torch._assert_async(fits, f"lengths of {name} must be at least 0 and add up to the number of its values")
     offsets = lengths.cumsum(0) - lengths
-    return F.embedding_bag(torch.arange(values.shape[0]), embedding(values), offsets, mode=mode)
+    return F.embedding_bag(torch.arange(values.shape[0], device=values.device), embedding(values), offsets, mode=mode)

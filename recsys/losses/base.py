@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from recsys.argument_types import check_fields
 from recsys.losses.scoring import Scoring
+from recsys.models.checks import check_at_least
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,15 @@ class Catalogue:
 
     num_items: int
     counts: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse no items, and counts of others."""
+        check_fields(self)
+        check_at_least("Catalogue", "num_items", self.num_items, 1)
+        if self.counts is not None and self.counts.shape != (self.num_items + 1,):
+            raise ValueError(
+                f"Catalogue: counts must be [num_items + 1 = {self.num_items + 1}], got {list(self.counts.shape)}."
+            )
 
     def ids(self, device: torch.device) -> Tensor:
         """All ids, ascending."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from recsys.argument_types import typed
 from recsys.losses.base import ItemReader, Loss, Reading
 from recsys.losses.scoring import Scoring, item_side, query_side
 from recsys.losses.totals import log_totals, sum_of_losses
@@ -26,6 +27,7 @@ class FullCrossEntropy(Loss):
         ValueError: if chunk_items is below 1.
     """
 
+    @typed
     def __init__(self, chunk_items: int = 1 << 16) -> None:
         check_at_least("FullCrossEntropy", "chunk_items", chunk_items, 1)
         self.chunk_items = chunk_items

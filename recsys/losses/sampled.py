@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recsys.argument_types import typed
 from recsys.losses.base import Catalogue, ItemReader, Loss, Reading
 from recsys.losses.powers import Candidates
 from recsys.losses.samplers import Sampler, UniformSampler
@@ -26,6 +27,7 @@ class SampledLoss(Loss):
         sampler: where negatives come from.
     """
 
+    @typed
     def __init__(self, sampler: Sampler) -> None:
         self.sampler = sampler
 
@@ -73,6 +75,7 @@ class SampledSoftmax(SampledLoss):
         sampler: where negatives come from; by default 256 drawn evenly, shared by the batch.
     """
 
+    @typed
     def __init__(self, sampler: Sampler | None = None) -> None:
         super().__init__(sampler or UniformSampler())
 
@@ -111,6 +114,7 @@ class GBCE(SampledLoss):
         ValueError: if calibration is outside [0, 1].
     """
 
+    @typed
     def __init__(self, sampler: Sampler | None = None, calibration: float = 0.75) -> None:
         super().__init__(sampler or UniformSampler())
         check_share(type(self).__name__, "calibration", calibration)
@@ -140,6 +144,7 @@ class BinaryCrossEntropy(GBCE):
         sampler: where negatives come from; by default one drawn evenly for every target.
     """
 
+    @typed
     def __init__(self, sampler: Sampler | None = None) -> None:
         super().__init__(sampler or UniformSampler(1, per_target=True), calibration=0.0)
 

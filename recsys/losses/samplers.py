@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from recsys.argument_types import typed
 from recsys.losses.base import Catalogue
 from recsys.models.checks import check_at_least
 
@@ -34,6 +35,7 @@ class UniformSampler(Sampler):
         ValueError: if num_negatives is below 1.
     """
 
+    @typed
     def __init__(self, num_negatives: int = 256, per_target: bool = False) -> None:
         check_at_least("UniformSampler", "num_negatives", num_negatives, 1)
         self.num_negatives = num_negatives
@@ -62,6 +64,7 @@ class PopularitySampler(Sampler):
         ValueError: if num_negatives is below 1 or exponent is negative; in `draw`, without counts.
     """
 
+    @typed
     def __init__(self, num_negatives: int = 256, per_target: bool = False, exponent: float = 0.75) -> None:
         check_at_least("PopularitySampler", "num_negatives", num_negatives, 1)
         check_at_least("PopularitySampler", "exponent", exponent, 0)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recsys.argument_types import typed
 from recsys.models.checks import check_positive
 
 
@@ -46,6 +47,7 @@ class Cosine(Scoring):
         ValueError: if the temperature is not a finite number above 0.
     """
 
+    @typed
     def __init__(self, temperature: float = 0.05) -> None:
         check_positive("Cosine", "temperature", temperature)
         self.temperature = temperature
@@ -94,12 +96,14 @@ class _UnitLength(torch.autograd.Function):
 # Scores are float32 whatever the precision around them: rounded to bfloat16 they have 8 bits, and most items would tie.
 
 
+@typed
 def query_side(scoring: Scoring, hidden: Tensor) -> Tensor:
     """What scoring makes of hidden states, in float32: [..., D] -> [..., D]."""
     with torch.autocast(hidden.device.type, enabled=False):
         return scoring.queries(hidden.float()).float()
 
 
+@typed
 def item_side(scoring: Scoring, vectors: Tensor) -> Tensor:
     """What scoring makes of item vectors, in float32: [..., D] -> [..., D]."""
     with torch.autocast(vectors.device.type, enabled=False):

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recsys.argument_types import typed
 from recsys.losses.blocks import BITS_PER_NAT, Blocks, block_size
+from recsys.losses.checks import check_matrices, check_targets
 from recsys.losses.powers import Candidates, Powers
 
 
@@ -116,22 +118,33 @@ def _summed(
     return total
 
 
+@typed
 def log_totals(queries: Tensor, items: Tensor) -> Tensor:
     """Log of the sum of every query's exponentiated scores of all items, in float32 and block by block.
 
     Shape:
         queries [P, D], items [V, D] -> [P]
+
+    Raises:
+        ValueError: naming what has another shape.
     """
+    check_matrices("log_totals", queries, items)
     with torch.autocast(queries.device.type, enabled=False):
         block = block_size(queries.device, len(items))
         totals: Tensor = _LogTotals.apply(queries.float(), items.float(), block)
     return totals
 
 
+@typed
 def linear_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     """Mean softmax cross-entropy of every query against all items; 0 without queries.
 
     Shape:
         queries [P, D], items [V, D], targets [P] in [0, V) -> scalar
+
+    Raises:
+        ValueError: naming what has another shape, or a target out of range.
     """
+    check_matrices("linear_cross_entropy", queries, items)
+    check_targets("linear_cross_entropy", targets, len(queries), len(items))
     return sum_of_losses(queries, items, targets) / max(1, len(targets))

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recsys.argument_types import typed
 from recsys.evaluation import Rows, gauc
 from recsys.evaluation.checks import counted
 from recsys.evaluation.means import mean_metrics, row_draws
@@ -48,6 +49,7 @@ class BinaryMetrics:
         self._weights: list[Tensor] = []
         self._groups: list[Tensor] = []
 
+    @typed
     def update(
         self, logits: Tensor, labels: Tensor, weights: Tensor | None = None, groups: Tensor | None = None
     ) -> None:
@@ -58,8 +60,12 @@ class BinaryMetrics:
             whole numbers; all batches have weights, or none, and so with groups
 
         Raises:
-            ValueError: the shapes differ or are not [B].
+            ValueError: the shapes differ or are not [B], logits are no floats, or groups no whole numbers.
         """
+        if not logits.is_floating_point():
+            raise ValueError(f"scores must be floats, got {logits.dtype}.")
+        if groups is not None and (groups.is_floating_point() or groups.is_complex()):
+            raise ValueError(f"groups must be whole numbers, got {groups.dtype}.")
         for name, values in (("labels", labels), ("weights", weights), ("groups", groups)):
             if values is not None and (logits.ndim != 1 or values.shape != logits.shape):
                 raise ValueError(

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recsys.evaluation.ranking import rank_gains, ranking_metrics
+from recsys.argument_types import typed
+from recsys.evaluation.ranking import checked_cutoffs, rank_gains, ranking_metrics
 from recsys.sharding.gathering import gather_rows
 from recsys.tables import Bag
 
@@ -27,9 +28,28 @@ def ranks_of_targets(scores: Tensor, targets: Tensor) -> Tensor:
     Shape:
         scores [B, V], targets [B] columns -> [B]
     """
+    _check_scores(scores, targets)
     own = scores.gather(1, targets.unsqueeze(1))
     # int32, which counts bools five times as fast as int64 does.
     return scores.shape[1] - (scores < own).sum(1, dtype=torch.int32).long()
+
+
+def _check_scores(scores: Tensor, targets: Tensor) -> None:
+    """Refuse scores that are no [B, V], and targets that are no columns of theirs; their values on a CPU.
+
+    Raises:
+        ValueError: naming what was given.
+    """
+    for name, values, dims in (("scores", scores, 2), ("targets", targets, 1)):
+        if not isinstance(values, Tensor) or values.dim() != dims or values.layout != torch.strided:
+            got = f"{list(values.shape)}, {values.layout}" if isinstance(values, Tensor) else type(values).__name__
+            raise ValueError(f"{name} must be a Tensor {'[B]' if dims == 1 else '[B, V]'}, got {got}.")
+    if not scores.is_floating_point() or targets.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"scores must be floats and targets integers, got {scores.dtype} and {targets.dtype}.")
+    if len(scores) != len(targets):
+        raise ValueError(f"scores and targets must be of the same rows, got {len(scores)} and {len(targets)}.")
+    if targets.device.type == "cpu" and len(targets) and not bool(((targets >= 0) & (targets < scores.shape[1])).all()):
+        raise ValueError(f"targets must be columns of scores, in [0, {scores.shape[1]}), got {targets.tolist()[:5]}.")
 
 
 def exclude(scores: Tensor, items: Bag) -> None:
@@ -41,6 +61,10 @@ def exclude(scores: Tensor, items: Bag) -> None:
         scores [B, V], items of B sessions
     """
     sessions = _sessions_of(items)
+    if items.values.device.type == "cpu" and len(items.values):
+        low, high = (int(each) for each in items.values.aminmax())
+        if low < 1 or high > scores.shape[1]:
+            raise ValueError(f"items must be in [1, {scores.shape[1]}], got {low if low < 1 else high}.")
     scores[sessions, items.values - 1] = -torch.inf
 
 
@@ -78,7 +102,14 @@ class RankingMetrics:
         list_length: cutoff of slices, coverage and repeats.
     """
 
+    @typed
     def __init__(self, item_counts: Tensor, cutoffs: Sequence[int] = (5, 10, 20), list_length: int = 10) -> None:
+        if item_counts.dim() != 1 or len(item_counts) < 2 or item_counts.is_floating_point() or item_counts.is_meta:
+            got = f"{list(item_counts.shape)} of {item_counts.dtype} on '{item_counts.device}'"
+            raise ValueError(f"RankingMetrics: item_counts must be whole numbers [V + 1], got {got}.")
+        if list_length < 1:
+            raise ValueError(f"RankingMetrics: list_length must be at least 1, got {list_length}.")
+        checked_cutoffs(cutoffs)
         self._counts = item_counts.cpu().numpy()
         self._cutoffs = tuple(cutoffs)
         self._list_length = min(list_length, len(self._counts) - 1)
@@ -94,6 +125,7 @@ class RankingMetrics:
         self._num_shown: list[Tensor] = []
         self._diverged: list[Tensor] = []
 
+    @typed
     def update(self, scores: Tensor, targets: Tensor, history: Bag | None = None) -> None:
         """Add a batch of sessions, every item scored.
 
@@ -101,7 +133,10 @@ class RankingMetrics:
             scores [B, V], column c for item c + 1, -inf where an item is not to be shown; targets [B] item ids;
             history: all earlier items of the B sessions, or None, which leaves out what is said of repeats
         """
+        _check_scores(scores, targets - 1 if isinstance(targets, Tensor) else targets)
         num_items = scores.shape[1]
+        if num_items != len(self._counts) - 1:
+            raise ValueError(f"RankingMetrics: scores must be of {len(self._counts) - 1} items, got {num_items}.")
         best = scores.topk(self._list_length, dim=1)
         shown = (best.indices + 1).masked_fill(best.values == -torch.inf, NOTHING)
         # The first of a list is NaN where any score is, and else infinite where any is.

@@ -9,6 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from recsys.argument_types import typed
+
 _CURRENT, _AVERAGING = "current_model_state", "averaging_state"
 """Entries of a checkpoint, named as Lightning's WeightAveraging names them."""
 
@@ -30,6 +32,7 @@ class WeightEMA(Callback):
         ValueError: if decay is outside [0, 1).
     """
 
+    @typed
     def __init__(self, decay: float = 0.999) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"WeightEMA: decay must be in [0, 1), got {decay}.")

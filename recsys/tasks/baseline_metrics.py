@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.table import Table as RichTable
 
+from recsys.argument_types import typed
 from recsys.baselines import Baseline, baseline_metrics, default_baselines
 from recsys.data.session import SessionDataModule, SessionSplit
 from recsys.human import console
@@ -23,6 +24,7 @@ class BaselineMetrics(Callback):
         baselines: what runs; by default MostPopular, PersonalPopular, BaseLevel and ItemKNN. Empty turns it off.
     """
 
+    @typed
     def __init__(self, baselines: Sequence[Baseline] | None = None) -> None:
         self.baselines = default_baselines() if baselines is None else tuple(baselines)
 

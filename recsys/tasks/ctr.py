@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recsys.argument_types import typed
 from recsys.data.batch import Batch
 from recsys.data.schema import Schema
 from recsys.metrics.binary import BinaryMetrics
@@ -64,6 +65,7 @@ class CTRTask(TableTask):
 
     shardable = True
 
+    @typed
     def __init__(
         self,
         model: ModelFactory,

@@ -51,6 +51,8 @@ def item_columns(schema: ItemCatalogue, names: Sequence[str]) -> list[Column]:
     Raises:
         ValueError: on a name that the data do not have, one given twice, or none that has ids.
     """
+    if not hasattr(schema, "num_items") or not hasattr(schema, "item_columns"):
+        raise ValueError(f"schema must be that of a session data module, got {type(schema).__name__}.")
     known = {ITEM: Column(ITEM, "categorical", schema.num_items + 1)}
     known |= {column.name: column for column in schema.item_columns}
     for name in names:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from recsys.argument_types import typed
 from recsys.data import SessionBatch
 from recsys.losses import FullCrossEntropy, Loss, Scoring, query_side
 from recsys.models import SumFusion
@@ -79,6 +80,7 @@ class NextItemTask(SessionTask):
         ValueError: if the settings do not fit the schema or each other.
     """
 
+    @typed
     def __init__(
         self,
         model: SessionModelFactory,

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recsys.argument_types import typed
 from recsys.data import SessionBatch
 from recsys.models.checks import check_share
 from recsys.models.packing import Packing
@@ -100,6 +101,7 @@ class MaskedItems(Objective):
 
     trims_evaluation = True
 
+    @typed
     def __init__(self, mask_fraction: float = 0.2, last_only_fraction: float = 0.1) -> None:
         if not 0 < mask_fraction < 1:
             raise ValueError(f"MaskedItems: mask_fraction must be in (0, 1), got {mask_fraction}.")

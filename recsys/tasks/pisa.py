@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recsys.argument_types import typed
 from recsys.data import SessionBatch, SessionDataModule
 from recsys.data.sequences import Sequences
 from recsys.losses import FullCrossEntropy, Loss, Sampler, Scoring, UniformSampler, item_side, query_side
@@ -81,6 +82,7 @@ class PISATask(SessionTask):
 
     filters_seen = False
 
+    @typed
     def __init__(
         self,
         model: SessionModelFactory,

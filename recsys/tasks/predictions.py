@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
+from recsys.argument_types import typed
 from recsys.evaluation.files import WEIGHT_OF_FILE
 from recsys.tables import Bag
 from recsys.tables.sharded.first_process import first_decides
@@ -38,6 +39,7 @@ class PredictionWriter(BasePredictionWriter):
         announces: the file's path is printed when it is there.
     """
 
+    @typed
     def __init__(self, path: str = "predictions.parquet", overwrite: bool = False) -> None:
         super().__init__(write_interval="batch")
         self.path = Path(path)

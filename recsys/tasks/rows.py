@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from recsys.argument_types import check_types
 from recsys.tables import DenseGradient, FbgemmLookup, Frozen, Lookup, NumbaLookup, TableOptimizer, TorchLookup
 from recsys.tables.budget import Bytes, Fraction
 from recsys.tasks.total_budget import TotalBudget
@@ -36,7 +37,9 @@ class TableOptions:
     budget_fraction: Fraction | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no budget."""
+        """Refuse fields of another type, and what is no budget."""
+        given = {name: value for name, value in vars(self).items() if name != "init_from"}  # text is a path, too
+        check_types("table_options", type(self), given)
         self.budget.check("table_options")
         if self.freeze and self.optimizer is not None:
             raise ValueError(

@@ -8,6 +8,7 @@ from typing import cast
 
 from torch import Tensor
 
+from recsys.argument_types import check_types
 from recsys.checkpoints.reading import Checkpoint
 from recsys.checkpoints.table_description import build_table
 from recsys.tables import Table
@@ -31,6 +32,7 @@ class SavedTable(Table):
     """
 
     def __new__(cls, name: str, num_embeddings: int, embedding_dim: int, *, path: str) -> SavedTable:  # noqa: D102
+        check_types(f"SavedTable {name!r}", cls, {"path": path})
         checkpoint = _read(Path(path), Path(path).stat().st_mtime_ns if Path(path).exists() else 0)
         described = checkpoint.description["tables"]
         if name not in described:

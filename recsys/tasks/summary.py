@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.table import Table as RichTable
 from torch import nn
 
+from recsys.argument_types import typed
 from recsys.description.optimizer_state import StateBytes, table_state_bytes, tensor_bytes
 from recsys.human import console, human_bytes
 from recsys.tables import Lookup, Table, TableCollection
@@ -240,6 +241,7 @@ class TableSummary(Callback):
         full: print a line for every table.
     """
 
+    @typed
     def __init__(self, full: bool = False) -> None:
         self.full = full
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from recsys.argument_types import typed
 from recsys.data.batch import Batch
 
 
@@ -23,6 +24,7 @@ class Throughput(Callback):
         ValueError: if every_num_steps < 1.
     """
 
+    @typed
     def __init__(self, every_num_steps: int = 20) -> None:
         if every_num_steps < 1:
             raise ValueError(f"Throughput: every_num_steps must be at least 1, got {every_num_steps}.")

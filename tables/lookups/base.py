@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from recsys.argument_types import typed
 from recsys.tables.lookups.gradients import RowGradients
 from recsys.tables.lookups.optimizers import TableOptimizer
 from recsys.tables.lookups.reading import read_rows
@@ -24,6 +25,7 @@ from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.store import Store, StoreFactory
 from recsys.tables.lookups.summed import added_up
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.placement import check_floats, checked_device
 
 
 class Lookup(nn.Module, ABC):
@@ -44,6 +46,7 @@ class Lookup(nn.Module, ABC):
     trains_in_groups: ClassVar[bool] = False
     """Whether rows stay equal where several processes train them."""
 
+    @typed
     def __init__(
         self,
         tables: Mapping[str, PhysicalTable],
@@ -55,6 +58,12 @@ class Lookup(nn.Module, ABC):
         clip_rows: bool = False,
     ) -> None:
         super().__init__()
+        owner = type(self).__name__
+        check_floats(owner, dtype)
+        device = checked_device(owner, device)
+        if set(tables) != set(optimizers) or not set(tables) <= set(reads):
+            given = f"{sorted(optimizers)} and {sorted(reads)}"
+            raise ValueError(f"{owner}: optimizers and reads must be of each table {sorted(tables)}, got {given}.")
         self.tables = dict(tables)
         self.reads = dict(reads)
         # What is read takes the dtype that a module is moved to; the rows keep theirs.
@@ -68,13 +77,13 @@ class Lookup(nn.Module, ABC):
         self._places: dict[str, Place] = {}
         for (key, own_dtype), members in kinds.items():
             make = self.store_factory(key)
-            store = make(members, optimizers[members[0].name], own_dtype, torch.device(device), seed)
+            store = make(members, optimizers[members[0].name], own_dtype, device, seed)
             for name, first_row in store.first_rows.items():
                 self._places[name] = Place(len(self.stores), first_row)
             self.stores.append(store)
         for store in self._all():
             store.draw()
-        self.gradients = RowGradients(self._all(), torch.device(device), clip_rows)
+        self.gradients = RowGradients(self._all(), device, clip_rows)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -265,6 +274,9 @@ class Lookup(nn.Module, ABC):
                 known.add(key)
                 if key not in state_dict:
                     missing_keys.append(key)
+                elif not isinstance(state_dict[key], Tensor):
+                    found = type(state_dict[key]).__name__
+                    error_msgs.append(f"physical table '{name}': {kind} must be a Tensor, got {found}.")
                 elif tuple(state_dict[key].shape) != (self.tables[name].num_rows, width):
                     error_msgs.append(
                         f"physical table '{name}': {kind} has shape {tuple(state_dict[key].shape)} in the checkpoint "
@@ -274,7 +286,7 @@ class Lookup(nn.Module, ABC):
                     store.load_tensor(name, kind, state_dict[key])
             steps_key = f"{prefix}{name}.num_steps"
             known.add(steps_key)
-            if steps_key in state_dict:
+            if isinstance(state_dict.get(steps_key), Tensor):
                 store.num_steps = int(state_dict[steps_key])
         own = re.compile(re.escape(prefix))
         unexpected_keys.extend(key for key in state_dict if own.match(key) and key not in known)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from recsys.tables.argument_types import typed
+from recsys.argument_types import typed
 from recsys.tables.collection import TableCollection
 from recsys.tables.features import Bag
 from recsys.tables.traced import call_of, is_traced

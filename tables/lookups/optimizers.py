@@ -6,7 +6,6 @@ row once, with the sum of its gradients, so the result equals a dense optimizer'
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from recsys.tables.numbers import MOST
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class TableOptimizer(ABC):
             self._check(name, value)
 
     def _check(self, name: str, value: object) -> None:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number or value < 0:  # type: ignore[operator]
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value <= MOST:  # type: ignore[operator]
             raise ValueError(f"{type(self).__name__}: {name} must be a number of at least 0, got {value!r}.")
         if name == "eps" and not value:
             raise ValueError(f"{type(self).__name__}: eps must be above 0, got {value!r}.")

@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from recsys.tables.argument_types import check_fields
+from recsys.argument_types import check_fields
 
 MAX_PARTITIONS = 64
 """Of which two codes each tell all int64 ids apart."""

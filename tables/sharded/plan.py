@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from recsys.argument_types import check_fields
 from recsys.tables.lookups.optimizers import DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.sharded.placements import (
@@ -48,6 +49,7 @@ class TableSharding:
 
     def __post_init__(self) -> None:
         """Refuse unknown words."""
+        check_fields(self)
         for name, known in (("sharding_type", SHARDING_TYPES), ("compute_kernel", COMPUTE_KERNELS)):
             value = getattr(self, name)
             if value is not None and value not in known:
@@ -80,6 +82,7 @@ class Sharding:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
+        check_fields(self)
         for name, least in (("replicate_rows", 0), ("memory_bytes", 1), ("ranks_per_host", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

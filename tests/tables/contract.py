@@ -146,6 +146,7 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "content": (ContentTable, {"vectors": RandomVectors(9)}),
     "content-wide": (ContentTable, {"vectors": RandomVectors(40)}),
     "sum": (SumTable, {"tables": [FullTable, SEMANTIC, CONTENT]}),
+    "sum-bias": (SumTable, {"tables": [FullTable, SEMANTIC], "bias": True}),
     "concat": (ConcatTable, {"tables": [partial(HashTable, num_rows=701), SEMANTIC], "dims": [8, 16]}),
     "gate": (GateTable, {"tables": [FullTable, SEMANTIC]}),
     "gate-of-networks": (GateTable, {"tables": [partial(DeepHashTable, hidden_dim=8, num_hashes=16), FullTable]}),

@@ -9,6 +9,7 @@ import torch
 
 from recsys.checkpoints.table_description import build_collection, describe_collection
 from recsys.tables import (
+    Bag,
     ConcatTable,
     ContentTable,
     Embedding,
@@ -52,6 +53,19 @@ def test_shares_are_those_of_the_variance():
     assert own == pytest.approx(0.01)
     assert shared == pytest.approx(0.1 * 0.99**0.5)
     assert Embedding(combined)(ids).std().item() == pytest.approx(0.1, rel=0.03)
+
+
+def test_a_bias_begins_at_zero_and_is_added_once_for_every_id():
+    parts, bag = [FullTable, SEMANTIC], Bag(torch.tensor([3, 3, 8, 1]), torch.tensor([3, 0, 1]))
+    without = Embedding(SumTable("f", 40, 8, tables=parts))(torch.arange(40))
+    table = SumTable("f", 40, 8, tables=parts, bias=True)
+    assert torch.equal(Embedding(table)(torch.arange(40)), without)
+    collection = TableCollection([Feature("f", "f", "sum")], {"f": table})
+    with torch.no_grad():
+        collection.table("f").bias.copy_(torch.arange(8))
+    expected = torch.stack([without[[3, 3, 8]].sum(0), torch.zeros(8), without[1]])
+    expected += torch.tensor([[3], [0], [1]]) * torch.arange(8)
+    torch.testing.assert_close(collection(torch.zeros(0, 3, dtype=torch.long), {"f": bag}).squeeze(1), expected)
 
 
 @pytest.mark.parametrize("shares", [[1], [1, 0], [1, float("nan")], [1, float("inf")], []])

@@ -171,6 +171,7 @@ EQUAL = {
     "compact": partial(CompactTable, num_rows=V),
     "sparse": partial(SparseTable, num_values=V * D),
     "sum": partial(SumTable, tables=[FullTable, partial(MixedDimTable, row_dim=3)]),
+    "sum-bias": partial(SumTable, tables=[FullTable, partial(MixedDimTable, row_dim=3)], bias=True),
     "concat": partial(ConcatTable, tables=[FullTable, MLETTable], dims=[3, 5]),
     "gate": partial(GateTable, tables=[FullTable, partial(HashTable, num_rows=20)]),
 }
@@ -244,6 +245,16 @@ def test_sums_are_the_least_squares_solution_of_their_parts_together(other):
     design = torch.cat([incidence(table._parts[0], 20), rows], 1).double()
     best = relative(weight, least_squares(design, weight))
     assert relative(weight, found) == pytest.approx(best, rel=1e-4)
+
+
+def test_a_sum_with_a_bias_is_the_least_squares_solution_with_a_constant():
+    weight = torch.randn(V, D) + 3
+    vectors = [partial(ContentTable, vectors=torch.randn(V, width)) for width in (3, 4)]
+    table = SumTable("a", V, D, tables=vectors, bias=True)
+    found, _ = fitted(table, weight)
+    design = torch.cat([torch.ones(V, 1), *map(content_rows, table._parts)], 1).double()
+    assert relative(weight, found) == pytest.approx(relative(weight, least_squares(design, weight)), rel=1e-4)
+    assert_close(table.bias, weight.mean(0))
 
 
 def incidence(table, num_rows):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.argument_types import check_fields, typed
+
 _VALUE_BYTES = 4
 
 
@@ -22,6 +24,13 @@ class Column:
 
     name: str
     counts: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Refuse what counts nothing."""
+        check_fields(self)
+        if self.counts.ndim != 1 or not len(self.counts) or self.counts.dtype.kind not in "iu" or self.counts.min() < 0:
+            got = f"{list(self.counts.shape)} of {self.counts.dtype}"
+            raise ValueError(f"Column '{self.name}': counts must be whole numbers [V] of at least 0, got {got}.")
 
     @property
     def num_embeddings(self) -> int:
@@ -53,6 +62,7 @@ class Allocation:
         return float(column.counts[self.heads[column.name] :].sum() / total) if total else 0.0
 
 
+@typed
 def allocate(
     columns: Sequence[Column], embedding_dim: int, budget_bytes: int, exact_up_to: int = 0, num_lookups: int = 2
 ) -> Allocation:
@@ -74,6 +84,9 @@ def allocate(
         ValueError: if D is no multiple of num_lookups, or the budget does not pay for the exact features, one row for
             each other and one vector of the tail; with the smallest that does.
     """
+    for name, value, least in (("embedding_dim", embedding_dim, 1), ("num_lookups", num_lookups, 1)):
+        if value < least:
+            raise ValueError(f"allocate: {name} must be at least {least}, got {value}.")
     if embedding_dim % num_lookups:
         raise ValueError(f"embedding_dim={embedding_dim} must be a multiple of num_lookups={num_lookups}.")
     vector_bytes = _VALUE_BYTES * embedding_dim

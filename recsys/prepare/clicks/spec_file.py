@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from recsys.prepare.clicks.click_spec import ClickSpec
+from recsys.prepare.files.yaml_aliases import AliasChecks
 
 
 def write_spec(path: Path, spec: ClickSpec, split: str, command: str) -> None:
@@ -68,7 +69,7 @@ def read_spec(path: Path) -> tuple[ClickSpec, str | None]:
     return ClickSpec.from_json(content, f"--spec '{path}'"), split
 
 
-class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
+class _TextLoader(AliasChecks, yaml.BaseLoader):  # type: ignore[misc]
     """Every value a text, and no key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -13,18 +13,20 @@ DIGITS = {"Float16": 11, "Float32": 24, "Float64": 53}
 
 def is_plain(dtype: pl.DataType | DataTypeClass) -> bool:
     """Whether values are single ones, which have texts."""
-    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object))
+    return not (dtype.is_nested() or dtype in (pl.Binary, pl.Object, pl.Duration))
 
 
 def exact_ids(values: pl.Series, where: str, option: str) -> pl.Series:
-    """Ids that are whole numbers or texts: floats become what they stand for, NaN nobody.
+    """Ids that are whole numbers or texts: floats and decimals become what they stand for, NaN nobody.
 
     Raises:
         ValueError: The values are neither numbers nor texts, or a float is too large to be an exact number.
     """
     if not is_plain(values.dtype):
         raise ValueError(f"{option}: {where} is of type {values.dtype}; give one of numbers or texts.")
-    if not values.dtype.is_float():
+    if isinstance(values.dtype, pl.Categorical | pl.Enum):
+        return values.cast(pl.String)
+    if not (values.dtype.is_float() or values.dtype.is_decimal()):
         return values
     texts = texts_of(values, f"{option}: {where}")
     whole = texts.cast(pl.Int64, strict=False)

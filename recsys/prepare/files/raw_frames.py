@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from recsys.prepare.files.bad_lines import BadLine
 from recsys.prepare.files.raw_files import RawBlock, count_byte
+from recsys.prepare.files.separators import in_words
 
 Mask = NDArray[np.bool_]
 INNER_SEPARATOR = b"\x1f"
@@ -143,7 +144,7 @@ def _complaint(line: bytes, separator: bytes, layout: Layout) -> str | None:
     if not line:
         return "the line is empty"
     if found != len(layout.columns):
-        return f"expected {len(layout.columns)} columns separated by {layout.separator!r}, found {found}"
+        return f"expected {len(layout.columns)} columns separated by {in_words(layout.separator)}, found {found}"
     if b"\0" in line:
         return f"byte 0x00 at byte {line.index(0) + 1} of the line"
     try:

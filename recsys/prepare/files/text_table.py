@@ -17,6 +17,7 @@ import polars as pl
 from recsys.prepare.files.bad_lines import BadLine
 from recsys.prepare.files.raw_files import MAX_RECORD_LINES, RawBlock, RawFile, count_byte
 from recsys.prepare.files.raw_frames import INNER_SEPARATOR, LineFrame
+from recsys.prepare.files.separators import in_words
 
 SEPARATORS = {"comma": ",", "tab": "\t", "space": " ", "semicolon": ";", "pipe": "|", r"\t": "\t"}
 LIKELY_SEPARATORS = ("\t", ";", ",", "|")
@@ -106,7 +107,7 @@ class TextTable:
         shown = [character for character in LIKELY_SEPARATORS if character in first]
         if len(shown) > 1:
             raise ValueError(
-                f"{self.file.name}, line 1: may be separated by {' or '.join(map(repr, shown))}; give --separator."
+                f"{self.file.name}, line 1: may be separated by {' or '.join(map(in_words, shown))}; give --separator."
             )
         return shown[0] if shown else ","
 
@@ -185,7 +186,7 @@ class TextTable:
             cells, num_lines = read_record(lines[here : here + MAX_RECORD_LINES], self._inner, num_columns)
             place += num_lines
             if not isinstance(cells, str) and len(cells) < num_columns and not self._format.ragged:
-                cells = f"expected {num_columns} columns separated by {self.separator!r}, found {len(cells)}"
+                cells = f"expected {num_columns} columns separated by {in_words(self.separator)}, found {len(cells)}"
             if isinstance(cells, str):
                 bad.append(BadLine(block.file, block.first_line + here, cells))
                 continue
@@ -244,5 +245,5 @@ def read_record(lines: Sequence[bytes], separator: str, num_columns: int | None)
     if any("\0" in cell for cell in cells):
         return "byte 0x00 in a value", 1
     if num_columns is not None and len(cells) > num_columns:
-        return f"expected {num_columns} columns separated by {separator!r}, found {len(cells)}", 1
+        return f"expected {num_columns} columns separated by {in_words(separator)}, found {len(cells)}", 1
     return cells, reader.line_num

@@ -32,6 +32,7 @@ from recsys.prepare.files.run_program import run_program
 from recsys.prepare.semantic.codes import MOST_CODES
 from recsys.prepare.semantic.content import read_items
 from recsys.prepare.semantic.making import (
+    DEFAULT_BINS,
     LOADS,
     METHODS,
     QUANTISERS,
@@ -46,6 +47,8 @@ from recsys.prepare.semantic.measures import CodesUse
 from recsys.prepare.semantic.pieces import MODELS
 from recsys.prepare.semantic.published import Arrays, Published, read_published
 from recsys.prepare.sessions.log import MOST_BINS
+
+DEFAULT_METHOD = "residual-kmeans"
 
 RANGES = {
     "levels": (1, 255),
@@ -82,12 +85,19 @@ def make(
     old = None if parsed.extend is None else read_published(parsed.extend)
     content = _content(parsed) if old is None else _same_content(old, parsed.vectors, parsed.encoder)
     settings = Settings(
-        content, parsed.levels, parsed.codes, parsed.seed, parsed.source, parsed.counts, parsed.vocabulary, parsed.model
+        content,
+        parsed.levels,
+        parsed.codes,
+        parsed.seed or 0,
+        parsed.source,
+        parsed.counts,
+        parsed.vocabulary,
+        parsed.model or MODELS[0],
     )
     with PreparedFolder(parsed.out, parsed.overwrite) as folder:
         frame = None if parsed.items is None else read_items(parsed.items, parsed.item, content.columns)
         if old is None:
-            made = make_codes(parsed.method, frame, settings, fits)
+            made = make_codes(parsed.method or DEFAULT_METHOD, frame, settings, fits)
         else:
             made = extend_codes(old, frame, settings, loads)
         made.write(folder)
@@ -95,8 +105,8 @@ def make(
 
 
 def _content(parsed: argparse.Namespace) -> ContentColumns:
-    text, categories = tuple(parsed.text), tuple(parsed.categories)
-    return ContentColumns(parsed.vectors, text, parsed.text_dim, categories, parsed.bins, parsed.encoder)
+    text, categories, bins = tuple(parsed.text), tuple(parsed.categories), parsed.bins or DEFAULT_BINS
+    return ContentColumns(parsed.vectors, text, parsed.text_dim, categories, bins, parsed.encoder)
 
 
 def _same_content(old: Published, vectors: str | None, encoder: str | None) -> ContentColumns:
@@ -119,7 +129,7 @@ def _same_content(old: Published, vectors: str | None, encoder: str | None) -> C
 
 
 def parser(methods: tuple[str, ...] = (*QUANTISERS, *METHODS)) -> argparse.ArgumentParser:
-    """The command line; the first method is the default."""
+    """The command line."""
     found = CommandParser(
         prog=program_name("semantic_ids"), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -128,20 +138,20 @@ def parser(methods: tuple[str, ...] = (*QUANTISERS, *METHODS)) -> argparse.Argum
     add("--item", default="item", help="the column of its ids (default %(default)s)")
     add("--out", type=Path, required=True, help="folder to make; it appears when everything is written")
     add("--overwrite", action="store_true", help="replace --out if it is a prepared folder")
-    add("--method", choices=methods, default=methods[0], help="default %(default)s")
+    add("--method", choices=methods, help=f"default {DEFAULT_METHOD}")
     add("--vectors", help="content: a column of lists of numbers, or a .npy file with a row for each item")
     add("--text", nargs="+", default=[], help="content: columns of texts (TF-IDF and truncated SVD, or --encoder)")
     add("--text-dim", type=int, help="width of the vectors of texts without --encoder (default 64)")
     add("--encoder", help="folder of a saved sentence-transformers model that makes vectors of --text")
     add("--categories", nargs="+", default=[], help="content: columns from coarse to fine, for category-prefix")
-    add("--bins", type=int, default=10, help="bins of a category column of numbers with a point (default %(default)s)")
+    add("--bins", type=int, help=f"bins of a category column of numbers with a point (default {DEFAULT_BINS})")
     add("--levels", type=int, help="codes of an item (default 3)")
     add("--codes", type=int, help="codes of a level (default 256), or pieces (default four for each single code)")
-    add("--seed", type=int, default=0, help="of all that is drawn (default %(default)s)")
+    add("--seed", type=int, help="of all that is drawn (default 0)")
     add("--from", dest="source", type=Path, help="codes that shuffled and pieces start from")
     add("--counts", type=Path, help="counts/item.parquet of a prepared folder, for pieces")
     add("--vocabulary", type=Path, help="vocabulary/item.parquet of the same folder; without it items are ids")
-    add("--model", choices=MODELS, default=MODELS[0], help="of SentencePiece (default %(default)s)")
+    add("--model", choices=MODELS, help=f"of SentencePiece (default {MODELS[0]})")
     add("--extend", type=Path, help="a folder of codes: new items get codes, and those it has stay")
     return found
 
@@ -152,29 +162,37 @@ def _check(parsed: argparse.Namespace, quantisers: tuple[str, ...]) -> None:
         value = getattr(parsed, name)
         if value is not None and not least <= value <= most:
             raise ValueError(f"--{name.replace('_', '-')} must be in [{least:,}, {most:,}], got {value}.")
-    method = "--extend" if parsed.extend is not None else f"--method {parsed.method}"
-    quantised = [f"--method {each}" for each in quantisers]
-    acts = {
-        "vectors": [*quantised, "--extend"],
-        "text": quantised,
-        "text_dim": quantised,
-        "encoder": [*quantised, "--extend"],
-        "categories": ["--method category-prefix"],
-        "levels": [*quantised, "--method category-prefix", "--method random"],
-        "codes": [*quantised, "--method category-prefix", "--method random", "--method pieces"],
-        "counts": ["--method pieces"],
-        "vocabulary": ["--method pieces"],
-        "source": ["--method pieces", "--method shuffled", "--extend"],
-        "items": [*quantised, "--method category-prefix", "--method random", "--extend"],
-    }
-    for name, where in acts.items():
-        if getattr(parsed, name) and method not in where:
+    method = "--extend" if parsed.extend is not None else f"--method {parsed.method or DEFAULT_METHOD}"
+    for name, where in _acting(quantisers).items():
+        if getattr(parsed, name) not in (None, []) and method not in where:
             option = "from" if name == "source" else name.replace("_", "-")
             raise ValueError(f"--{option} does nothing with {method}; leave it out.")
     if parsed.extend is None and not parsed.text and (parsed.encoder or parsed.text_dim):
         raise ValueError(f"--{'encoder' if parsed.encoder else 'text-dim'} does nothing without --text; leave it out.")
     if parsed.encoder and parsed.text_dim:
         raise ValueError("--text-dim does nothing with --encoder, whose vectors have their width; leave it out.")
+
+
+def _acting(quantisers: tuple[str, ...]) -> dict[str, list[str]]:
+    """With which methods, or with --extend, an option acts."""
+    quantised = [f"--method {each}" for each in quantisers]
+    return {
+        "vectors": [*quantised, "--extend"],
+        "text": quantised,
+        "text_dim": quantised,
+        "encoder": [*quantised, "--extend"],
+        "categories": ["--method category-prefix"],
+        "bins": ["--method category-prefix"],
+        "seed": [*quantised, "--method random", "--method shuffled"],
+        "model": ["--method pieces"],
+        "levels": [*quantised, "--method category-prefix", "--method random"],
+        "codes": [*quantised, "--method category-prefix", "--method random", "--method pieces"],
+        "counts": ["--method pieces"],
+        "vocabulary": ["--method pieces"],
+        "source": ["--method pieces", "--method shuffled", "--extend"],
+        "method": [*quantised, *(f"--method {each}" for each in METHODS)],
+        "items": [*quantised, "--method category-prefix", "--method random", "--extend"],
+    }
 
 
 def summary(use: CodesUse) -> list[str]:

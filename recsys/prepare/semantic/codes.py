@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.prepare.files.column_values import is_plain
+from recsys.prepare.files.column_values import exact_ids, is_plain
 from recsys.prepare.files.first_line import first_line
 
 NUM_CODES = b"num_codes"
@@ -121,7 +121,7 @@ def read_codes(path: Path, num_codes: int | None = None) -> Codes:
             if said is not None and not said.isdigit():
                 raise ValueError(f"num_codes of its metadata must be a whole number, got {said!r}.")
             num_codes = int(said) if said is not None else max(1, int(values.max(initial=0)) + 1)
-        codes = Codes(frame["item"], values, num_codes)
+        codes = Codes(exact_ids(frame["item"], f"column 'item' of '{path}'", "codes"), values, num_codes)
     except (pl.exceptions.PolarsError, ValueError) as error:
         raise ValueError(f"codes: '{path}': {first_line(error).removeprefix('codes: ')}") from error
     if expected is not None and expected.decode(errors="replace") != codes.fingerprint():

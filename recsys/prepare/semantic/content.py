@@ -17,6 +17,9 @@ from recsys.prepare.files.text_table import TextFormat
 PLAIN_NUMBER = r"^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$"
 """What is written as programs write numbers: 07 is a name, and so is +7."""
 
+LONGEST_VECTOR = 1e18
+"""Its square, and those of differences, are still float32 numbers."""
+
 Matrix = NDArray[np.float32]
 
 
@@ -50,7 +53,14 @@ def read_items(path: Path, item: str, columns: list[str]) -> pl.DataFrame:
         frame = frame.with_columns(_typed(frame[name], name == item) for name in needed)
     ids = exact_ids(frame[item], f"column '{item}' of '{path}'", "--items")
     chosen = frame.select(ids.alias("item"), *(name for name in columns if name != "item"))
-    return chosen.drop_nulls("item").unique("item", keep="first", maintain_order=True)
+    named = chosen.drop_nulls("item")
+    kept = named.unique("item", keep="first", maintain_order=True)
+    if len(kept) < len(chosen):
+        print(
+            f"{path.name}: left out {len(chosen) - len(named):,} rows without an item and {len(named) - len(kept):,} "
+            "that repeat one; the first row of an item counts"
+        )
+    return kept
 
 
 def _typed(texts: pl.Series, is_item: bool) -> pl.Series:
@@ -117,4 +127,8 @@ def _finite(values: NDArray[np.generic], name: str) -> Matrix:
     if not np.isfinite(matrix).all():
         row = int((~np.isfinite(matrix)).any(axis=1).argmax())
         raise ValueError(f"--vectors: row {row} of '{name}' has a value that is no finite number in float32.")
+    lengths = np.sqrt(np.einsum("mt,mt->m", matrix, matrix, dtype=np.float64))
+    if lengths.size and lengths.max() > LONGEST_VECTOR:
+        row = int(lengths.argmax())
+        raise ValueError(f"--vectors: row {row} of '{name}' is {lengths[row]:.3g} long; scale the vectors down.")
     return matrix

@@ -14,13 +14,14 @@ from recsys.prepare.semantic.category_prefix import CategoryPrefix, fit_categori
 from recsys.prepare.semantic.codes import Codes, read_codes
 from recsys.prepare.semantic.content import Matrix, Vectors, column_vectors, file_vectors
 from recsys.prepare.semantic.controls import random_codes, shuffled_codes
-from recsys.prepare.semantic.pieces import Pieces, counts_of, fit_pieces
-from recsys.prepare.semantic.published import CODES, Arrays, Published, appended
+from recsys.prepare.semantic.impressions import counts_of
+from recsys.prepare.semantic.pieces import Pieces, fit_pieces
+from recsys.prepare.semantic.published import CODES, Arrays, Published, appended, as_published
 from recsys.prepare.semantic.residual_kmeans import Codebooks, fit_residual_kmeans
 from recsys.prepare.semantic.sentences import SentenceEncoder
 from recsys.prepare.semantic.texts import TextEncoder, fit_texts
 
-DEFAULT_CODES, DEFAULT_LEVELS, DEFAULT_TEXT_DIM = 256, 3, 64
+DEFAULT_CODES, DEFAULT_LEVELS, DEFAULT_TEXT_DIM, DEFAULT_BINS = 256, 3, 64, 10
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ContentColumns:
     text: tuple[str, ...] = ()
     text_dim: int | None = None
     categories: tuple[str, ...] = ()
-    num_bins: int = 10
+    num_bins: int = DEFAULT_BINS
     encoder: str | None = None
 
     @property
@@ -185,6 +186,7 @@ def extend_codes(
     Raises:
         ValueError: if the method gives no codes to new items.
     """
+    _refuse_idle(old, frame, settings)
     arrays, made = old.arrays, None
     if old.method == "pieces":
         new = Pieces.of_arrays(old.arrays).codes(_new_pieces(old, settings))
@@ -206,16 +208,23 @@ def extend_codes(
     return Published(appended(old.codes, new), old.method, old.settings, arrays, old.reconstruction_error, made)
 
 
+def _refuse_idle(old: Published, frame: pl.DataFrame | None, settings: Settings) -> None:
+    """Pieces are extended by codes, all others by what items are."""
+    option, given = ("--items", frame) if old.method == "pieces" else ("--from", settings.source)
+    if given is not None:
+        raise ValueError(f"{option} does nothing with --extend of codes of the method {old.method}; leave it out.")
+
+
 def _fresh(old: Published, frame: pl.DataFrame) -> pl.DataFrame:
     """The items that have no codes yet."""
     known = old.codes.items.filter(pl.Series(old.codes.has_codes))
-    return frame.filter(~pl.col("item").cast(known.dtype).is_in(known.implode()))
+    return frame.filter(~as_published(frame["item"], known.dtype).is_in(known.implode()))
 
 
 def _new_pieces(old: Published, settings: Settings) -> Codes:
     """The codes of items without pieces, of those that --from has."""
     codes = _source(settings)
-    missing = ~codes.items.cast(old.codes.items.dtype).is_in(old.codes.items.implode())
+    missing = ~as_published(codes.items, old.codes.items.dtype).is_in(old.codes.items.implode())
     kept = missing.to_numpy()
     return Codes(codes.items.filter(missing), codes.values[kept], codes.num_codes)
 

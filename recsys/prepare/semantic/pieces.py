@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from recsys.prepare.files.first_line import first_line
 from recsys.prepare.semantic.codes import Codes
 
 MODELS = ("bpe", "unigram")
@@ -142,41 +140,6 @@ def _all_pieces(rows: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
             for last in range(first + 1, len(line) + 1):
                 shown[line[first:last]] += count
     return shown.most_common()
-
-
-def counts_of(items: pl.Series, counts: Path, vocabulary: Path | None) -> NDArray[np.int64]:
-    """Impressions [M] of items, from counts/item.parquet (id, count) and vocabulary/item.parquet (id, value).
-
-    Args:
-        items: [M].
-        counts: of ids.
-        vocabulary: what ids stand for; without it items are ids.
-
-    Raises:
-        ValueError: if a file is missing or lacks a column, or no item is among them.
-    """
-    found = _columns(counts, "--counts", ("id", "count"))
-    names = found.select(pl.col("id").cast(pl.String).alias("value"), "count")
-    if vocabulary is not None:
-        names = found.join(_columns(vocabulary, "--vocabulary", ("id", "value")), on="id").select(
-            pl.col("value").cast(pl.String), "count"
-        )
-    frame = pl.DataFrame({"value": items.cast(pl.String)}).join(names, on="value", how="left", maintain_order="left")
-    if frame["count"].null_count() == len(frame):
-        raise ValueError(f"--counts: no item is among the ids of '{counts}'; is --vocabulary the one of that folder?")
-    return frame["count"].fill_null(0).to_numpy().astype(np.int64)
-
-
-def _columns(path: Path, option: str, names: Sequence[str]) -> pl.DataFrame:
-    if not path.is_file():
-        raise ValueError(f"{option}: file '{path}' does not exist.")
-    try:
-        frame = pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"{option}: '{path}' cannot be read as a Parquet file ({first_line(error)}).") from error
-    if not set(names) <= set(frame.columns):
-        raise ValueError(f"{option}: '{path}' must have columns {', '.join(names)}, got {', '.join(frame.columns)}.")
-    return frame.select(names)
 
 
 def _trainer():  # type: ignore[no-untyped-def]  # noqa: ANN202

@@ -139,7 +139,7 @@ def appended(published: Codes, new: Codes) -> Codes:
             f"--extend: the codes are {published.num_levels} levels of {published.num_codes}, the new ones "
             f"{new.num_levels} of {new.num_codes}."
         )
-    fresh_items = new.items.cast(published.items.dtype)
+    fresh_items = as_published(new.items, published.items.dtype)
     places = {item: row for row, item in enumerate(fresh_items.to_list())}
     values = published.values.copy()
     for row in np.flatnonzero(~published.has_codes):
@@ -149,3 +149,19 @@ def appended(published: Codes, new: Codes) -> Codes:
     known = fresh_items.is_in(published.items.implode()).to_numpy()
     items = published.items.append(fresh_items.filter(~known)) if not known.all() else published.items
     return Codes(items, np.concatenate([values, new.values[~known]]), published.num_codes)
+
+
+def as_published(items: pl.Series, dtype: pl.DataType) -> pl.Series:
+    """Items as a folder of codes stores them: 7 and the text 7 are one item, 007 is another.
+
+    Raises:
+        ValueError: if the folder's items are of a type that cannot hold one of these.
+    """
+    found = items.cast(dtype, strict=False)
+    other = ~found.cast(pl.String).eq_missing(items.cast(pl.String))
+    if other.any():
+        raise ValueError(
+            f"--extend: the items of the codes are of type {dtype}, and item {items.filter(other)[0]!r} is none of "
+            "them; write it as they are, or make the codes anew of a file whose items are texts."
+        )
+    return found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from recsys.prepare.files.column_values import is_plain
 from recsys.prepare.semantic.content import Vectors
 
 MAX_WORDS = 20_000
@@ -64,8 +65,9 @@ def fit_texts(frame: pl.DataFrame, columns: list[str], dim: int, seed: int) -> T
     vectorizer = TfidfVectorizer(
         min_df=2, max_features=MAX_WORDS, sublinear_tf=True, stop_words="english", token_pattern=_TOKEN
     )
+    texts = joined_texts(frame, columns)
     try:
-        weights = vectorizer.fit_transform(joined_texts(frame, columns))
+        weights = vectorizer.fit_transform(texts)
     except ValueError as error:
         raise ValueError("--text: no word occurs in the texts of two items; name other columns of text.") from error
     most = min(weights.shape) - 1
@@ -77,6 +79,13 @@ def fit_texts(frame: pl.DataFrame, columns: list[str], dim: int, seed: int) -> T
 
 
 def joined_texts(frame: pl.DataFrame, columns: list[str]) -> list[str]:
-    """The columns of each item one after the other; an empty text where all are missing."""
+    """The columns of each item one after the other; an empty text where all are missing.
+
+    Raises:
+        ValueError: if a column holds lists, or what else has no text.
+    """
+    for name in columns:
+        if not is_plain(frame[name].dtype):
+            raise ValueError(f"--text: column '{name}' is of type {frame[name].dtype}; name columns of texts.")
     parts = pl.concat_str(pl.col(columns).cast(pl.String), separator=" ", ignore_nulls=True)
     return frame.select(text=parts.fill_null(""))["text"].to_list()

@@ -58,7 +58,7 @@ def test_derived_times(tmp_path, open_prepared):
         (line(21, time="14139900"), "line 3: column 'hour' holds '14139900', not a time written YYMMDDHH"),
         (line(21, time="1410210"), "line 3: column 'hour' holds '1410210'"),
         (line(21, time=""), "line 3: column 'hour' holds ''"),
-        (line(21) + ",1", "line 3: expected 24 columns separated by b',', found 25"),
+        (line(21) + ",1", "line 3: expected 24 columns separated by ',', found 25"),
     ],
 )
 def test_bad_lines(tmp_path, open_prepared, bad, message):

@@ -6,7 +6,8 @@ import pytest
 
 from recsys.prepare.programs.semantic_ids import main
 from recsys.prepare.semantic.codes import Codes
-from recsys.prepare.semantic.pieces import counts_of, fit_pieces
+from recsys.prepare.semantic.impressions import counts_of
+from recsys.prepare.semantic.pieces import fit_pieces
 from recsys.prepare.semantic.published import read_published
 
 sentencepiece = pytest.importorskip("sentencepiece")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from recsys.argument_types import check_types, typed
 from recsys.tables import (
     Coprime,
     DistanceLFU,
@@ -35,7 +36,6 @@ from recsys.tables import (
     power_law_dims_for_budget,
     swap_,
 )
-from recsys.tables.argument_types import check_types, typed
 from tests.tables.contract import EXAMPLES
 
 SIZES = {"name": "f", "num_embeddings": 3_000, "embedding_dim": 24}
@@ -85,7 +85,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "features": (lambda: TableCollection(Feature("f", "f"), {"f": FULL}), "features must be a list of Feature, got"),
     "a class of optimizers": (
         lambda: TableCollection([Feature("f", "f")], {"f": FULL}, optimizer="SGD"),
-        "TableCollection: optimizer must be TableOptimizer or Mapping or None, got 'SGD'",
+        "TableCollection: optimizer must be TableOptimizer or a mapping of str to TableOptimizer or None, got 'SGD'",
     ),
     "clipping": (
         lambda: TableCollection([Feature("f", "f")], {"f": FULL}, clip_rows=None),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
-
-import torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
 _CALLABLE: Any = get_origin(Callable[[], None])
+_NO_MEMORY = ("can't allocate memory", "CUDA out of memory", "Storage size calculation overflowed")
 
 
 def check_types(owner: str, annotated: Callable[..., Any], values: Mapping[str, object]) -> None:
@@ -29,13 +30,13 @@ def check_types(owner: str, annotated: Callable[..., Any], values: Mapping[str, 
     Raises:
         ValueError: naming the owner, the argument and the value.
     """
-    if torch.compiler.is_compiling():
+    if _is_compiling():
         return
     for name, annotation in _annotations(annotated).items():
         if name in values and not _fits(values[name], annotation):
             value = values[name]
             hint = f"; write int({name})" if _is_foreign_int(value) and _fits(0, annotation) else ""
-            raise ValueError(f"{owner}: {name} must be {_in_words(annotation)}, got {value!r}{hint}.")
+            raise ValueError(f"{owner}: {name} must be {_in_words(annotation)}, got {_told(value, annotation)}{hint}.")
 
 
 def check_fields(instance: object) -> None:
@@ -44,16 +45,46 @@ def check_fields(instance: object) -> None:
 
 
 def typed(function: Callable[P, R]) -> Callable[P, R]:
-    """Check the arguments of each call by `check_types`; a constructor is called by the name of its class."""
+    """Check the arguments of each call by `check_types`; a constructor is called by the name of its class.
+
+    What does not fit into memory is refused as well, see `fits_memory`.
+    """
     signature = inspect.signature(function)
     owner, _, method = function.__qualname__.rpartition(".")
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        check_types(owner if method == "__init__" else method, function, signature.bind(*args, **kwargs).arguments)
-        return function(*args, **kwargs)
+        called = owner if method == "__init__" else method
+        check_types(called, function, signature.bind(*args, **kwargs).arguments)
+        with fits_memory(called):
+            return function(*args, **kwargs)
 
     return checked
+
+
+@contextmanager
+def fits_memory(owner: str) -> Iterator[None]:
+    """Say in a sentence that there is no memory for what is made inside.
+
+    Raises:
+        ValueError: naming the owner and what numpy or torch could not have.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        told = str(error)
+        if not isinstance(error, MemoryError) and not any(words in told for words in _NO_MEMORY):
+            raise
+        reason = told.split("Allocator: ")[-1].splitlines()[0].split(". Error code")[0] if told else "it is full"
+        raise ValueError(
+            f"{owner}: what it is asked for does not fit into memory ({reason}); choose smaller sizes."
+        ) from error
+
+
+def _is_compiling() -> bool:
+    """Whether torch makes a program of this call; nobody who has not imported torch asks it to."""
+    torch: Any = sys.modules.get("torch")
+    return torch is not None and hasattr(torch, "compiler") and bool(torch.compiler.is_compiling())
 
 
 @functools.cache
@@ -88,7 +119,12 @@ def _fits(value: object, annotation: Any) -> bool:
 def _fits_generic(value: object, origin: type, arguments: Sequence[Any]) -> bool:
     """A list stands for a tuple: that is how it comes back from files."""
     if issubclass(origin, type):
-        return isinstance(value, type)
+        bound = arguments[0] if arguments and isinstance(arguments[0], type) else object
+        return isinstance(value, type) and issubclass(value, bound)
+    if issubclass(origin, Mapping) and len(arguments) == 2:
+        return isinstance(value, origin) and all(
+            _fits(key, arguments[0]) and _fits(each, arguments[1]) for key, each in value.items()
+        )
     if not issubclass(origin, Sequence):
         return callable(value) if origin is _CALLABLE else isinstance(value, origin)
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
@@ -96,6 +132,22 @@ def _fits_generic(value: object, origin: type, arguments: Sequence[Any]) -> bool
     if issubclass(origin, tuple) and Ellipsis not in arguments:
         return len(value) == len(arguments) and all(map(_fits, value, arguments))
     return all(_fits(each, arguments[0]) for each in value)
+
+
+def _told(value: object, annotation: Any) -> str:
+    """A value as a message shows it; of a mapping the entry that does not fit, since a whole one is long."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    for kinds in (get_args(each) for each in members if _is_mapping(each)):
+        for key, entry in value.items() if isinstance(value, Mapping) else ():
+            if not (_fits(key, kinds[0]) and _fits(entry, kinds[1])):
+                return f"{entry!r} at {key!r}"
+    return repr(value)
+
+
+def _is_mapping(annotation: Any) -> bool:
+    """Whether an annotation says what is mapped to what."""
+    origin = get_origin(annotation)
+    return isinstance(origin, type) and issubclass(origin, Mapping) and len(get_args(annotation)) == 2
 
 
 def _is_foreign_int(value: object) -> bool:
@@ -113,6 +165,10 @@ def _in_words(annotation: Any) -> str:
         return f"one of {', '.join(map(str, arguments))}"
     if isinstance(origin, type) and issubclass(origin, Sequence):
         return f"a list of {_in_words(arguments[0]).replace('one of', 'some of')}"
+    if _is_mapping(annotation):
+        return f"a mapping of {_in_words(arguments[0])} to {_in_words(arguments[1])}"
+    if isinstance(origin, type) and issubclass(origin, type):
+        return f"a class, {_in_words(arguments[0])} or one derived from it"
     if annotation is bool:
         return "true or false"
     return "a class or function" if origin is _CALLABLE else getattr(origin or annotation, "__name__", str(annotation))

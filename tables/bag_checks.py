@@ -1,0 +1,46 @@
+"""What cannot be the bags of an EmbeddingBag, in a sentence that names it."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from recsys.tables.input_checks import check_offsets, check_weights
+
+
+def check_pooled(
+    owner: str, ids: Tensor, offsets: Tensor | None, weights: Tensor | None, mode: str, include_last_offset: bool
+) -> None:
+    """Refuse ids, offsets and weights that do not go together, of which torch's kernels refuse some and end at others.
+
+    Args:
+        owner: for messages.
+        ids: checked ones, [N] or [B, L].
+        offsets: [B] with ids [N], None with ids [B, L].
+        weights: like ids, or None.
+        mode: of the pooling.
+        include_last_offset: offsets has a last entry more.
+
+    Raises:
+        ValueError: saying what is wrong.
+        NotImplementedError: on weights with another mode than "sum", as nn.EmbeddingBag.
+    """
+    if ids.dim() not in (1, 2):
+        raise ValueError(f"{owner}: ids must be [N] with offsets, or [B, L], got {list(ids.shape)}.")
+    if (offsets is None) != (ids.dim() == 2):
+        given = "none" if offsets is None else "offsets"
+        raise ValueError(f"{owner}: offsets go with ids [N] and not with [B, L]; got ids {list(ids.shape)}, {given}.")
+    if offsets is not None:
+        check_offsets(owner, offsets, ids.shape[0], include_last_offset)
+    if weights is not None:
+        _check_weights(owner, ids, weights, mode)
+
+
+def _check_weights(owner: str, ids: Tensor, weights: Tensor, mode: str) -> None:
+    what = f"{owner}: per_sample_weights"
+    if not isinstance(weights, Tensor):
+        raise ValueError(f"{what} must be a Tensor like ids, got {type(weights).__name__}.")
+    if mode != "sum":
+        raise NotImplementedError(f"{what} go with mode='sum', got mode='{mode}'.")
+    if weights.shape != ids.shape:
+        raise ValueError(f"{what} must have the shape of ids, {list(ids.shape)}, got {list(weights.shape)}.")
+    check_weights(what, weights)
