@@ -17,6 +17,8 @@ import page_tables
 
 from recsys.checkpoints.reading import read
 from recsys.checkpoints.settings import SETTINGS
+from recsys.compression.quality import difference_in_words
+from recsys.evaluation import Comparison
 
 HEADER = (
     "| model | method | seed | budget | bytes | val | test | to its own search |",
@@ -39,9 +41,9 @@ def line(out: Path) -> tuple[tuple[object, ...], str]:
         f"{stages['num_bytes']:,}",
         f"{val['second']:.5f}",
         f"{test['second']:.5f}",
-        f"{test['difference']:+.5f} [{test['low']:+.5f}, {test['high']:+.5f}]",
+        difference_in_words(Comparison(**test)),
     ]
-    return (names[0], -fraction, -test["second"]), f"| {' | '.join(cells)} |"
+    return (names[0], -round(fraction, 2), -test["second"]), f"| {' | '.join(cells)} |"
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from traceback import extract_tb
 
 from recsys.configuration.shipped import names, with_files
 from recsys.configuration.suggestions import explain
+from recsys.prepare.files.streams import discard_output, print_anywhere
 
 _EXTRAS = {
     "onnx": "onnx",
@@ -24,7 +25,7 @@ _EXTRAS = {
     "sklearn": "semantic",
 }
 """The extra of this package that brings another one."""
-_INTERRUPTED = 128 + signal.SIGINT
+_INTERRUPTED, _UNREAD = 128 + signal.SIGINT, 128 + signal.SIGPIPE
 # Commands of their own, each a module with main(arguments) -> exit code; the others are Lightning's.
 _TOOLS = {
     "prepare": "raw files to a folder to train on",
@@ -54,7 +55,24 @@ _USAGE += "\n".join(f"  {name:<12} {words}" for name, words in (_LIGHTNING | _TO
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Run a command; a user's mistake ends with a short message and exit code 2."""
+    """Run a command; a user's mistake ends with a short message and exit code 2, a reader that has gone with 141."""
+    print_anywhere()
+    try:
+        try:
+            _run(args)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+        sys.exit(_UNREAD)
+    except OSError as error:
+        discard_output()
+        sys.exit(_fail(f"what was printed is not whole: {error.strerror}."))
+
+
+def _run(args: Sequence[str] | None) -> None:
+    """Run a command and exit, unless it is one of Lightning's or only help was asked for."""
     arguments = with_files(sys.argv[1:] if args is None else args)
     if arguments and arguments[0] in ("-h", "--help"):
         print(_USAGE)
@@ -73,6 +91,8 @@ def main(args: Sequence[str] | None = None) -> None:
         run(arguments)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        raise
     except ModuleNotFoundError as error:
         sys.exit(_fail(_of_missing(error, arguments[0])))
     except (MemoryError, RuntimeError) as error:
@@ -126,7 +146,9 @@ def _of_memory(error: BaseException) -> str | None:
 def _mistake(error: BaseException | None) -> BaseException | None:
     """The error of this package, which tells a user of a mistake, among those that led to this one; else None."""
     while error is not None:
-        if Path(extract_tb(error.__traceback__)[-1].filename).is_relative_to(Path(__file__).parent):
+        # An error that came with another as its cause may never have been raised.
+        frames = extract_tb(error.__traceback__)
+        if frames and Path(frames[-1].filename).is_relative_to(Path(__file__).parent):
             return error
         error = error.__cause__ or error.__context__
     return None

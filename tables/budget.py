@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from recsys.tables.numbers import MOST
+
 if TYPE_CHECKING:
     from recsys.tables.base import Table
 
@@ -36,7 +38,10 @@ def parse_bytes(value: Bytes) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([a-z]*)\s*", str(value).lower())
     if isinstance(value, bool) or found is None or found[2] not in _UNITS:
         raise ValueError(f"budget_bytes must be a number of bytes such as 8000000, 8MB or 1.5GiB, got {value!r}.")
-    return int(float(found[1]) * _UNITS[found[2]])
+    num_bytes = float(found[1]) * _UNITS[found[2]]
+    if num_bytes > MOST:
+        raise ValueError(f"budget_bytes must be at most 2**62 bytes, which no memory has, got {value!r}.")
+    return int(num_bytes)
 
 
 def parse_fraction(value: Fraction) -> float:

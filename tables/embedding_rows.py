@@ -88,6 +88,11 @@ class EmbeddingRows(nn.Module):
                 f"Embedding sees those of its own process alone, one of {dist.get_world_size()}; train it in one "
                 "process, or in a TableCollection with TorchrecLookup, or call eval()."
             )
+        if any(each.is_inference() for each in table.buffers()) and not torch.is_inference_mode_enabled():
+            raise ValueError(
+                f"{type(table).__name__} '{table.name}' was made in inference mode, and what it notes of ids cannot be "
+                "written outside of it; make it outside, or call eval()."
+            )
         # Here alone: around all of this it would be a part of exported programs, which cannot be saved with it.
         with torch.no_grad():
             table.observe(ids.reshape(-1).long(), self)

@@ -72,6 +72,8 @@ def check_dense(owner: str, argument: str, values: Tensor) -> None:
         if values.is_quantized
         else "of complex numbers"
         if values.is_complex()
+        else "of unsigned numbers of 16 bits or more"
+        if values.dtype in (torch.uint16, torch.uint32, torch.uint64)
         else "without values, on 'meta'"
         if values.is_meta
         else None

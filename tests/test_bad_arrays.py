@@ -11,7 +11,7 @@ from torch import nn, tensor
 
 from recsys.comparison import pareto_front
 from recsys.description import effective_rank
-from recsys.evaluation import auc, auc_interval, gauc, list_metrics, ranking_metrics, reliability
+from recsys.evaluation import auc, auc_interval, gauc, list_metrics, ranking_metrics, reliability, roc_points
 from recsys.losses import Catalogue, linear_cross_entropy, log_totals
 from recsys.metrics.binary import BinaryMetrics
 from recsys.metrics.next_item import RankingMetrics, exclude, ranks_of_targets
@@ -62,6 +62,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "no groups": (lambda: gauc(LABELS, SCORES, None), "gauc: groups must be of every row, got None; auc needs none"),
     "all but certain": (lambda: auc_interval(LABELS, SCORES, 1 - 1e-16), "confidence must be in"),
     "bins without end": (lambda: reliability(LABELS, SCORES, num_bins=10**13), "does not fit into memory"),
+    "no points": (lambda: roc_points(LABELS, SCORES, num_points=-9), "num_points must be at least 1, got -9"),
     "a true cutoff": (
         lambda: list_metrics(LABELS, SCORES, LABELS, (True,)),
         r"cutoffs must be a list of int, got \(True",

@@ -191,6 +191,9 @@ ABBREVIATED = [
     ("prepare semantic_ids --meth x", "recsys prepare semantic_ids: there is no option '--meth'"),
 ]
 
+NINES = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+"""Each line nine times the one before: 9**8 values."""
+
 FILES = [
     ("model: {embedding_dim: 8}\nmodel: {embedding_dim: 9}", "key 'model' in line 2 is already in line 1"),
     ("trainer: {max_epochs: 1, max_epochs: 2}", "key 'max_epochs' in line 1 is already in line 1"),
@@ -206,6 +209,14 @@ FILES = [
     ("optimizer: {class_path: torch.optim.Adam}", "model.init_args.optimizer"),
     ("modle: {}", "did you mean 'model'?"),
     ("datas:", "did you mean 'data'?"),
+    ("trainer: [1]", "bad.yaml: trainer must hold keys and values, got [1]"),
+    ("model: {class_path: 3}", "bad.yaml must be the name of a class, got 3"),
+    ("model: {init_args: {table_optimizer: {class_path: [SGD]}}}", "'model.init_args.table_optimizer.class_path' of"),
+    ("3: 4", "key 3 of "),
+    ('data: {init_args: {path: "a\\0"}}', "bad.yaml holds a character that no text has, got 'a\\x00'"),
+    ('data: {init_args: {path: "\\ud800"}}', "bad.yaml holds a character that no text has, got '\\ud800'"),
+    ("model: &a {init_args: *a}", "line 1: an alias stands inside of the value that it names"),
+    (NINES, "its aliases stand for more than 1,000,000 values"),
 ]
 
 SECTIONS = [("trainer: 5", "got 5"), ("trainer: [1]", "got [1]"), ("trainer:", "got None")]
@@ -224,6 +235,10 @@ CHECKPOINTS = [
     ({"state_dict": {}, "epoch": "x"}, "is damaged: its epoch must be of type int, got str"),
     ({"state_dict": {}, "epoch": 0, "global_step": -5}, "is damaged: its global_step must be at least 0, got -5"),
     ([1, 2], "holds a list"),
+    (
+        {"state_dict": {}, "epoch": 0, "global_step": 0, "pytorch-lightning_version": "new"},
+        "is damaged: its pytorch-lightning_version is 'new'",
+    ),
     ({"state_dict": {}, "x": os.getcwd}, "could run code"),
     (
         {"state_dict": {}, "epoch": 0, "global_step": 0, "pytorch-lightning_version": "2", "hyper_parameters": {}},

@@ -1,5 +1,7 @@
 """The command line: every config parses, builds and trains; mistakes are named."""
 
+import errno
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +173,17 @@ def test_an_error_from_elsewhere_keeps_its_traceback(monkeypatch):
         main(["fit"])
 
 
+def test_a_cause_that_was_never_raised(monkeypatch, capsys):
+    def launch(arguments):
+        raise OSError(errno.EFBIG, "File too large", "report.html") from OSError("written by hand")
+
+    monkeypatch.setattr(RecsysCLI, "launch", launch)
+    with pytest.raises(SystemExit) as stop:
+        main(["fit"])
+    assert stop.value.code == 2
+    assert "error: File too large: 'report.html'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -198,3 +211,25 @@ def test_doctor_runs():
     result = subprocess.run([sys.executable, "-m", "recsys", "doctor"], capture_output=True, text=True, check=False)
     assert "torchrec" in result.stdout
     assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
+        (OSError(errno.ENOSPC, "No space left on device"), 2, "error: what was printed is not whole: No space left"),
+    ],
+)
+def test_output_that_nobody_takes(monkeypatch, capsys, error, code, said):
+    """As of `| head -1`, and of a full disk: no words of Python's own, and no exit code 0."""
+
+    def flush() -> None:
+        raise error
+
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "flush", flush)
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == code
+    assert capsys.readouterr().err.startswith(said)

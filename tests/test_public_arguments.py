@@ -96,7 +96,7 @@ def test_no_argument_is_of_any_type(public):
 def test_no_matrix_of_a_loss_is_of_any_type(public):
     for name in inspect.signature(public).parameters:
         given = {"items": torch.ones(3, 2), **MATRICES, name: object()}
-        with pytest.raises(ValueError, match=f"{name} must be Tensor, got <object"):
+        with pytest.raises(ValueError, match=f"{name} must be a Tensor, got <object"):
             public(**{key: given[key] for key in inspect.signature(public).parameters})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from recsys.checkpoints.errors import reading
 from recsys.checkpoints.place import check_replaceable
 
 _NEEDED = {"state_dict": dict, "epoch": int, "global_step": int, "pytorch-lightning_version": str}
+_VERSION = re.compile(r"\d+(\.\d+)*(\.?(a|b|rc|dev|post)\d+)?(\+[a-z0-9.]+)?")
 
 
 def check_exists(path: str | Path) -> None:
@@ -34,6 +36,9 @@ def check_whole(path: str | Path, content: Any) -> None:
     for name, kind in _NEEDED.items():
         if not isinstance(content.get(name), kind):
             raise ValueError(f"checkpoint '{path}' has no {name}: it was not written by `lightning fit`.")
+    version = content["pytorch-lightning_version"]
+    if _VERSION.fullmatch(version) is None:
+        raise ValueError(f"checkpoint '{path}' is damaged: its pytorch-lightning_version is {version!r}.")
 
 
 class FolderCheckpointIO(TorchCheckpointIO):

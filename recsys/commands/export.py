@@ -19,7 +19,7 @@ from recsys.exporting.clicks import ExportableClicks
 from recsys.exporting.exportable import Exportable
 from recsys.exporting.formats import FORMATS
 from recsys.exporting.sessions import ExportableSessions
-from recsys.exporting.writing import write
+from recsys.exporting.writing import free_folder, write
 from recsys.human import human_bytes
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.tasks import CTRTask, NextItemTask
@@ -36,9 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     own, others = divided(arguments, parser())
     chosen = parser().parse_args(own)
-    out: Path = chosen.out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"out '{out}' exists and is no empty folder; give another or remove it.")
+    out = free_folder(chosen.out)
     format = FORMATS[chosen.format]()
     content = read_checkpoint(chosen.checkpoint)
     cli = RecsysCLI.launch([word for config in chosen.config for word in ("-c", config)] + others, run=False)
@@ -53,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     data = Path(cli.datamodule.schema.path)
     num_samples, difference = write(exportable, format, out, compared_batches(cli.datamodule), facts, data)
     size = sum(file.stat().st_size for file in out.iterdir() if file.is_file())
-    print(f"wrote {out / format.file} ({human_bytes(size)})")
+    print(f"wrote {chosen.out / format.file} ({human_bytes(size)})")
     print(
         f"compared with the checkpoint on {num_samples:,} samples: the largest difference is {difference:.1e}"
         if num_samples

@@ -17,7 +17,7 @@ from recsys.compression.model import TrainedModel, checkpoint_of
 from recsys.compression.pictures import kept_figures
 from recsys.compression.quality import SHOWN, measured_splits, quality_of
 from recsys.compression.report import CompressionReport
-from recsys.compression.stage_run import MODEL, fit, publish
+from recsys.compression.stage_run import MODEL, fit
 from recsys.compression.trials import Trial, Trials, best
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.tables.budget import BudgetError
@@ -101,7 +101,7 @@ class OneShot:
                 trials.append(tuned)
                 if tuned.quality(metric) > winner.quality(metric):
                     winner = tuned
-                    publish(out / FINETUNE / MODEL, out / CHECKPOINT)
+                    write(out / CHECKPOINT, checkpoint_of(self._model.task, read(out / FINETUNE / MODEL)))
         self._report(trials, winner, [str(error) for _, refused in tried for error in refused], out)
 
     def _report(self, trials: Sequence[Trial], winner: Trial | None, refused: Sequence[str], out: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from recsys.compression.plots import new_axes
@@ -90,4 +91,5 @@ def search_figure(best: Sequence[float], metric: str) -> Figure:
     """The best value of a metric after each generation of the search for widths."""
     figure, axes = new_axes(f"{SHOWN[metric]} along the search for widths", "generation", f"best val {SHOWN[metric]}")
     axes.plot(range(len(best)), best, "o-", markersize=4, color="#1f5fa8")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

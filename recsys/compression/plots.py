@@ -30,7 +30,8 @@ def quality_against_bytes(trials: Sequence[Trial], trained_bytes: int, metric: s
         above = [each.high - each.difference for each in found]
         axes.errorbar(
             [trial.num_bytes for trial in own], [each.second for each in found], [below, above],
-            fmt="o-", markersize=5, capsize=3, label=drawn(name), color=colormaps["tab10"](place % _NUM_COLOURS),
+            fmt="o-" if place < _NUM_COLOURS else "s--", markersize=5, capsize=3, label=drawn(name),
+            color=colormaps["tab10"](place % _NUM_COLOURS),
         )  # fmt: skip
     if trials:
         before = trials[0].shown[metric].first

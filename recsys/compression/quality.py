@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -147,6 +148,16 @@ class SessionQuality(Quality):
             gains = rank_gains(ranks, (10,))
             sums += [*(gains[name] for name in self.metrics), np.ones(len(ranks))]
         return compare_ratios(self.metrics, draws_of(np.stack(sums, 1), None, None), confidence)
+
+
+def difference_in_words(found: Comparison) -> str:
+    """A difference and its interval; without one where there is none, as of equal predictions.
+
+    >>> difference_in_words(Comparison(0.5, 0.75, 0.25, 0.125, 0.375, 0.01))
+    '+0.25000 [+0.12500, +0.37500]'
+    """
+    interval = "" if math.isnan(found.low) else f" [{found.low:+.5f}, {found.high:+.5f}]"
+    return f"{found.difference:+.5f}{interval}"
 
 
 def measured_splits(data: CTRDataModule | SessionDataModule) -> list[str]:

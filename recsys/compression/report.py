@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from recsys.compression.plots import quality_against_bytes
-from recsys.compression.quality import SHOWN
+from recsys.compression.quality import SHOWN, difference_in_words
 from recsys.compression.trials import Trial
 from recsys.evaluation import Comparison
 from recsys.evaluation.plots import svg
@@ -111,8 +111,7 @@ class CompressionReport:
 
 
 def _compared(found: Comparison) -> list[str]:
-    difference = f"{found.difference:+.5f} [{found.low:+.5f}, {found.high:+.5f}]"
-    return [f"{found.first:.5f}", f"{found.second:.5f}", difference]
+    return [f"{found.first:.5f}", f"{found.second:.5f}", difference_in_words(found)]
 
 
 def _plain(trial: Trial) -> dict[str, object]:

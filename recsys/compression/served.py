@@ -12,7 +12,6 @@ from recsys.checkpoints.file import write
 from recsys.checkpoints.reading import read
 from recsys.compression.model import checkpoint_of, collection_of
 from recsys.compression.quality import measured_splits, quality_of
-from recsys.compression.stage_run import publish
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.tables import CompactTable, TableCollection
@@ -60,7 +59,7 @@ def best_in_validation(command: Sequence[str], checkpoints: Sequence[Path]) -> P
 
 
 def write_served(command: Sequence[str], trained: Path, target: Path, precision: RowPrecision) -> None:
-    """Put a checkpoint in its place, its rows in a precision.
+    """Put the weights of a checkpoint in their place, its rows in a precision, so that a run begins with them.
 
     Args:
         command: -c CONFIG and overrides of the checkpoint.
@@ -68,11 +67,9 @@ def write_served(command: Sequence[str], trained: Path, target: Path, precision:
         target: its place.
         precision: of rows.
     """
-    if precision == "float32":
-        publish(trained, target)
-        return
     task, content = RecsysCLI.launch(command, run=False).model, read(trained)
     task.configure_model()
     task.load_state_dict(content["state_dict"])
-    task.collection = collection_of(task, stored_rows(task.collection, precision))
+    if precision != "float32":
+        task.collection = collection_of(task, stored_rows(task.collection, precision))
     write(target, checkpoint_of(task, content))

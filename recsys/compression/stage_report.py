@@ -14,7 +14,7 @@ from torch import Tensor
 from recsys.checkpoints import load
 from recsys.checkpoints.reading import read
 from recsys.compression.pictures import kept_figures, search_figure
-from recsys.compression.quality import SHOWN, measured_splits, quality_of
+from recsys.compression.quality import SHOWN, difference_in_words, measured_splits, quality_of
 from recsys.compression.stage_run import MODEL, write_json
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.evaluation import Comparison
@@ -40,7 +40,7 @@ def write_stage_report(out: Path, command: list[str], counts: Mapping[str, Tenso
         for name, each in metrics.items():
             lines.append(
                 f"{split} {name}: {each.first:.5f} searched, {each.second:.5f} compact, difference "
-                f"{each.difference:+.5f} [{each.low:+.5f}, {each.high:+.5f}], 95 % interval of the same rows."
+                f"{difference_in_words(each)}, 95 % interval of the same rows."
             )
     print("\n".join(lines))
     pictures = {**_search_pictures(out, next(iter(found.get("val", {})), "")), **kept_figures(tables, counts)}

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from jsonargparse._actions import ActionConfigFile
 
+from recsys.configuration.config_values import check_values
 from recsys.configuration.suggestions import SECTIONS, explain
 from recsys.configuration.yaml_files import read_mapping
 
@@ -29,6 +30,7 @@ class ConfigFile(ActionConfigFile):
             ValueError: naming the file and what is wrong with it.
         """
         content = read_mapping(Path(value))
+        check_values(content, value)
         known = {action.dest for action in parser._actions}
         for key in list(content):
             is_empty = key in _EMPTY and content[key] is None

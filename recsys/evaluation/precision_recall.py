@@ -87,8 +87,10 @@ def roc_points(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None =
     """Points (false positive rate, true positive rate) of the ROC curve, [at most num_points + 1, 2], from (0, 0).
 
     Raises:
-        ValueError: as `average_precision`.
+        ValueError: as `average_precision`, or if num_points is below 1.
     """
+    if num_points < 1:
+        raise ValueError(f"roc_points: num_points must be at least 1, got {num_points}.")
     found = _checked(labels, scores, weights)
     true, false = found.true, found.false
     wanted = np.linspace(0, true[-1] + false[-1], num_points)

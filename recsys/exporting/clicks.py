@@ -57,6 +57,7 @@ class ExportableClicks(Exportable):
         self._task, self._schema = task.eval(), task.schema
         self.program = ClickProgram(task).eval()
         self.interface = self._interface()
+        self.vocabularies = [column.name for column in self._schema.columns]
 
     def _interface(self) -> Interface:
         schema, rows = self._schema, Dim("batch", min=1)

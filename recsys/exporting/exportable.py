@@ -33,10 +33,12 @@ class Exportable(ABC):
     Attributes:
         program: without gradients.
         interface: of the program.
+        vocabularies: names of the data's columns whose ids it reads.
     """
 
     program: nn.Module
     interface: Interface
+    vocabularies: Sequence[str]
 
     @abstractmethod
     def arguments(self, batch: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recsys.tables import Embedding, TableCollection, served
@@ -57,5 +56,9 @@ def _pooled(name: str, embedding: Embedding, values: Tensor, lengths: Tensor, mo
     """[B, D]; an empty bag gives zeros."""
     fits = (lengths.sum() == values.shape[0]) & (lengths >= 0).all()
     torch._assert_async(fits, f"lengths of {name} must be at least 0 and add up to the number of its values")
-    offsets = lengths.cumsum(0) - lengths
-    return F.embedding_bag(torch.arange(values.shape[0], device=values.device), embedding(values), offsets, mode=mode)
+    vectors = embedding(values)
+    # A value's bag is the number of bags that end at or before it: an embedding_bag would be a loop over bags in ONNX.
+    ends = values.new_zeros(values.shape[0] + 1).scatter_add(0, lengths.cumsum(0), torch.ones_like(lengths).long())
+    bags = ends.cumsum(0)[: values.shape[0]]
+    sums = vectors.new_zeros(lengths.shape[0], vectors.shape[1]).index_add(0, bags, vectors)
+    return sums if mode == "sum" else sums / lengths.clamp(min=1).unsqueeze(1)

@@ -13,10 +13,12 @@ from torch.export import Dim
 from recsys.data import SessionBatch
 from recsys.exporting.exportable import Exportable, Interface
 from recsys.losses import item_side, query_side
+from recsys.models.attention import is_event
 from recsys.models.padded import PaddedSessions
-from recsys.models.session import read_packed
+from recsys.models.session import SessionModel, read_packed
 from recsys.tasks import NextItemTask
 from recsys.tasks.equal_items import equal_rows
+from recsys.tasks.item_features import ITEM
 from recsys.tasks.items import item_matrix
 from recsys.tasks.objectives import MaskedItems
 
@@ -51,27 +53,18 @@ class SessionProgram(nn.Module):
     def forward(self, items: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
         """Score all items for sessions."""
         self._check(items, lengths)
-        is_event = torch.arange(items.shape[1], device=items.device) < lengths.unsqueeze(1)
-        ids = items.masked_fill(~is_event, 0)
+        ids = items.masked_fill(~is_event(lengths, items.shape[1]), 0)
         masked = None
         if self.hides_next:
-            # The event to come takes the last one's time.
-            ids = F.pad(ids, (0, 1))
-            last = (lengths - 1).clamp(min=0).unsqueeze(1)
-            times = (
-                None
-                if times is None
-                else torch.cat([times, times[:, -1:]], 1).scatter(1, lengths.unsqueeze(1), times.gather(1, last))
-            )
-            lengths = lengths + 1
-            masked = (torch.arange(ids.shape[1], device=ids.device) == (lengths - 1).unsqueeze(1)).flatten()
+            ids, lengths, times, masked = _with_hidden(ids, lengths, times)
         packing = PaddedSessions(lengths.clamp(min=1), ids.shape[1])
         vectors = self.get_buffer("vectors")[ids.flatten()]
         hidden = read_packed(self.model, vectors, packing, None if times is None else times.flatten(), masked)
-        queries = query_side(self.scoring, hidden.index_select(0, packing.last))
-        scored = self._buffers["scored"]
+        return self._scores(query_side(self.scoring, hidden.index_select(0, packing.last)))
+
+    def _scores(self, queries: Tensor) -> Tensor:
+        scored, places = self._buffers["scored"], self._buffers["places"]
         scores = queries @ (self.get_buffer("vectors")[1:] if scored is None else scored).t()
-        places = self._buffers["places"]
         return scores if places is None else scores.index_select(1, places)
 
     def _check(self, items: Tensor, lengths: Tensor) -> None:
@@ -79,6 +72,20 @@ class SessionProgram(nn.Module):
         torch._assert_async(((items >= 0) & (items < num_ids)).all(), "an item id is out of range")
         fits = (lengths >= 0) & (lengths <= items.shape[1])
         torch._assert_async(fits.all(), "lengths must be at least 0 and at most the number of places")
+
+
+def _with_hidden(ids: Tensor, lengths: Tensor, times: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """Sessions with the event to come, hidden, behind their last, whose time it takes.
+
+    Shape:
+        ids [B, L], lengths [B], times [B, L] or None -> ids [B, L + 1], lengths [B], times [B, L + 1] or None, and
+        whether each place is hidden [B * (L + 1)]
+    """
+    place = lengths.unsqueeze(1)
+    hidden = torch.arange(ids.shape[1] + 1, device=ids.device) == place
+    if times is not None:
+        times = F.pad(times, (0, 1)).scatter(1, place, times.gather(1, (place - 1).clamp(min=0)))
+    return F.pad(ids, (0, 1)), lengths + 1, times, hidden.flatten()
 
 
 class ExportableSessions(Exportable):
@@ -91,6 +98,8 @@ class ExportableSessions(Exportable):
         ValueError: on a model that cannot be written as a program.
     """
 
+    vocabularies = (ITEM,)
+
     def __init__(self, task: NextItemTask) -> None:
         self._task = task.eval()
         with torch.no_grad():
@@ -98,7 +107,9 @@ class ExportableSessions(Exportable):
         self._max_length = task.max_length - self.program.hides_next
         # A recurrent layer is written as one step after the other, as many as there are places.
         self._is_unrolled = any(isinstance(module, nn.RNNBase) for module in task.model.modules())
-        self.interface = self._interface(reads_times=bool(getattr(task.model, "use_times", False)))
+        # A model of somebody's own is given the times that there are, and may read them.
+        knows = getattr(task.model, "use_times", not isinstance(task.model, SessionModel))
+        self.interface = self._interface(reads_times=bool(knows) and getattr(task.schema, "has_times", True))
 
     def _interface(self, reads_times: bool) -> Interface:
         rows, width = Dim("batch", min=1), self._max_length if self._is_unrolled else min(2, self._max_length)
@@ -123,11 +134,11 @@ class ExportableSessions(Exportable):
         width = self._max_length if self._is_unrolled else max(1, int(lengths.max()) if len(lengths) else 1)
         places = torch.arange(width)
         sources = (places + (batch.lengths - lengths).unsqueeze(1)).clamp(max=max(0, batch.items.shape[1] - 1))
-        is_event = places < lengths.unsqueeze(1)
+        known = is_event(lengths, width)
 
         def latest(values: Tensor) -> Tensor:
             filled = values if values.shape[1] else F.pad(values, (0, 1))
-            return filled.gather(1, sources).masked_fill(~is_event, 0)
+            return filled.gather(1, sources).masked_fill(~known, 0)
 
         return latest(batch.items), lengths, None if batch.times is None else latest(batch.times)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -24,13 +25,15 @@ def largest_difference(exportable: Exportable, run: Run, batches: Iterable[Any])
     """How many samples were computed by program and task, and how far apart the first outputs are at most.
 
     Raises:
-        ValueError: if they differ by more than float32 does.
+        ValueError: if they differ by more than float32 does, or the task's are not finite.
     """
     num_samples, largest = 0, 0.0
     for batch in batches:
         found, wanted = run(exportable.arguments(batch)), exportable.expected(batch)
         num_samples += len(batch)
         for name, ours, own in zip(exportable.interface.outputs, found, wanted, strict=True):
+            if not own.isfinite().all():
+                raise ValueError(f"the checkpoint itself gives a {name} that is no finite number; nothing is written.")
             difference = float((ours - own).abs().max()) if own.numel() else 0.0
             if not torch.allclose(ours, own, _RELATIVE, _ABSOLUTE):
                 raise ValueError(
@@ -41,10 +44,23 @@ def largest_difference(exportable: Exportable, run: Run, batches: Iterable[Any])
     return num_samples, largest
 
 
+def free_folder(out: Path) -> Path:
+    """A folder to write, by its full name.
+
+    Raises:
+        ValueError: if something is there that must not be replaced.
+    """
+    if out.is_symlink():
+        raise ValueError(f"out '{out}' is a link, through which nothing is written; name the folder itself.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"out '{out}' exists and is no empty folder; give another or remove it.")
+    return Path(os.path.abspath(out))
+
+
 def write(
     exportable: Exportable, format: Format, out: Path, batches: Iterable[Any], facts: dict[str, Any], data: Path
 ) -> tuple[int, float]:
-    """Write OUT/model.*, OUT/signature.json and OUT/vocabulary, the data's.
+    """Write OUT/model.*, OUT/signature.json and OUT/vocabulary, the data's of what it reads.
 
     Args:
         exportable: what is written.
@@ -57,7 +73,7 @@ def write(
     Returns: see `largest_difference`.
 
     Raises:
-        ValueError: if the program differs from the task.
+        ValueError: see `largest_difference`.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.partial-", dir=out.parent))
@@ -75,8 +91,9 @@ def write(
             "torch": torch.__version__,
         }
         (partial / SIGNATURE).write_text(json.dumps(signature, indent=1) + "\n", encoding="utf-8")
-        if (data / VOCABULARY).is_dir():
-            shutil.copytree(data / VOCABULARY, partial / VOCABULARY)
+        _copy_vocabularies(exportable, data / VOCABULARY, partial / VOCABULARY)
+        for path in [*partial.rglob("*"), partial]:
+            _sync(path)
         partial.chmod(0o755)
         if out.exists():
             out.rmdir()
@@ -85,3 +102,19 @@ def write(
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return checked
+
+
+def _copy_vocabularies(exportable: Exportable, source: Path, target: Path) -> None:
+    """Of what the program reads alone: the names of users are nobody else's."""
+    files = [source / f"{name}.parquet" for name in exportable.vocabularies]
+    for file in filter(Path.is_file, files):
+        target.mkdir(exist_ok=True)
+        shutil.copyfile(file, target / file.name)
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -13,7 +13,9 @@ def check_matrices(owner: str, queries: Tensor, items: Tensor) -> None:
         ValueError: naming the argument and what was given.
     """
     for name, values in (("queries", queries), ("items", items)):
-        if values.dim() != 2 or not values.is_floating_point() or values.layout != torch.strided or values.is_meta:
+        if not isinstance(values, Tensor):
+            raise ValueError(f"{owner}: {name} must be a Tensor, got {values!r}.")
+        if values.dim() != 2 or not values.is_floating_point() or values.layout != torch.strided:
             raise ValueError(
                 f"{owner}: {name} must be a matrix of floating-point numbers, got {list(values.shape)} of "
                 f"{values.dtype}, {values.layout} on '{values.device}'."
@@ -31,11 +33,13 @@ def check_targets(owner: str, targets: Tensor, num_queries: int, num_items: int)
     Raises:
         ValueError: naming what was given.
     """
+    if not isinstance(targets, Tensor):
+        raise ValueError(f"{owner}: targets must be a Tensor, got {targets!r}.")
     if targets.dtype not in (torch.int64, torch.int32) or targets.shape != (num_queries,):
         raise ValueError(
             f"{owner}: targets must be int64 or int32 [{num_queries}], got {list(targets.shape)} of {targets.dtype}."
         )
-    if targets.device.type != "cpu" or not num_queries:
+    if targets.device.type != "cpu" or not num_queries or torch.compiler.is_compiling():
         return
     low, high = (int(each) for each in targets.aminmax())
     if low < 0 or high >= num_items:

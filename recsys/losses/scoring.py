@@ -96,16 +96,16 @@ class _UnitLength(torch.autograd.Function):
 # Scores are float32 whatever the precision around them: rounded to bfloat16 they have 8 bits, and most items would tie.
 
 
-@typed
 def query_side(scoring: Scoring, hidden: Tensor) -> Tensor:
     """What scoring makes of hidden states, in float32: [..., D] -> [..., D]."""
+    _check(scoring, "hidden", hidden)
     with torch.autocast(hidden.device.type, enabled=False):
         return scoring.queries(hidden.float()).float()
 
 
-@typed
 def item_side(scoring: Scoring, vectors: Tensor) -> Tensor:
     """What scoring makes of item vectors, in float32: [..., D] -> [..., D]."""
+    _check(scoring, "vectors", vectors)
     with torch.autocast(vectors.device.type, enabled=False):
         return scoring.items(vectors.float()).float()
 
@@ -114,3 +114,13 @@ def scores_of_drawn(queries: Tensor, items: Tensor) -> Tensor:
     """Scores of items that are the same for all queries [K, D], or each query's own [P, K, D]: [P, D] -> [P, K]."""
     with torch.autocast(queries.device.type, enabled=False):
         return queries @ items.t() if items.dim() == 2 else (items @ queries.unsqueeze(2)).squeeze(2)
+
+
+def _check(scoring: Scoring, name: str, values: Tensor) -> None:
+    """Refuse what is no scoring, and no real numbers [..., D]; plain comparisons, which torch.compile sees through."""
+    if not isinstance(scoring, Scoring):
+        raise ValueError(f"scoring must be a Scoring, such as DotProduct(), got {scoring!r}.")
+    if not isinstance(values, Tensor):
+        raise ValueError(f"{name} must be a Tensor [..., D], got {values!r}.")
+    if not values.dim() or values.is_complex() or values.layout != torch.strided:
+        raise ValueError(f"{name} must be real numbers [..., D], got {list(values.shape)} of {values.dtype}.")

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from recsys.argument_types import typed
 from recsys.losses.blocks import BITS_PER_NAT, Blocks, block_size
 from recsys.losses.checks import check_matrices, check_targets
 from recsys.losses.powers import Candidates, Powers
@@ -118,7 +117,6 @@ def _summed(
     return total
 
 
-@typed
 def log_totals(queries: Tensor, items: Tensor) -> Tensor:
     """Log of the sum of every query's exponentiated scores of all items, in float32 and block by block.
 
@@ -135,7 +133,6 @@ def log_totals(queries: Tensor, items: Tensor) -> Tensor:
     return totals
 
 
-@typed
 def linear_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Tensor:
     """Mean softmax cross-entropy of every query against all items; 0 without queries.
 

@@ -173,7 +173,8 @@ class TableTask(LightningModule):
         if SETTINGS in checkpoint and self.settings is not None:
             self._changed_settings = changed_settings(checkpoint[SETTINGS], self._own_settings())
         if path:
-            print(f"weights: {path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}")
+            unknown = "" if KEY in checkpoint else "; it does not say which data it was trained on"
+            print(f"weights: {path}, epoch {checkpoint['epoch']}, step {checkpoint['global_step']}{unknown}")
             if self._changed_settings and fitting:
                 print(f"settings: going on with others than the run before: {in_words(self._changed_settings)}")
         self._random_states = checkpoint.get(RANDOM_STATES)

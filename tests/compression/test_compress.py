@@ -162,6 +162,7 @@ def test_fine_tuning_is_kept_where_it_validates_better(trained, tmp_path):
     cli = RecsysCLI.launch([*command, f"--trainer.default_root_dir={tmp_path}"])
     assert float(cli.trainer.callback_metrics["test/auc"]) == pytest.approx(better["test"]["auc"]["second"], abs=1e-9)
     assert plain["test"]["log_loss"]["second"] != tuned["test"]["log_loss"]["second"], "it has trained"
+    assert not {"optimizer_states", "loops", "callbacks"} & set(read(out / "model.ckpt")), "a run of its own begins so"
 
 
 def test_the_config_names_the_saved_tables(compressed):

@@ -50,6 +50,8 @@ def test_the_compact_model_keeps_the_budget_and_is_read_by_others(compressed, tm
     found = report["compared"]["test"]["auc"]["second"]
     assert float(cli.trainer.callback_metrics["test/auc"]) == pytest.approx(found, abs=1e-9)
     assert report["num_bytes"] == stored_bytes(tables)
+    content = read(out / "model.ckpt")
+    assert not {"optimizer_states", "loops", "callbacks"} & set(content), "a run of its own begins with it"
     pictures = {path.name for path in out.glob("*.png")}
     assert {"values_kept_by_frequency.png", "values_kept_by_table.png"} <= pictures
     assert ("auc_along_the_search.png" in pictures) == (kind == "optembed")

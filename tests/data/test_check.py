@@ -13,6 +13,7 @@ from recsys.commands import prepare as command
 from recsys.data.check import problems_of
 from recsys.data.counts import read_counts
 from recsys.data.session_schema import SessionSchema
+from recsys.prepare.files.fingerprints import read_vocabulary
 from recsys.prepare.programs import clicks, sessions
 
 
@@ -148,6 +149,15 @@ def test_items_in_another_order(of_sessions):
     assert list(problems_of(of_sessions)) == []
 
 
+def test_a_vocabulary_of_lists(of_clicks):
+    path = of_clicks / "vocabulary" / "user.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(1, "value", pa.array([[text] for text in table["value"].to_pylist()])), path)
+    assert "column 'value' must hold texts or numbers, got list" in next(problems_of(of_clicks))
+    with pytest.raises(ValueError, match=r"user\.parquet' cannot be read as a vocabulary"):
+        read_vocabulary(of_clicks, "user")
+
+
 def test_a_schema_without_splits(of_clicks):
     edit(of_clicks, lambda schema: schema.update(splits={}))
     assert "splits names no split" in next(problems_of(of_clicks))
@@ -199,7 +209,10 @@ def test_a_schema_of_clicks_that_cannot_be_meant(of_clicks, change, message):
     assert message in next(problems_of(of_clicks))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\ufeff{}", '{"num_items": ' + "9" * 5_000 + "}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[" * 100_000, "\ufeff{}", '{"num_items": ' + "9" * 5_000 + "}", '{"num_items": 1, "num_items": 2}'],
+)
 def test_a_schema_that_is_no_json(of_sessions, text):
     (of_sessions / "schema.json").write_text(text)
     assert "schema.json: not valid JSON (" in next(problems_of(of_sessions))

@@ -106,8 +106,18 @@ def test_in_onnx(prepared, tmp_path):
     task = of_the_data(prepared)
     exportable = ExportableClicks(task)
     run = written(exportable, tmp_path, OnnxProgram())
-    for batch in (drawn(task, 1), drawn(task, 7)):
+    for batch in (drawn(task, 1), drawn(task, 7), drawn(task, 5, num_tags=0)):
         assert_equal_outputs(task, exportable, run, batch)
+
+
+def test_bags_are_no_loop_in_onnx(prepared, tmp_path):
+    """A runtime would take the bags of a batch one after the other."""
+    pytest.importorskip("onnxscript")
+    import onnx
+
+    exportable = ExportableClicks(of_the_data(prepared))
+    OnnxProgram().write(exportable.program, exportable.interface, tmp_path / OnnxProgram.file)
+    assert "Loop" not in {node.op_type for node in onnx.load(tmp_path / OnnxProgram.file).graph.node}
 
 
 def test_rows_that_tables_share_are_written_once(prepared, tmp_path):

@@ -16,10 +16,22 @@ from recsys.tasks import MaskedItems
 from tests.exporting.test_clicks import written
 from tests.tasks.made_items import NUM_ITEMS, make_task
 
+
+class Timed(torch.nn.Module):
+    """A model of padded sessions that weighs events by their times."""
+
+    causal = True
+
+    def forward(self, vectors, lengths, times=None):
+        ages = 1.0 if times is None else 1 + (times % 1000).unsqueeze(2) / 1000
+        return (vectors * ages).cumsum(1)
+
+
 TASKS = {
     **{model.__name__: {"model": model} for model in SESSION_MODELS if model is not BERT4Rec},
     "BERT4Rec": {"model": BERT4Rec, "objective": MaskedItems()},
     "times": {"model": partial(HSTU, use_times=True)},
+    "one's own": {"model": lambda *sizes: Timed()},
     "cosine": {"model": SASRec, "scoring": Cosine(0.1)},
     "hashed": {"model": SASRec, "tables": {"default": partial(HashTable, num_rows=7)}},
     "described": {"model": SASRec, "item_features": ["colour", "size"]},

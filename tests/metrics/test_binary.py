@@ -123,7 +123,7 @@ def test_bad_input_is_named(scores, labels, others, message):
 @pytest.mark.parametrize("name", ["weights", "groups"])
 def test_some_batches_with_and_some_without_are_refused(name):
     metrics = BinaryMetrics()
-    metrics.update(*random_rows(5), **{name: torch.ones(5)})
+    metrics.update(*random_rows(5), **{name: torch.ones(5, dtype=torch.float32 if name == "weights" else torch.int64)})
     metrics.update(*random_rows(5))
     with pytest.raises(ValueError, match=f"{name}: some batches have them and some do not"):
         metrics.compute()

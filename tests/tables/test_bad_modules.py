@@ -129,6 +129,8 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "counts below 0": (lambda: GateTable("f", 2, 4, **GATED, counts=-IDS), "counts must be whole numbers at least 0"),
     "kept elsewhere": (lambda: PrunedTable("f", 2, 4, num_rows=1, rows=IDS.to("meta")), "without values, on 'meta'"),
+    "unsigned counts": (lambda: PrunedTable("f", 2, 4, num_rows=1, rows=IDS.to(torch.uint16)), "of unsigned numbers"),
+    "a budget without end": (lambda: HashTable("f", 2, 4, budget_bytes=10**400), r"at most 2\*\*62 bytes"),
     "complex counts": (lambda: GateTable("f", 2, 4, **GATED, counts=IDS + 0j), "counts must be .* of complex numbers"),
     "no levels": (lambda: StoredCodes(0, 4), "StoredCodes: num_levels must be in"),
     "a collection of nothing": (lambda: quantized(None), "quantized: collection must be TableCollection, got None"),
@@ -195,3 +197,13 @@ def test_a_computed_weight_is_not_pruned():
 
 def test_every_float_of_torch_that_rows_may_be_is_made():
     assert {Embedding(FullTable("f", 5, 4), dtype=dtype)(IDS).dtype for dtype in FLOATS} == set(FLOATS)
+
+
+def test_what_was_made_in_inference_mode_takes_no_note_of_ids_outside_of_it():
+    with torch.inference_mode():
+        own = Embedding(ManagedCollisionTable("f", 20, 4, num_rows=5))
+        own(IDS)
+    with pytest.raises(ValueError, match="'f' was made in inference mode, and what it notes of ids cannot be written"):
+        own(IDS)
+    with torch.no_grad():
+        assert own.eval()(IDS).shape == (2, 4)

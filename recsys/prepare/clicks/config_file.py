@@ -94,7 +94,7 @@ def config_text(schema: dict[str, Any], folder: str, large: Sequence[Column]) ->
         "  class_path: CTRDataModule",
         f"  init_args: {{path: {json.dumps(folder)}, batch_size: {_batch_size(num_train)}, eval_batch_size: 4096}}",
         "trainer:",
-        f"  max_epochs: {1 if num_train > 20_000_000 else 20}  # early stopping ends it",
+        f"  max_epochs: {1 if num_train > 20_000_000 else 20}{'  # early stopping ends it' if num_val else ''}",
         *([f"  log_every_n_steps: {num_batches}"] if num_batches < LOGGED_STEPS else []),
         "  callbacks:",
         *(_best_lines("val/gauc" if "group" in schema else "val/auc") if num_val else []),

@@ -56,9 +56,9 @@ def read_vocabulary(folder: Path, feature: str) -> tuple[pa.ChunkedArray, pa.Chu
         raise ValueError(f"'{folder}' has no vocabulary of '{feature}', so nobody knows what its ids stand for.")
     try:
         table = pq.read_table(path, columns=["id", "value"])
-    except (pa.ArrowInvalid, KeyError, OSError) as error:
+        return table["id"], table["value"].cast(pa.large_string())
+    except (pa.ArrowException, KeyError, OSError) as error:
         raise ValueError(f"'{path}' cannot be read as a vocabulary, ids and values: {error}") from error
-    return table["id"], table["value"].cast(pa.large_string())
 
 
 def of_matrix(path: Path) -> str:

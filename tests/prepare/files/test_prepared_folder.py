@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import pytest
 from recsys.prepare.files.prepared_files import write_schema
 from recsys.prepare.files.prepared_folder import PreparedFolder
 from recsys.prepare.files.run_program import run_program
-from recsys.prepare.programs import criteo
+from recsys.prepare.files.streams import print_anywhere
+from recsys.prepare.programs import criteo, script
 
 ROOT = Path(__file__).parents[3]
 
@@ -141,3 +143,23 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path):
     assert sorted(path.name for path in out.iterdir()) == [
         *("counts", "raw", "schema.json", "test", "train", "val", "vocabulary"),
     ]
+
+
+def test_ctrl_c_while_a_program_is_imported(monkeypatch):
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(script, "import_module", interrupted)
+    with pytest.raises(SystemExit) as end:
+        script.run("clicks")
+    assert end.value.code == 130
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_text_can_be_printed(monkeypatch, encoding):
+    """Of a terminal that lacks its characters, and of a file name that is no text."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    print_anywhere()
+    print("é☃\udcff", flush=True)
+    assert b"udcff" in stream.buffer.getvalue()
