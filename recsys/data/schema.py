@@ -242,7 +242,9 @@ class _Parser:
             self._fail(f"feature '{name}': pooling is 'sum' or 'mean' for multi_valued, absent else; got {pooling!r}")
         num_embeddings = None if kind == "dense" else self._num_embeddings(name, entry)
         scale = entry.get("transform") if kind == "dense" else None
-        if isinstance(scale, dict):
+        if scale is not None and not isinstance(scale, dict):
+            self._fail(f"feature '{name}': transform must be an object, got {scale!r}")
+        if scale is not None:
             scale = json.dumps({key: scale[key] for key in sorted(scale) if key not in ("num_missing", "seen")})
         return Column(name, cast(Kind, kind), num_embeddings, pooling, scale)
 

@@ -74,6 +74,7 @@ def change(content, *path_and_value):
         (("features", 0, "name", 3), "name must be of type str, got 3"),
         (("features", 0, "name", "C2"), "'C2' is named more than once"),
         (("features", 0, "name", "label"), "'label' is named more than once"),
+        (("features", 0, "transform", "log"), "feature 'I1': transform must be an object, got 'log'"),
         (("features", 1, "kind", "sparse"), "'C1': kind must be one of dense, categorical, multi_valued, got 'sparse'"),
         (("features", 1, "num_embeddings", 0), "'C1': num_embeddings must be at least 1, got 0"),
         (("features", 1, "num_embeddings", "7"), "'C1': num_embeddings must be of type int, got '7'"),

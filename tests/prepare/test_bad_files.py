@@ -20,6 +20,8 @@ OF_EVENTS = ["--user", "user", "--item", "item", "--time", "t"]
 
 RUNS = {
     "clicks": (clicks, CLICKS, ["LOG", *OF_CLICKS]),
+    "inferred": (clicks, CLICKS, ["LOG", "--label", "click"]),
+    "timed": (clicks, CLICKS, ["LOG", *OF_CLICKS[:-2], "--time", "t"]),
     "given": (clicks, CLICKS, ["LOG", *OF_CLICKS[:-1], "given:t"]),
     "sessions": (sessions, EVENTS, ["--raw", "LOG", *OF_EVENTS]),
     "untimed": (sessions, EVENTS, ["--raw", "LOG", *OF_EVENTS[:4]]),
@@ -47,6 +49,11 @@ BAD_OPTIONS = [
     ("untimed", "--split random --seed -1", "--seed must be at least 0, got -1"),
     ("unnamed", "--user user --item user", "--user and --item both name column 'user'"),
     ("unnamed", "--user user --item t --time t", "--item and --time both name column 't'"),
+    ("clicks", "--key user", "--key 'user' is a feature"),
+    ("inferred", "--positive-from 0", "--positive-from 0"),
+    ("timed", "--time-format ''", "--time-format must say how times are written"),
+    ("clicks", "--time-format ''", "--time-unit and --time-format say how times are written; give --time"),
+    ("sessions", "--time-format ''", "--time-format must say how times are written"),
     ("clicks", "--group click", "column 'click' is both label and group"),
     ("clicks", "--positive-from nan", "--positive-from must be a finite number, got nan"),
     ("old mac", "", "log.csv: lines end in a carriage return alone; convert it with: tr"),
@@ -168,6 +175,20 @@ def test_sequences_that_nothing_is_learned_of_are_said(tmp_path, capsys):
     assert "WARNING: no train row has two events" in capsys.readouterr().out
 
 
+def test_item_columns_of_a_log_that_vary_are_said(tmp_path, capsys):
+    """A brand is the item's; a user, a list of tags and a price are those of an event."""
+    rows = range(30)
+    log = {"user": [i // 3 for i in rows], "item": [i % 4 for i in rows], "brand": [i % 4 % 2 for i in rows]}
+    log |= {"price": [1.0 if i % 4 else i * 0.5 for i in rows], "tags": [[i % 4, 7 * (i == 9)] for i in rows]}
+    pq.write_table(pa.table(log), tmp_path / "log.parquet")
+    words = ["--raw", str(tmp_path / "log.parquet"), "--user", "user", "--item", "item", "--out", str(tmp_path / "out")]
+    sessions.main([*words, "--item-columns", "brand", "price", "tags:multi_valued"])
+    said = capsys.readouterr().out
+    assert "--item-columns 'price': 1 of 4 items have several values; the first counts" in said
+    assert "--item-columns 'tags': 1 of 4 items have several values" in said
+    assert "'brand'" not in said
+
+
 SPEC = "label: click\nsplit: rows\ncolumns:\n  user: {kind: categorical}\n"
 SPECS = [
     (SPEC.replace("click", "[click]"), "label must be one name, got '['click']'"),
@@ -175,6 +196,8 @@ SPECS = [
     (SPEC.replace("rows", "[rows]"), "split must be one word, got '['rows']'"),
     (SPEC.replace("categorical", "lists, separator: ''"), "column 'user': separator must be a text, got ''"),
     (SPEC + "positive_from: nan\n", "--positive-from must be a finite number, got nan"),
+    (SPEC + "group: ''\n", "group must be a name, got ''; leave it out where there is none"),
+    (SPEC + "time: ''\n", "time must be a name, got ''"),
     (SPEC + "group: click\n", "column 'click' is both label and group"),
 ]
 
@@ -256,6 +279,14 @@ def values(ids, values):
     return change
 
 
+def scaled(**changes):
+    def change(folder, schema):
+        entry = {"kind": "standardise", "mean": 0.5, "std": 2.0, "seen": [0, 1]}
+        schema["features"].append({"name": "price", "kind": "dense", "transform": {**entry, **changes}})
+
+    return change
+
+
 def entry(name, value):
     return lambda folder, schema: schema.update({name: value})
 
@@ -270,6 +301,12 @@ CHANGED = {
         lambda folder, schema: (folder / "vocabulary" / "user.parquet").write_bytes(b"PAR1"),
         "user.parquet' cannot be read (",
     ),
+    "a mean that is a word": (scaled(mean=True), "the transform of feature 'price': its mean must be finite numbers"),
+    "a spread of none": (scaled(std=0), "the transform of feature 'price': its std cannot be 0"),
+    "an infinite end": (scaled(seen=[0, float("inf")]), "its seen must be finite numbers, got [0, inf]"),
+    "ends that fall": (scaled(seen=[3, 1]), "its seen cannot be [3, 1]"),
+    "bins without bounds": (scaled(kind="bins"), "the transform of feature 'price': it lacks its bounds"),
+    "another kind": (scaled(kind="sqrt"), "its kind must be one of log, standardise, bins, none, got 'sqrt'"),
     "sizes": (lambda folder, schema: schema["features"][0].update(num_embeddings=2), "and num_embeddings 2"),
 }
 

@@ -181,6 +181,8 @@ class ClickSpec:
             for key in ("label", "weight", "group", "time", "time_unit", "time_format", "split_column"):
                 if not isinstance(others.get(key, ""), str):
                     raise ValueError(f"{key} must be one name, got '{others[key]}'.")
+                if others.get(key) == "":
+                    raise ValueError(f"{key} must be a name, got ''; leave it out where there is none.")
             if "positive_from" in others:
                 others["positive_from"] = float(others["positive_from"])
             return cls(tuple(_rule(name, entry) for name, entry in columns.items()), **others)

@@ -7,6 +7,7 @@ in bins it is id 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,12 +87,40 @@ class DenseTransform:
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> DenseTransform:
-        """The inverse of as_json."""
+        """The inverse of as_json.
+
+        Raises:
+            ValueError: An entry is not as as_json writes it; the message names it.
+        """
+        _check_entry(entry)
         low, high = entry.get("seen", (None, None))
         seen = None if low is None else (low, high)
         return cls(
             entry["kind"], entry.get("mean", 0.0), entry.get("std", 1.0), tuple(entry.get("bounds", ())), seen=seen
         )
+
+
+def _check_entry(entry: Mapping[str, Any]) -> None:
+    """Refuse what no fit gives: numbers of such an entry decide what every later number becomes."""
+    if entry.get("kind") not in TRANSFORMS:
+        raise ValueError(f"its kind must be one of {', '.join(TRANSFORMS)}, got {entry.get('kind')!r}")
+    needed = {"standardise": ("mean", "std"), "bins": ("bounds",)}.get(entry["kind"], ())
+    for name in needed:
+        if name not in entry:
+            raise ValueError(f"it lacks its {name}")
+    for name in ("mean", "std", "bounds", "seen"):
+        if name not in entry:
+            continue
+        numbers = [entry[name]] if name in ("mean", "std") else entry[name]
+        if not isinstance(numbers, list) or not all(map(_is_number, numbers)):
+            raise ValueError(f"its {name} must be finite numbers, got {str(entry[name])[:80]}")
+        lacking = (name == "std" and not numbers[0] > 0) or (name == "seen" and len(numbers) != 2)
+        if lacking or numbers != sorted(numbers):
+            raise ValueError(f"its {name} cannot be {str(entry[name])[:80]}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def parse_transform(words: str, where: str) -> str:

@@ -91,15 +91,21 @@ class EarlierFolder:
                 )
         entries = {entry["name"]: entry for entry in self.schema["features"]}
         self.transforms: Mapping[str, DenseTransform] = {
-            name: DenseTransform.from_json(entry["transform"])
-            for name, entry in entries.items()
-            if "transform" in entry
+            name: self._transform(name, entry["transform"]) for name, entry in entries.items() if "transform" in entry
         }
         self._names = [
             name for name, entry in entries.items() if "num_embeddings" in entry and "transform" not in entry
         ]
         self._sizes = {name: entries[name]["num_embeddings"] for name in self._names}
         self._binned = [name for name, transform in self.transforms.items() if transform.kind == "bins"]
+
+    def _transform(self, name: str, entry: Mapping[str, Any]) -> DenseTransform:
+        try:
+            return DenseTransform.from_json(entry)
+        except ValueError as error:
+            raise ValueError(
+                f"'{self.path / SCHEMA}': the transform of feature '{name}': {error}; prepare the folder again."
+            ) from error
 
     @property
     def spec(self) -> ClickSpec:

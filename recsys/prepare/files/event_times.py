@@ -30,6 +30,8 @@ def microseconds(values: pl.Series, unit: str, where: str, format: str | None = 
         ValueError: values are of another kind, some texts are numbers and others ISO times, or numbers are dates
             written without separators, or of a year after 2200.
     """
+    if format == "":
+        raise ValueError("--time-format must say how times are written, such as %d/%m/%Y, got ''; or leave it out.")
     if isinstance(values.dtype, pl.Datetime | pl.Date):
         return _of_our_age(values.cast(pl.Datetime("us")).dt.epoch("us"))
     if isinstance(values.dtype, pl.Categorical | pl.Enum):

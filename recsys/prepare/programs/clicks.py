@@ -125,7 +125,7 @@ def _rule(parsed: argparse.Namespace, spec: ClickSpec, split: str, format: TextF
         raise ValueError("--split time needs times; give --time COLUMN.")
     if by != "time" and parsed.time is not None:
         raise ValueError(f"--time {parsed.time} is what --split time goes by, and has no use with --split {split}.")
-    if spec.time is None and (parsed.time_unit or parsed.time_format):
+    if spec.time is None and (parsed.time_unit is not None or parsed.time_format is not None):
         raise ValueError("--time-unit and --time-format say how times are written; give --time.")
     split_by = split_rule(by, parsed.fractions, parsed.seed)
     usual = 2 if parsed.hash_bits is None else 1
@@ -180,12 +180,12 @@ def _spec(parsed: argparse.Namespace, tables: list[Table]) -> tuple[ClickSpec, s
         spec = ClickSpec(options.rules(first.columns, special, first.file.name), **said)
     else:
         spec = infer_spec(_sample(first), said)
+        spec = replace(spec, columns=tuple(rule for rule in spec.columns if rule.name not in parsed.key))
     more = {"positive": tuple(parsed.positive), "time_format": parsed.time_format}
     more |= {} if parsed.positive_from is None else {"positive_from": parsed.positive_from}
     more |= {} if parsed.time_unit is None else {"time_unit": parsed.time_unit}
     more |= {"keys": tuple(dict.fromkeys([*spec.keys, *parsed.key]))}
-    more |= {"columns": tuple(rule for rule in spec.columns if rule.name not in parsed.key)}
-    spec = replace(spec, **{name: value for name, value in more.items() if value})
+    spec = replace(spec, **{name: value for name, value in more.items() if value not in (None, ())})
     return spec, parsed.split or _default_split(spec)
 
 

@@ -200,7 +200,7 @@ def _columns(parsed: argparse.Namespace) -> LogColumns:
         time=parsed.time or known.time,
         time_unit=parsed.time_unit or known.time_unit,
         item_columns=_item_columns(parsed.item_columns) or of_log,
-        time_format=parsed.time_format or known.time_format,
+        time_format=known.time_format if parsed.time_format is None else parsed.time_format,
         time_beside=known.time_beside if parsed.time is None else None,
         split=parsed.split.partition(":")[2] if has_split else None,
         list_separator=parsed.list_separator,

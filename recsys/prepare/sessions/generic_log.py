@@ -129,7 +129,8 @@ def _metadata(
         source = raw.frame.with_columns(
             exact_ids(raw.frame[columns.item], f"column '{columns.item}' of {raw.words}", "--item")
         )
-        return item_metadata(raw.words, source, columns.item, columns.item_columns, events["item"]), []
+        metadata = item_metadata(raw.words, source, columns.item, columns.item_columns, events["item"])
+        return metadata, _varying(source, columns)
     item = columns.items_id or columns.item
     needed = {item: "--items-id" if columns.items_id else "--item"}
     needed |= {column.name: "--item-columns" for column in columns.item_columns}
@@ -146,6 +147,20 @@ def _metadata(
     if len(unknown):
         notes.append(f"{len(unknown):,} of {len(every):,} items are not in {items.words}, the first '{unknown[0]}'")
     return metadata, notes
+
+
+def _varying(log: pl.DataFrame, columns: LogColumns) -> list[str]:
+    """Which columns say several things of one item, as a price or a user does, and of how many items."""
+    notes, item = [], columns.item
+    for name in [column.name for column in columns.item_columns if column.name != item]:
+        values = log.select(item, name).drop_nulls(item).unique()
+        num_items = values[item].n_unique()
+        num_varying = int((values.group_by(item).len()["len"] > 1).sum())
+        if num_varying:
+            notes.append(
+                f"--item-columns '{name}': {num_varying:,} of {num_items:,} items have several values; the first counts"
+            )
+    return notes
 
 
 def _events(raw: RawTable, columns: LogColumns) -> tuple[pl.DataFrame, pl.Series]:
