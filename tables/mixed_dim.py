@@ -76,6 +76,7 @@ def power_law_dims_for_budget(
     Raises:
         ValueError: if the narrowest widths need more, with the bytes they need.
     """
+    check_number("power_law_dims_for_budget", "alpha", alpha, 0, 1)
     if not num_embeddings or min(num_embeddings) < 1:
         raise ValueError(
             f"power_law_dims_for_budget: num_embeddings must all be at least 1, got {list(num_embeddings)}."

@@ -94,8 +94,12 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         r"items must be in \[1, 2\], got 0",
     ),
     "a strange item": (lambda: exclude(VECTORS.clone(), Bag(tensor([3]), tensor([1, 0, 0]))), r"\[1, 2\], got 3"),
-    "targets of others": (lambda: ranks_of_targets(VECTORS, THREE), r"targets must be columns of scores, in \[0, 2\)"),
+    "targets of others": (lambda: ranks_of_targets(VECTORS, THREE), r"targets must be columns of scores, in \[0, 1\]"),
     "target 0": (lambda: ranked(targets=tensor([0, 1])), "targets must be columns of scores"),
+    "sparse targets": (
+        lambda: ranked(targets=tensor([1, 3]).to_sparse()),
+        r"targets must be a Tensor \[B\], got \[2\]",
+    ),
     "a target": (lambda: ranked(targets=tensor([1])), "must be of the same rows, got 2 and 1"),
     "float targets": (
         lambda: ranked(targets=tensor([1.0, 2.0])),

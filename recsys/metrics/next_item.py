@@ -34,8 +34,8 @@ def ranks_of_targets(scores: Tensor, targets: Tensor) -> Tensor:
     return scores.shape[1] - (scores < own).sum(1, dtype=torch.int32).long()
 
 
-def _check_scores(scores: Tensor, targets: Tensor) -> None:
-    """Refuse scores that are no [B, V], and targets that are no columns of theirs; their values on a CPU.
+def _check_scores(scores: Tensor, targets: Tensor, first: int = 0) -> None:
+    """Refuse scores that are no [B, V], and targets that are no columns of theirs, counted from `first`; on a CPU.
 
     Raises:
         ValueError: naming what was given.
@@ -48,8 +48,11 @@ def _check_scores(scores: Tensor, targets: Tensor) -> None:
         raise ValueError(f"scores must be floats and targets integers, got {scores.dtype} and {targets.dtype}.")
     if len(scores) != len(targets):
         raise ValueError(f"scores and targets must be of the same rows, got {len(scores)} and {len(targets)}.")
-    if targets.device.type == "cpu" and len(targets) and not bool(((targets >= 0) & (targets < scores.shape[1])).all()):
-        raise ValueError(f"targets must be columns of scores, in [0, {scores.shape[1]}), got {targets.tolist()[:5]}.")
+    if targets.device.type != "cpu" or not len(targets):
+        return
+    last = first + scores.shape[1] - 1
+    if not bool(((targets >= first) & (targets <= last)).all()):
+        raise ValueError(f"targets must be columns of scores, in [{first}, {last}], got {targets.tolist()[:5]}.")
 
 
 def exclude(scores: Tensor, items: Bag) -> None:
@@ -133,7 +136,7 @@ class RankingMetrics:
             scores [B, V], column c for item c + 1, -inf where an item is not to be shown; targets [B] item ids;
             history: all earlier items of the B sessions, or None, which leaves out what is said of repeats
         """
-        _check_scores(scores, targets - 1 if isinstance(targets, Tensor) else targets)
+        _check_scores(scores, targets, first=1)
         num_items = scores.shape[1]
         if num_items != len(self._counts) - 1:
             raise ValueError(f"RankingMetrics: scores must be of {len(self._counts) - 1} items, got {num_items}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -40,6 +41,8 @@ class TableOptions:
         """Refuse fields of another type, and what is no budget."""
         given = {name: value for name, value in vars(self).items() if name != "init_from"}  # text is a path, too
         check_types("table_options", type(self), given)
+        if not isinstance(self.init_from, str | PathLike | None):
+            raise ValueError(f"table_options: init_from must be the path of a .npy file, got {self.init_from!r}.")
         self.budget.check("table_options")
         if self.freeze and self.optimizer is not None:
             raise ValueError(

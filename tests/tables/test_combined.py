@@ -120,7 +120,7 @@ def test_counts_of_a_file(tmp_path):
         (partial(SumTable, tables=[FullTable, partial(UnifiedTable, num_rows=9)]), "UnifiedTable cannot be a part"),
         (partial(SumTable, tables=[FullTable, partial(ManagedCollisionTable, num_rows=9)]), "cannot be a part"),
         (partial(GateTable, tables=[FullTable, SEMANTIC], unseen=1), "unseen needs counts"),
-        (partial(GateTable, tables=[FullTable, SEMANTIC], counts=torch.ones(3)), "num_embeddings=40"),
+        (partial(GateTable, tables=[FullTable, SEMANTIC], counts=torch.ones(3).long()), "num_embeddings=40"),
     ],
 )
 def test_mistakes_are_named(make, said):
