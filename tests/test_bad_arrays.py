@@ -52,10 +52,16 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "records as labels": (lambda: auc(np.zeros(3, dtype=[("a", int)]), SCORES), r"labels must be 0 or 1, got records"),
     "nested queries": (lambda: log_totals(NESTED, VECTORS), "queries must be a matrix .* nested"),
     "items on meta": (lambda: log_totals(VECTORS, VECTORS.to("meta")), "must be on one device, got 'cpu' and 'meta'"),
-    "sparse targets": (lambda: linear_cross_entropy(VECTORS, VECTORS, THREE.to_sparse()), "targets .* ordinary tensor"),
+    "sparse targets of a loss": (
+        lambda: linear_cross_entropy(VECTORS, VECTORS, THREE.to_sparse()),
+        "targets .* ordinary tensor",
+    ),
     "targets on meta": (lambda: linear_cross_entropy(VECTORS, VECTORS, THREE.to("meta")), "targets must be on 'cpu'"),
     "nested hidden states": (lambda: query_side(Cosine(), NESTED), "hidden must be an ordinary tensor .* nested"),
-    "vectors on meta": (lambda: item_side(DotProduct(), VECTORS.to("meta")), "vectors must be .* on 'meta'"),
+    "quantised vectors": (
+        lambda: item_side(DotProduct(), torch.quantize_per_tensor(VECTORS, 0.1, 0, torch.qint8)),
+        "vectors must be .* quantised",
+    ),
     "a gradient": (
         lambda: auc(LABELS, tensor(SCORES, requires_grad=True)),
         r"scores must be an array, got Tensor \(Can't",
@@ -124,9 +130,9 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: linear(torch.ones(2, 3, 4), torch.ones(2)),
         r"dense must be .* \[B, 2\], got \[2\]",
     ),
-    "a row for all": (lambda: linear(torch.ones(5, 3, 4), torch.ones(1, 2)), "equally many rows on one device, got 5"),
+    "a row for all": (lambda: linear(torch.ones(5, 3, 4), torch.ones(1, 2)), "equally many rows, .*, got 5"),
     "whole values": (lambda: deep(torch.ones(2, 3, 4), torch.ones(2, 2).long()), "dense must be floating-point"),
-    "double values": (lambda: deep(torch.ones(2, 3, 4), torch.ones(2, 2).double()), "must not be wider than its param"),
+    "double values": (lambda: deep(torch.ones(2, 3, 4), torch.ones(2, 2).double()), "must be of its parameters. dtype"),
     "nothing embedded": (lambda: deep(None, torch.ones(2, 2)), "embeddings must be .*, got NoneType"),
     "layers without end": (
         lambda: DCNv2(3, 4, 2, num_cross_layers=HUGE),
