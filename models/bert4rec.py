@@ -45,6 +45,7 @@ class BERT4Rec(SessionModel):
     ) -> None:
         super().__init__()
         check_session_sizes("BERT4Rec", embedding_dim, max_length, num_blocks, dropout)
+        self.embedding_dim = embedding_dim
         check_heads("BERT4Rec", embedding_dim, num_heads)
         self.mask = nn.Parameter(torch.empty(embedding_dim).normal_(std=0.02))
         self.input = PositionalInput(embedding_dim, max_length, dropout)

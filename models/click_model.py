@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recsys.models.checks import check_sizes
+from recsys.models.input_checks import check_floats, is_cast, is_program
 
 
 class ClickModel(nn.Module):
@@ -31,24 +32,22 @@ class ClickModel(nn.Module):
         Raises:
             ValueError: naming the input, and the shape that it must have.
         """
-        if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        if is_program():
             return
         *per_feature, num_dense = self._sizes
         for name, values, sizes in (("embeddings", embeddings, per_feature), ("dense", dense, [num_dense])):
-            is_fine = isinstance(values, Tensor) and values.layout == torch.strided and values.is_floating_point()
-            if not is_fine or list(values.shape[1:]) != sizes or values.dim() != len(sizes) + 1:
-                got = f"{list(values.shape)} of {values.dtype}" if isinstance(values, Tensor) else type(values).__name__
-                wanted = ", ".join(["B", *map(str, sizes)])
-                raise ValueError(f"{type(self).__name__}: {name} must be floating-point numbers [{wanted}], got {got}.")
+            check_floats(type(self).__name__, name, values, ("B",), sizes)
         widest = torch.promote_types(embeddings.dtype, dense.dtype)
-        own = next(self.parameters()).dtype
-        if widest == torch.float64 != own:
+        parameter = next(self.parameters())
+        own = parameter.dtype
+        if widest != own and (widest == torch.float64 or not is_cast(embeddings)):
             raise ValueError(
-                f"{type(self).__name__}: embeddings and dense must not be wider than its parameters, {own}, got "
+                f"{type(self).__name__}: embeddings and dense must be of its parameters' dtype, {own}, got "
                 f"{embeddings.dtype} and {dense.dtype}; convert them."
             )
-        if len(embeddings) != len(dense) or embeddings.device != dense.device:
+        if len(embeddings) != len(dense) or not embeddings.device == dense.device == parameter.device:
             raise ValueError(
-                f"{type(self).__name__}: embeddings and dense must have equally many rows on one device, got "
+                f"{type(self).__name__}: embeddings and dense must have equally many rows, on its parameters' "
+                f"device '{parameter.device}', got "
                 f"{len(embeddings)} on '{embeddings.device}' and {len(dense)} on '{dense.device}'."
             )

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from recsys.argument_types import typed
 from recsys.models.checks import check_sizes
+from recsys.models.input_checks import check_fits_parameters, check_floats
 
 
 class SumFusion(nn.Module):
@@ -20,9 +21,11 @@ class SumFusion(nn.Module):
     def __init__(self, num_features: int, embedding_dim: int) -> None:
         super().__init__()
         check_sizes("SumFusion", num_features, embedding_dim, 0)
+        self._sizes = (num_features, embedding_dim)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """[N, F, D] -> [N, D]."""
+        check_floats("SumFusion", "vectors", vectors, ("N",), self._sizes)
         return vectors.sum(1)
 
 
@@ -38,11 +41,14 @@ class ConcatFusion(nn.Module):
     def __init__(self, num_features: int, embedding_dim: int) -> None:
         super().__init__()
         check_sizes("ConcatFusion", num_features, embedding_dim, 0)
+        self._sizes = (num_features, embedding_dim)
         self.output = nn.Linear(num_features * embedding_dim, embedding_dim, bias=False)
         # Keeps the standard deviation of the vectors.
         nn.init.normal_(self.output.weight, std=(num_features * embedding_dim) ** -0.5)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """[N, F, D] -> [N, D]."""
+        check_floats("ConcatFusion", "vectors", vectors, ("N",), self._sizes)
+        check_fits_parameters(self, "vectors", vectors)
         output: Tensor = self.output(vectors.flatten(1))
         return output

@@ -52,6 +52,7 @@ class GRU4Rec(SessionModel):
     ) -> None:
         super().__init__()
         check_session_sizes("GRU4Rec", embedding_dim, max_length, num_blocks, dropout)
+        self.embedding_dim = embedding_dim
         hidden_dim = embedding_dim if hidden_dim is None else hidden_dim
         check_at_least("GRU4Rec", "hidden_dim", hidden_dim, 1)
         between = dropout if num_blocks > 1 else 0.0

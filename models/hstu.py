@@ -154,6 +154,7 @@ class HSTU(SessionModel):
     ) -> None:
         super().__init__()
         check_session_sizes("HSTU", embedding_dim, max_length, num_blocks, dropout)
+        self.embedding_dim = embedding_dim
         check_at_least("HSTU", "num_heads", num_heads, 1)
         per_head = max(1, embedding_dim // num_heads)
         attention_dim = per_head if attention_dim is None else attention_dim

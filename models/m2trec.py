@@ -46,6 +46,7 @@ class M2TRec(SessionModel):
     ) -> None:
         super().__init__()
         check_session_sizes("M2TRec", embedding_dim, max_length, num_blocks, dropout)
+        self.embedding_dim = embedding_dim
         check_heads("M2TRec", embedding_dim, num_heads)
         self.input = PositionalInput(embedding_dim, max_length, dropout)
         self.blocks = nn.ModuleList(

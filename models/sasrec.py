@@ -79,6 +79,7 @@ class SASRec(SessionModel):
     ) -> None:
         super().__init__()
         check_session_sizes("SASRec", embedding_dim, max_length, num_blocks, dropout)
+        self.embedding_dim = embedding_dim
         check_heads("SASRec", embedding_dim, num_heads)
         self.input = PositionalInput(embedding_dim, max_length, dropout)
         self.blocks = nn.ModuleList(SASRecBlock(embedding_dim, num_heads, dropout) for _ in range(num_blocks))

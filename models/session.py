@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from recsys.models.input_checks import check_fits_parameters, check_sessions
 from recsys.models.packing import Packing
 
 
@@ -16,9 +17,11 @@ class SessionModel(nn.Module, ABC):
 
     Attributes:
         causal: whether no state depends on later events.
+        embedding_dim: width of the vectors; None where a model does not say it.
     """
 
     causal: ClassVar[bool]
+    embedding_dim: int | None = None
 
     @abstractmethod
     def packed(
@@ -38,7 +41,12 @@ class SessionModel(nn.Module, ABC):
         Shape:
             vectors [B, L, D], lengths [B] in [0, L], times [B, L] or None, masked bool [B, L] or None -> [B, L, D],
             zeros beyond a session's places
+
+        Raises:
+            ValueError: an input is of another kind or size, or a length is out of range.
         """
+        check_sessions(type(self).__name__, vectors, lengths, times, masked, self.embedding_dim)
+        check_fits_parameters(self, "vectors", vectors)
         packing = Packing(lengths.cpu(), vectors.device)
         packed, packed_times, packed_masked = (
             None if values is None else packing.pack(_with_a_position(values)) for values in (vectors, times, masked)

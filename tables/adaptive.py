@@ -15,6 +15,7 @@ from recsys.argument_types import typed
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.placement import check_dense
 from recsys.tables.routing.hashes import bucket, expected_collisions, name_seed
 
 
@@ -34,6 +35,7 @@ def hot_rows(counts: Tensor, num_hot: int) -> Tensor:
     >>> hot_rows(torch.tensor([2, 9, 0, 9]), 3).tolist()
     [2, 0, -1, 1]
     """
+    check_dense("hot_rows", "counts", counts)
     if counts.dim() != 1 or not bool((counts >= 0).all()):
         raise ValueError(f"hot_rows: counts must be numbers [V] of at least 0, got {counts}.")
     if not 1 <= num_hot <= len(counts):

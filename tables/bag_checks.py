@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from recsys.tables.input_checks import check_offsets, check_weights
+from recsys.tables.placement import check_dense
 
 
 def check_pooled(
@@ -29,10 +31,21 @@ def check_pooled(
     if (offsets is None) != (ids.dim() == 2):
         given = "none" if offsets is None else "offsets"
         raise ValueError(f"{owner}: offsets go with ids [N] and not with [B, L]; got ids {list(ids.shape)}, {given}.")
+    for name, values in (("offsets", offsets), ("per_sample_weights", weights)):
+        if isinstance(values, Tensor):
+            _check_kind(owner, name, values, ids)
     if offsets is not None:
         check_offsets(owner, offsets, ids.shape[0], include_last_offset)
     if weights is not None:
         _check_weights(owner, ids, weights, mode)
+
+
+def _check_kind(owner: str, name: str, values: Tensor, ids: Tensor) -> None:
+    """Refuse what kernels read as if it lay beside ids and does not: they check neither kind nor device."""
+    if values.device != ids.device and not torch.compiler.is_compiling():
+        raise ValueError(f"{owner}: {name} must be on '{ids.device}', as ids are, got '{values.device}'.")
+    if not values.is_meta:
+        check_dense(owner, name, values)
 
 
 def _check_weights(owner: str, ids: Tensor, weights: Tensor, mode: str) -> None:

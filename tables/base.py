@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -27,6 +28,10 @@ MAX_INT = 1 << 62
 
 Constants = Mapping[str, Any]
 """Integers by name, each a Tensor, and what a table keeps of every id, each a PerId."""
+
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+"""What a str may hold and no file: half a character, which has no UTF-8."""
 
 
 class Table(Startable, KeptState, ABC):
@@ -84,8 +89,10 @@ class Table(Startable, KeptState, ABC):
 
     def __init__(self, name: str, num_embeddings: int, embedding_dim: int) -> None:
         super().__init__(name, num_embeddings)
-        if not name or "." in name:
-            raise ValueError(f"{type(self).__name__}: name must be non-empty and without '.', got {name!r}.")
+        if not name or "." in name or (not name.isascii() and _SURROGATES.search(name)):
+            raise ValueError(
+                f"{type(self).__name__}: name must be non-empty, without '.' and valid UTF-8, got {name!r}."
+            )
         self.embedding_dim = embedding_dim
         self.require("num_embeddings", num_embeddings, 1)
         self.require("embedding_dim", embedding_dim, 1)

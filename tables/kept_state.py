@@ -196,6 +196,10 @@ class KeptState(Derived):
                 errors.append(f"{owner}: {name} must be a Tensor, got {type(found).__name__}.")
             elif name in mine and not mine[name].is_floating_point() and found.dtype not in INTEGERS:
                 errors.append(f"{owner}: {name} must be integers, got {found.dtype}.")
+            elif found.layout != torch.strided or (found.is_meta and name in mine and not mine[name].is_meta):
+                errors.append(
+                    f"{owner}: {name} must be an ordinary tensor with values, got {found.layout} on '{found.device}'."
+                )
             else:
                 continue
             state_dict[prefix + name] = mine[name] if name in mine else self.get_extra_state()

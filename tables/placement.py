@@ -21,7 +21,7 @@ def checked_device(owner: str, device: torch.device | str | int) -> torch.device
     """
     try:
         found = torch.device(device)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"{owner}: device must be one that torch knows, such as 'cpu', got {device!r}.") from error
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ValueError(

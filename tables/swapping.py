@@ -78,7 +78,7 @@ def swap_(
     lists = lists_in(model, old)
     check_others(model, {plan.path: plan.module for plan in moved}, optimizers, lists)
     for optimizer in optimizers:
-        _check_optimizer(optimizer, moved)
+        _check_optimizer(model, optimizer, moved)
     rewired = [f"{path}, tied to {plan.path}, is a TiedHead" for path, _, plan in heads]
     rewired += [f"the list {each.path}" for each in lists]
     held = [sum(id(p) in old for group in each.param_groups for p in group["params"]) for each in optimizers]
@@ -239,8 +239,13 @@ def _heads(model: nn.Module, plans: Sequence[_Plan]) -> list[tuple[str, nn.Linea
     return heads
 
 
-def _check_optimizer(optimizer: Optimizer, plans: Sequence[_Plan]) -> None:
+def _check_optimizer(model: nn.Module, optimizer: Optimizer, plans: Sequence[_Plan]) -> None:
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if held.isdisjoint(map(id, model.parameters())):
+        raise ValueError(
+            f"swap_: optimizers: {type(optimizer).__name__} holds no parameter of the model; give its "
+            "optimizer, or make it after the swap."
+        )
     for plan in plans:
         if (
             isinstance(optimizer, SparseAdam)

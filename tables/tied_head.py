@@ -79,9 +79,14 @@ class TiedHead(nn.Module):
 
     def _check(self, hidden: Tensor) -> None:
         """Refuse what cannot be multiplied with the vectors."""
-        if not isinstance(hidden, Tensor) or not hidden.is_floating_point() or hidden.shape[-1:] != (self.in_features,):
+        is_fine = isinstance(hidden, Tensor) and hidden.is_floating_point()
+        if not is_fine or not (hidden.is_nested or hidden.shape[-1:] == (self.in_features,)):
             got = f"{list(hidden.shape)} of {hidden.dtype}" if isinstance(hidden, Tensor) else type(hidden).__name__
             raise ValueError(f"TiedHead: hidden must be floating-point numbers [..., {self.in_features}], got {got}.")
+        where = next(self.embedding.parameters(), hidden).device
+        if hidden.is_nested or (hidden.device != where and not torch.compiler.is_compiling()):
+            got = "a nested tensor" if hidden.is_nested else f"one on '{hidden.device}'"
+            raise ValueError(f"TiedHead: hidden must be an ordinary tensor on '{where}', as the rows are, got {got}.")
         dtype = self.embedding.dtype
         if hidden.dtype != dtype and not (hidden.is_meta or torch.is_autocast_enabled(hidden.device.type)):
             raise ValueError(f"TiedHead: hidden is of {hidden.dtype} and the vectors of {dtype}; convert one of them.")

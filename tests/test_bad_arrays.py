@@ -12,7 +12,7 @@ from torch import nn, tensor
 from recsys.comparison import pareto_front
 from recsys.description import effective_rank
 from recsys.evaluation import auc, auc_interval, gauc, list_metrics, ranking_metrics, reliability, roc_points
-from recsys.losses import Catalogue, linear_cross_entropy, log_totals
+from recsys.losses import Catalogue, Cosine, DotProduct, item_side, linear_cross_entropy, log_totals, query_side
 from recsys.metrics.binary import BinaryMetrics
 from recsys.metrics.next_item import RankingMetrics, exclude, ranks_of_targets
 from recsys.models import BERT4Rec, DCNv2, DeepFM, LogisticRegression
@@ -42,7 +42,26 @@ def deep(embeddings, dense):
     return linear(embeddings, dense, DeepFM, hidden_dims=[4])
 
 
+NESTED = torch.nested.nested_tensor([torch.ones(2, 2), torch.ones(1, 2)])
+
 CALLS: dict[str, tuple[Callable[[], object], str]] = {
+    "dates as weights": (
+        lambda: auc(LABELS, SCORES, np.array(["2026-01-01"] * 3, dtype="M8[s]")),
+        "weights must be numbers, got datetime64",
+    ),
+    "records as labels": (lambda: auc(np.zeros(3, dtype=[("a", int)]), SCORES), r"labels must be 0 or 1, got records"),
+    "nested queries": (lambda: log_totals(NESTED, VECTORS), "queries must be a matrix .* nested"),
+    "items on meta": (lambda: log_totals(VECTORS, VECTORS.to("meta")), "must be on one device, got 'cpu' and 'meta'"),
+    "sparse targets of a loss": (
+        lambda: linear_cross_entropy(VECTORS, VECTORS, THREE.to_sparse()),
+        "targets .* ordinary tensor",
+    ),
+    "targets on meta": (lambda: linear_cross_entropy(VECTORS, VECTORS, THREE.to("meta")), "targets must be on 'cpu'"),
+    "nested hidden states": (lambda: query_side(Cosine(), NESTED), "hidden must be an ordinary tensor .* nested"),
+    "quantised vectors": (
+        lambda: item_side(DotProduct(), torch.quantize_per_tensor(VECTORS, 0.1, 0, torch.qint8)),
+        "vectors must be .* quantised",
+    ),
     "a gradient": (
         lambda: auc(LABELS, tensor(SCORES, requires_grad=True)),
         r"scores must be an array, got Tensor \(Can't",
@@ -111,9 +130,9 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: linear(torch.ones(2, 3, 4), torch.ones(2)),
         r"dense must be .* \[B, 2\], got \[2\]",
     ),
-    "a row for all": (lambda: linear(torch.ones(5, 3, 4), torch.ones(1, 2)), "equally many rows on one device, got 5"),
+    "a row for all": (lambda: linear(torch.ones(5, 3, 4), torch.ones(1, 2)), "equally many rows, .*, got 5"),
     "whole values": (lambda: deep(torch.ones(2, 3, 4), torch.ones(2, 2).long()), "dense must be floating-point"),
-    "double values": (lambda: deep(torch.ones(2, 3, 4), torch.ones(2, 2).double()), "must not be wider than its param"),
+    "double values": (lambda: deep(torch.ones(2, 3, 4), torch.ones(2, 2).double()), "must be of its parameters. dtype"),
     "nothing embedded": (lambda: deep(None, torch.ones(2, 2)), "embeddings must be .*, got NoneType"),
     "layers without end": (
         lambda: DCNv2(3, 4, 2, num_cross_layers=HUGE),

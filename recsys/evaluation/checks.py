@@ -30,6 +30,8 @@ def as_array(name: str, values: ArrayLike, dtype: type[np.float64] | None = None
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"{name} must be an array, got {type(values).__name__} ({reason}).") from error
+    if dtype is not None and np.asarray(values).dtype.kind in "mM":
+        raise ValueError(f"{name} must be numbers, got {np.asarray(values).dtype}.")
     if found.dtype.kind == "f" and found.dtype.itemsize > 8:
         raise ValueError(f"{name} must be of 64 bits at most, got {found.dtype}.")
     return found
@@ -44,6 +46,8 @@ def checked_labels(labels: ArrayLike) -> NDArray[np.bool_]:
     values = as_array("labels", labels)
     if values.ndim != 1 or not len(values):
         raise ValueError(f"labels must be [N] with at least one row, got shape {list(values.shape)}.")
+    if values.dtype.names is not None:
+        raise ValueError(f"labels must be 0 or 1, got records of {list(values.dtype.names)}.")
     is_positive: NDArray[np.bool_] = np.asarray(values == 1)
     wrong = np.flatnonzero(~(is_positive | np.asarray(values == 0)))
     if len(wrong):

@@ -15,11 +15,17 @@ def check_matrices(owner: str, queries: Tensor, items: Tensor) -> None:
     for name, values in (("queries", queries), ("items", items)):
         if not isinstance(values, Tensor):
             raise ValueError(f"{owner}: {name} must be a Tensor, got {values!r}.")
+        if values.is_nested:
+            raise ValueError(f"{owner}: {name} must be a matrix of floating-point numbers, got a nested tensor.")
         if values.dim() != 2 or not values.is_floating_point() or values.layout != torch.strided:
             raise ValueError(
                 f"{owner}: {name} must be a matrix of floating-point numbers, got {list(values.shape)} of "
                 f"{values.dtype}, {values.layout} on '{values.device}'."
             )
+    if queries.device != items.device:
+        raise ValueError(
+            f"{owner}: queries and items must be on one device, got '{queries.device}' and '{items.device}'."
+        )
     if queries.shape[1] != items.shape[1] or not len(items):
         raise ValueError(
             f"{owner}: queries [P, D] and items [V, D] must have one width and at least one item, got "
@@ -27,7 +33,7 @@ def check_matrices(owner: str, queries: Tensor, items: Tensor) -> None:
         )
 
 
-def check_targets(owner: str, targets: Tensor, num_queries: int, num_items: int) -> None:
+def check_targets(owner: str, targets: Tensor, queries: Tensor, num_items: int) -> None:
     """Refuse what is not targets [P] in [0, V); their values on a CPU.
 
     Raises:
@@ -35,6 +41,11 @@ def check_targets(owner: str, targets: Tensor, num_queries: int, num_items: int)
     """
     if not isinstance(targets, Tensor):
         raise ValueError(f"{owner}: targets must be a Tensor, got {targets!r}.")
+    if targets.is_nested or targets.layout != torch.strided:
+        raise ValueError(f"{owner}: targets must be an ordinary tensor, got a nested or sparse one.")
+    if targets.device != queries.device:
+        raise ValueError(f"{owner}: targets must be on '{queries.device}', as queries are, got '{targets.device}'.")
+    num_queries = len(queries)
     if targets.dtype not in (torch.int64, torch.int32) or targets.shape != (num_queries,):
         raise ValueError(
             f"{owner}: targets must be int64 or int32 [{num_queries}], got {list(targets.shape)} of {targets.dtype}."

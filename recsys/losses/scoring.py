@@ -122,5 +122,8 @@ def _check(scoring: Scoring, name: str, values: Tensor) -> None:
         raise ValueError(f"scoring must be a Scoring, such as DotProduct(), got {scoring!r}.")
     if not isinstance(values, Tensor):
         raise ValueError(f"{name} must be a Tensor [..., D], got {values!r}.")
+    if values.is_nested or values.is_quantized:
+        kind = "nested" if values.is_nested else "quantised"
+        raise ValueError(f"{name} must be an ordinary tensor [..., D], got one that is {kind}.")
     if not values.dim() or values.is_complex() or values.layout != torch.strided:
         raise ValueError(f"{name} must be real numbers [..., D], got {list(values.shape)} of {values.dtype}.")

@@ -143,5 +143,5 @@ def linear_cross_entropy(queries: Tensor, items: Tensor, targets: Tensor) -> Ten
         ValueError: naming what has another shape, or a target out of range.
     """
     check_matrices("linear_cross_entropy", queries, items)
-    check_targets("linear_cross_entropy", targets, len(queries), len(items))
+    check_targets("linear_cross_entropy", targets, queries, len(items))
     return sum_of_losses(queries, items, targets) / max(1, len(targets))

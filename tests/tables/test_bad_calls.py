@@ -25,6 +25,7 @@ from recsys.tables import (
     SemanticIdTable,
     SwapRule,
     TableCollection,
+    TiedHead,
     hot_rows,
     swap_,
 )
@@ -122,6 +123,22 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: PEPTable("f", 20, 4, init_std=0.0),
         r"init_threshold \* init_std must be in \(0, 1\), got 0.1 \* 0.0",
     ),
+    "half a character": (lambda: FullTable("\ud800", 9, 4), "valid UTF-8, got"),
+    "an optimizer of another model": (
+        lambda: swap_(
+            nn.Sequential(nn.Embedding(30, 4)),
+            [SwapRule(QRTable)],
+            optimizers=[torch.optim.SGD(nn.Linear(2, 2).parameters())],
+        ),
+        "SGD holds no parameter of the model",
+    ),
+    "counts without an order": (lambda: hot_rows(torch.ones(9, dtype=torch.uint64), 2), "hot_rows: counts .* unsigned"),
+    "a device that no number names": (lambda: Embedding(QRTable("f", 9, 4), device=2**63), "device must be one"),
+    "hidden states on meta": (lambda: TiedHead(HASH)(torch.ones(2, 4, device="meta")), "hidden .* one on 'meta'"),
+    "nested hidden states": (
+        lambda: TiedHead(HASH)(torch.nested.nested_tensor([torch.ones(2, 4)])),
+        "hidden .* a nested tensor",
+    ),
 }
 
 
@@ -132,6 +149,12 @@ def test_a_call_that_cannot_be_meant_is_refused(case):
         call()
 
 
+@pytest.mark.parametrize("moved", [tensor([1, 2]).to_sparse(), tensor([1, 2], device="meta")])
+def test_what_a_checkpoint_keeps_must_have_values(moved):
+    with pytest.raises(RuntimeError, match="HashTable 'f': seed must be an ordinary tensor with values, got "):
+        HASH.table.load_state_dict({"seed": moved}, strict=False)
+
+
 OFFSETS = [
     (tensor([0, 2, 1]), r"never fall and be at most 3, the number of ids, got \[0, 2, 1\]"),
     (tensor([1, 2]), r"offsets must begin with 0, .*, got \[1, 2\]"),
@@ -140,6 +163,14 @@ OFFSETS = [
     (tensor([0.0, 1.0]), r"offsets must be a Tensor \[B\] of integers, got \[2\] of torch.float32"),
     (tensor([[0, 1]]), r"integers, got \[1, 2\] of torch.int64"),
     ([0, 1], "integers, got list"),
+    (tensor([0, 2], device="meta"), "offsets must be on 'cpu', as ids are, got 'meta'"),
+    (tensor([0, 2]).to_sparse(), "offsets .* sparse"),
+]
+
+WEIGHTS = [
+    (torch.ones(3, device="meta"), "per_sample_weights must be on 'cpu', as ids are, got 'meta'"),
+    (torch.ones(3).to_sparse(), "per_sample_weights .* sparse"),
+    (torch.nested.nested_tensor([torch.ones(2), torch.ones(1)]), "per_sample_weights .* nested"),
 ]
 
 
@@ -152,6 +183,9 @@ def test_places_where_no_bag_can_begin_are_refused(kind):
             pooled(ids, offsets)
     with pytest.raises(ValueError, match=r"never fall and end with 3, the number of ids, got \[0, 1\]"):
         BAGS[kind](include_last_offset=True)(ids, tensor([0, 1]))
+    for weights, message in WEIGHTS:
+        with pytest.raises(ValueError, match=f"EmbeddingBag 'f': .*{message}"):
+            pooled(ids, tensor([0]), weights)
     with pytest.raises(ValueError, match="per_sample_weights must be a Tensor like ids, got list"):
         pooled(ids, tensor([0]), [1.0, 2.0, 3.0])
     assert pooled(ids, tensor([0, 0, 3]), tensor([1, 2, 3])).shape == (3, 4)
