@@ -16,7 +16,7 @@ from recsys.tables.computed_weight import ComputedWeight
 from recsys.tables.embedding_rows import EmbeddingRows
 from recsys.tables.fitting import Fitted, check_vectors, fit, grown_table
 from recsys.tables.full_rows import FullRows
-from recsys.tables.input_checks import check_ids, check_whole
+from recsys.tables.input_checks import check_ids, check_table, check_whole
 from recsys.tables.placement import check_floats, check_same_device, checked_device
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.traced import call_of, is_traced
@@ -70,11 +70,8 @@ class Embedding(EmbeddingRows):
 
     def __new__(cls, table: Table | None = None, *args: Any, **kwargs: Any) -> Self:
         """Of a table that keeps all vectors, one that is torch's own kind; copies are made without arguments."""
-        if table is not None and not isinstance(table, Table):
-            raise TypeError(
-                f"{cls.__name__} takes a table, as {cls.__name__}(QRTable('item', num_embeddings, embedding_dim)); got "
-                f"{table!r}."
-            )
+        if table is not None:
+            check_table(cls.__name__, table)
         full = cls._full_kind() if table is not None and table.keeps_vectors else cls
         made: Self = super().__new__(full)
         return made
@@ -258,6 +255,7 @@ class Embedding(EmbeddingRows):
         Raises:
             ValueError: see `fit_`.
         """
+        check_table(cls.__name__, table)
         check_vectors(table, weight)
         made = cls(table, padding_idx=padding_idx, sparse=sparse, device=weight.device, dtype=weight.dtype)
         return Fitted(made, made.fit_(weight))

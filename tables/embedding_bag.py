@@ -14,6 +14,7 @@ from recsys.tables.base import Table
 from recsys.tables.embedding import Embedding
 from recsys.tables.fitting import Fitted, check_vectors
 from recsys.tables.full_rows import FullRows
+from recsys.tables.input_checks import check_table
 from recsys.tables.traced import call_of, is_traced
 from recsys.tables.transforms import allow_sparse_gradients
 
@@ -79,6 +80,7 @@ class EmbeddingBag(Embedding):
         padding_idx: int | None = None,
     ) -> Fitted[Self]:
         """An EmbeddingBag that starts from given vectors [V, D]; see Embedding.from_pretrained."""
+        check_table(cls.__name__, table)
         check_vectors(table, weight)
         made = cls(
             table,

@@ -13,6 +13,18 @@ from recsys.tables.features import Bag, Feature
 from recsys.tables.placement import INTEGERS, check_same_device
 
 
+def check_table(owner: str, table: object) -> None:
+    """Refuse what is no table.
+
+    Raises:
+        TypeError: saying what the owner, a class, takes.
+    """
+    if not isinstance(table, Table):
+        raise TypeError(
+            f"{owner} takes a table, as {owner}(QRTable('item', num_embeddings, embedding_dim)); got {table!r}."
+        )
+
+
 def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tensor | None = None) -> None:
     """Refuse ids that are no integers or out of range, at once on a CPU; on a GPU an assertion of the device does.
 

@@ -47,8 +47,10 @@ class ColumnRule:
             raise ValueError(f"{where}: only a dense column has a transform, got '{self.transform}'.")
         if self.kind == "lists":
             object.__setattr__(self, "pooling", self.pooling or "mean")
-            if self.separator == "":
-                raise ValueError(f"{where}: separator must be a text, got ''; leave it out where cells are lists.")
+            if self.separator is not None and (not isinstance(self.separator, str) or not self.separator):
+                raise ValueError(
+                    f"{where}: separator must be a text, got {self.separator!r}; leave it out where cells are lists."
+                )
             if self.pooling not in get_args(Pooling):
                 raise ValueError(f"{where}: pooling must be mean or sum, got '{self.pooling}'.")
         elif self.separator is not None or self.pooling is not None:

@@ -108,3 +108,9 @@ def test_nested_values_of_json_keep_numbers_and_texts_apart(tmp_path, open_prepa
     found = open_prepared(tmp_path / "out")
     assert len({*found.column("train", "user")}) == 4
     assert [*found.column("train", "key")] == [*nested[:3], '{"a": "\\u00e9", "b": true}']
+
+
+@pytest.mark.parametrize("separator", [True, 1, ["|"], ""])
+def test_a_separator_of_lists_is_a_text(separator):
+    with pytest.raises(ValueError, match="column 'tags': separator must be a text, got "):
+        ColumnRule("tags", "lists", separator=separator)
