@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from recsys.prepare.clicks.click_spec import ColumnRule
 from tests.prepare.clicks.test_clicks import prepare
 
 HEAD = "click,user,price\n"
