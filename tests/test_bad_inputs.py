@@ -23,7 +23,7 @@ HASH = "{default: {class_path: HashTable, init_args: {num_rows: %s}}}"
 FLAGS = [
     ("--model.embedding_dim=four", "embedding_dim must be int, got four"),
     ("--model.embedding_dim=32768", "embedding_dim must be a whole number in [1, 4096], got 32768"),
-    ("--model.embedding_dim=null", "embedding_dim must be a whole number in [1, 4096], got None"),
+    ("--model.embedding_dim=null", "embedding_dim must be int, got None"),
     ("--model.embedding_dim=-1", "embedding_dim must be a whole number in [1, 4096], got -1"),
     ("--model.warmup_steps=1.5", "warmup_steps must be int, got 1.5"),
     (f"--model.tables={HASH % '1e3'}", "tables.num_rows must be int, got 1000.0; write 1000"),
@@ -120,7 +120,7 @@ SETTINGS = [
     ("--model.optimizer.lr=-1", "CTRTask: optimizer cannot be made, see model.optimizer: Invalid learning rate: -1.0"),
     ("--model.optimizer=torch.optim.SparseAdam", "optimizer must take dense gradients, got SparseAdam"),
     ("--model.optimizer=torch.optim.LBFGS", "optimizer cannot be made, see model.optimizer: LBFGS doesn't support"),
-    ("--model.optimizer=null", "optimizer must be a class such as torch.optim.Adam, got None"),
+    ("--model.optimizer=null", "optimizer must be a class or function, got None"),
     ("--data.drop_last=true --data.batch_size=2000", "drop_last=True leaves no batch of batch_size=2000 in 1500 rows"),
     ("--seed_everything=-1", "seed_everything: -1 is not in bounds"),
     ("--trainer.gradient_clip_val=-1", "trainer.gradient_clip_val must be at least 0 and finite, got -1"),

@@ -54,7 +54,7 @@ def test_on_other_rows_it_loses_less_than_the_one_that_validates_best(metric):
         ]
         val, test = slice(0, 2_000), slice(2_000, None)
         found = [
-            trial(str(place), **compare(None, (labels[val], logits[val]), (labels[val], other[val])))
+            trial(str(place), **compare(None, (labels[val], logits[val], None), (labels[val], other[val], None)))
             for place, other in enumerate(noisy)
         ]
         chosen = {"surely": best(found, metric), "highest": max(found, key=lambda each: each.quality(metric))}

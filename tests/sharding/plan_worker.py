@@ -24,17 +24,16 @@ CASES = {
     "own, too large": Sharding({"large": TableSharding("table_wise")}),
     "planner, too large": Sharding({"large": TableSharding("table_wise")}, planner=True),
     "misspelt": Sharding({"larg": TableSharding("table_wise")}),
-    "broken": Sharding({"large": {"sharding_type": "table_wise"}}),
+    "broken": Sharding(),
 }
 
 
-def plan(sharding, megabytes):
+def plan(sharding, megabytes, optimizers):
     mine = megabytes[dist.get_rank()]
     limited = Sharding(**{**vars(sharding), "memory_bytes": mine and mine * 10**6})
-    optimizers = {table.name: Adagrad() for table in TABLES}
     try:
         found = plan_tables(TABLES, {"large": 1, "small": 1}, optimizers, limited, torch.device("cpu"))
-    except (ValueError, RuntimeError, TypeError) as error:
+    except (ValueError, RuntimeError, KeyError) as error:
         return str(error)
     return {name: [placement.sharding_type, repr(placement.shards)] for name, placement in found.items()}
 
@@ -42,7 +41,11 @@ def plan(sharding, megabytes):
 if __name__ == "__main__":
     warnings.filterwarnings("ignore")
     dist.init_process_group("gloo")
-    plans = {name: [plan(sharding, megabytes) for megabytes in MEGABYTES] for name, sharding in CASES.items()}
+    optimizers = {table.name: Adagrad() for table in TABLES}
+    plans = {
+        name: [plan(sharding, megabytes, {} if name == "broken" else optimizers) for megabytes in MEGABYTES]
+        for name, sharding in CASES.items()
+    }
     Path(sys.argv[1], f"{dist.get_rank()}.json").write_text(json.dumps(plans))
     dist.barrier()
     os._exit(0)

@@ -48,8 +48,8 @@ def test_a_plan_that_cannot_be_is_refused_in_one_sentence(plans):
 
 def test_an_error_of_the_process_that_plans_reaches_the_others(plans):
     first, second = (found["broken"][0] for found in plans)
-    assert first.startswith("vars() argument")
-    assert second == f"the first process failed: TypeError: {first}"
+    assert first == "'large'", "a matrix without an optimizer"
+    assert second == f"the first process failed: KeyError: {first}"
 
 
 def test_the_planner_cuts_narrow_columns(plans):
