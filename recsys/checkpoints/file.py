@@ -19,6 +19,7 @@ from recsys.checkpoints.errors import reading
 from recsys.checkpoints.kinds import check_kinds
 from recsys.checkpoints.place import put_in_place
 from recsys.checkpoints.tensors import check_readable, split
+from recsys.prepare.files.synced import sync
 
 
 def write(path: str | Path, checkpoint: Mapping[str, Any]) -> None:
@@ -120,8 +121,4 @@ def _clear_partial(target: Path) -> None:
 def _sync_folder(folder: Path) -> None:
     """Bring the new name to the disk, where a file system can."""
     with suppress(OSError):
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+        sync(folder)

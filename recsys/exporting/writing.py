@@ -14,6 +14,7 @@ import torch
 
 from recsys.exporting.exportable import Exportable
 from recsys.exporting.formats import Format, Run
+from recsys.prepare.files.synced import sync
 
 FORMAT_VERSION = 1
 SIGNATURE, VOCABULARY = "signature.json", "vocabulary"
@@ -93,7 +94,7 @@ def write(
         (partial / SIGNATURE).write_text(json.dumps(signature, indent=1) + "\n", encoding="utf-8")
         _copy_vocabularies(exportable, data / VOCABULARY, partial / VOCABULARY)
         for path in [*partial.rglob("*"), partial]:
-            _sync(path)
+            sync(path)
         partial.chmod(0o755)
         if out.exists():
             out.rmdir()
@@ -110,11 +111,3 @@ def _copy_vocabularies(exportable: Exportable, source: Path, target: Path) -> No
     for file in filter(Path.is_file, files):
         target.mkdir(exist_ok=True)
         shutil.copyfile(file, target / file.name)
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

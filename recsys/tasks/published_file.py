@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from recsys.prepare.files.claim import claim
+from recsys.prepare.files.synced import sync
 
 
 class PublishedFile:
@@ -50,10 +51,10 @@ class PublishedFile:
         Raises:
             ValueError: as `claim`, if the target has come about meanwhile.
         """
-        _sync(made)
+        sync(made)
         self._check()
         made.replace(self.target)
-        _sync(self.target.parent)
+        sync(self.target.parent)
 
     def release(self, word: str) -> None:
         """Give the name back, and remove what was not published."""
@@ -82,11 +83,3 @@ class PublishedFile:
 
     def _beside(self, name: str) -> Path:
         return self.target.with_name(f".{self.target.name}.{name}")
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

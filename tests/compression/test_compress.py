@@ -1,7 +1,6 @@
 """The command on a small trained model: what it writes is read by every other command, and predicts alike."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,18 +14,12 @@ from recsys.cli import main
 from recsys.compression.methods import METHODS
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.tables.sizing import stored_bytes
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-QUIET = ["--trainer.enable_progress_bar=false", "--trainer.logger=false"]
+from tests.trained_clicks import train_clicks
 
 
 @pytest.fixture(scope="module")
 def trained(prepared, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    words = ["-c", str(CONFIGS / "criteo.yaml"), f"--data.init_args.path={prepared}", *QUIET]
-    one = ["--trainer.max_epochs=1", f"--trainer.default_root_dir={folder}"]
-    cli = RecsysCLI.launch(["fit", *words, *one])
-    return Path(cli.trainer.checkpoint_callback.best_model_path), words
+    return train_clicks(prepared, tmp_path_factory.mktemp("trained"))
 
 
 def compress(*words):

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from recsys.prepare.files.claim import claim
 from recsys.prepare.files.prepared_files import SCHEMA
+from recsys.prepare.files.synced import sync
 
 
 class PreparedFolder:
@@ -59,7 +60,7 @@ class PreparedFolder:
 
     def _publish(self) -> None:
         for path in [*self.partial.rglob("*"), self.partial]:
-            _sync(path)
+            sync(path)
         try:
             self._check()
         except ValueError as problem:
@@ -72,7 +73,7 @@ class PreparedFolder:
         if self.out.exists():
             self.out.rename(old)
         self.partial.rename(self.out)
-        _sync(self.out.parent)
+        sync(self.out.parent)
         if old.exists():
             shutil.rmtree(old)
 
@@ -126,11 +127,3 @@ def why_not_ours(folder: Path) -> str | None:
         return f"has no {SCHEMA} that lists its files, so nothing proves that a preparation of this version made it"
     strange = sorted(found - listed - {SCHEMA})
     return f"holds '{strange[0]}', which no preparation has written" if strange else None
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
