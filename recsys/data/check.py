@@ -106,9 +106,25 @@ def _has_rows(path: Path) -> bool:
 
 
 def _read_split(schema: Schema, name: str) -> None:
+    """All rows, and that their labels and weights are what the schema says and a loss can be made of.
+
+    Raises:
+        ValueError: naming the split or the file.
+    """
     split = ParquetSplit(schema, name, with_keys=True)
+    num_clicks, weight = 0.0, 0.0
     for group in range(len(split.group_rows)):
-        split.read(group)
+        rows = split.read(group)
+        num_clicks += 0 if rows.labels is None else float(rows.labels.sum())
+        weight += rows.num_rows if rows.weights is None else float(rows.weights.sum(dtype=np.float64))
+    promised = schema.splits[name].label_rate
+    if schema.label is not None and promised is not None and abs(promised - num_clicks / split.num_rows) > 1e-6:
+        raise ValueError(
+            f"{schema.path / 'schema.json'}: split '{name}' has a label_rate of {num_clicks / split.num_rows:.6g}, "
+            f"and not {promised:.6g}."
+        )
+    if not weight > 0:
+        raise ValueError(f"{split.folder}: no row has a weight above 0, and nothing counts.")
 
 
 def _check_column(schema: Schema, column: Column) -> None:

@@ -54,6 +54,8 @@ def _check_type(
 ) -> None:
     if name not in stored.names:
         raise ValueError(f"{path}: column '{name}' of schema.json is missing; the file has {', '.join(stored.names)}.")
+    if stored.names.count(name) > 1:
+        raise ValueError(f"{path}: column '{name}' is there twice; write it once.")
     found = stored.field(name).type
     if not accepts(found):
         raise ValueError(f"{path}: column '{name}' is {kind} and must hold {expected}, got {found}.")
@@ -88,6 +90,14 @@ def check_weights(values: NDArray[Any], place: Place) -> None:
     if not valid.all():
         row = int(np.argmin(valid))
         place.refuse(row, f"the weight is {values[row]}, must be finite and at least 0")
+
+
+def check_groups(values: NDArray[Any], place: Place) -> None:
+    """Every number of a group is from 0, nobody known, to what 63 bits hold."""
+    valid = (values >= 0) & (values <= np.iinfo(np.int64).max)
+    if not valid.all():
+        row = int(np.argmin(valid))
+        place.refuse(row, f"the group is {values[row]}, must be in [0, 2**63)")
 
 
 def check_float32(values: NDArray[Any], place: Place) -> NDArray[np.float32]:

@@ -74,6 +74,8 @@ def read_counts(folder: Path, name: str, num_embeddings: int) -> NDArray[np.int6
     for column in ("id", "count"):
         if not pa.types.is_integer(table[column].type) or table[column].null_count:
             raise ValueError(f"{path}: column '{column}' must hold integers without a null, got {table[column].type}.")
+    if not len(table):
+        raise ValueError(f"{path}: counts no id; prepare the folder again.")
     ids, occurrences = table["id"].to_numpy(), table["count"].to_numpy()
     if len(np.unique(ids)) < len(ids):
         raise ValueError(f"{path}: every id must be there once.")

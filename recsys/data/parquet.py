@@ -13,7 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.data.checks import Place, check_float32, check_ids, check_labels, check_not_null, check_types, check_weights
+from recsys.data.checks import (
+    Place,
+    check_float32,
+    check_groups,
+    check_ids,
+    check_labels,
+    check_not_null,
+    check_types,
+    check_weights,
+)
 from recsys.data.schema import Column, Schema, prepare_command
 from recsys.prepare.files.fingerprints import of_split
 
@@ -28,9 +37,13 @@ class RowGroup:
     Shape:
         ids F arrays [n]; dense num_dense arrays [n]; labels, weights and groups [n], or None;
         lists: values [N] and lengths [n] of each multi-valued column; keys n rows, or None.
+
+    Attributes:
+        first_row: how many rows of the split lie before it.
     """
 
     num_rows: int
+    first_row: int
     ids: list[Array]
     dense: list[Array]
     labels: Array | None
@@ -96,6 +109,7 @@ class ParquetSplit:
         stored = {name: (_array(table.column(name)), Place(at.path, at.first_row, name)) for name in schema.stored}
         return RowGroup(
             num_rows=len(table),
+            first_row=sum(self.group_rows[:group]),
             ids=[_ids(column, *stored[column.name]) for column in schema.categorical],
             dense=[_dense(*stored[name]) for name in schema.dense],
             labels=None if schema.label is None else _labels(*stored[schema.label]),
@@ -168,6 +182,7 @@ def _weights(array: pa.Array, place: Place) -> Array:
 def _groups(array: pa.Array, place: Place) -> Array:
     check_not_null(array, place)
     values: Array = array.to_numpy()
+    check_groups(values, place)
     return values
 
 

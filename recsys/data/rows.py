@@ -138,9 +138,14 @@ class Picking:
             for each in ([group.labels for group in self._groups], [group.weights for group in self._groups])
         )
         numbers = self._pick_one([group.groups for group in self._groups], np.int64)
-        self._numbers = None if numbers is None else _apart(numbers, self._places)
+        self._numbers = None if numbers is None else _apart(numbers, self._rows_of_split())
         keys = [group.keys for group in self._groups if group.keys is not None]
         self._keys = pa.concat_tables(keys).take(pa.array(self._places)) if keys else None
+
+    def _rows_of_split(self) -> Array:
+        """The place in the split of each picked row."""
+        rows = [np.arange(group.first_row, group.first_row + group.num_rows) for group in self._groups]
+        return _join(rows, np.int64)[self._picked]
 
     def _pick_one(self, parts: Sequence[Array | None], dtype: type) -> Tensor | None:
         known = [part for part in parts if part is not None]
@@ -163,10 +168,14 @@ class Picking:
         self._lists[name] = Ragged(found, torch.from_numpy(offsets))
 
 
-def _apart(groups: Tensor, places: Array) -> Tensor:
-    """Rows of group 0, whom nobody knows, become groups of their own: such a group has one label, and no AUC."""
+def _apart(groups: Tensor, rows: Array) -> Tensor:
+    """Rows of group 0, whom nobody knows, become groups of their own: such a group has one label, and no AUC.
+
+    Shape:
+        groups [n]; rows [n], the place of each in the whole split, so that no two have one number
+    """
     unknown = groups == 0
-    groups[unknown] = -1 - torch.from_numpy(places)[unknown]
+    groups[unknown] = -1 - torch.from_numpy(rows)[unknown]
     return groups
 
 

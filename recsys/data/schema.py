@@ -240,6 +240,11 @@ class _Parser:
         pooling = entry.get("pooling")
         if (pooling not in get_args(Pooling)) if kind == "multi_valued" else (pooling is not None):
             self._fail(f"feature '{name}': pooling is 'sum' or 'mean' for multi_valued, absent else; got {pooling!r}")
+        if kind == "dense" and entry.get("num_embeddings") is not None:
+            self._fail(
+                f"feature '{name}': num_embeddings is of ids, and dense columns hold numbers; make it categorical, or "
+                "leave num_embeddings out"
+            )
         num_embeddings = None if kind == "dense" else self._num_embeddings(name, entry)
         scale = entry.get("transform") if kind == "dense" else None
         if scale is not None and not isinstance(scale, dict):

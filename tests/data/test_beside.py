@@ -83,6 +83,20 @@ def test_batches_have_what_the_folder_has(weighted):
     assert keys == [row[4] for row in ROWS]
 
 
+def test_rows_of_nobody_known_stay_apart_in_every_row_group(weighted):
+    """Whichever rows are read together: no two of them are one user."""
+    for split in ("train", "val"):
+        (part,) = (weighted / split).glob("*.parquet")
+        pq.write_table(pq.read_table(part), part, row_group_size=2)
+    by_hand = json.loads((weighted / "schema.json").read_text())
+    (weighted / "schema.json").write_text(json.dumps({**by_hand, "files": {}}))
+    data = CTRDataModule(weighted, batch_size=3, shuffle_blocks=2)
+    for loader in (data.train_dataloader(), data.val_dataloader()):
+        groups = torch.cat([batch.groups for batch in loader]).tolist()
+        assert len(set(groups)) == 6
+        assert sum(group < 0 for group in groups) == 3
+
+
 def test_a_row_twice_is_weight_2_in_training_and_metrics(weighted, repeated):
     (first, one), (second, two) = trained(weighted), trained(repeated)
     for name, value in first.state_dict().items():

@@ -65,6 +65,13 @@ def part(split):
     return f"{split}/part-00000.parquet"
 
 
+COLUMNS = {
+    "text": lambda values: list(map(str, values)),
+    "zero": lambda values: [0.0] * len(values),
+    "other": lambda values: [1 - values[0], *values[1:]],
+    "twice": lambda values: values,
+}
+"""What a whole column becomes."""
 CLICKS = {
     "id too large": (part("train"), "user", 3, 99, None, "row 3, column 'user': the id 99 is outside"),
     "id below 0": (part("val"), "user", 0, -1, None, "row 0, column 'user': the id -1 is outside"),
@@ -75,6 +82,10 @@ CLICKS = {
     "nan": (part("train"), "x", 1, float("nan"), None, "row 1, column 'x': the value is nan, must be finite"),
     "1e39": (part("train"), "x", 1, 1e39, pa.float64(), r"the value is 1e\+39, must be finite in float32"),
     "weight": (part("train"), "weight", 1, -1.0, None, "the weight is -1.0, must be finite and at least 0"),
+    "group": (part("train"), "group", 1, -5, None, r"the group is -5, must be in \[0, 2\*\*63\)"),
+    "label rate": (part("test"), "label", 0, None, "other", r"split 'test' has a label_rate of 0\.\d+, and not 0\."),
+    "weights of 0": (part("test"), "weight", 0, None, "zero", "test: no row has a weight above 0, and nothing counts"),
+    "a column twice": (part("val"), "user", 0, None, "twice", "column 'user' is there twice; write it once"),
     "count": ("counts/user.parquet", "count", 1, -1, None, "counts must be at least 0, got -1"),
     "count id": ("counts/user.parquet", "id", 1, 10**12, None, r"ids must be 0\.\.5 in order"),
     "value twice": ("vocabulary/user.parquet", "value", 1, "u0", None, "every id must have a value of its own"),
@@ -110,10 +121,13 @@ def test_faults_of_sessions(of_sessions, case):
 
 def check_fault(folder, file, name, row, value, kind, message):
     assert list(problems_of(folder)) == []
-    if kind == "text":
+    if kind in COLUMNS:
         table = pq.read_table(folder / file)
-        texts = pa.array(list(map(str, table[name].to_pylist())))
-        pq.write_table(table.set_column(table.column_names.index(name), name, texts), folder / file)
+        column = pa.array(COLUMNS[kind](table[name].to_pylist()))
+        if kind == "twice":
+            pq.write_table(table.append_column(name, column), folder / file)
+        else:
+            pq.write_table(table.set_column(table.column_names.index(name), name, column), folder / file)
     else:
         set_cell(folder / file, name, row, value, kind)
     (problem,) = problems_of(folder)
@@ -196,6 +210,7 @@ def test_a_schema_of_sessions_that_cannot_be_meant(of_sessions, change, message)
 
 
 CLICK_SCHEMAS = [
+    (lambda schema: schema["features"][0].update(kind="dense"), "num_embeddings is of ids, and dense columns hold num"),
     (lambda schema: schema.update(hash_bits="x"), "hash_bits must be of type int, got 'x'"),
     (lambda schema: schema["splits"]["train"].update(label_rate="x"), "label_rate must be in [0, 1] or null, got 'x'"),
     (lambda schema: schema["splits"]["train"].update(label_rate=2), "label_rate must be in [0, 1] or null, got 2"),

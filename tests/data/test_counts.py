@@ -30,6 +30,14 @@ def test_counts_of_other_data_are_refused(tmp_path):
         check_counts(tmp_path / "none", tables, here)
 
 
+def test_counts_of_nothing_are_refused(tmp_path):
+    pq.write_table(
+        pa.table({"id": pa.array([], pa.int64()), "count": pa.array([], pa.int64())}), tmp_path / "word.parquet"
+    )
+    with pytest.raises(ValueError, match=r"word\.parquet: counts no id"):
+        read_counts(tmp_path, "word", 13)
+
+
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "word.parquet").write_bytes(b"PAR1")
     with pytest.raises(ValueError, match=r"word\.parquet: is no readable Parquet file, truncated or damaged"):

@@ -26,6 +26,7 @@ RUNS = {
     "sessions": (sessions, EVENTS, ["--raw", "LOG", *OF_EVENTS]),
     "untimed": (sessions, EVENTS, ["--raw", "LOG", *OF_EVENTS[:4]]),
     "unnamed": (sessions, EVENTS, ["--raw", "LOG"]),
+    "pattern of sessions": (sessions, EVENTS.replace("item", "^i.*$", 1), ["--raw", "LOG", *OF_EVENTS]),
     "criteo": (criteo, CLICKS, ["--raw", "LOG"]),
     "old mac": (clicks, CLICKS.replace("\n", "\r"), ["LOG", *OF_CLICKS]),
     "old mac sessions": (sessions, EVENTS.replace("\n", "\r"), ["--raw", "LOG", *OF_EVENTS]),
@@ -51,6 +52,8 @@ BAD_OPTIONS = [
     ("unnamed", "--user user --item t --time t", "--item and --time both name column 't'"),
     ("clicks", "--key user", "--key 'user' is a feature"),
     ("inferred", "--positive-from 0", "--positive-from 0"),
+    ("sessions", "--time-unit s --time-format %s", "--time-unit s is of numbers, and --time-format '%s' of texts"),
+    ("untimed", "--time-unit s", "--time-unit and --time-format say how times are written; give --time"),
     ("timed", "--time-format ''", "--time-format must say how times are written"),
     ("clicks", "--time-format ''", "--time-unit and --time-format say how times are written; give --time"),
     ("sessions", "--time-format ''", "--time-format must say how times are written"),
@@ -58,6 +61,7 @@ BAD_OPTIONS = [
     ("clicks", "--positive-from nan", "--positive-from must be a finite number, got nan"),
     ("old mac", "", "log.csv: lines end in a carriage return alone; convert it with: tr"),
     ("old mac sessions", "", "log.csv: lines end in a carriage return alone; convert it with: tr"),
+    ("pattern of sessions", "", "log.csv, line 1: column '^i.*$' has the form of a pattern, which would be read as"),
     ("clicks", "--config no/such.yaml", "--config 'no/such.yaml': there is no folder 'no'; make it first"),
 ]
 

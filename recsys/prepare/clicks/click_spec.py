@@ -39,6 +39,9 @@ class ColumnRule:
 
     def __post_init__(self) -> None:
         where = f"column '{self.name}'"
+        for key in ("kind", "transform", "separator", "pooling"):
+            if not isinstance(getattr(self, key), str | None):
+                raise ValueError(f"{where}: {key} must be a text, got {getattr(self, key)!r}.")
         if self.kind not in get_args(ColumnKind):
             raise ValueError(f"{where}: kind must be one of {', '.join(get_args(ColumnKind))}, got '{self.kind}'.")
         if self.kind == "dense":
@@ -127,6 +130,8 @@ class ClickSpec:
             if name in taken or name in (self.label, self.weight):
                 raise ValueError(f"column '{name}' is the label or weight, or has the name of one; it is no feature.")
         for key in self.keys:
+            if self.keys.count(key) > 1:
+                raise ValueError(f"keys: column '{key}' is named twice; name it once.")
             if key in names or key in taken or key in OF_PREDICTIONS:
                 raise ValueError(
                     f"--key '{key}' is a feature, or has the name of a column of predictions, which carry it already."

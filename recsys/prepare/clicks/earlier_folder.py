@@ -25,17 +25,32 @@ def _is_count(value: Any) -> bool:
 
 
 def _are_features(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(each, dict) and isinstance(each.get("name"), str) and isinstance(each.get("transform", {}), dict)
-        for each in value
-    )
+    return isinstance(value, list) and all(map(_is_feature, value))
+
+
+def _is_feature(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        return False
+    if not isinstance(entry.get("transform", {}), dict):
+        return False
+    has_ids = entry.get("kind") in ("categorical", "multi_valued")
+    return _is_count(entry.get("num_embeddings")) if has_ids else entry.get("kind") == "dense"
+
+
+def _is_format(value: Any) -> bool:
+    """Words of the files' format: lists of texts."""
+    return value is None or (isinstance(value, dict) and all(map(_are_texts, value.values())))
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 _ENTRIES: dict[str, Callable[[Any], bool]] = {
     "recipe": lambda value: value is None or isinstance(value, dict),
     "columns": lambda value: isinstance(value, dict),
     "features": _are_features,
-    "format": lambda value: value is None or isinstance(value, dict),
+    "format": _is_format,
     "split": lambda value: isinstance(value, dict) and isinstance(value.get("by"), str),
     "min_count": _is_count,
     "hash_bits": lambda value: value is None or _is_count(value),
@@ -114,7 +129,14 @@ class EarlierFolder:
         Raises:
             ValueError: schema.json does not hold what a program has written.
         """
-        return ClickSpec.from_json(self.schema["columns"], str(self.path / SCHEMA))
+        where = str(self.path / SCHEMA)
+        spec = ClickSpec.from_json(self.schema["columns"], where)
+        features, columns = ({each["name"] for each in self.schema["features"]}, {rule.name for rule in spec.columns})
+        if features != columns:
+            odd = sorted(features ^ columns)[0]
+            has, lacks = ("features", "columns") if odd in features else ("columns", "features")
+            raise ValueError(f"{where}: '{odd}' is one of {has} and none of {lacks}; prepare the folder again.")
+        return spec
 
     @property
     def split_by(self) -> SplitBy:

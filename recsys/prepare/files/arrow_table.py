@@ -11,12 +11,32 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.prepare.files.first_line import first_line
 from recsys.prepare.files.raw_files import RawFile
 from recsys.prepare.files.raw_frames import LineFrame
 from recsys.prepare.files.text_table import ParsedTable, check_header
 
 BATCH_ROWS = 131_072
 PARQUET_MAGIC, ARROW_MAGIC = b"PAR1", b"ARROW1"
+
+
+def is_readable(kind: pa.DataType) -> bool:
+    """Whether Polars takes values of a type; what it does not, it ends the program with."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return is_readable(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return is_readable(kind.value_type)
+    # Children, if it is nested; a map's are a struct of key and value.
+    inner = [kind.field(place).type for place in range(kind.num_fields)]
+    odd = (
+        pa.types.is_union(kind)
+        or pa.types.is_run_end_encoded(kind)
+        or pa.types.is_interval(kind)
+        or pa.types.is_decimal256(kind)
+        or pa.types.is_list_view(kind)
+        or pa.types.is_large_list_view(kind)
+    )
+    return not odd and all(map(is_readable, inner))
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,7 @@ class ArrowTable:
             )
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from error
+        self._types = {field.name: field.type for field in schema}
         self.columns = tuple(schema.names)
         check_header(self.columns, file.name)
         self._needed = list(self.columns)
@@ -68,7 +89,17 @@ class ArrowTable:
         self._needed = list(columns)
 
     def blocks(self) -> Iterator[ArrowBlock]:
-        """Yield batches of rows, at most 131,072 each."""
+        """Yield batches of rows, at most 131,072 each.
+
+        Raises:
+            ValueError: A column has a type that nothing here reads, or the file is damaged or has no rows.
+        """
+        for name in self._needed:
+            if not is_readable(self._types[name]):
+                raise ValueError(
+                    f"{self.file.name}: column '{name}' is of type {self._types[name]}, which is not read; "
+                    "write it as texts or numbers."
+                )
         row = 1
         try:
             for batch in self._parquet_batches() if self._is_parquet else self._arrow_batches():
@@ -104,8 +135,15 @@ class ArrowTable:
         return ValueError(f"'{self.file.path}' is not a readable {kind} file, truncated or damaged ({error}).")
 
     def parse(self, block: ArrowBlock) -> ParsedTable:
-        """Turn a batch into a frame; categories become texts."""
-        frame = pl.DataFrame(pl.from_arrow(block.batch, rechunk=True))
+        """Turn a batch into a frame; categories become texts.
+
+        Raises:
+            ValueError: A column is of a type, as of times in a zone that nobody knows, whose values have no meaning.
+        """
+        try:
+            frame = pl.DataFrame(pl.from_arrow(block.batch, rechunk=True))
+        except pl.exceptions.PolarsError as error:
+            raise ValueError(f"{block.file}: a column has no type that is read ({first_line(error)}).") from error
         coded = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]
         frame = frame.with_columns(pl.col(coded).cast(pl.String))
         texts = [name for name, kind in frame.schema.items() if kind == pl.String]

@@ -17,6 +17,20 @@ ISO = (
 )
 
 
+def check_time_words(time: str | None, unit: str | None, format: str | None) -> None:
+    """Refuse words of --time-unit and --time-format that no time is read by.
+
+    Raises:
+        ValueError: There is no column of times, or both are given.
+    """
+    if time is None and (unit is not None or format is not None):
+        raise ValueError("--time-unit and --time-format say how times are written; give --time.")
+    if unit is not None and format is not None:
+        raise ValueError(
+            f"--time-unit {unit} is of numbers, and --time-format '{format}' of texts; give the one that --time has."
+        )
+
+
 def microseconds(values: pl.Series, unit: str, where: str, format: str | None = None) -> pl.Series:
     """Int64 microseconds; null where a value is not a time, or is one of no year from 1900 to 2200.
 

@@ -12,7 +12,7 @@ import polars as pl
 from recsys.prepare.files.bad_lines import BadLine
 from recsys.prepare.files.raw_files import RawBlock, RawFile
 from recsys.prepare.files.raw_frames import LineFrame
-from recsys.prepare.files.text_table import ParsedTable
+from recsys.prepare.files.text_table import ParsedTable, check_header
 
 FIRST_LINES = 1000
 
@@ -40,6 +40,7 @@ class JsonTable:
             found |= dict.fromkeys(record) if isinstance(record, dict) else {}
         if not found:
             raise ValueError(f"{self.file.name}, line 1: is no JSON object; give one object a line.")
+        check_header(tuple(found), f"{self.file.name}, keys of the first {FIRST_LINES:,} lines")
         return tuple(found)
 
     def only(self, columns: Sequence[str]) -> None:

@@ -63,7 +63,7 @@ class ParsedTable:
 
 
 def check_header(columns: Sequence[str], where: str) -> None:
-    """Refuse names that are there twice, or are none.
+    """Refuse names that are there twice, or are none, or stand for several columns where Polars reads them.
 
     Raises:
         ValueError: naming the column.
@@ -74,6 +74,11 @@ def check_header(columns: Sequence[str], where: str) -> None:
             raise ValueError(f"{where}: column '{name}' is there twice; rename one of them.")
         if not name.strip():
             raise ValueError(f"{where}: column {place + 1} has no name; give it one.")
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise ValueError(
+                f"{where}: column '{name}' has the form of a pattern, which would be read as the columns that fit it; "
+                "rename it."
+            )
         seen.add(name)
 
 

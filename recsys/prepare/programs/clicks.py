@@ -34,7 +34,7 @@ from recsys.prepare.clicks.preparation import PreparationRule
 from recsys.prepare.clicks.row_split import SplitBy
 from recsys.prepare.clicks.spec_file import read_spec, write_spec
 from recsys.prepare.files.command_parser import CommandParser
-from recsys.prepare.files.event_times import MICROSECONDS
+from recsys.prepare.files.event_times import MICROSECONDS, check_time_words
 from recsys.prepare.files.open_table import Table, find_column, open_tables
 from recsys.prepare.files.preparation_arguments import (
     add_config_argument,
@@ -125,8 +125,13 @@ def _rule(parsed: argparse.Namespace, spec: ClickSpec, split: str, format: TextF
         raise ValueError("--split time needs times; give --time COLUMN.")
     if by != "time" and parsed.time is not None:
         raise ValueError(f"--time {parsed.time} is what --split time goes by, and has no use with --split {split}.")
-    if spec.time is None and (parsed.time_unit is not None or parsed.time_format is not None):
-        raise ValueError("--time-unit and --time-format say how times are written; give --time.")
+    check_time_words(spec.time, parsed.time_unit, parsed.time_format)
+    if all(column.kind == "dense" for column in spec.columns):
+        for option, value in (("--min-count", parsed.min_count), ("--hash-bits", parsed.hash_bits)):
+            if value is not None:
+                raise ValueError(
+                    f"{option} {value} says how values become ids, and all columns are numbers; leave it out."
+                )
     split_by = split_rule(by, parsed.fractions, parsed.seed)
     usual = 2 if parsed.hash_bits is None else 1
     return PreparationRule(

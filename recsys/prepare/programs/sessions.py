@@ -31,7 +31,7 @@ from pathlib import Path
 
 from recsys.prepare.files.bad_lines import POLICIES
 from recsys.prepare.files.command_parser import CommandParser
-from recsys.prepare.files.event_times import MICROSECONDS
+from recsys.prepare.files.event_times import MICROSECONDS, check_time_words
 from recsys.prepare.files.preparation_arguments import program_name
 from recsys.prepare.files.prepared_folder import PreparedFolder
 from recsys.prepare.files.raw_paths import check_outside
@@ -192,6 +192,7 @@ def _columns(parsed: argparse.Namespace) -> LogColumns:
         columns=format.columns or of_layout.columns,
         encoding=of_layout.encoding if format.encoding == "utf-8" else format.encoding,
     )
+    check_time_words(parsed.time or known.time, parsed.time_unit, parsed.time_format)
     has_split = parsed.split is not None and ":" in parsed.split
     of_log = known.item_columns if not parsed.items else ()
     return LogColumns(

@@ -165,6 +165,13 @@ def test_the_folder_that_is_read_is_not_replaced(tmp_path, mine, grow):
     [
         ("features", None),
         ("features", [{"kind": "dense"}]),
+        ("features", [{"name": "user", "kind": "categorical"}]),
+        ("features", [{"name": "user", "kind": "categorical", "num_embeddings": []}]),
+        ("features", [{"name": "user", "kind": "multi_valued", "num_embeddings": 0}]),
+        ("features", [{"name": "user", "kind": 3}]),
+        ("format", {"missing": None}),
+        ("format", {"missing": "NA"}),
+        ("format", {"columns": [3]}),
         ("columns", []),
         ("format", "x"),
         ("split", {}),
@@ -186,3 +193,23 @@ def test_seeds_have_a_range(tmp_path, seed):
     path = write(tmp_path / "log.csv", rows_of(20, ["ann"], 0))
     with pytest.raises(SystemExit, match=r"--seed must be a whole number in \[0, 2\*\*63\), got"):
         clicks.main([str(path), "--label", "click", "--out", str(tmp_path / "out"), "--seed", str(seed)])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda columns: columns.pop("user"), "'user' is one of features and none of columns"),
+        (lambda columns: columns.update(x={"kind": "dense"}), "'x' is one of columns and none of features"),
+        (lambda columns: columns["price"].update(transform=True), "column 'price': transform must be a text, got True"),
+        (
+            lambda columns: columns["tags"].update(separator=["|"]),
+            r"column 'tags': separator must be a text, got \['\|",
+        ),
+    ],
+)
+def test_columns_that_do_not_fit_the_features(tmp_path, mine, change, message):
+    schema = json.loads((mine / "schema.json").read_text())
+    change(schema["columns"]["columns"])
+    (mine / "schema.json").write_text(json.dumps(schema))
+    with pytest.raises(SystemExit, match=message):
+        apply.main([str(mine), str(tmp_path / "old.csv"), "--out", str(tmp_path / "new")])

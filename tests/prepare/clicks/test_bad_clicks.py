@@ -10,6 +10,24 @@ from tests.prepare.clicks.test_clicks import prepare
 HEAD = "click,user,price\n"
 BAD_INPUTS = {
     "a name twice": ("click,user,user\n1,2,3\n", [], "line 1: column 'user' is there twice; rename one"),
+    "a name like all": ("click,user,*\n1,2,3\n", [], r"line 1: column '\*' has the form of a pattern"),
+    "a name like another": ("click,user,^user$\n1,2,3\n", [], r"line 1: column '\^user\$' has the form of a pattern"),
+    "a key of json like all": (
+        '{"click": 1, "user": 2, "^.*$": 3}\n',
+        [],
+        r"column '\^\.\*\$' has the form of a pattern",
+    ),
+    "unit and format": (
+        HEAD + "1,1,1\n",
+        ["--time", "price", "--time-unit", "s", "--time-format", "%s"],
+        "--time-unit s is of numbers, and --time-format '%s' of texts; give the one",
+    ),
+    "min-count without ids": (
+        HEAD + "1,1,1\n",
+        ["--dense", "price", "--min-count", "5"],
+        "--min-count 5 says how values",
+    ),
+    "hashes without ids": (HEAD + "1,1,1\n", ["--dense", "price", "--hash-bits", "8"], "--hash-bits 8 says how values"),
     "no name": ("click,,price\n1,2,3\n", [], "line 1: column 2 has no name"),
     "short": (HEAD + "1,2\n", [], r"line 2: expected 3 columns separated by ',', found 2"),
     "long, beside a short one": (HEAD + "1,2,3,4\n1,2\n", [], "line 2: expected 3 columns separated by ',', found 4"),
