@@ -34,7 +34,7 @@ def consolidate(checkpoint: str | Path, out: str | Path, optimizer_state: bool =
         optimizer_state: keep the optimiser state of the rows too.
 
     Raises:
-        ValueError: if `out` exists or the checkpoint cannot be read safely.
+        ValueError: if `out` exists, the checkpoint cannot be read safely, or it has no state that is asked for.
     """
     from safetensors.torch import save_file
 
@@ -44,6 +44,8 @@ def consolidate(checkpoint: str | Path, out: str | Path, optimizer_state: bool =
     source = Checkpoint(checkpoint)
     tensors = {f"{_DENSE}{name}": value for name, value in source.dense.items()}
     tensors |= {f"{_ROWS}{name}": value for name, value in source.rows.items()}
+    if optimizer_state and not source.states:
+        raise ValueError(f"checkpoint '{checkpoint}' has no optimizer state of rows to keep; leave it out.")
     if optimizer_state:
         tensors |= {f"{_STATE}{name}": value for name, value in source.states.items()}
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -115,6 +115,11 @@ def check(chosen: argparse.Namespace) -> None:
     require_folder(chosen.counts)
     if chosen.finetune < 0 or (chosen.finetune and chosen.budget_bytes is None and chosen.budget_fraction is None):
         raise ValueError(f"--finetune must be at least 0 and needs a budget, got {chosen.finetune}.")
+    if chosen.metric is not None and chosen.method != AUTO and not chosen.finetune:
+        raise ValueError(
+            f"--metric {chosen.metric} is what --method {AUTO} and --finetune choose by; leave it out with --method "
+            f"{chosen.method}."
+        )
     if in_stages:
         _refuse(chosen, "of a checkpoint, give CKPT OUT", method=AUTO, metric=None, sweep=[], finetune=0)
         return

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from recsys.argument_types import check_types
 from recsys.comparison.spec import Comparison, Contender, Found, Run
-from recsys.comparison.store import RunStore, write_whole
+from recsys.comparison.store import RunStore, read_entries, write_whole
 
 
 class SearchFile:
@@ -53,8 +54,22 @@ class SearchFile:
     def _content(self) -> dict[str, Any]:
         if not self.path.is_file():
             return {"trials": [], "found": None}
-        content: dict[str, Any] = json.loads(self.path.read_text())
+        try:
+            content = read_entries(self.path, _Searched)
+            check_types("searched", _Searched, content)
+            _ = content["found"] is None or Found(**content["found"])
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"'{self.path}': {error} Remove it, and the search is done again.") from error
         return content
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """What the file of a search holds."""
+
+    contender: str
+    trials: list[Mapping[str, float]]
+    found: Mapping[str, Any] | None
 
 
 def with_found_settings(comparison: Comparison, store: RunStore) -> Comparison | None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys import __version__
+from recsys.argument_types import check_fields
 from recsys.prepare.files.fingerprints import of_folder
 
 Override = Mapping[str, Any]
@@ -60,6 +61,10 @@ class Found:
     val: float
     num_trials: int
     num_failed: int
+
+    def __post_init__(self) -> None:
+        """Refuse fields of another type."""
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from recsys.argument_types import check_fields
 from recsys.comparison.spec import Run
+from recsys.prepare.files.first_line import first_line
+
+AGAIN = "remove the folder, and the run is done again"
+"""What to do about a run whose files are damaged."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,13 @@ class Result:
     peak_memory_bytes: int
     seconds: float
 
+    def __post_init__(self) -> None:
+        """Refuse fields of another type."""
+        check_fields(self)
+        for name in ("table_bytes", "training_bytes", "peak_memory_bytes"):
+            if not 0 <= getattr(self, name) < 2**63:
+                raise ValueError(f"{name} must be in [0, 2**63), got {getattr(self, name)}.")
+
 
 class RunStore:
     """A folder of runs.
@@ -62,27 +73,74 @@ class RunStore:
         return folder
 
     def result(self, run: Run) -> Result | None:
-        """The result of a run under the name that it now has; None if it is not done."""
+        """The result of a run under the name that it now has; None if it is not done.
+
+        Raises:
+            ValueError: if the file is not whole, or is of another run.
+        """
         path = self.path(run) / "result.json"
         if not path.is_file():
             return None
-        return Result(**json.loads(path.read_text()) | {"contender": run.contender})
+        found = read_result(path)
+        if run.metric not in found.test:
+            raise ValueError(f"'{path}': test has no '{run.metric}'; {AGAIN}.")
+        return replace(found, contender=run.contender)
 
     def error(self, run: Run) -> str | None:
         """Why a run failed; None if it did not."""
         path = self.path(run) / "error.txt"
-        return path.read_text() if path.is_file() else None
+        return path.read_text(errors="replace") or "it left no word" if path.is_file() else None
 
-    def results(self) -> Iterator[Result]:
-        """Every finished run of the store, under the name that it began with."""
-        for path in sorted(self.folder.glob("*/result.json")):
-            yield Result(**json.loads(path.read_text()))
+
+def read_result(path: Path) -> Result:
+    """What the result of a run says, under the name that the run began with.
+
+    Raises:
+        ValueError: if it is not as a run writes it, or not that of the run that its folder is for.
+    """
+    try:
+        result = Result(**read_entries(path, Result))
+        run = read_run(path.parent)
+    except ValueError as error:
+        raise ValueError(f"'{path}': {error} {AGAIN.capitalize()}.") from error
+    if run.key != path.parent.name or (run.contender, run.seed) != (result.contender, result.seed):
+        raise ValueError(
+            f"'{path}': is the result of '{result.contender}', seed {result.seed}, and lies in the folder of another "
+            f"run; {AGAIN}."
+        )
+    return result
 
 
 def read_run(folder: Path) -> Run:
-    """What a run's folder says of it."""
-    content: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    """What a run's folder says of it.
+
+    Raises:
+        ValueError: if run.json is missing, or not as a run writes it.
+    """
+    path = folder / "run.json"
+    content = read_entries(path, Run)
+    for name in ("configs", "overrides"):
+        if not isinstance(content[name], list):
+            raise ValueError(f"{path.name}: {name} must be a list.")
     return Run(**content | {name: tuple(content[name]) for name in ("configs", "overrides")})
+
+
+def read_entries(path: Path, kind: type) -> dict[str, Any]:
+    """The JSON object of a file of the store, with the entries of a dataclass.
+
+    Raises:
+        ValueError: naming the file and what it is not.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path.name} is missing.") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} is not valid JSON ({first_line(error)}).") from error
+    wanted = [entry.name for entry in fields(kind)]
+    if not isinstance(content, dict) or sorted(content) != sorted(wanted):
+        raise ValueError(f"{path.name} must have {', '.join(wanted)}.")
+    return content
 
 
 def write_whole(path: Path, content: Any) -> None:

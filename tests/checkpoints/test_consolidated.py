@@ -78,6 +78,20 @@ def test_the_command_writes_no_pickle_and_keeps_optimiser_state_on_request(train
     assert not list(tmp_path.glob("*.partial*"))
 
 
+def _is_state(name):
+    return name.startswith("collection.lookup.") and not name.endswith(".weight")
+
+
+def test_state_that_is_not_there_is_not_kept_in_silence(trained, tmp_path):
+    content = torch.load(trained[1], weights_only=True)
+    rows_alone = {name: value for name, value in content["state_dict"].items() if not _is_state(name)}
+    content["state_dict"] = rows_alone
+    torch.save(content, tmp_path / "bare.ckpt")
+    with pytest.raises(ValueError, match=r"bare\.ckpt' has no optimizer state of rows to keep; leave it out"):
+        consolidate(tmp_path / "bare.ckpt", tmp_path / "out", optimizer_state=True)
+    assert not (tmp_path / "out").exists()
+
+
 class _Code:
     def __reduce__(self):
         return (eval, ("open('ran', 'w')",))

@@ -170,6 +170,7 @@ def test_the_config_names_the_saved_tables(compressed):
         (["--budget_fraction", "10%", "--budget_bytes", "1MB"], "not both"),
         (["--budget_fraction", "0"], "must be in (0, 1]"),
         (["--sweep", "10%", "--finetune", "1"], "--finetune must be at least 0 and needs a budget"),
+        (["--budget_fraction", "9%", "--method", "svd", "--metric", "auc"], "leave it out with --method svd"),
         (["--budget_fraction", "10%", "--stage", "search"], "--stage is for compression in stages"),
         (["--budget_fraction", "10%", "--method", "magnitud"], "did you mean 'magnitude'"),
     ],
