@@ -139,6 +139,8 @@ def show(report: ComparisonReport) -> None:
         screen.print(f"found by search, {name}: {words}")
     for run, error in report.failed.items():
         screen.print(f"FAILED {run}: {error}")
+    if report.missing:
+        screen.print(report.not_run())
 
 
 def _count(text: str) -> int:

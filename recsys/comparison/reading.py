@@ -110,7 +110,7 @@ def _contenders(path: Path, axes: Any, left_out: Mapping[str, Any]) -> tuple[Con
         raise ValueError(f"{path}: axes must map axes to labels to overrides.")
     for axis, labels in axes.items():
         for label, override in labels.items():
-            if not isinstance(override or {}, dict):
+            if not isinstance(override, dict | None):
                 raise ValueError(f"{path}: axes.{axis}.{label} must be an override like one more -c, got {override!r}.")
     made = [
         Contender(

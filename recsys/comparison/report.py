@@ -100,13 +100,14 @@ class ComparisonReport:
         lines += [f"- {name}: {words}" for name, words in self.settings().items()]
         lines += [""] if self.found else []
         lines += [f"Failed: {run}: {error}" for run, error in self.failed.items()]
-        lines += [self._not_run()] if self.missing else []
+        lines += [self.not_run()] if self.missing else []
         lines += ["", "Left out:", "", *(f"- {name}: {why}" for name, why in self.left_out.items())] * bool(
             self.left_out
         )
         return "\n".join(lines) + "\n"
 
-    def _not_run(self) -> str:
+    def not_run(self) -> str:
+        """A sentence with the first of the runs that are missing, and how many more there are."""
         named = ", ".join(self.missing[:_MOST_NAMED])
         others = len(self.missing) - _MOST_NAMED
         return f"Not run: {named}{f' and {others} more' if others > 0 else ''}."

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
+from recsys.commands.compare import show
 from recsys.comparison import Summary, pareto_front
 from recsys.comparison.plots import scatter
 from recsys.comparison.report import ComparisonReport
@@ -73,6 +74,13 @@ def test_of_many_runs_that_are_missing_the_first_are_named(report):
     text = replace(report, missing=[f"late, seed {seed}" for seed in range(9)]).markdown()
     assert "Not run: late, seed 0, late, seed 1," in text
     assert "late, seed 5 and 3 more." in text
+
+
+def test_what_is_printed_names_the_runs_that_failed_or_are_missing(report, capsys):
+    show(report)
+    printed = capsys.readouterr().out
+    assert "FAILED broken, seed 0: no such class" in printed
+    assert "Not run: late, seed 1." in printed
 
 
 def test_log_loss_has_a_column_where_there_is_one(report):

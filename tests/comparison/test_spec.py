@@ -76,6 +76,8 @@ def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_pat
             "two contenders are called 'a, b, c'; rename a label of one",
         ),
         ({"axes": {"table": {"full": 3}}}, "axes.table.full must be an override like one more -c, got 3"),
+        ({"axes": {"table": {"full": []}}}, "axes.table.full must be an override like one more -c, got []"),
+        ({"axes": {"table": {"full": 0}}}, "axes.table.full must be an override like one more -c, got 0"),
         ({"configs": ["bas.yaml"]}, "bas.yaml' does not exist"),
         ({"data": None}, "'data' is missing"),
         ({"mode": "best"}, "mode must be max or min, got 'best'"),
