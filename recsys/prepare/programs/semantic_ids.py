@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from recsys.argument_types import check_types
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.preparation_arguments import program_name
 from recsys.prepare.files.prepared_folder import PreparedFolder
@@ -114,9 +115,15 @@ def _same_content(old: Published, vectors: str | None, encoder: str | None) -> C
     stored: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in old.settings["content"].items()
     }
+    wanted = [field.name for field in fields(ContentColumns)]
+    if sorted(stored) != sorted(wanted):
+        raise ValueError(
+            f"--extend: the settings of the codes must have content of {', '.join(wanted)}; make them anew."
+        )
     try:
+        check_types("content", ContentColumns, stored)
         content = ContentColumns(**stored)
-    except TypeError as error:
+    except ValueError as error:
         raise ValueError(f"--extend: the settings of the codes are not as they were written ({error}).") from error
     if encoder is not None and content.encoder is None:
         raise ValueError(

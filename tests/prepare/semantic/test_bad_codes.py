@@ -209,13 +209,30 @@ def entry(name, value):
     return change
 
 
+def content(name, value):
+    def change(folder):
+        manifest = json.loads((folder / "schema.json").read_text())
+        columns = manifest["settings"]["content"]
+        columns.pop(name) if value is DROPPED else columns.update({name: value})
+        (folder / "schema.json").write_text(json.dumps(manifest))
+
+    return change
+
+
+DROPPED = object()
 CHANGES = {
     "fingerprint": (entry("fingerprint", None), "schema.json': fingerprint is not as it was written, got None"),
     "method": (entry("method", None), "schema.json': method is not as it was written, got None"),
     "another method": (entry("method", "category-prefix"), "encoder.npz of the codes has no 'category_prefix'"),
     "settings": (entry("settings", [1]), "schema.json': settings is not as it was written, got [1]"),
     "content": (entry("settings", {}), "schema.json': settings do not say what the codes were made of"),
-    "columns": (entry("settings", {"content": {"x": 1}}), "the settings of the codes are not as they were written"),
+    "columns": (entry("settings", {"content": {"x": 1}}), "the settings of the codes must have content of vectors, "),
+    "vectors": (content("vectors", True), "content: vectors must be str or None, got True"),
+    "texts": (content("text", None), "content: text must be "),
+    "categories": (content("categories", 1e400), "content: categories must be "),
+    "a column of no name": (content("categories", [3]), "content: categories must be "),
+    "bins": (content("num_bins", {}), "content: num_bins must be int, got {}"),
+    "no bins": (content("num_bins", DROPPED), "the settings of the codes must have content of vectors, "),
     "use": (entry("use", 3), "schema.json': use is not as it was written, got 3"),
     "no object": (lambda folder: (folder / "schema.json").write_text("[1]"), "is no folder of semantic ids"),
     "no JSON": (lambda folder: (folder / "schema.json").write_text("{"), "schema.json' is not valid JSON ("),
