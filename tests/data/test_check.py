@@ -13,7 +13,7 @@ from recsys.commands import prepare as command
 from recsys.data.check import problems_of
 from recsys.data.counts import read_counts
 from recsys.data.session_schema import SessionSchema
-from recsys.prepare.files.fingerprints import read_vocabulary
+from recsys.prepare.files.fingerprints import prepared_marks, read_vocabulary
 from recsys.prepare.programs import clicks, sessions
 
 
@@ -170,6 +170,30 @@ def test_a_vocabulary_of_lists(of_clicks):
     assert "column 'value' must hold texts or numbers, got list" in next(problems_of(of_clicks))
     with pytest.raises(ValueError, match=r"user\.parquet' cannot be read as a vocabulary"):
         read_vocabulary(of_clicks, "user")
+
+
+@pytest.mark.parametrize(("place", "cell"), [(0, {"a": 1}), (0, None), (0, 1.5), (1, None)])
+def test_a_vocabulary_whose_ids_are_no_numbers(of_clicks, place, cell):
+    path = of_clicks / "vocabulary" / "user.parquet"
+    table = pq.read_table(path)
+    column = pa.array([cell] * len(table))
+    pq.write_table(table.set_column(place, table.column_names[place], column), path)
+    with pytest.raises(ValueError, match=r"user\.parquet': ids are of type .* and must be integers"):
+        prepared_marks(of_clicks)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda table: table.append_column("brand", table["brand"]), "Multiple matches"),
+        (lambda table: table.append_column("x", pa.array([{"a": 1}] * len(table))), "Unsupported cast from struct"),
+    ],
+)
+def test_items_that_have_no_fingerprint(of_sessions, change, said):
+    path = of_sessions / "items.parquet"
+    pq.write_table(change(pq.read_table(path)), path)
+    with pytest.raises(ValueError, match=rf"items\.parquet: column '\w+' must be there once, and hold numbers.*{said}"):
+        prepared_marks(of_sessions)
 
 
 def test_a_schema_without_splits(of_clicks):

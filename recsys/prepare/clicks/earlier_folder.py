@@ -46,6 +46,10 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 _ENTRIES: dict[str, Callable[[Any], bool]] = {
     "recipe": lambda value: value is None or isinstance(value, dict),
     "columns": lambda value: isinstance(value, dict),
@@ -197,6 +201,12 @@ class EarlierFolder:
             table = pq.read_table(path, columns=["id", column]).sort_by("id")
         except (pa.ArrowException, OSError, KeyError) as error:
             raise ValueError(f"'{path}' cannot be read ({first_line(error)}); prepare the folder again.") from error
+        fits = pa.types.is_integer if column == "count" else _is_text
+        if not fits(table[column].type) or table[column].null_count:
+            raise ValueError(
+                f"'{path}': column '{column}' is of type {table[column].type} and has {table[column].null_count} "
+                "nulls, which no preparation writes; prepare the folder again."
+            )
         if not np.array_equal(table["id"].to_numpy(), np.arange(first_id, first_id + len(table))):
             raise ValueError(f"'{path}': ids must be {first_id}, {first_id + 1} and so on; prepare the folder again.")
         return table[column]

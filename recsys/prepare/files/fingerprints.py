@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recsys.prepare.files.first_line import first_line
+
 Marks = Mapping[str, Mapping[str, str]]
 """Fingerprints by kind and name: "ids" of vocabularies, "values" of items' columns, "vectors" of items' vectors."""
 
@@ -31,7 +33,11 @@ _READ = ("schema.json", "items.parquet", *_SPLITS, "counts/*.parquet", "vectors/
 
 
 def prepared_marks(folder: Path) -> dict[str, dict[str, str]]:
-    """Fingerprints of all that a model reads of a folder by number or position, as far as the folder says."""
+    """Fingerprints of all that a model reads of a folder by number or position, as far as the folder says.
+
+    Raises:
+        ValueError: if a file cannot be read, or has a column that holds neither numbers, nor texts, nor lists of them.
+    """
     vocabularies = sorted((folder / "vocabulary").glob("*.parquet"))
     found: dict[str, dict[str, str]] = {
         "ids": {path.stem: _of_columns(read_vocabulary(folder, path.stem)) for path in vocabularies},
@@ -40,8 +46,21 @@ def prepared_marks(folder: Path) -> dict[str, dict[str, str]]:
     }
     items = folder / "items.parquet"
     if items.is_file():
-        for name in pq.read_schema(items).names:
-            found["values"][name] = _of_columns((pq.read_table(items, columns=[name])[name],))
+        found["values"] = _of_each_column(items)
+    return found
+
+
+def _of_each_column(path: Path) -> dict[str, str]:
+    found: dict[str, str] = {}
+    name = ""
+    try:
+        for name in pq.read_schema(path).names:
+            found[name] = _of_columns((pq.read_table(path, columns=[name])[name],))
+    except (pa.ArrowException, KeyError, OSError) as error:
+        raise ValueError(
+            f"{path}: column '{name}' must be there once, and hold numbers, texts or lists of them "
+            f"({first_line(error)})."
+        ) from error
     return found
 
 
@@ -56,9 +75,12 @@ def read_vocabulary(folder: Path, feature: str) -> tuple[pa.ChunkedArray, pa.Chu
         raise ValueError(f"'{folder}' has no vocabulary of '{feature}', so nobody knows what its ids stand for.")
     try:
         table = pq.read_table(path, columns=["id", "value"])
-        return table["id"], table["value"].cast(pa.large_string())
+        ids, values = table["id"], table["value"].cast(pa.large_string())
     except (pa.ArrowException, KeyError, OSError) as error:
         raise ValueError(f"'{path}' cannot be read as a vocabulary, ids and values: {error}") from error
+    if not pa.types.is_integer(ids.type) or ids.null_count or values.null_count:
+        raise ValueError(f"'{path}': ids are of type {ids.type} and must be integers, and no cell may be null.")
+    return ids, values
 
 
 def of_matrix(path: Path) -> str:

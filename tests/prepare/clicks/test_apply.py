@@ -7,6 +7,7 @@ import random
 from itertools import chain
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -213,3 +214,23 @@ def test_columns_that_do_not_fit_the_features(tmp_path, mine, change, message):
     (mine / "schema.json").write_text(json.dumps(schema))
     with pytest.raises(SystemExit, match=message):
         apply.main([str(mine), str(tmp_path / "old.csv"), "--out", str(tmp_path / "new")])
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "column", "named"),
+    [
+        ("counts", "user", lambda n: [{"a": 1}] * n, r"column 'count' is of type struct<a: int64> and has 0 nulls"),
+        ("counts", "user", lambda n: [None] * n, r"column 'count' is of type null and has \d+ nulls"),
+        ("counts", "size", lambda n: [1.5] * n, "column 'count' is of type double"),
+        ("vocabulary", "user", lambda n: [{"a": k} for k in range(n)], "column 'value' is of type struct"),
+        ("vocabulary", "user", lambda n: list(range(n)), "column 'value' is of type int64"),
+        ("vocabulary", "tags", lambda n: [None] * n, "column 'value' is of type null"),
+    ],
+)
+def test_columns_that_no_preparation_writes(tmp_path, mine, file, name, column, named):
+    path = mine / file / f"{name}.parquet"
+    table = pq.read_table(path)
+    last = table.column_names[-1]
+    pq.write_table(table.set_column(table.num_columns - 1, last, pa.array(column(len(table)))), path)
+    with pytest.raises(SystemExit, match=named):
+        apply.main([str(mine), str(tmp_path / "old.csv"), "--out", str(tmp_path / "new"), "--grow"])
