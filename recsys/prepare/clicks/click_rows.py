@@ -20,6 +20,7 @@ from recsys.prepare.files.event_times import microseconds
 from recsys.prepare.files.open_table import Block, Table, find_column
 from recsys.prepare.files.raw_files import RawFile
 from recsys.prepare.files.raw_frames import LineFrame, RowChecks, in_line_order
+from recsys.prepare.files.text_table import TextTable
 
 SPLIT_WORDS = {"train": 0, "val": 1, "valid": 1, "validation": 1, "dev": 1, "test": 2}
 LABEL_WORDS = {"0": 0, "1": 1, "false": 0, "true": 1}
@@ -39,7 +40,7 @@ class ClickRows:
         """Find the columns in every file.
 
         Raises:
-            ValueError: A file lacks one.
+            ValueError: A file lacks one, or a column of lists is of texts that nothing divides.
         """
         self.name = name
         self._tables = tables
@@ -60,6 +61,7 @@ class ClickRows:
         for table in tables:
             for column in spec.needed:
                 find_column(table.columns, column, "columns", table.file.name)
+            _check_separators(table, spec)
             table.only(spec.needed)
 
     def read_side_files(self, report: LineReport) -> None:
@@ -115,6 +117,16 @@ class ClickRows:
             splits=None if spec.split_column is None else _splits(frame[spec.split_column], checks),
             kept=frame.select(spec.keys).to_arrow() if spec.keys else None,
             num_rows=len(frame),
+        )
+
+
+def _check_separators(table: Table, spec: ClickSpec) -> None:
+    """A file of text has no lists, but texts that a separator divides."""
+    whole = [rule.name for rule in spec.columns if rule.kind == "lists" and rule.separator is None]
+    if whole and isinstance(table, TextTable):
+        raise ValueError(
+            f"{table.file.name}: column '{whole[0]}' holds texts, and nothing says what divides their values; give "
+            f"--lists {whole[0]}:'|', or whatever it is."
         )
 
 

@@ -17,6 +17,11 @@ BAD_INPUTS = {
         [],
         r"column '\^\.\*\$' has the form of a pattern",
     ),
+    "lists of texts": (
+        HEAD + "1,a|b,1\n",
+        ["--lists", "user"],
+        "column 'user' holds texts, and nothing says what divides",
+    ),
     "unit and format": (
         HEAD + "1,1,1\n",
         ["--time", "price", "--time-unit", "s", "--time-format", "%s"],
@@ -97,7 +102,7 @@ def test_bad_input_is_named(tmp_path, case):
     suffix = ".parquet" if "parquet" in case else ".jsonl" if "json" in case else ".csv"
     path = tmp_path / f"log{suffix}"
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    features = [] if {"--categorical", "--dense", "--weight"} & set(options) else ["--categorical", "user"]
+    features = [] if {"--categorical", "--dense", "--weight", "--lists"} & set(options) else ["--categorical", "user"]
     features += [] if {"--dense", "--weight"} & set(options) or features == [] else ["--dense", "price"]
     features += ["--categorical", "user"] if "--weight" in options else []
     with pytest.raises(SystemExit, match=message):
