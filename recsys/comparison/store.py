@@ -99,9 +99,9 @@ def read_result(path: Path) -> Result:
         ValueError: if it is not as a run writes it, or not that of the run that its folder is for.
     """
     try:
-        result = Result(**read_entries(path, Result))
+        result = _with_floats(Result(**read_entries(path, Result)))
         run = read_run(path.parent)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"'{path}': {error} {AGAIN.capitalize()}.") from error
     if run.key != path.parent.name or (run.contender, run.seed) != (result.contender, result.seed):
         raise ValueError(
@@ -109,6 +109,16 @@ def read_result(path: Path) -> Result:
             f"run; {AGAIN}."
         )
     return result
+
+
+def _with_floats(result: Result) -> Result:
+    """Numbers that JSON may hold without a point, as floats.
+
+    Raises:
+        OverflowError: if one is too large.
+    """
+    numbers = {name: float(getattr(result, name)) for name in ("val", "samples_per_second", "seconds")}
+    return replace(result, **numbers, test={name: float(value) for name, value in result.test.items()})
 
 
 def read_run(folder: Path) -> Run:

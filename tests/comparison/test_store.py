@@ -45,6 +45,15 @@ def test_what_a_run_wrote_is_read_under_the_name_that_it_has_now(runs):
     assert store.result(first) == Result("a", 0, **NUMBERS)
 
 
+def test_whole_numbers_of_json_are_read_as_floats(runs):
+    compared, store = runs
+    path = store.path(compared.runs()[0]) / "result.json"
+    write_whole(path, json.loads(path.read_text()) | {"val": 10**40, "test": {"auc": 1}})
+    found = store.result(compared.runs()[0])
+    assert isinstance(found.val, float)
+    assert isinstance(found.test["auc"], float)
+
+
 FILES = [
     ("", "result.json is not valid JSON"),
     ("\0", "result.json is not valid JSON"),
@@ -77,6 +86,7 @@ ENTRIES = [
     ("peak_memory_bytes", float("nan"), "peak_memory_bytes must be int"),
     ("samples_per_second", "", "samples_per_second must be float"),
     ("seconds", [], "seconds must be float"),
+    ("val", 10**400, "too large to convert to float"),
     ("seed", 1, "lies in the folder of another run"),
     ("seed", None, "seed must be int"),
     ("contender", "b", "lies in the folder of another run"),
