@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -48,6 +49,9 @@ class Result:
         for name in ("table_bytes", "training_bytes", "peak_memory_bytes"):
             if not 0 <= getattr(self, name) < 2**63:
                 raise ValueError(f"{name} must be in [0, 2**63), got {getattr(self, name)}.")
+        for name, value in {"val": self.val, **self.test}.items():
+            if math.isinf(value):
+                raise ValueError(f"{name} must be finite, or nan where it has no value, got {value}.")
 
 
 class RunStore:
@@ -117,8 +121,9 @@ def _with_floats(result: Result) -> Result:
     Raises:
         OverflowError: if one is too large.
     """
-    numbers = {name: float(getattr(result, name)) for name in ("val", "samples_per_second", "seconds")}
-    return replace(result, **numbers, test={name: float(value) for name, value in result.test.items()})
+    test = {name: float(value) for name, value in result.test.items()}
+    val, rate, seconds = float(result.val), float(result.samples_per_second), float(result.seconds)
+    return replace(result, val=val, test=test, samples_per_second=rate, seconds=seconds)
 
 
 def read_run(folder: Path) -> Run:

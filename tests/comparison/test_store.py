@@ -86,6 +86,8 @@ ENTRIES = [
     ("peak_memory_bytes", float("nan"), "peak_memory_bytes must be int"),
     ("samples_per_second", "", "samples_per_second must be float"),
     ("seconds", [], "seconds must be float"),
+    ("val", 1e400, "val must be finite, or nan"),
+    ("test", {"auc": 0.5, "log_loss": -1e400}, "log_loss must be finite, or nan"),
     ("val", 10**400, "too large to convert to float"),
     ("seed", 1, "lies in the folder of another run"),
     ("seed", None, "seed must be int"),
