@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from difflib import get_close_matches
 
 from recsys.configuration.classes import classes_below
+
+
+def odd_key(message: str) -> str | None:
+    """A key that stands beside class_path and init_args, misspelt or of a line that is not indented as it should be."""
+    place = re.search(r'Parser key "([\w.]+)"', message)
+    given = re.search(r"^  Given value: (\{'class_path': .*\})$", message, re.MULTILINE)
+    if place is None or given is None:
+        return None
+    try:
+        keys = ast.literal_eval(given[1])
+    except (ValueError, SyntaxError):
+        return None
+    odd = [key for key in keys if key not in ("class_path", "init_args", "dict_kwargs")]
+    if not odd:
+        return None
+    close = get_close_matches(str(odd[0]), ("class_path", "init_args"), n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "is its line indented as it should be?"
+    return f"'{odd[0]}' is not a key of {place[1]}, which has class_path and init_args; {hint}"
 
 
 def wrong_class(message: str) -> str | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from recsys.configuration.class_errors import wrong_class
+from recsys.configuration.class_errors import odd_key, wrong_class
 from recsys.configuration.classes import all_classes, classes_of, own_classes, parameters, takers
 from recsys.configuration.type_errors import wrong_type
 
@@ -46,7 +46,10 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
     )
     if refused:
         return _of_optimizer(refused.group(1))
-    option = re.search(r"[Oo]ption '([\w.]+)' is not accepted", message)
+    beside = odd_key(message)
+    if beside is not None:
+        return beside
+    option = re.search(r"[Oo]ption '(.+?)' is not accepted", message)
     if option:
         return _of_option(option.group(1), message[: option.start()], message[option.end() :])
     section = re.search(r"does not accept option '(trainer\.)?(\w+)", message)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from recsys.cli import main
 from recsys.configuration.classes import own_classes
@@ -46,6 +47,29 @@ def said(capsys, *arguments):
 )
 def test_a_misspelt_word_is_compared_with_those_that_fit(capsys, changes, message):
     assert message in said(capsys, "-c", CONFIG, *changes)
+
+
+ODD_KEYS = [
+    (
+        {"model": {"init_args": {"embedding_d!m": 8}}},
+        "'embedding_d!m' is not an argument here; did you mean 'embedding_dim'?",
+    ),
+    ({"model": {"init_args": {"mo'del": 8}}}, "'mo'del' is not an argument here; did you mean 'model'?"),
+    (
+        {"model": {"class_path": "NextItemTask", "init_a:rgs": {"max_length": 8}}},
+        "'init_a:rgs' is not a key of model, which has class_path and init_args; did you",
+    ),
+    (
+        {"data": {"class_path": "SessionDataModule", "trainer": None}},
+        "'trainer' is not a key of data, which has class_path",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), ODD_KEYS)
+def test_a_key_of_odd_characters_or_at_an_odd_place(tmp_path, capsys, content, message):
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(content))
+    assert message in said(capsys, "-c", CONFIG, "-c", str(tmp_path / "odd.yaml"))
 
 
 @pytest.mark.parametrize(
