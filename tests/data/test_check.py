@@ -236,7 +236,7 @@ def test_a_schema_that_is_no_file(of_sessions):
 
 @pytest.mark.parametrize("schema", [Schema, SessionSchema])
 def test_a_path_that_the_system_does_not_take(schema):
-    with pytest.raises(ValueError, match="data path 'xxx.*': file name too long"):
+    with pytest.raises(ValueError, match=r"data path 'xxx.*': file name too long"):
         schema.read("x" * 300)
 
 
