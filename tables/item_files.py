@@ -113,6 +113,8 @@ def read_parquet(owner: str, path: str, hint: str) -> Any:
     if not Path(path).is_file():
         raise ValueError(f"{owner}: file '{path}' does not exist; {hint}.")
     try:
-        return pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        table = pq.read_table(path)
+        _ = table.column_names  # their bytes are looked at no earlier
+        return table
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{owner}: '{path}' cannot be read as a Parquet file ({error}).") from error

@@ -20,6 +20,7 @@ from recsys.data.sequences import read_sequences
 from recsys.data.session_schema import SessionSchema
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.first_line import first_line
+from recsys.prepare.files.unreadable import UNREADABLE
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -101,7 +102,7 @@ def _splits_with_rows(schema: Schema | SessionSchema) -> list[str]:
 def _has_rows(path: Path) -> bool:
     try:
         return bool(pq.read_metadata(path).num_rows)
-    except (pa.ArrowException, OSError):
+    except UNREADABLE:
         return True
 
 
@@ -165,7 +166,7 @@ def _check_in_order(ids: NDArray[np.int64], first: int, stop: int, path: Path) -
 def _read(path: Path, columns: tuple[str, str]) -> pa.Table:
     try:
         table = pq.read_table(path, columns=list(columns)).select(list(columns))
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (*UNREADABLE, KeyError) as error:
         raise ValueError(
             f"{path}: cannot be read as a file with columns {', '.join(columns)} ({first_line(error)})."
         ) from error
@@ -181,8 +182,15 @@ def _of_sessions(schema: SessionSchema) -> Iterator[Callable[[], object]]:
     readers = {"categorical": schema.item_values, "multi_valued": schema.item_bags, "dense": schema.item_numbers}
     for column in schema.item_columns:
         yield lambda column=column: readers[column.kind](column.name)  # type: ignore[misc]
+        if column.num_embeddings is not None:
+            yield lambda column=column: _check_item_column(schema, column)  # type: ignore[misc]
     for name in schema.vectors:
         yield lambda name=name: schema.item_vectors(name)  # type: ignore[misc]
     yield schema.item_counts
     yield schema.check_item_order
     yield lambda: check_vocabulary(schema.path / "vocabulary" / "item.parquet", 1, schema.num_items + 1)
+
+
+def _check_item_column(schema: SessionSchema, column: Column) -> None:
+    assert column.num_embeddings is not None
+    check_vocabulary(schema.path / "vocabulary" / f"{column.name}.parquet", 1, column.num_embeddings)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys.prepare.files.fingerprints import prepared_marks
+from recsys.prepare.files.unreadable import UNREADABLE
 
 
 def require_folder(folder: Path | None) -> None:
@@ -65,12 +66,13 @@ def read_counts(folder: Path, name: str, num_embeddings: int) -> NDArray[np.int6
         return None
     try:
         table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
+        names = table.column_names
+    except UNREADABLE as error:
         raise ValueError(
             f"{path}: is no readable Parquet file, truncated or damaged; prepare the folder again."
         ) from error
-    if not {"id", "count"} <= set(table.column_names):
-        raise ValueError(f"{path}: must have columns id and count, got {', '.join(table.column_names)}.")
+    if not {"id", "count"} <= set(names):
+        raise ValueError(f"{path}: must have columns id and count, got {', '.join(names)}.")
     for column in ("id", "count"):
         if not pa.types.is_integer(table[column].type) or table[column].null_count:
             raise ValueError(f"{path}: column '{column}' must hold integers without a null, got {table[column].type}.")

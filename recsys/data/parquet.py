@@ -25,6 +25,7 @@ from recsys.data.checks import (
 )
 from recsys.data.schema import Column, Schema, prepare_command
 from recsys.prepare.files.fingerprints import of_split
+from recsys.prepare.files.unreadable import UNREADABLE
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -153,7 +154,7 @@ def _open(path: Path, metadata: pq.FileMetaData | None = None) -> pq.ParquetFile
 def _readable(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: not a readable Parquet file, truncated or damaged ({error}).") from error
 
 

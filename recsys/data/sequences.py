@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from recsys.data.session_batch import SessionBatch
 from recsys.data.session_schema import SessionSchema
 from recsys.prepare.files.first_line import first_line
+from recsys.prepare.files.unreadable import UNREADABLE
 from recsys.tables import Bag
 
 Ints = NDArray[np.int64]
@@ -106,7 +107,7 @@ def read_sequences(schema: SessionSchema, split: str) -> Sequences:
 def _read(path: Path, names: list[str]) -> pa.Table:
     try:
         return pq.read_table(path, columns=names).select(names)
-    except (pa.ArrowInvalid, KeyError) as error:
+    except (*UNREADABLE, KeyError) as error:
         raise ValueError(
             f"{path}: cannot be read as a file with columns {', '.join(names)} ({first_line(error)})."
         ) from error

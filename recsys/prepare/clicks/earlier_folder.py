@@ -17,6 +17,7 @@ from recsys.prepare.clicks.raw_keys import LongValues, pack
 from recsys.prepare.clicks.row_split import SplitBy
 from recsys.prepare.files.first_line import first_line
 from recsys.prepare.files.prepared_files import FORMAT_VERSION, SCHEMA
+from recsys.prepare.files.unreadable import UNREADABLE
 from recsys.prepare.files.vocabulary import Vocabulary
 
 
@@ -199,7 +200,7 @@ class EarlierFolder:
         path = self.path / folder / f"{name}.parquet"
         try:
             table = pq.read_table(path, columns=["id", column]).sort_by("id")
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except (*UNREADABLE, KeyError) as error:
             raise ValueError(f"'{path}' cannot be read ({first_line(error)}); prepare the folder again.") from error
         fits = pa.types.is_integer if column == "count" else _is_text
         if not fits(table[column].type) or table[column].null_count:

@@ -15,6 +15,7 @@ from recsys.prepare.files.first_line import first_line
 from recsys.prepare.files.raw_files import RawFile
 from recsys.prepare.files.raw_frames import LineFrame
 from recsys.prepare.files.text_table import ParsedTable, check_header
+from recsys.prepare.files.unreadable import UNREADABLE
 
 BATCH_ROWS = 131_072
 PARQUET_MAGIC, ARROW_MAGIC = b"PAR1", b"ARROW1"
@@ -77,7 +78,7 @@ class ArrowTable:
                 if self._is_parquet
                 else pa.ipc.open_file(pa.memory_map(str(file.path))).schema
             )
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             raise self._unreadable(error) from error
         self._types = {field.name: field.type for field in schema}
         self.columns = tuple(schema.names)
@@ -106,7 +107,7 @@ class ArrowTable:
                 if len(batch):
                     yield ArrowBlock(self.file.name, row, batch)
                     row += len(batch)
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             raise self._unreadable(error) from error
         if row == 1:
             raise ValueError(f"{self.file.name} has no rows.")

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys.prepare.files.first_line import first_line
+from recsys.prepare.files.unreadable import UNREADABLE
 
 Marks = Mapping[str, Mapping[str, str]]
 """Fingerprints by kind and name: "ids" of vocabularies, "values" of items' columns, "vectors" of items' vectors."""
@@ -56,7 +57,7 @@ def _of_each_column(path: Path) -> dict[str, str]:
     try:
         for name in pq.read_schema(path).names:
             found[name] = _of_columns((pq.read_table(path, columns=[name])[name],))
-    except (pa.ArrowException, KeyError, OSError) as error:
+    except (*UNREADABLE, KeyError) as error:
         raise ValueError(
             f"{path}: column '{name}' must be there once, and hold numbers, texts or lists of them "
             f"({first_line(error)})."
@@ -76,7 +77,7 @@ def read_vocabulary(folder: Path, feature: str) -> tuple[pa.ChunkedArray, pa.Chu
     try:
         table = pq.read_table(path, columns=["id", "value"])
         ids, values = table["id"], table["value"].cast(pa.large_string())
-    except (pa.ArrowException, KeyError, OSError) as error:
+    except (*UNREADABLE, KeyError) as error:
         raise ValueError(f"'{path}' cannot be read as a vocabulary, ids and values: {error}") from error
     if not pa.types.is_integer(ids.type) or ids.null_count or values.null_count:
         raise ValueError(f"'{path}': ids are of type {ids.type} and must be integers, and no cell may be null.")

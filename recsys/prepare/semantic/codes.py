@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys.prepare.files.column_values import exact_ids, is_plain
 from recsys.prepare.files.first_line import first_line
+from recsys.prepare.files.unreadable import UNREADABLE
 
 NUM_CODES = b"num_codes"
 FINGERPRINT = b"fingerprint"
@@ -105,7 +105,7 @@ def read_codes(path: Path, num_codes: int | None = None) -> Codes:
         said = (pq.read_schema(path).metadata or {}).get(NUM_CODES)
         expected = (pq.read_schema(path).metadata or {}).get(FINGERPRINT)
         frame = pl.read_parquet(path, glob=False)
-    except (pl.exceptions.PolarsError, pa.ArrowException, OSError) as error:
+    except (pl.exceptions.PolarsError, *UNREADABLE) as error:
         raise ValueError(f"codes: '{path}' cannot be read as a Parquet file ({first_line(error)}).") from error
     names = sorted((name for name in frame.columns if re.fullmatch(r"code\d+", name)), key=lambda name: int(name[4:]))
     if "item" not in frame.columns or names != [f"code{level}" for level in range(len(names))] or not names:
