@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,7 +88,8 @@ class ParquetSplit:
         for path in sorted(self.folder.glob("*.parquet")):
             self._add(path)
         self.group_rows = [each.metadata.row_group(each.number).num_rows for each in self._addresses]
-        self.num_rows = sum(self.group_rows)
+        self._first_rows = [0, *accumulate(self.group_rows)]
+        self.num_rows = self._first_rows[-1]
         self._check_num_rows(split)
 
     @cached_property
@@ -110,7 +112,7 @@ class ParquetSplit:
         stored = {name: (_array(table.column(name)), Place(at.path, at.first_row, name)) for name in schema.stored}
         return RowGroup(
             num_rows=len(table),
-            first_row=sum(self.group_rows[:group]),
+            first_row=self._first_rows[group],
             ids=[_ids(column, *stored[column.name]) for column in schema.categorical],
             dense=[_dense(*stored[name]) for name in schema.dense],
             labels=None if schema.label is None else _labels(*stored[schema.label]),
