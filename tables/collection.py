@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,12 @@ from recsys.tables.arrangement import Arrangement
 from recsys.tables.bag_group import BagGroup
 from recsys.tables.base import Table
 from recsys.tables.checks import check_features, check_moved_rows, check_observed, check_values, optimizers_by_matrix
+from recsys.tables.contract_checks import check_matrices_of
 from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.group import SingleGroup
 from recsys.tables.group_ids import Ragged, Single
 from recsys.tables.input_checks import check_bags, check_ids, check_layout
-from recsys.tables.lookups.base import LookupFactory
+from recsys.tables.lookups.base import Lookup, LookupFactory
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.lookups.requests import Place
 from recsys.tables.lookups.started import StartedLookup
@@ -77,6 +79,8 @@ class TableCollection(nn.Module):
         super().__init__()
         check_features(features, tables)
         check_values(tables, dtype, lookup)
+        for table in tables.values():
+            check_matrices_of(table)
         device = checked_device("TableCollection", device)
         tables = {name: table.sized_among(list(tables.values())) for name, table in tables.items()}
         self.features = tuple(features)
@@ -89,6 +93,8 @@ class TableCollection(nn.Module):
             name: sum(p.name == name for f in features for p in tables[f.table].physical_tables()) for name in matrices
         }
         self.lookup = lookup(matrices, optimizers, reads, dtype=dtype, device=device, clip_rows=clip_rows)
+        if not isinstance(self.lookup, Lookup):
+            raise ValueError(f"TableCollection: lookup must make a Lookup, such as TorchLookup, got {self.lookup!r}.")
         single = [feature for feature in features if feature.pooling is None]
         pooled = [feature for feature in features if feature.pooling in ("sum", "mean")]
         sequences = [feature for feature in features if feature.pooling == "sequence"]
@@ -147,7 +153,7 @@ class TableCollection(nn.Module):
         return embed(self, ids, {} if bags is None else bags, started)
 
     def _embed(self, ids: Tensor, bags: Mapping[str, Bag], started: StartedBatch | None) -> Any:
-        begun = still_of(started, ids, bags)
+        begun = still_of(started, self.lookup, ids, bags)
         if begun is not None:
             routed, lookup = begun.routed, begun.lookup
         else:
@@ -182,7 +188,7 @@ class TableCollection(nn.Module):
             return None
         bags = {} if bags is None else bags
         routed = self._route(*self._taken_apart(ids, bags))
-        return StartedBatch(tensors_of(ids, bags), routed, self.lookup.start(routed.asked()))
+        return StartedBatch(self.lookup, tensors_of(ids, bags), routed, self.lookup.start(routed.asked()))
 
     def _taken_apart(self, ids: Tensor, bags: Mapping[str, Bag]) -> tuple[list[Single], list[Ragged]]:
         """The ids of each group [G, B], and those of each group of bags."""
@@ -194,7 +200,7 @@ class TableCollection(nn.Module):
             raise ValueError(
                 f"ids must be a Tensor [F1={num_single}, B], one row per single-valued feature, got {got}."
             )
-        check_bags(bags, self.features, ids.shape[1] if num_single else None)
+        check_bags(bags, self.features, ids.shape[1] if num_single else None, self.lookup.dtype)
         check_ids(ids, self.get_buffer("_num_ids"), [f.name for f in self.features if f.pooling is None])
         ids = widened(ids)
         ragged = [group.taken_apart(bags) for group in self._bags]
@@ -279,7 +285,14 @@ class TableCollection(nn.Module):
         Args:
             num_samples: that the loss is divided by, and so the sum of the penalties of ids that were read; in several
                 processes of all samples, so that its mean over processes is that of one process.
+
+        Raises:
+            ValueError: unless it is one number above 0; of a Tensor, one number.
         """
+        if not isinstance(num_samples, Tensor):
+            check_number("TableCollection.regularizer", "num_samples", num_samples, sys.float_info.min)
+        elif num_samples.numel() != 1:
+            raise ValueError(f"TableCollection.regularizer: num_samples must be one number, got {num_samples}.")
         tables = (self.table(name) for name in self._regularized)
         penalties = [penalty for table in tables if (penalty := table.regularizer()) is not None]
         penalties += [penalty / num_samples for penalty in self._penalties]

@@ -108,7 +108,7 @@ class EmbeddingBag(Embedding):
             return call_of(self, ids, offsets, per_sample_weights)
         self._check_ids(ids)
         owner = f"EmbeddingBag '{self.table.name}'"
-        check_pooled(owner, ids, offsets, per_sample_weights, self.mode, self.include_last_offset)
+        check_pooled(owner, ids, offsets, per_sample_weights, self.mode, self.include_last_offset, self.dtype)
         self._observe(ids)
         if not ids.numel():
             return self._nothing(ids, offsets)

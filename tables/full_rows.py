@@ -68,6 +68,7 @@ class FullRows(nn.Module):
     def read(self, ids: Tensor) -> Tensor:
         """See Embedding."""
         check_whole(self.weights, self.table, ids)
+        self._check_weight()
         ids = ids if ids.dtype == torch.int32 else ids.long()
         sparse = self.sparse and self.weight.requires_grad and allow_sparse_gradients()
         if self.padding_idx is None or not sparse or allow_any_shape():
@@ -75,6 +76,15 @@ class FullRows(nn.Module):
         # Torch's own sparse gradient has as many rows as there are ids that are no padding.
         vectors = F.embedding(ids, self.weight, sparse=True)
         return torch.where((ids == self.padding_idx).unsqueeze(-1), vectors.detach(), vectors)
+
+    def _check_weight(self) -> None:
+        """Refuse a weight that somebody has put in and that ids are beyond."""
+        wanted = (self.table.num_embeddings, self.table.embedding_dim)
+        if tuple(self.weight.shape) != wanted:
+            raise ValueError(
+                f"{type(self.table).__name__} '{self.table.name}': weight must be {list(wanted)}, got "
+                f"{list(self.weight.shape)}; set num_embeddings as well, or grow the Embedding."
+            )
 
     def _rows_of(self, matrix: str) -> nn.Parameter:
         return self.weight

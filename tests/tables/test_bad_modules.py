@@ -136,7 +136,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "a collection of nothing": (lambda: quantized(None), "quantized: collection must be TableCollection, got None"),
     "a factory of Python": (
         lambda: swap_(nn.Sequential(nn.Embedding(9, 4)), [SwapRule(dict)]),
-        "the rule of '0' must make a Table, got|dictionary",
+        "the rule of '0': dict makes no table|must make a Table",
     ),
 }
 
