@@ -20,6 +20,7 @@ from recsys.tables.contract_checks import check_combined
 from recsys.tables.kept_state import KeptState
 from recsys.tables.numbers import check_number
 from recsys.tables.physical import MAX_INIT_STD, PhysicalTable
+from recsys.tables.placement import INTEGERS
 from recsys.tables.startable import Startable
 from recsys.tables.upkeep import Rows
 
@@ -200,7 +201,14 @@ class Table(Startable, KeptState, ABC):
         return None
 
     def rows_of(self, ids: Tensor) -> Tensor:
-        """The rows that ids of this table alone read: [N] -> [K, N]."""
+        """The rows that ids of this table alone read: [N] in range -> [K, N].
+
+        Raises:
+            ValueError: if they are no Tensor of integers.
+        """
+        if not isinstance(ids, Tensor) or ids.dtype not in INTEGERS:
+            got = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
+            raise ValueError(f"{type(self).__name__} '{self.name}': ids must be a Tensor of integers, got {got}.")
         return self.route(ids.unsqueeze(0), self._own_constants(-1))
 
     def vectors_of(self, rows: Tensor | Sequence[Tensor], ids: Tensor) -> Tensor:

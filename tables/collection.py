@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -114,6 +115,10 @@ class TableCollection(nn.Module):
         self._penalties: list[Tensor] = []
         self.to(device)
         self.lookup.agree_on([*self.tables.parameters(), *self.tables.buffers()])
+
+    def __prepare_scriptable__(self) -> None:
+        """Refuse torch.jit.script, whose language has none of what a table is."""
+        raise ValueError("TableCollection cannot be scripted; use torch.jit.trace or torch.export.")
 
     def _grouped(self, features: Sequence[Feature]) -> list[tuple[list[Feature], list[Table], list[list[Place]]]]:
         """Features by the kind of their table and the stores that it reads."""
@@ -291,8 +296,8 @@ class TableCollection(nn.Module):
         """
         if not isinstance(num_samples, Tensor):
             check_number("TableCollection.regularizer", "num_samples", num_samples, sys.float_info.min)
-        elif num_samples.numel() != 1:
-            raise ValueError(f"TableCollection.regularizer: num_samples must be one number, got {num_samples}.")
+        elif num_samples.numel() != 1 or (num_samples.device.type == "cpu" and not 0 < float(num_samples) < math.inf):
+            raise ValueError(f"TableCollection.regularizer: num_samples must be one number above 0, got {num_samples}.")
         tables = (self.table(name) for name in self._regularized)
         penalties = [penalty for table in tables if (penalty := table.regularizer()) is not None]
         penalties += [penalty / num_samples for penalty in self._penalties]

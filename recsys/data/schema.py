@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, cast, get_args
 
 from recsys.argument_types import check_fields, typed
-from recsys.data.schema_file import check_files, read_object
+from recsys.data.schema_file import check_files, folder_of, read_object
 from recsys.prepare.files.fingerprints import Marks, prepared_marks
 
 Kind = Literal["dense", "categorical", "multi_valued"]
@@ -123,7 +123,7 @@ class Schema:
             FileNotFoundError: if there is no such folder or file; the message has the command that makes it.
             ValueError: if the file is not valid; the message names the entry.
         """
-        folder = Path(path)
+        folder = folder_of(path)
         file = folder / "schema.json"
         if folder.is_file():
             raise ValueError(f"data path '{folder}' is a file; {NOT_A_FILE}\n  {prepare_command(Path('data'))}")

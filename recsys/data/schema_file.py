@@ -11,6 +11,20 @@ FOLDERS = ("train", "val", "test", "counts", "vocabulary", "vectors", "items.par
 """Where the files are without which a folder is not whole."""
 
 
+def folder_of(path: str | Path) -> Path:
+    """A path, if the system takes it for one.
+
+    Raises:
+        ValueError: saying why not.
+    """
+    try:
+        Path(path).is_dir()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ValueError(f"data path '{str(path)[:80]}' can be no folder: {reason}.") from error
+    return Path(path)
+
+
 def read_object(file: Path) -> dict[str, Any]:
     """What the file holds.
 

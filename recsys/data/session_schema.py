@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.argument_types import check_fields, typed
 from recsys.data.schema import NOT_A_FILE, Column, Kind, identity_of, read_marks
-from recsys.data.schema_file import check_files, read_object
+from recsys.data.schema_file import check_files, folder_of, read_object
 from recsys.prepare.files.fingerprints import Marks
 from recsys.prepare.files.first_line import first_line
 
@@ -80,7 +80,7 @@ class SessionSchema:
             FileNotFoundError: if there is no such folder or file; the message has the command that makes it.
             ValueError: if the file is not valid, or is not one of sessions; the message names the entry.
         """
-        folder = Path(path)
+        folder = folder_of(path)
         file = folder / "schema.json"
         if folder.is_file():
             raise ValueError(f"data path '{folder}' is a file; {NOT_A_FILE}\n  {COMMAND.format(path='data')}")
