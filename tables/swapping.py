@@ -173,8 +173,9 @@ def _check_module(path: str, module: Old) -> None:
 
 def _table(factory: Callable[..., Table], path: str, module: Old, weight: Tensor) -> Table:
     """The table of a module, whose vectors start with the deviation of the module's."""
-    sizes = (path.replace(".", "/"), module.num_embeddings, module.embedding_dim)
-    return table_of(f"swap_: the rule of '{path}'", factory, *sizes, **_deviation(factory, weight))
+    owner, name = f"swap_: the rule of '{path}'", path.replace(".", "/")
+    sizes = module.num_embeddings, module.embedding_dim
+    return table_of(owner, factory, name, *sizes, **_deviation(factory, weight))
 
 
 def _deviation(factory: Callable[..., Table], weight: Tensor) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
@@ -110,7 +110,7 @@ class BatchLoader(ResumableLoader[Position, Batch]):
         Raises:
             ValueError: naming what was saved instead.
         """
-        found = saved if isinstance(saved, list | tuple) else [None]
+        found: Sequence[Any] = saved if isinstance(saved, list | tuple) else [None]
         for each in found:
             is_pair = isinstance(each, list | tuple) and len(each) == 2 and all(type(end) is int for end in each)
             if not is_pair or not 0 <= each[0] <= each[1]:

@@ -27,7 +27,7 @@ def check_rows(table: PhysicalTable, rows: Tensor, values: Tensor | None = None)
         return
     wanted = (len(rows), table.row_dim)
     if not isinstance(values, Tensor) or tuple(values.shape) != wanted:
-        got = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        got = str(list(values.shape)) if isinstance(values, Tensor) else type(values).__name__
         raise ValueError(f"{owner}: values must be a Tensor {list(wanted)}, got {got}.")
     check_dense(owner, "values", values)
 
