@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,8 +31,13 @@ def console(width: int | None = None) -> Console:
     """
     from rich.console import Console
 
-    plain = Console(markup=False, emoji=False, highlight=False)
-    return plain if plain.is_terminal else Console(markup=False, emoji=False, highlight=False, width=width)
+    class Printer(Console):
+        def on_broken_pipe(self) -> None:
+            """Say that the reader has gone, instead of ending the program with an exit code of rich's own."""
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    plain = Printer(markup=False, emoji=False, highlight=False)
+    return plain if plain.is_terminal else Printer(markup=False, emoji=False, highlight=False, width=width)
 
 
 def drawn(words: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
@@ -51,7 +52,7 @@ def check_values(tables: Mapping[str, Table], dtype: torch.dtype, lookup: object
     Raises:
         ValueError: naming the dtype, the lookup if it is a class of another kind, or a table.
     """
-    if isinstance(lookup, type) and not issubclass(lookup, Lookup):
+    if isinstance(lookup, type) and (not issubclass(lookup, Lookup) or inspect.isabstract(lookup)):
         raise ValueError(f"TableCollection: lookup must be a Lookup, such as TorchLookup, got {lookup.__name__}.")
     check_floats("TableCollection", dtype)
     for name, table in tables.items():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recsys.argument_types import check_fields
-from recsys.tables.placement import checked_device
+from recsys.tables.placement import check_readable, checked_device
 
 Pooling = Literal["sum", "mean", "sequence"]
 _POOLINGS = ("sum", "mean", "sequence")
@@ -68,12 +68,14 @@ class Bag:
     weights: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what has no elements: a list is no tensor."""
+        """Refuse what has no elements, as a list, and what holds them otherwise than one after another."""
         for name, value in (("values", self.values), ("lengths", self.lengths), ("weights", self.weights)):
             if not hasattr(value, "numel") and not (name == "weights" and value is None):
                 raise ValueError(
                     f"Bag: {name} must be a Tensor, got {type(value).__name__}; torch.as_tensor makes one."
                 )
+            if isinstance(value, Tensor) and not torch.compiler.is_compiling():
+                check_readable("Bag", name, value)
 
     def tensors(self) -> list[Tensor]:
         """Those that there are."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from recsys.argument_types import check_fields, fits_memory
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.numbers import check_number
-from recsys.tables.placement import check_dense
+from recsys.tables.placement import check_dense, check_readable
 from recsys.tables.routing.hashes import name_seed
 
 MAX_INIT_STD = 1e4
@@ -60,6 +60,8 @@ class PhysicalTable:
         integers = self.dtype is not None and not self.dtype.is_floating_point
         if integers and not isinstance(self.optimizer, Frozen):
             raise ValueError(f"physical table '{self.name}': rows of {self.dtype} must be Frozen.")
+        if self.values is not None:
+            check_readable(f"physical table '{self.name}'", "values", self.values)
         if self.values is not None and tuple(self.values.shape) != (self.num_rows, self.row_dim):
             raise ValueError(
                 f"physical table '{self.name}': values must be [{self.num_rows}, {self.row_dim}], got "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 from torch import Tensor
 
@@ -73,20 +75,28 @@ def check_dense(owner: str, argument: str, values: Tensor) -> None:
     Raises:
         ValueError: saying which.
     """
-    kind = (
-        "sparse"
-        if values.layout != torch.strided
-        else "nested"
-        if values.is_nested
-        else "quantised"
-        if values.is_quantized
-        else "of complex numbers"
-        if values.is_complex()
-        else "of unsigned numbers of 16 bits or more"
-        if values.dtype in (torch.uint16, torch.uint32, torch.uint64)
-        else "without values, on 'meta'"
-        if values.is_meta
-        else None
-    )
-    if kind is not None:
-        raise ValueError(f"{owner}: {argument} must be an ordinary tensor of real numbers, got one that is {kind}.")
+    if values.is_meta:
+        _refuse(owner, argument, "without values, on 'meta'")
+    check_readable(owner, argument, values)
+
+
+def check_readable(owner: str, argument: str, values: Tensor) -> None:
+    """`check_dense` of tensors that may have no values yet.
+
+    Raises:
+        ValueError: saying which.
+    """
+    if values.layout != torch.strided:
+        _refuse(owner, argument, "sparse" if values.is_sparse else f"of the layout {values.layout}")
+    if values.is_nested:
+        _refuse(owner, argument, "nested")
+    if values.is_quantized:
+        _refuse(owner, argument, "quantised")
+    if values.is_complex():
+        _refuse(owner, argument, "of complex numbers")
+    if values.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        _refuse(owner, argument, "of unsigned numbers of 16 bits or more")
+
+
+def _refuse(owner: str, argument: str, kind: str) -> NoReturn:
+    raise ValueError(f"{owner}: {argument} must be an ordinary tensor of real numbers, got one that is {kind}.")

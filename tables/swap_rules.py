@@ -40,7 +40,8 @@ class SwapRule:
 
     def __post_init__(self) -> None:
         """Refuse a table that is made already, whose sizes would not be those of the module, and no range."""
-        if isinstance(self.table, Table) or not callable(self.table):
+        made = isinstance(self.table, Table) or not callable(self.table)
+        if made or (isinstance(self.table, type) and not issubclass(self.table, Table)):
             raise TypeError(
                 "SwapRule: table must be a class, as QRTable, or a partial of one, as partial(HashTable, "
                 f"budget_fraction=0.1), got {self.table!r}."

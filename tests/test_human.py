@@ -1,6 +1,8 @@
 """Words reach the terminal and pictures as they are."""
 
 import doctest
+import io
+import sys
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -35,3 +37,13 @@ def test_words_are_drawn_as_they_are(words):
 
 def test_examples_in_docstrings():
     assert doctest.testmod(recsys.human).failed == 0
+
+
+def test_a_reader_that_has_gone(monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Gone())
+    with pytest.raises(BrokenPipeError):
+        console().print("word")

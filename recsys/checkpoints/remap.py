@@ -41,7 +41,7 @@ def carry_over(
         fixed: prefixes of what the task has from its data, and not from the checkpoint.
 
     Returns:
-        a sentence for each feature whose ids have changed.
+        a sentence for each feature whose ids have changed, or one that none has.
 
     Raises:
         ValueError: if the folder is not that of the checkpoint, tables differ in more than their ids, or a table has no
@@ -60,7 +60,10 @@ def carry_over(
     if predicted:
         raise ValueError(f"--remap carries rows over, and '{predicted[0]}', whose ids have changed, is predicted.")
     _check_tables(source.description, collection, {tables[name] for name in changed})
-    said, rows = [], dict(source.rows)
+    said, rows = (
+        [] if changed else ["every id stands for the value that it stood for, so no row moves"],
+        dict(source.rows),
+    )
     for name in changed:
         matrix = _one_matrix(collection, tables[name])
         places = _old_ids(old_folder, Path(here["path"]), name, here["ids"][name])

@@ -27,7 +27,7 @@ from recsys.comparison.search import search
 from recsys.comparison.spec import Comparison
 from recsys.comparison.store import RunStore
 from recsys.human import console
-from recsys.prepare.files.command_parser import CommandParser
+from recsys.prepare.files.command_parser import CommandParser, whole_number
 
 _TRIALS = 20
 
@@ -72,9 +72,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("file", type=Path, help="comparison file, such as configs/compare/movielens.yaml")
     found.add_argument("--data", type=Path, help="prepared folder instead of the file's")
     found.add_argument("--store", type=Path, default=Path("runs"), help="folder of runs; done ones are skipped")
-    found.add_argument("--jobs", type=_count, help="runs at a time (1)")
-    found.add_argument("--threads", type=_count, help="threads of each run (1)")
-    found.add_argument("--trials", type=_count, help=f"of each contender, for search ({_TRIALS})")
+    found.add_argument("--jobs", type=whole_number(1), help="runs at a time (1)")
+    found.add_argument("--threads", type=whole_number(1), help="threads of each run (1)")
+    found.add_argument("--trials", type=whole_number(1), help=f"of each contender, for search ({_TRIALS})")
     found.add_argument(
         "--as-written", action="store_true", help="report the file's own settings, although a search found others"
     )
@@ -139,10 +139,3 @@ def show(report: ComparisonReport) -> None:
         screen.print(f"found by search, {name}: {words}")
     for run, error in report.failed.items():
         screen.print(f"FAILED {run}: {error}")
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value

@@ -31,7 +31,7 @@ from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.configuration.suggestions import explain
 from recsys.configuration.words import divided
 from recsys.data.counts import require_folder
-from recsys.prepare.files.command_parser import CommandParser
+from recsys.prepare.files.command_parser import SEED, CommandParser
 from recsys.tables.budget import parse_bytes, parse_fraction
 from recsys.tables.compact import RowPrecision
 
@@ -88,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         help="that the rows which are kept are served in, in stages (float32)",
     )
     found.add_argument("--counts", type=Path, help="folder of counts (default: counts/ of the data)")
-    found.add_argument("--seed", type=int, default=0, help="of what is sampled")
+    found.add_argument("--seed", type=SEED, default=0, help="of what is sampled")
     return found
 
 

@@ -17,7 +17,7 @@ from recsys.description.optimizer_state import dense_model, read_state_bytes
 from recsys.description.portrait import portray
 from recsys.description.report import DescriptionReport
 from recsys.human import human_bytes
-from recsys.prepare.files.command_parser import CommandParser
+from recsys.prepare.files.command_parser import SEED, CommandParser
 from recsys.tables import TableCollection
 from recsys.tasks.base import TableTask
 
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--ckpt_path", type=Path, required=True, help="checkpoint of lightning fit")
     found.add_argument("-c", "--config", action="append", default=[], help="its config, once or more")
     found.add_argument("--counts", type=Path, help="folder of counts (default: counts/ of the data)")
-    found.add_argument("--seed", type=int, default=0, help="of the samples")
+    found.add_argument("--seed", type=SEED, default=0, help="of the samples")
     found.add_argument("--out", type=Path, help="folder for tables.json, tables.parquet, pictures and report.html")
     return found
 

@@ -165,8 +165,15 @@ def _of_sessions(schema: SessionSchema) -> Iterator[Callable[[], object]]:
     readers = {"categorical": schema.item_values, "multi_valued": schema.item_bags, "dense": schema.item_numbers}
     for column in schema.item_columns:
         yield lambda column=column: readers[column.kind](column.name)  # type: ignore[misc]
+        if column.num_embeddings is not None:
+            yield lambda column=column: _check_item_column(schema, column)  # type: ignore[misc]
     for name in schema.vectors:
         yield lambda name=name: schema.item_vectors(name)  # type: ignore[misc]
     yield schema.item_counts
     yield schema.check_item_order
     yield lambda: check_vocabulary(schema.path / "vocabulary" / "item.parquet", 1, schema.num_items + 1)
+
+
+def _check_item_column(schema: SessionSchema, column: Column) -> None:
+    assert column.num_embeddings is not None
+    check_vocabulary(schema.path / "vocabulary" / f"{column.name}.parquet", 1, column.num_embeddings)

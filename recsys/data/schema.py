@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, cast, get_args
 
 from recsys.argument_types import check_fields, typed
-from recsys.data.schema_file import check_files, folder_of, read_object
+from recsys.data.schema_file import check_files, read_object, schema_file
 from recsys.prepare.files.fingerprints import Marks, prepared_marks
 
 Kind = Literal["dense", "categorical", "multi_valued"]
@@ -19,7 +19,6 @@ Pooling = Literal["sum", "mean"]
 T = TypeVar("T")
 
 FORMAT_VERSION = 1
-NOT_A_FILE = "it must be a folder that a preparation has written, as with"
 SCRIPTS = {
     "criteo": "recsys prepare criteo --raw train.txt --out {path}",
     "avazu": "recsys prepare avazu --raw train.gz --out {path}",
@@ -123,14 +122,8 @@ class Schema:
             FileNotFoundError: if there is no such folder or file; the message has the command that makes it.
             ValueError: if the file is not valid; the message names the entry.
         """
-        folder = folder_of(path)
-        file = folder / "schema.json"
-        if folder.is_file():
-            raise ValueError(f"data path '{folder}' is a file; {NOT_A_FILE}\n  {prepare_command(Path('data'))}")
-        if not file.is_file():
-            problem = "has no schema.json" if folder.is_dir() else "does not exist"
-            raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {prepare_command(folder)}")
-        return _Parser(file).schema(folder)
+        folder = Path(path)
+        return _Parser(schema_file(folder, prepare_command)).schema(folder)
 
     @cached_property
     def identity(self) -> dict[str, Any]:

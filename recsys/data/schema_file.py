@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,61 @@ FOLDERS = ("train", "val", "test", "counts", "vocabulary", "vectors", "items.par
 """Where the files are without which a folder is not whole."""
 
 
-def folder_of(path: str | Path) -> Path:
-    """A path, if the system takes it for one.
+def schema_file(folder: Path, command: Callable[[Path], str]) -> Path:
+    """The schema.json of a prepared folder.
+
+    Args:
+        folder: as it was given.
+        command: what makes such a folder, of its path.
 
     Raises:
-        ValueError: saying why not.
+        FileNotFoundError: if there is no such folder or file; the message has the command.
+        ValueError: if the path is a file, or none that the system takes.
     """
+    file = folder / "schema.json"
     try:
-        Path(path).is_dir()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ValueError(f"data path '{str(path)[:80]}' can be no folder: {reason}.") from error
-    return Path(path)
+        if folder.is_file():
+            must = "it must be a folder that a preparation has written, as with"
+            raise ValueError(f"data path '{folder}' is a file; {must}\n  {command(Path('data'))}")
+        if not file.exists():
+            problem = "has no schema.json" if folder.is_dir() else "does not exist"
+            raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {command(folder)}")
+    except OSError as error:
+        if error.strerror is None:
+            raise
+        raise ValueError(f"data path '{folder}': {error.strerror.lower()}.") from error
+    return file
 
 
 def read_object(file: Path) -> dict[str, Any]:
     """What the file holds.
 
     Raises:
-        ValueError: naming the file, if it is no JSON, or holds something else than an object.
+        ValueError: naming the file, if it is no JSON, holds something else than an object or a number that is none.
     """
+    if file.exists() and not file.is_file():
+        raise ValueError(f"{file}: must be a file; prepare the folder again.")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        content = json.loads(
+            file.read_text(encoding="utf-8"), object_pairs_hook=_once, parse_float=_finite, parse_constant=_finite
+        )
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not valid JSON ({error}); prepare the folder again.") from error
     if not isinstance(content, dict):
         raise ValueError(f"{file}: must be a JSON object, got {type(content).__name__}.")
     return content
+
+
+def _finite(digits: str) -> float:
+    """A number of JSON.
+
+    Raises:
+        ValueError: if it is beyond what a float holds, or one of the words for it.
+    """
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits} is no finite number")
+    return value
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

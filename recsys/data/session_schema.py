@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys.argument_types import check_fields, typed
-from recsys.data.schema import NOT_A_FILE, Column, Kind, identity_of, read_marks
-from recsys.data.schema_file import check_files, folder_of, read_object
+from recsys.data.schema import Column, Kind, identity_of, read_marks
+from recsys.data.schema_file import check_files, read_object, schema_file
 from recsys.prepare.files.fingerprints import Marks
 from recsys.prepare.files.first_line import first_line
 
@@ -80,14 +80,8 @@ class SessionSchema:
             FileNotFoundError: if there is no such folder or file; the message has the command that makes it.
             ValueError: if the file is not valid, or is not one of sessions; the message names the entry.
         """
-        folder = folder_of(path)
-        file = folder / "schema.json"
-        if folder.is_file():
-            raise ValueError(f"data path '{folder}' is a file; {NOT_A_FILE}\n  {COMMAND.format(path='data')}")
-        if not file.is_file():
-            problem = "has no schema.json" if folder.is_dir() else "does not exist"
-            command = COMMAND.format(path=folder)
-            raise FileNotFoundError(f"data folder '{folder}' {problem}; make it with\n  {command}")
+        folder = Path(path)
+        file = schema_file(folder, lambda path: COMMAND.format(path=path))
         return _Parser(file).schema(folder)
 
     @cached_property
@@ -249,6 +243,8 @@ class _Parser:
             self._fail(f"item_columns must differ, got {', '.join(names)}")
         if not all(type(width) is int and width > 0 for width in vectors.values()):
             self._fail(f"vectors must map names to widths, whole numbers from 1, got {vectors!r}")
+        for key in ("num_sequences", "num_events"):
+            _ = key not in content or self._positive(content, key)
         return SessionSchema(
             path=folder,
             dataset=self._get(content, "dataset", str),
@@ -281,7 +277,7 @@ class _Parser:
         name, kind = self._get(entry, "name", str), self._get(entry, "kind", str)
         if kind not in get_args(Kind):
             self._fail(f"item column '{name}': kind must be one of {', '.join(get_args(Kind))}, got '{kind}'")
-        num_embeddings = None if kind == "dense" else self._get(entry, "num_embeddings", int)
+        num_embeddings = None if kind == "dense" else self._positive(entry, "num_embeddings")
         return Column(name, cast(Kind, kind), num_embeddings, "mean" if kind == "multi_valued" else None)
 
     def _split(self, entry: Any) -> SessionSplitInfo:

@@ -117,6 +117,9 @@ def test_evaluate_carries_rows_over_too(trained, tmp_path, capsys):
     assert stop.value.code == 0
     assert f"carried over from '{data}' by value" in said
     assert "│ auc                        │ 1.0000 │" in said
+    with pytest.raises(SystemExit):
+        main(["evaluate", f"--ckpt_path={checkpoint}", *command(data, tmp_path), f"--remap={data}"])
+    assert "no row moves" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

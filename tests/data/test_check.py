@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pytest
 from recsys.commands import prepare as command
 from recsys.data.check import problems_of
 from recsys.data.counts import read_counts
+from recsys.data.schema import Schema
 from recsys.data.session_schema import SessionSchema
 from recsys.prepare.files.fingerprints import read_vocabulary
 from recsys.prepare.programs import clicks, sessions
@@ -186,6 +188,10 @@ SESSION_SCHEMAS = [
     (lambda schema: schema["item_columns"][0].update(kind="multi_valued"), "'brand' must hold lists of integers, got"),
     (lambda schema: schema.update(files={"train/x": {"bytes": None}}), "files must map names to their bytes, got"),
     (lambda schema: schema.update(files={"": {"bytes": 3}}), "files must map names to their bytes, got"),
+    (lambda schema: schema.update(num_events=1.5), "num_events must be of type int, got 1.5"),
+    (lambda schema: schema.update(num_sequences=[]), "num_sequences must be of type int, got []"),
+    (lambda schema: schema["item_columns"][0].update(num_embeddings=0), "num_embeddings must be at least 1, got 0"),
+    (lambda schema: schema["item_columns"][0].update(num_embeddings=10**12), "brand.parquet: ids must be 1..9999"),
 ]
 
 
@@ -200,6 +206,7 @@ CLICK_SCHEMAS = [
     (lambda schema: schema["splits"]["train"].update(label_rate="x"), "label_rate must be in [0, 1] or null, got 'x'"),
     (lambda schema: schema["splits"]["train"].update(label_rate=2), "label_rate must be in [0, 1] or null, got 2"),
     (lambda schema: schema.update(files={"train/x": {"bytes": "3"}}), "files must map names to their bytes, got"),
+    (lambda schema: schema["features"][1]["transform"].update(std=float("inf")), "(Infinity is no finite number)"),
 ]
 
 
@@ -211,11 +218,26 @@ def test_a_schema_of_clicks_that_cannot_be_meant(of_clicks, change, message):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[" * 100_000, "\ufeff{}", '{"num_items": ' + "9" * 5_000 + "}", '{"num_items": 1, "num_items": 2}'],
+    [
+        *("", "{", "[" * 100_000, "\ufeff{}", '{"num_items": ' + "9" * 5_000 + "}", '{"num_items": 1, "num_items": 2}'),
+        *('{"num_items": 1e400}', '{"num_items": NaN}'),
+    ],
 )
 def test_a_schema_that_is_no_json(of_sessions, text):
     (of_sessions / "schema.json").write_text(text)
     assert "schema.json: not valid JSON (" in next(problems_of(of_sessions))
+
+
+def test_a_schema_that_is_no_file(of_sessions):
+    (of_sessions / "schema.json").unlink()
+    os.mkfifo(of_sessions / "schema.json")
+    assert "schema.json: must be a file" in next(problems_of(of_sessions))
+
+
+@pytest.mark.parametrize("schema", [Schema, SessionSchema])
+def test_a_path_that_the_system_does_not_take(schema):
+    with pytest.raises(ValueError, match=r"data path 'xxx.*': file name too long"):
+        schema.read("x" * 300)
 
 
 @pytest.mark.parametrize(

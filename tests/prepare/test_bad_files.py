@@ -38,6 +38,7 @@ BAD_OPTIONS = [
     ("sessions", "--item-columns t:", "--item-columns t:: nothing after the last colon; write t."),
     ("sessions", "--item-columns t:bins:", "nothing after the last colon; write t:bins."),
     ("sessions", "--list-separator ''", "--list-separator must be a text, got ''"),
+    ("sessions", "--list-separator ';'", "--list-separator ';': no cell of column 'item' of "),
     ("clicks", "--seed 3", "--seed 3 has no use with --split rows; give --split random"),
     ("criteo", "--seed 3", "--seed 3 has no use with --split rows; give --split random"),
     ("given", "--fractions .5 .2 .3", "--fractions has no use with --split given"),
@@ -79,6 +80,16 @@ def refused(program, capsys, *words):
     error = capsys.readouterr().err
     assert error.splitlines()[-1].startswith("error: ")
     return error
+
+
+def test_lists_that_something_else_divides(tmp_path, capsys):
+    (tmp_path / "log.csv").write_text("click,tags\n" + "1,a|b\n0,c|a\n" * 20)
+    words = [str(tmp_path / "log.csv"), "--label", "click", "--out", str(tmp_path / "out")]
+    named = "WARNING: tags is of lists, and no row has two values"
+    clicks.main([*words, "--lists", "tags:;"])
+    assert named in capsys.readouterr().out
+    clicks.main([*words, "--lists", "tags:|", "--overwrite"])
+    assert named not in capsys.readouterr().out
 
 
 def test_a_line_of_many_columns(tmp_path, capsys):

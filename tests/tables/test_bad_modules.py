@@ -18,6 +18,7 @@ from recsys.tables import (
     FullTable,
     GateTable,
     HashTable,
+    Lookup,
     ManagedCollisionTable,
     MLETTable,
     PathQRTable,
@@ -62,6 +63,7 @@ def loaded(embedding, changed):
 
 
 IDS, TWO = tensor([1, 2]), tensor([0, 1])
+CODES = torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)
 GATED = {"tables": [FullTable, FullTable]}
 CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "wide words": (lambda: hashed()(IDS.to(torch.uint64)), "ids must be an ordinary tensor of .*, got uint64"),
@@ -86,6 +88,9 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "true weights": (lambda: pooled()(IDS, TWO, TWO.bool()), "per_sample_weights must be real numbers, got torch.bool"),
     "a bag's NaN": (lambda: bagged(Bag(IDS, 1 + 0 * TWO, tensor([1, NAN]))), "'f': weights must be finite, got nan"),
     "a bag's list": (lambda: Bag([1], TWO), "Bag: values must be a Tensor, got list"),
+    "a bag of codes": (lambda: Bag(CODES, TWO), "Bag: values must be an ordinary tensor .* quantised"),
+    "a bag elsewhere": (lambda: Bag(IDS, TWO, torch.ones(2).to_mkldnn()), "Bag: weights must be .* layout torch._mkl"),
+    "a bag of a tree": (lambda: Bag(IDS, TWO.to_sparse()), "Bag: lengths must be an ordinary tensor .* sparse"),
     "narrow numbers": (lambda: hashed(dtype=torch.float8_e5m2), "dtype must be of floating-point numbers, .*float8"),
     "moved to complex": (
         lambda: hashed().to(torch.complex64),
@@ -98,6 +103,13 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "no such GPU": (lambda: collection(device="cuda:99"), "device 'cuda:99' is not there, torch sees . GPUs"),
     "no lookup": (lambda: collection(lookup=nn.Linear), "lookup must be a Lookup, such as TorchLookup, got Linear"),
+    "any lookup": (lambda: collection(lookup=Lookup), "lookup must be a Lookup, such as TorchLookup, got Lookup"),
+    "a lookup of nothing": (TorchLookup, r"Lookup.__init__\(\) missing 3 required .* 'tables'"),
+    "rows of trees": (
+        lambda: PhysicalTable("p", 2, 2, 0.1, values=torch.ones(2, 2).to_sparse()),
+        "'p': values must be an ordinary tensor .* sparse",
+    ),
+    "no table's class": (lambda: SwapRule(int), "SwapRule: table must be a class, as QRTable"),
     "nothing started": (lambda: collection()(IDS[None], None, IDS), "started must be what start.* gave, got Tensor"),
     "no table": (lambda: collection().table("g"), "there is no table 'g'; there are 'f'"),
     "no matrices": (lambda: TorchLookup({"p": 1}, {}, {}), "a mapping of str to PhysicalTable, got 1 at 'p'"),
@@ -135,8 +147,8 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "no levels": (lambda: StoredCodes(0, 4), "StoredCodes: num_levels must be in"),
     "a collection of nothing": (lambda: quantized(None), "quantized: collection must be TableCollection, got None"),
     "a factory of Python": (
-        lambda: swap_(nn.Sequential(nn.Embedding(9, 4)), [SwapRule(dict)]),
-        "the rule of '0': dict makes no table|must make a Table",
+        lambda: swap_(nn.Sequential(nn.Embedding(9, 4)), [SwapRule(lambda *sizes: {})]),
+        r"the rule of '0': <lambda> must make a Table, got \{\}",
     ),
 }
 
@@ -144,7 +156,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
 @pytest.mark.parametrize("case", CALLS)
 def test_what_cannot_be_meant_is_refused(case):
     call, message = CALLS[case]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()
 
 

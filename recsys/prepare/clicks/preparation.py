@@ -173,6 +173,7 @@ def _encode(
             num_held_out=encoded.num_held_out,
             is_known=name in rule.encoding.known,
             num_trained=int(np.count_nonzero(encoded.counts)),
+            longest=store.coded[name].longest(),
         )
 
     encoded = ordered_map(encode, list(store.coded), rule.num_threads)

@@ -32,6 +32,7 @@ class FeatureSummary:
         num_held_out: Values of val and test rows that are not missing.
         is_known: Whether an earlier preparation has numbered its values.
         num_trained: Ids that train has, id 0 included.
+        longest: Values of the row that has most; None where every row has one.
     """
 
     num_embeddings: int
@@ -42,6 +43,7 @@ class FeatureSummary:
     num_held_out: int = 0
     is_known: bool = False
     num_trained: int = 2
+    longest: int | None = None
 
 
 def schema_of(
@@ -110,6 +112,11 @@ def describe(
         lines += _constant(encoded, fitted, len(dataset.features))
     lines += far_numbers(fitted)
     lines += _unknown(encoded)
+    lines += [
+        f"WARNING: {name} is of lists, and no row has two values; is there something else between them?"
+        for name, each in encoded.items()
+        if each.longest is not None and each.longest < 2 <= each.num_embeddings
+    ]
     num_values = [summary.num_values for summary in encoded.values() if summary.num_values is not None]
     if num_values:
         lines.append(f"{sum(num_values):,} distinct values in {len(num_values)} features, all splits")

@@ -101,6 +101,12 @@ class CodedColumn:
         self.codes.append(coded.codes)
         self.dictionary.append(coded.dictionary)
 
+    def longest(self) -> int | None:
+        """Values of the row that has most; None where every row has one."""
+        if self.lengths is None:
+            return None
+        return max((int(self.lengths.read(block).max(initial=0)) for block in range(self.num_blocks)), default=0)
+
     def read_ids(self, block: int) -> NDArray[np.int32]:
         """Return the id of every value of a block."""
         return self.ids.read(block)[self.codes.read(block)]

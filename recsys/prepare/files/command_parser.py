@@ -4,10 +4,30 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
+
+
+def whole_number(least: int, stop: int | None = None) -> Callable[[str], int]:
+    """The type of an option that is a whole number from `least` on, below `stop` if it is given."""
+    allowed = f"a whole number from {least}" if stop is None else f"a whole number in [{least}, {stop})"
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (stop is not None and value >= stop):
+            raise argparse.ArgumentTypeError(f"must be {allowed}, got {text!r}")
+        return value
+
+    return parse
+
+
+SEED = whole_number(0, 1 << 32)
+"""The type of an option that seeds what is drawn; NumPy and scikit-learn know no others."""
 
 
 class CommandParser(argparse.ArgumentParser):

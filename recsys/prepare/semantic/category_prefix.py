@@ -134,6 +134,8 @@ def _texts(values: pl.Series) -> pl.Series:
     where = f"--categories: column '{values.name}'"
     if not isinstance(values.dtype, pl.List | pl.Array):
         return texts_of(values, where).replace("", None)
+    if values.dtype.inner.is_float():
+        raise ValueError(f"{where} holds lists of numbers with a point, which are no categories; --vectors takes it.")
     inner, lengths = lists_of(values, None, where)
     escaped = inner.str.replace_all("\\", "\\\\", literal=True).str.replace_all("|", "\\|", literal=True)
     parts = pl.DataFrame({"row": np.repeat(np.arange(len(values)), lengths), "text": escaped})

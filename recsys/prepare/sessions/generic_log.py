@@ -172,6 +172,11 @@ def _events(raw: RawTable, columns: LogColumns) -> tuple[pl.DataFrame, pl.Series
     if columns.list_separator is not None:
         texts = [role for role in ("item", "time") if role in frame.columns and frame.schema[role] == pl.String]
         frame = frame.with_columns(_divided(frame[role], columns.list_separator) for role in texts)
+        if "item" in texts and frame["item"].list.len().max() == 1:
+            raise ValueError(
+                f"--list-separator {columns.list_separator!r}: no cell of column '{columns.item}' of {raw.words} has "
+                "it; give the text between the items, or leave it out where a row is an event."
+            )
     lists = [role for role in ("item", "time") if isinstance(frame.schema.get(role), pl.List | pl.Array)]
     if not lists:
         return frame.drop("origin"), frame["origin"]

@@ -146,6 +146,7 @@ COLUMNS = [
     ({"kind": [{"a": 1}] * 12}, "--categories: column 'kind' is of type Struct"),
     ({"kind": [[{"a": 1}]] * 12}, "--categories: column 'kind' is of type Struct"),
     ({"kind": [float("inf")] * 12}, "--categories: column 'kind' holds an infinite number"),
+    ({"kind": [[0.5, 1.0]] * 12}, "--categories: column 'kind' holds lists of numbers with a point"),
     ({"kind": ["a"] * 12, "item": [2.0**53] * 12}, "a float of 2**53 or more"),
     ({"kind": ["a"] * 12, "item": [[1]] * 12}, "column 'item' of "),
 ]
