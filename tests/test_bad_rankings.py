@@ -45,6 +45,11 @@ def binary(logits=(0.5, 1.0), labels=(0, 1), **changed):
     BinaryMetrics().update(tensor(logits), tensor(labels), **changed)
 
 
+def computed(metrics, *batch):
+    metrics.update(*batch)
+    metrics.compute()
+
+
 def rows(**changed):
     return Rows(**{"is_positive": LABELS == 1, "scores": SCORES, "weights": None, "others": {}, **changed})
 
@@ -78,8 +83,14 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "sparse counts": (lambda: ranked(None, COUNTS.to_sparse()), "item_counts must be whole numbers"),
     "imaginary labels": (lambda: binary(labels=(0, 1j)), "labels must be an ordinary tensor of real numbers"),
     "logits on meta": (
-        lambda: BinaryMetrics().update(*[torch.ones(2, device="meta")] * 2),
-        "scores must be an ordinary tensor .* 'meta'",
+        lambda: computed(BinaryMetrics(), torch.ones(2, device="meta"), torch.ones(2, device="meta")),
+        "BinaryMetrics: batches on 'meta' have no values",
+    ),
+    "scores on meta": (
+        lambda: computed(
+            RankingMetrics(COUNTS, (1,), 2), torch.ones(2, 3, device="meta"), torch.ones(2, device="meta").long()
+        ),
+        "RankingMetrics: batches on 'meta' have no values",
     ),
     "true groups": (lambda: binary(groups=tensor([True, False])), "groups must be whole numbers, got torch.bool"),
     "arrays of labels": (lambda: metrics_of(LABELS), "rows must be Rows, got"),

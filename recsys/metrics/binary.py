@@ -127,8 +127,8 @@ def metrics_of(rows: Rows, groups: NDArray[np.int64] | None = None) -> dict[str,
 
 
 def _check_values(name: str, values: Tensor) -> None:
-    if values.is_complex() or values.is_nested or values.is_meta or values.layout != torch.strided:
-        got = "a nested tensor" if values.is_nested else f"{values.dtype}, {values.layout} on '{values.device}'"
+    if values.is_complex() or values.is_nested or values.layout != torch.strided:
+        got = "a nested tensor" if values.is_nested else f"{values.dtype}, {values.layout}"
         raise ValueError(f"{name} must be an ordinary tensor of real numbers, got {got}.")
 
 
@@ -152,6 +152,8 @@ def _joined(chunks: list[Tensor], dtype: torch.dtype) -> NDArray[Any] | None:
     """Values of all batches and all processes on the CPU; None if no process has any."""
     if not int(gather_rows(torch.tensor([len(chunks)])).sum()):
         return None
+    if any(chunk.is_meta for chunk in chunks):
+        raise ValueError("BinaryMetrics: batches on 'meta' have no values to compute anything of.")
     values = torch.cat([torch.empty(0, dtype=dtype), *(chunk.cpu().to(dtype) for chunk in chunks)])
     joined: NDArray[Any] = gather_rows(values).numpy()
     return joined

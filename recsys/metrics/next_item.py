@@ -192,6 +192,8 @@ class RankingMetrics:
 
 
 def _gathered(chunks: list[Tensor]) -> NDArray[np.int64]:
+    if any(chunk.is_meta for chunk in chunks):
+        raise ValueError("RankingMetrics: batches on 'meta' have no values to compute anything of.")
     joined = torch.cat([torch.empty(0, dtype=torch.int64), *(chunk.cpu() for chunk in chunks)])
     gathered: NDArray[np.int64] = gather_rows(joined).numpy()
     return gathered

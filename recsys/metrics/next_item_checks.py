@@ -14,7 +14,7 @@ from recsys.tables.placement import INTEGERS
 
 
 def check_scores(scores: Tensor) -> None:
-    """Refuse scores that are no [B, V] of floats with values.
+    """Refuse scores that are no [B, V] of floats.
 
     Raises:
         ValueError: naming what was given.
@@ -100,6 +100,6 @@ def check_sessions(name: str, bag: Bag, num_sessions: int, num_items: int) -> No
 
 def _check_kind(name: str, values: Tensor, dims: int) -> None:
     is_tensor = isinstance(values, Tensor) and not values.is_nested
-    if not is_tensor or values.dim() != dims or values.layout != torch.strided or values.is_meta:
-        got = f"{list(values.shape)}, {values.layout} on '{values.device}'" if is_tensor else type(values).__name__
+    if not is_tensor or values.dim() != dims or values.layout != torch.strided:
+        got = f"{list(values.shape)}, {values.layout}" if is_tensor else type(values).__name__
         raise ValueError(f"{name} must be a Tensor {'[B]' if dims == 1 else '[B, V]'}, got {got}.")
