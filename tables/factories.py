@@ -10,21 +10,27 @@ from recsys.tables.base import Table
 
 
 def table_of(
-    owner: str, factory: Callable[..., Table], name: str, num_embeddings: int, embedding_dim: int, **options: float
+    owner: str,
+    factory: Callable[..., Table],
+    name: str,
+    num_embeddings: int,
+    embedding_dim: int,
+    init_std: float | None = None,
 ) -> Table:
     """The table that a factory makes of these sizes.
 
     Args:
         owner: for messages.
-        factory: called with name, num_embeddings, embedding_dim and the options.
+        factory: called with name, num_embeddings, embedding_dim, and init_std if there is one.
         name: of the table.
         num_embeddings: V.
         embedding_dim: D.
-        options: by name.
+        init_std: of the vectors; None leaves it to the factory.
 
     Raises:
         ValueError: if it cannot be called so, or makes no table of these sizes; or as the table's constructor does.
     """
+    options = {} if init_std is None else {"init_std": init_std}
     made_by, given, named = factory, (), dict[str, object]()
     if isinstance(factory, partial):
         made_by, given, named = factory.func, factory.args, factory.keywords

@@ -175,19 +175,19 @@ def _table(factory: Callable[..., Table], path: str, module: Old, weight: Tensor
     """The table of a module, whose vectors start with the deviation of the module's."""
     owner, name = f"swap_: the rule of '{path}'", path.replace(".", "/")
     sizes = module.num_embeddings, module.embedding_dim
-    return table_of(owner, factory, name, *sizes, **_deviation(factory, weight))
+    return table_of(owner, factory, name, *sizes, _deviation(factory, weight))
 
 
-def _deviation(factory: Callable[..., Table], weight: Tensor) -> dict[str, float]:
+def _deviation(factory: Callable[..., Table], weight: Tensor) -> float | None:
     """The deviation of the vectors that are there, for a factory that takes one and has none."""
     try:
         takes_one = "init_std" in inspect.signature(factory).parameters
-    except ValueError:  # a class of Python's own, which makes no table
-        return {}
+    except ValueError:  # what cannot be called is said where it would be
+        return None
     if not takes_one or "init_std" in getattr(factory, "keywords", {}) or weight.numel() < 2 or weight.is_meta:
-        return {}
+        return None
     std = float(weight.detach().float().std())
-    return {"init_std": std} if std > 0 else {}
+    return std if std > 0 else None
 
 
 def _check_shared(plans: Sequence[_Plan]) -> None:
