@@ -65,6 +65,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "negative lengths": (lambda: excluded(bag(lengths=(4, -1))), "at least 0 and add up to its 3 items, got -1"),
     "a session more": (lambda: ranked(bag(lengths=(1, 1, 1))), "history must be of 2 sessions, .* got 3"),
     "a session less": (lambda: excluded(bag((1,), (1,))), "items must be of 2 sessions"),
+    "history elsewhere": (lambda: ranked(bag().to("meta")), "lengths of history must be integers on 'cpu', .* 'meta'"),
     "lengths of halves": (lambda: ranked(bag(lengths=(1.0, 2.0))), "lengths of history must be integers"),
     "float items": (lambda: excluded(bag((1.0, 1.5, 2.0))), "items must be integers, got torch.float32"),
     "an item beyond": (lambda: ranked(bag((9, 1, 2))), r"history must be in \[1, 3\], got 9"),

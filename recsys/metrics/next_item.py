@@ -44,7 +44,7 @@ def exclude(scores: Tensor, items: Bag) -> None:
         scores [B, V], items of B sessions
     """
     check_scores(scores)
-    check_sessions("items", items, len(scores), scores.shape[1])
+    check_sessions("items", items, len(scores), scores.shape[1], scores.device)
     if scores.is_leaf and scores.requires_grad and torch.is_grad_enabled():
         raise ValueError("scores are a leaf that takes gradients, which nothing may write to; give scores.detach().")
     scores[_sessions_of(items), items.values.long() - 1] = -torch.inf
@@ -53,7 +53,7 @@ def exclude(scores: Tensor, items: Bag) -> None:
 def in_history(items: Tensor, history: Bag, num_items: int) -> Tensor:
     """Which items the session's history holds: items [B, K] in [0, num_items], 0 no item -> bool [B, K]."""
     check_item_ids("items", items, 2, num_items, first=NOTHING)
-    check_sessions("history", history, len(items), num_items)
+    check_sessions("history", history, len(items), num_items, items.device)
     if not len(history.values):
         return torch.zeros_like(items, dtype=torch.bool)
     # One number for a session and an item of it, looked up among those that are there, ascending.
@@ -120,7 +120,7 @@ class RankingMetrics:
         if num_items != len(self._counts) - 1:
             raise ValueError(f"RankingMetrics: scores must be of {len(self._counts) - 1} items, got {num_items}.")
         if history is not None:
-            check_sessions("history", history, len(scores), num_items)
+            check_sessions("history", history, len(scores), num_items, scores.device)
         if self._ranks and (history is None) != (not self._repeated):
             raise ValueError("RankingMetrics: history: some batches have it and some do not.")
         best = scores.topk(self._list_length, dim=1)

@@ -72,8 +72,8 @@ def check_item_ids(name: str, items: Tensor, dims: int, num_items: int, first: i
             raise ValueError(f"{name} must be in [{first}, {num_items}], got {low if low < first else high}.")
 
 
-def check_sessions(name: str, bag: Bag, num_sessions: int, num_items: int) -> None:
-    """Refuse what are no ids of items of so many sessions; values and lengths on a CPU.
+def check_sessions(name: str, bag: Bag, num_sessions: int, num_items: int, device: torch.device) -> None:
+    """Refuse what are no ids of items of so many sessions on a device; values and lengths on a CPU.
 
     Raises:
         ValueError: naming what was given.
@@ -83,9 +83,9 @@ def check_sessions(name: str, bag: Bag, num_sessions: int, num_items: int) -> No
     check_item_ids(name, bag.values, 1, num_items)
     lengths = bag.lengths
     _check_kind(f"lengths of {name}", lengths, 1)
-    if lengths.dtype not in INTEGERS or lengths.device != bag.values.device:
-        got = f"{lengths.dtype} on '{lengths.device}'"
-        raise ValueError(f"lengths of {name} must be integers on '{bag.values.device}', got {got}.")
+    if lengths.dtype not in INTEGERS or {lengths.device, bag.values.device} != {device}:
+        got = f"{lengths.dtype} on '{lengths.device}', and items on '{bag.values.device}'"
+        raise ValueError(f"lengths of {name} must be integers on '{device}', got {got}.")
     if len(lengths) != num_sessions:
         raise ValueError(f"{name} must be of {num_sessions} sessions, one for each row of scores, got {len(lengths)}.")
     if lengths.device.type != "cpu" or not num_sessions:

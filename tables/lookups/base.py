@@ -312,8 +312,9 @@ class Lookup(nn.Module, ABC):
                     store.load_tensor(name, kind, state_dict[key])
             steps_key = f"{prefix}{name}.num_steps"
             known.add(steps_key)
-            if isinstance(state_dict.get(steps_key), Tensor):
-                store.num_steps = int(state_dict[steps_key])
+            steps = state_dict.get(steps_key)
+            if isinstance(steps, Tensor) and not steps.is_meta:
+                store.num_steps = int(steps)
         own = re.compile(re.escape(prefix))
         unexpected_keys.extend(key for key in state_dict if own.match(key) and key not in known)
 

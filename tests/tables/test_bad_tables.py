@@ -136,6 +136,12 @@ def other_weight():
     made(tensor([7]))
 
 
+def other_mode():
+    made = EmbeddingBag(FullTable("f", 10, 4))
+    made.mode = "avg"
+    made(tensor([[1]]))
+
+
 def started_of_another():
     one, other = (collection(HashTable("a", 10, 4, num_rows=rows)) for rows in (3, 5))
     ids = tensor([[1, 2]])
@@ -194,6 +200,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "no storage": (lambda: UnifiedTable("u", 10, 4, num_rows=5, storage=""), "storage must be the name of a matrix"),
     "a feature without table": (lambda: Feature("a", ""), "name and table must not be empty, got 'a' and ''"),
     "no lookup": (lambda: collection(lookup=lambda *_, **__: None), "lookup must make a Lookup, .* got None"),
+    "another mode": (other_mode, "mode must be one of sum, mean, max, got .avg."),
     "another weight": (other_weight, r"weight must be \[10, 4\], got \[5, 4\]; set num_embeddings as well"),
     "another collection's start": (started_of_another, "started must be what start.. of this collection gave"),
     "no samples": (lambda: penalty(0), "num_samples must be at least"),
