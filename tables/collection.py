@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,13 +12,20 @@ from recsys.argument_types import typed
 from recsys.tables.arrangement import Arrangement
 from recsys.tables.bag_group import BagGroup
 from recsys.tables.base import Table
-from recsys.tables.checks import check_features, check_moved_rows, check_observed, check_values, optimizers_by_matrix
-from recsys.tables.contract_checks import check_matrices_of
+from recsys.tables.checks import (
+    check_features,
+    check_lookup,
+    check_moved_rows,
+    check_num_samples,
+    check_observed,
+    check_values,
+    optimizers_by_matrix,
+)
 from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.group import SingleGroup
 from recsys.tables.group_ids import Ragged, Single
 from recsys.tables.input_checks import check_bags, check_ids, check_layout
-from recsys.tables.lookups.base import Lookup, LookupFactory
+from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.lookups.requests import Place
 from recsys.tables.lookups.started import StartedLookup
@@ -80,8 +85,6 @@ class TableCollection(nn.Module):
         super().__init__()
         check_features(features, tables)
         check_values(tables, dtype, lookup)
-        for table in tables.values():
-            check_matrices_of(table)
         device = checked_device("TableCollection", device)
         tables = {name: table.sized_among(list(tables.values())) for name, table in tables.items()}
         self.features = tuple(features)
@@ -94,8 +97,7 @@ class TableCollection(nn.Module):
             name: sum(p.name == name for f in features for p in tables[f.table].physical_tables()) for name in matrices
         }
         self.lookup = lookup(matrices, optimizers, reads, dtype=dtype, device=device, clip_rows=clip_rows)
-        if not isinstance(self.lookup, Lookup):
-            raise ValueError(f"TableCollection: lookup must make a Lookup, such as TorchLookup, got {self.lookup!r}.")
+        check_lookup(self.lookup)
         single = [feature for feature in features if feature.pooling is None]
         pooled = [feature for feature in features if feature.pooling in ("sum", "mean")]
         sequences = [feature for feature in features if feature.pooling == "sequence"]
@@ -294,10 +296,7 @@ class TableCollection(nn.Module):
         Raises:
             ValueError: unless it is one number above 0; of a Tensor, one number.
         """
-        if not isinstance(num_samples, Tensor):
-            check_number("TableCollection.regularizer", "num_samples", num_samples, sys.float_info.min)
-        elif num_samples.numel() != 1 or (num_samples.device.type == "cpu" and not 0 < float(num_samples) < math.inf):
-            raise ValueError(f"TableCollection.regularizer: num_samples must be one number above 0, got {num_samples}.")
+        check_num_samples(num_samples)
         tables = (self.table(name) for name in self._regularized)
         penalties = [penalty for table in tables if (penalty := table.regularizer()) is not None]
         penalties += [penalty / num_samples for penalty in self._penalties]

@@ -79,11 +79,12 @@ class FullRows(nn.Module):
 
     def _check_weight(self) -> None:
         """Refuse a weight that somebody has put in and that ids are beyond."""
-        wanted = (self.table.num_embeddings, self.table.embedding_dim)
-        if tuple(self.weight.shape) != wanted:
+        table, shape = self.table, self.weight.shape
+        wanted = (table.num_embeddings, table.embedding_dim)
+        if shape != wanted:
             raise ValueError(
-                f"{type(self.table).__name__} '{self.table.name}': weight must be {list(wanted)}, got "
-                f"{list(self.weight.shape)}; set num_embeddings as well, or grow the Embedding."
+                f"{type(table).__name__} '{table.name}': weight must be {list(wanted)}, got {list(shape)}; set "
+                "num_embeddings as well, or grow the Embedding."
             )
 
     def _rows_of(self, matrix: str) -> nn.Parameter:

@@ -21,7 +21,7 @@ from recsys.tables.lookups.gradients import RowGradients
 from recsys.tables.lookups.optimizers import TableOptimizer
 from recsys.tables.lookups.reading import read_rows
 from recsys.tables.lookups.requests import Place, Request, side_by_side, without_common_matrices
-from recsys.tables.lookups.row_checks import check_rows, check_values, problem_of
+from recsys.tables.lookups.row_checks import check_named, check_rows, check_values, problem_of
 from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.store import Store, StoreFactory
 from recsys.tables.lookups.summed import added_up
@@ -62,19 +62,11 @@ class Lookup(nn.Module, ABC):
         owner = type(self).__name__
         check_floats(owner, dtype)
         device = checked_device(owner, device)
-        if set(tables) != set(optimizers) or not set(tables) <= set(reads):
-            given = f"{sorted(optimizers)} and {sorted(reads)}"
-            raise ValueError(f"{owner}: optimizers and reads must be of each table {sorted(tables)}, got {given}.")
+        check_named(owner, tables, optimizers, reads)
         self.tables = dict(tables)
         self.reads = dict(reads)
         # What is read takes the dtype that a module is moved to; the rows keep theirs.
         self.register_buffer("_example", torch.zeros((), dtype=dtype), persistent=False)
-        for name, table in tables.items():
-            if name != table.name or reads[name] < 0:
-                raise ValueError(
-                    f"{owner}: tables must be by their names and read at least 0 rows a sample, got {name!r} for "
-                    f"'{table.name}' with {reads[name]} rows."
-                )
         kinds: dict[tuple[Hashable, torch.dtype], list[PhysicalTable]] = {}
         for name, table in tables.items():
             own_dtype = table.dtype or dtype
@@ -298,16 +290,10 @@ class Lookup(nn.Module, ABC):
                 known.add(key)
                 if key not in state_dict:
                     missing_keys.append(key)
-                elif not isinstance(state_dict[key], Tensor):
-                    found = type(state_dict[key]).__name__
-                    error_msgs.append(f"physical table '{name}': {kind} must be a Tensor, got {found}.")
-                elif tuple(state_dict[key].shape) != (self.tables[name].num_rows, width):
-                    error_msgs.append(
-                        f"physical table '{name}': {kind} has shape {tuple(state_dict[key].shape)} in the checkpoint "
-                        f"and {(self.tables[name].num_rows, width)} here."
-                    )
-                elif (problem := problem_of(state_dict[key], store.dtype)) is not None:
-                    error_msgs.append(f"physical table '{name}': {kind} must be {problem}.")
+                elif (
+                    problem := problem_of(state_dict[key], (self.tables[name].num_rows, width), store.dtype)
+                ) is not None:
+                    error_msgs.append(f"physical table '{name}': {kind} {problem}.")
                 else:
                     store.load_tensor(name, kind, state_dict[key])
             steps_key = f"{prefix}{name}.num_steps"

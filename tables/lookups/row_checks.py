@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -43,11 +45,31 @@ def check_values(table: str, values: Tensor) -> None:
     check_dense(f"physical table '{table}'", "rows", values)
 
 
-def problem_of(values: Tensor, dtype: torch.dtype) -> str | None:
-    """Why saved values are none of rows of this dtype: what they must be, and what they are; None if nothing is wrong.
+def check_named(
+    owner: str, tables: Mapping[str, PhysicalTable], optimizers: Mapping[str, object], reads: Mapping[str, int]
+) -> None:
+    """Refuse matrices that are not by their names, or of which it is not said how they are stepped and read.
 
-    Numbers of sharded rows are looked at where they are.
+    Raises:
+        ValueError: naming them.
     """
+    if set(tables) != set(optimizers) or not set(tables) <= set(reads):
+        given = f"{sorted(optimizers)} and {sorted(reads)}"
+        raise ValueError(f"{owner}: optimizers and reads must be of each table {sorted(tables)}, got {given}.")
+    for name, table in tables.items():
+        if name != table.name or reads[name] < 0:
+            raise ValueError(
+                f"{owner}: tables must be by their names and read at least 0 rows a sample, got {name!r} for "
+                f"'{table.name}' with {reads[name]} rows."
+            )
+
+
+def problem_of(values: object, shape: tuple[int, int], dtype: torch.dtype) -> str | None:
+    """Why saved values are none of rows of this shape and dtype; None if nothing is wrong."""
+    if not isinstance(values, Tensor):
+        return f"must be a Tensor, got {type(values).__name__}"
+    if tuple(values.shape) != shape:
+        return f"has shape {tuple(values.shape)} in the checkpoint and {shape} here"
     if values.is_complex() or values.is_floating_point() != dtype.is_floating_point:
-        return f"numbers such as {dtype}, got {values.dtype}"
-    return "values, got a tensor on 'meta'" if values.is_meta else None
+        return f"must be numbers such as {dtype}, got {values.dtype}"
+    return "must be values, got a tensor on 'meta'" if values.is_meta else None
