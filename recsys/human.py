@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +24,26 @@ def human_bytes(num_bytes: float) -> str:
             return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
         num_bytes /= 1000
     return f"{num_bytes:.1f} TB"
+
+
+def as_json(content: object) -> str:
+    r"""Lines of JSON that any program reads: a number that is none is null, an infinite one a word.
+
+    >>> as_json({"auc": float("nan")})
+    '{\n "auc": null\n}\n'
+    """
+    return json.dumps(plain(content), indent=1, allow_nan=False) + "\n"
+
+
+def plain(content: Any) -> Any:
+    """The same content, of what JSON has."""
+    if isinstance(content, Mapping):
+        return {str(name): plain(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [plain(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None if math.isnan(content) else str(content)
+    return content
 
 
 def console(width: int | None = None) -> Console:

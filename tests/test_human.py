@@ -2,6 +2,7 @@
 
 import doctest
 import io
+import json
 import sys
 
 import pytest
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 import recsys.human
-from recsys.human import console, drawn
+from recsys.human import as_json, console, drawn
 
 WORDS = ["[/b]", "price[usd]", ":smile:", "[link=x]y", r"\[x]", "[red]1[/red]"]
 
@@ -47,3 +48,9 @@ def test_a_reader_that_has_gone(monkeypatch):
     monkeypatch.setattr(sys, "stdout", Gone())
     with pytest.raises(BrokenPipeError):
         console().print("word")
+
+
+def test_json_that_any_program_reads():
+    content = {"a": [float("nan"), (1, float("-inf"))], "b": {"c": 0.5, "d": None, "e": True, "f": "x"}}
+    read = json.loads(as_json(content), parse_constant=pytest.fail)
+    assert read == {"a": [None, [1, "-inf"]], "b": {"c": 0.5, "d": None, "e": True, "f": "x"}}

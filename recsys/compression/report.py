@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from recsys.compression.quality import SHOWN, difference_in_words
 from recsys.compression.trials import Trial
 from recsys.evaluation import Comparison
 from recsys.evaluation.plots import svg
-from recsys.human import console, human_bytes
+from recsys.human import as_json, console, human_bytes
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ class CompressionReport:
             "trials": [_plain(trial) for trial in self.trials],
             "notes": list(self.notes),
         }
-        (folder / "compression.json").write_text(json.dumps(content, indent=1) + "\n")
+        (folder / "compression.json").write_text(as_json(content))
         caption = f"{SHOWN[self.metrics[0]]} against bytes"
         picture = quality_against_bytes(self.trials, self.trained_bytes, self.metrics[0])
         pictures = {caption: picture, **self.pictures}

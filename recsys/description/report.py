@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from recsys.description.optimizer_state import DenseModel
 from recsys.description.plots import figures
 from recsys.description.portrait import TablePortrait
 from recsys.evaluation.plots import svg
-from recsys.human import console, human_bytes
+from recsys.human import as_json, console, human_bytes
 
 HEADER = (
     "table", "method", "size", "rows", "serving", "training", "ratio", "expected collisions", "collisions",
@@ -51,7 +50,7 @@ class DescriptionReport:
         folder.mkdir(parents=True, exist_ok=True)
         rows = [asdict(portrait) for portrait in self.portraits]
         content = {"title": self.title, "dense": asdict(self.dense), "tables": rows}
-        (folder / "tables.json").write_text(json.dumps(content, indent=1) + "\n")
+        (folder / "tables.json").write_text(as_json(content))
         pq.write_table(pa.Table.from_pylist(rows), folder / "tables.parquet")
         pictures = figures(self.portraits)
         for caption, figure in pictures.items():

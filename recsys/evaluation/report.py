@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +16,7 @@ from rich.table import Table
 from recsys.evaluation.intervals import Comparison
 from recsys.evaluation.plots import svg
 from recsys.evaluation.summary import Metric
-from recsys.human import console
+from recsys.human import as_json, console, plain
 
 
 @dataclass(frozen=True)
@@ -57,17 +56,14 @@ class Report:
     def write(self, folder: Path) -> None:
         """Write metrics.json, metrics.parquet and report.html."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(json.dumps(self.as_json(), indent=1) + "\n")
+        (folder / "metrics.json").write_text(as_json(self.as_json()))
         pq.write_table(pa.Table.from_pylist([asdict(metric) for metric in self.metrics]), folder / "metrics.parquet")
         (folder / "report.html").write_text(self.html(), encoding="utf-8")
 
     def as_json(self) -> dict[str, object]:
         """Plain values; a number that the rows do not define is null, an infinite one a word."""
-        metrics = [{name: _plain(value) for name, value in asdict(metric).items()} for metric in self.metrics]
-        comparison = {
-            name: {key: _plain(value) for key, value in asdict(found).items()}
-            for name, found in self.comparison.items()
-        }
+        metrics = [plain(asdict(metric)) for metric in self.metrics]
+        comparison = {name: plain(asdict(found)) for name, found in self.comparison.items()}
         return {"title": self.title, "notes": list(self.notes), "metrics": metrics, "comparison": comparison}
 
     def html(self) -> str:
@@ -81,12 +77,6 @@ class Report:
 def number(value: float) -> str:
     """Four decimals; a dash where there is no value."""
     return "-" if math.isnan(value) else f"{value:.4f}"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
 
 
 def _tables(report: Report) -> list[Table]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 
 from recsys.evaluation.plots import svg
+from recsys.human import as_json
 from recsys.prepare.semantic.codes import Codes
 from recsys.prepare.semantic.measures import CodesUse, shared_prefixes
 from recsys.semantic_ids.plots import figures
@@ -76,7 +76,7 @@ class CodesReport:
     def write(self, folder: Path) -> None:
         """Write use.json, a PNG of each picture and report.html."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "use.json").write_text(json.dumps(asdict(self.use), indent=1) + "\n", encoding="utf-8")
+        (folder / "use.json").write_text(as_json(asdict(self.use)), encoding="utf-8")
         pictures = figures(self.codes, self.use)
         for caption, figure in pictures.items():
             figure.savefig(folder / f"{caption.lower().replace(' ', '_')}.png", dpi=130)
