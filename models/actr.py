@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recsys.models.input_checks import described, is_ordinary
+
 
 @dataclass(frozen=True)
 class Histories:
@@ -26,6 +28,28 @@ class Histories:
     sessions: Tensor
     times: Tensor
     references: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not go together, and sessions of events that there are not; their numbers on a CPU.
+
+        Raises:
+            ValueError: naming the part.
+        """
+        for name in ("items", "sessions", "times", "references"):
+            values, is_id = getattr(self, name), name in ("items", "sessions")
+            is_fine = is_ordinary(values) and values.dim() == 2 and not values.is_complex()
+            if not is_fine or values.dtype == torch.bool or (is_id and values.is_floating_point()):
+                kind = "integers" if is_id else "real numbers"
+                raise ValueError(f"Histories: {name} must be {kind} of two dimensions, got {described(values)}.")
+            wanted = self.items.shape if name != "references" else (self.items.shape[0], values.shape[1])
+            if values.shape != wanted:
+                raise ValueError(f"Histories: {name} must be {list(wanted)}, as items are, got {list(values.shape)}.")
+        numbers = self.sessions[self.is_event] if self.items.device.type == "cpu" else self.sessions[:0]
+        if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < self.references.shape[1]:
+            limit = f"[0, {self.references.shape[1]}), the references"
+            raise ValueError(
+                f"Histories: sessions must be in {limit}, got {int(numbers.min())} to {int(numbers.max())}."
+            )
 
     @property
     def is_event(self) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from recsys.argument_types import typed
 from recsys.models.actr import Histories, base_level, partial_matching
 from recsys.models.checks import check_at_least, check_positive
+from recsys.models.input_checks import check_fits_parameters, check_floats, described
 from recsys.models.packing import Packing
 from recsys.models.sasrec import SASRecBlock
 from recsys.models.sequence import check_heads, check_session_sizes, xavier_
@@ -110,8 +111,9 @@ class PISA(nn.Module):
         """States after each session.
 
         Raises:
-            ValueError: users have more sessions than max_length.
+            ValueError: an input is of another kind or size, or users have more sessions than max_length.
         """
+        self._check(vectors, histories, spreading)
         num_sessions = histories.references.shape[1]
         if num_sessions > len(self.positions):
             raise ValueError(f"PISA: {num_sessions} sessions exceed the model's max_length={len(self.positions)}.")
@@ -121,6 +123,14 @@ class PISA(nn.Module):
         long_term = self.long_term(vectors, histories, presence)
         users = self._mixed(long_term, short_term)
         return UserStates(F.normalize(users + sessions, dim=2), sessions, long_term, presence)
+
+    def _check(self, vectors: Tensor, histories: Histories, spreading: Tensor) -> None:
+        if not isinstance(histories, Histories):
+            raise ValueError(f"PISA: histories must be Histories, got {described(histories)}.")
+        num_users, num_events = histories.items.shape
+        check_floats("PISA", "vectors", vectors, (), (num_users, num_events, self.positions.shape[1]))
+        check_floats("PISA", "spreading", spreading, (), (num_users, num_events))
+        check_fits_parameters(self, "vectors", vectors)
 
     def read(self, sessions: Tensor) -> Tensor:
         """What the transformer makes of each session and those before it: [B, S, D] -> [B, S, D]."""

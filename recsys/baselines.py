@@ -28,6 +28,14 @@ class Baseline(ABC):
 
     name: str
 
+    def __getattr__(self, name: str) -> Any:
+        """Say of counts that are not there what makes them."""
+        if name in ("_counts", "_popularity", "_cosines"):
+            raise AttributeError(
+                f"{type(self).__name__} has counted nothing yet; call fit() with the train split first."
+            )
+        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
+
     @abstractmethod
     def fit(self, train: Sequences, num_items: int) -> None:
         """Count."""

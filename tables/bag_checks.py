@@ -10,7 +10,13 @@ from recsys.tables.placement import check_dense
 
 
 def check_pooled(
-    owner: str, ids: Tensor, offsets: Tensor | None, weights: Tensor | None, mode: str, include_last_offset: bool
+    owner: str,
+    ids: Tensor,
+    offsets: Tensor | None,
+    weights: Tensor | None,
+    mode: str,
+    include_last_offset: bool,
+    dtype: torch.dtype,
 ) -> None:
     """Refuse ids, offsets and weights that do not go together, of which torch's kernels refuse some and end at others.
 
@@ -21,6 +27,7 @@ def check_pooled(
         weights: like ids, or None.
         mode: of the pooling.
         include_last_offset: offsets has a last entry more.
+        dtype: of the vectors.
 
     Raises:
         ValueError: saying what is wrong.
@@ -37,7 +44,7 @@ def check_pooled(
     if offsets is not None:
         check_offsets(owner, offsets, ids.shape[0], include_last_offset)
     if weights is not None:
-        _check_weights(owner, ids, weights, mode)
+        _check_weights(owner, ids, weights, mode, dtype)
 
 
 def _check_kind(owner: str, name: str, values: Tensor, ids: Tensor) -> None:
@@ -48,7 +55,7 @@ def _check_kind(owner: str, name: str, values: Tensor, ids: Tensor) -> None:
         check_dense(owner, name, values)
 
 
-def _check_weights(owner: str, ids: Tensor, weights: Tensor, mode: str) -> None:
+def _check_weights(owner: str, ids: Tensor, weights: Tensor, mode: str, dtype: torch.dtype) -> None:
     what = f"{owner}: per_sample_weights"
     if not isinstance(weights, Tensor):
         raise ValueError(f"{what} must be a Tensor like ids, got {type(weights).__name__}.")
@@ -56,4 +63,4 @@ def _check_weights(owner: str, ids: Tensor, weights: Tensor, mode: str) -> None:
         raise NotImplementedError(f"{what} go with mode='sum', got mode='{mode}'.")
     if weights.shape != ids.shape:
         raise ValueError(f"{what} must have the shape of ids, {list(ids.shape)}, got {list(weights.shape)}.")
-    check_weights(what, weights)
+    check_weights(what, weights, dtype)

@@ -16,9 +16,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from recsys.tables.contract_checks import check_combined
 from recsys.tables.kept_state import KeptState
 from recsys.tables.numbers import check_number
 from recsys.tables.physical import MAX_INIT_STD, PhysicalTable
+from recsys.tables.placement import INTEGERS
 from recsys.tables.startable import Startable
 from recsys.tables.upkeep import Rows
 
@@ -107,6 +109,17 @@ class Table(Startable, KeptState, ABC):
             bound = f"at least {low}" if high is None else f"in [{low}, {high_name}{'=' if high_name else ''}{high}]"
             raise ValueError(f"{type(self).__name__} '{self.name}': {argument} must be {bound}, got {value!r}.")
 
+    def forward(self, *_: object, **__: object) -> Tensor:
+        """Refuse to be called: a table owns no rows.
+
+        Raises:
+            NotImplementedError: saying what has them.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} '{self.name}' owns no rows; call Embedding(table), EmbeddingBag(table) or a "
+            "TableCollection of it."
+        )
+
     @abstractmethod
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """The matrix that each of the K lookups reads; one matrix may serve several, and K may be 0."""
@@ -188,14 +201,23 @@ class Table(Startable, KeptState, ABC):
         return None
 
     def rows_of(self, ids: Tensor) -> Tensor:
-        """The rows that ids of this table alone read: [N] -> [K, N]."""
+        """The rows that ids of this table alone read: [N] in range -> [K, N].
+
+        Raises:
+            ValueError: if they are no Tensor of integers.
+        """
+        if not isinstance(ids, Tensor) or ids.dtype not in INTEGERS:
+            got = ids.dtype if isinstance(ids, Tensor) else type(ids).__name__
+            raise ValueError(f"{type(self).__name__} '{self.name}': ids must be a Tensor of integers, got {got}.")
         return self.route(ids.unsqueeze(0), self._own_constants(-1))
 
     def vectors_of(self, rows: Tensor | Sequence[Tensor], ids: Tensor) -> Tensor:
         """The vectors of ids of this table alone: rows [N, W], or pieces of them, ids [N] -> [N, D]."""
         pieces = [piece.unsqueeze(1) for piece in ([rows] if isinstance(rows, Tensor) else rows)]
         parameters = {name: parameter.unsqueeze(0) for name, parameter in self.named_parameters()}
-        return self.combine_pieces(pieces, parameters, ids.unsqueeze(1), self._own_constants(0)).squeeze(1)
+        vectors = self.combine_pieces(pieces, parameters, ids.unsqueeze(1), self._own_constants(0))
+        check_combined(self, vectors, (ids.shape[0], 1))
+        return vectors.squeeze(1)
 
     @property
     def min_epochs(self) -> int:

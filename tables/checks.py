@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
@@ -10,9 +12,11 @@ import torch
 import torch.distributed as dist
 
 from recsys.tables.base import Table
+from recsys.tables.contract_checks import check_matrices_of
 from recsys.tables.features import Feature
 from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.optimizers import DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
+from recsys.tables.numbers import check_number
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.placement import check_floats
 
@@ -56,11 +60,34 @@ def check_values(tables: Mapping[str, Table], dtype: torch.dtype, lookup: object
         raise ValueError(f"TableCollection: lookup must be a Lookup, such as TorchLookup, got {lookup.__name__}.")
     check_floats("TableCollection", dtype)
     for name, table in tables.items():
+        check_matrices_of(table)
         if any(each.is_meta for each in (*table.parameters(), *table.buffers())):
             raise ValueError(
                 f"table '{name}' has no values, as it was made on the device 'meta'; make tables and their collection "
                 "elsewhere, and load a checkpoint into it."
             )
+
+
+def check_lookup(lookup: object) -> None:
+    """Refuse what a factory of lookups has made, if it is none.
+
+    Raises:
+        ValueError: saying what it made.
+    """
+    if not isinstance(lookup, Lookup):
+        raise ValueError(f"TableCollection: lookup must make a Lookup, such as TorchLookup, got {lookup!r}.")
+
+
+def check_num_samples(num_samples: object) -> None:
+    """Refuse what no sum can be divided by; of a Tensor, its value on a CPU.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if not isinstance(num_samples, torch.Tensor):
+        check_number("TableCollection.regularizer", "num_samples", num_samples, sys.float_info.min)
+    elif num_samples.numel() != 1 or (num_samples.device.type == "cpu" and not 0 < float(num_samples) < math.inf):
+        raise ValueError(f"TableCollection.regularizer: num_samples must be one number above 0, got {num_samples}.")
 
 
 def _did_you_mean(word: str, tables: Mapping[str, Table]) -> str:

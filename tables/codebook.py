@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.physical import PhysicalTable
+from recsys.tables.placement import INTEGERS
 from recsys.tables.routing.hashes import bucket, expected_collisions, name_seeds
 
 
@@ -71,6 +72,8 @@ class CodebookTable(Table):
         wanted = (self.num_parts, self.num_embeddings)
         if tuple(codes.shape) != wanted:
             raise ValueError(f"CodebookTable '{self.name}': codes must have shape {wanted}, got {tuple(codes.shape)}.")
+        if codes.dtype not in INTEGERS:
+            raise ValueError(f"CodebookTable '{self.name}': codes must be integers, got {codes.dtype}.")
         if int(codes.min()) < 0 or int(codes.max()) >= self.num_choices:
             raise ValueError(
                 f"CodebookTable '{self.name}': codes must be in [0, num_choices={self.num_choices}), got "

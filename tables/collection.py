@@ -12,7 +12,15 @@ from recsys.argument_types import typed
 from recsys.tables.arrangement import Arrangement
 from recsys.tables.bag_group import BagGroup
 from recsys.tables.base import Table
-from recsys.tables.checks import check_features, check_moved_rows, check_observed, check_values, optimizers_by_matrix
+from recsys.tables.checks import (
+    check_features,
+    check_lookup,
+    check_moved_rows,
+    check_num_samples,
+    check_observed,
+    check_values,
+    optimizers_by_matrix,
+)
 from recsys.tables.features import Bag, Embedded, Feature
 from recsys.tables.group import SingleGroup
 from recsys.tables.group_ids import Ragged, Single
@@ -89,6 +97,7 @@ class TableCollection(nn.Module):
             name: sum(p.name == name for f in features for p in tables[f.table].physical_tables()) for name in matrices
         }
         self.lookup = lookup(matrices, optimizers, reads, dtype=dtype, device=device, clip_rows=clip_rows)
+        check_lookup(self.lookup)
         single = [feature for feature in features if feature.pooling is None]
         pooled = [feature for feature in features if feature.pooling in ("sum", "mean")]
         sequences = [feature for feature in features if feature.pooling == "sequence"]
@@ -108,6 +117,10 @@ class TableCollection(nn.Module):
         self._penalties: list[Tensor] = []
         self.to(device)
         self.lookup.agree_on([*self.tables.parameters(), *self.tables.buffers()])
+
+    def __prepare_scriptable__(self) -> None:
+        """Refuse torch.jit.script, whose language has none of what a table is."""
+        raise ValueError("TableCollection cannot be scripted; use torch.jit.trace or torch.export.")
 
     def _grouped(self, features: Sequence[Feature]) -> list[tuple[list[Feature], list[Table], list[list[Place]]]]:
         """Features by the kind of their table and the stores that it reads."""
@@ -147,7 +160,7 @@ class TableCollection(nn.Module):
         return embed(self, ids, {} if bags is None else bags, started)
 
     def _embed(self, ids: Tensor, bags: Mapping[str, Bag], started: StartedBatch | None) -> Any:
-        begun = still_of(started, ids, bags)
+        begun = still_of(started, self.lookup, ids, bags)
         if begun is not None:
             routed, lookup = begun.routed, begun.lookup
         else:
@@ -182,7 +195,7 @@ class TableCollection(nn.Module):
             return None
         bags = {} if bags is None else bags
         routed = self._route(*self._taken_apart(ids, bags))
-        return StartedBatch(tensors_of(ids, bags), routed, self.lookup.start(routed.asked()))
+        return StartedBatch(self.lookup, tensors_of(ids, bags), routed, self.lookup.start(routed.asked()))
 
     def _taken_apart(self, ids: Tensor, bags: Mapping[str, Bag]) -> tuple[list[Single], list[Ragged]]:
         """The ids of each group [G, B], and those of each group of bags."""
@@ -194,7 +207,7 @@ class TableCollection(nn.Module):
             raise ValueError(
                 f"ids must be a Tensor [F1={num_single}, B], one row per single-valued feature, got {got}."
             )
-        check_bags(bags, self.features, ids.shape[1] if num_single else None)
+        check_bags(bags, self.features, ids.shape[1] if num_single else None, self.lookup.dtype)
         check_ids(ids, self.get_buffer("_num_ids"), [f.name for f in self.features if f.pooling is None])
         ids = widened(ids)
         ragged = [group.taken_apart(bags) for group in self._bags]
@@ -279,7 +292,11 @@ class TableCollection(nn.Module):
         Args:
             num_samples: that the loss is divided by, and so the sum of the penalties of ids that were read; in several
                 processes of all samples, so that its mean over processes is that of one process.
+
+        Raises:
+            ValueError: unless it is one number above 0; of a Tensor, one number.
         """
+        check_num_samples(num_samples)
         tables = (self.table(name) for name in self._regularized)
         penalties = [penalty for table in tables if (penalty := table.regularizer()) is not None]
         penalties += [penalty / num_samples for penalty in self._penalties]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from recsys.tables.base import Constants, Table
 from recsys.tables.combined_fit import fit_sum
+from recsys.tables.factories import table_of
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import mix64
 
@@ -70,7 +71,8 @@ class CombinedTable(Table):
         made = []
         for place, (make, dim, std) in enumerate(zip(tables, dims, init_stds, strict=True)):
             sizes = (f"{self.name}/{place}", self.num_embeddings, dim)
-            made.append(make if isinstance(make, Table) else make(*sizes, init_std=std))  # type: ignore[call-arg]
+            owner = f"{type(self).__name__} '{self.name}': tables, part {place}"
+            made.append(make if isinstance(make, Table) else table_of(owner, make, *sizes, init_std=std))
         return tuple(made)
 
     def _check_parts(self) -> None:
@@ -163,6 +165,11 @@ class CombinedTable(Table):
     @abstractmethod
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """One vector of those of the parts."""
+
+    def reads_as(self) -> str:
+        """How each part does."""
+        parts = [part.reads_as() for part in self._parts]
+        return " beside ".join(each or "rows" for each in parts) if any(parts) else ""
 
     def reconcile(self, state: dict[str, Tensor]) -> list[str]:
         """What each part says of its own."""

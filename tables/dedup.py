@@ -14,7 +14,9 @@ from torch import Tensor
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, size_or_budget
+from recsys.tables.numbers import check_number
 from recsys.tables.physical import PhysicalTable, named_generator
+from recsys.tables.placement import check_dense
 from recsys.tables.routing.hashes import bucket, expected_collisions, mix64, name_seed
 
 _PROJECTIONS = 4
@@ -130,13 +132,20 @@ class DedupTable(Table):
             init_std: of a table that is built with the same arguments.
 
         Raises:
-            ValueError: if tolerance or num_keys are below what makes sense.
+            ValueError: if vectors are no finite [V, D], or tolerance, num_keys or block_size below what makes sense.
         """
         if not tolerance >= 0 or num_keys < 1:
             raise ValueError(
                 f"DedupTable '{name}': tolerance must be at least 0 and num_keys at least 1, got {tolerance!r} and "
                 f"{num_keys!r}."
             )
+        if not isinstance(vectors, Tensor) or vectors.dim() != 2 or not vectors.is_floating_point():
+            got = f"{list(vectors.shape)} of {vectors.dtype}" if isinstance(vectors, Tensor) else type(vectors).__name__
+            raise ValueError(f"DedupTable '{name}': vectors must be floating-point numbers [V, D], got {got}.")
+        check_dense(f"DedupTable '{name}'", "vectors", vectors)
+        if not len(vectors) or not bool(vectors.isfinite().all()):
+            raise ValueError(f"DedupTable '{name}': vectors must be finite, and of one id at least.")
+        check_number(f"DedupTable '{name}'", "block_size", block_size, 1)
         num_embeddings, embedding_dim = vectors.shape
         whole = num_embeddings // block_size
         flat = vectors[: whole * block_size].float().reshape(whole, block_size * embedding_dim)

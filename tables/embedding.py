@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from recsys.argument_types import fits_memory, typed
 from recsys.tables.base import Table
 from recsys.tables.computed_weight import ComputedWeight
+from recsys.tables.contract_checks import check_routed
 from recsys.tables.embedding_rows import EmbeddingRows
 from recsys.tables.fitting import Fitted, check_vectors, fit, grown_table
 from recsys.tables.full_rows import FullRows
@@ -178,6 +179,7 @@ class Embedding(EmbeddingRows):
         if not self._reads:
             return self.table.vectors_of(ids.new_zeros(ids.shape[0], 0, dtype=self.dtype), ids)
         rows = self.table.rows_of(ids)
+        check_routed(self.table, rows, sum(len(slots) for _, slots in self._reads), ids.shape[0])
         weights = self.weights
         dtype = self.dtype
         pieces = [

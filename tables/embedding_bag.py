@@ -18,6 +18,8 @@ from recsys.tables.input_checks import check_table
 from recsys.tables.traced import call_of, is_traced
 from recsys.tables.transforms import allow_sparse_gradients
 
+_MODES = ("sum", "mean", "max")
+
 
 class EmbeddingBag(Embedding):
     """A table in place of nn.EmbeddingBag. See Embedding for what they have in common.
@@ -107,8 +109,10 @@ class EmbeddingBag(Embedding):
         if is_traced(ids, offsets, per_sample_weights):
             return call_of(self, ids, offsets, per_sample_weights)
         self._check_ids(ids)
+        if self.mode not in _MODES:
+            raise ValueError(f"EmbeddingBag: mode must be one of {', '.join(_MODES)}, got {self.mode!r}.")
         owner = f"EmbeddingBag '{self.table.name}'"
-        check_pooled(owner, ids, offsets, per_sample_weights, self.mode, self.include_last_offset)
+        check_pooled(owner, ids, offsets, per_sample_weights, self.mode, self.include_last_offset, self.dtype)
         self._observe(ids)
         if not ids.numel():
             return self._nothing(ids, offsets)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from recsys.tables.base import Table
 from recsys.tables.computed_weight import ComputedWeight
+from recsys.tables.contract_checks import check_matrices_of
 from recsys.tables.matrices import Matrix, matrix_of
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.placement import check_floats
@@ -30,6 +31,7 @@ class EmbeddingRows(nn.Module):
     _dtype: torch.dtype
 
     def _make_rows(self, device: torch.device, dtype: torch.dtype) -> None:
+        check_matrices_of(self.table)
         physical = unique_physical_tables([self.table])
         made = [matrix_of(self.table, each, dtype, device, sparse=self.sparse) for each in physical.values()]
         self.matrices = nn.ModuleList(made)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from recsys.argument_types import check_fields
-from recsys.tables.placement import check_readable
+from recsys.tables.placement import check_readable, checked_device
 
 Pooling = Literal["sum", "mean", "sequence"]
 _POOLINGS = ("sum", "mean", "sequence")
@@ -39,8 +39,8 @@ class Feature:
 
     def __post_init__(self) -> None:
         """Refuse what is no name, and a pooling that does not exist."""
-        if self.name == "":
-            raise ValueError("Feature: name must not be empty.")
+        if self.name == "" or self.table == "":
+            raise ValueError(f"Feature: name and table must not be empty, got {self.name!r} and {self.table!r}.")
         if self.pooling not in (*_POOLINGS, None):
             raise ValueError(
                 f"Feature '{self.name}': pooling must be {', '.join(map(repr, _POOLINGS))} or None, "
@@ -82,7 +82,12 @@ class Bag:
         return [tensor for tensor in (self.values, self.lengths, self.weights) if tensor is not None]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Bag:
-        """The same bag on another device."""
+        """The same bag on another device.
+
+        Raises:
+            ValueError: if there is no such device.
+        """
+        device = checked_device("Bag", device)
         return Bag(*(tensor.to(device, non_blocking=non_blocking) for tensor in self.tensors()))
 
     def pin_memory(self) -> Bag:

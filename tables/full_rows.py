@@ -68,6 +68,7 @@ class FullRows(nn.Module):
     def read(self, ids: Tensor) -> Tensor:
         """See Embedding."""
         check_whole(self.weights, self.table, ids)
+        self._check_weight()
         ids = ids if ids.dtype == torch.int32 else ids.long()
         sparse = self.sparse and self.weight.requires_grad and allow_sparse_gradients()
         if self.padding_idx is None or not sparse or allow_any_shape():
@@ -75,6 +76,16 @@ class FullRows(nn.Module):
         # Torch's own sparse gradient has as many rows as there are ids that are no padding.
         vectors = F.embedding(ids, self.weight, sparse=True)
         return torch.where((ids == self.padding_idx).unsqueeze(-1), vectors.detach(), vectors)
+
+    def _check_weight(self) -> None:
+        """Refuse a weight that somebody has put in and that ids are beyond."""
+        table, shape = self.table, self.weight.shape
+        wanted = (table.num_embeddings, table.embedding_dim)
+        if shape != wanted:
+            raise ValueError(
+                f"{type(table).__name__} '{table.name}': weight must be {list(wanted)}, got {list(shape)}; set "
+                "num_embeddings as well, or grow the Embedding."
+            )
 
     def _rows_of(self, matrix: str) -> nn.Parameter:
         return self.weight

@@ -78,6 +78,11 @@ class GateTable(CombinedTable):
             got = f"{low} to {high}" if given.dtype in INTEGERS else f"{list(given.shape)} of {given.dtype}"
             raise ValueError(f"GateTable '{self.name}': {argument} must be whole numbers {bound}, got {got}.")
 
+    def reads_as(self) -> str:
+        """As its parts, and by the part that unseen ids read alone."""
+        parts = super().reads_as() or "parts"
+        return f"{parts} with {'a gate for all ids' if self.unseen is None else f'unseen={self.unseen}'}"
+
     def likeness(self) -> Tensor | None:
         """Ids are alike that are so in every part and in one group."""
         found = super().likeness()

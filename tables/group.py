@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recsys.tables.base import Table
 from recsys.tables.columns import alike, columns_of, laid_out
+from recsys.tables.contract_checks import check_combined, check_routed
 from recsys.tables.distinct import Distinct, distinct_ids, first_of_each
 from recsys.tables.features import Feature
 from recsys.tables.group_constants import GroupConstants
@@ -82,6 +83,7 @@ class Group(nn.Module):
             by_table = zip(self._tables, flat.ids.split(flat.counts), strict=True)
             return torch.cat([table.rows_of(own) for table, own in by_table], dim=1)
         rows = self._tables[0].route(flat.ids.unsqueeze(0), self._constants.routing(flat.features))
+        check_routed(self._tables[0], rows, len(self.stores), len(flat.ids))
         return rows.reshape(len(self.stores), len(flat.ids))
 
     def _read_once(self, rows: Tensor, first_rows: Tensor) -> Reads:
@@ -154,6 +156,7 @@ class Group(nn.Module):
         if self._sums:
             return rows.flatten(0, 1), None
         vectors = self._tables[0].combine(rows, parameters, ids, constants)
+        check_combined(self._tables[0], vectors, ids.shape)
         penalty = self._tables[0].penalty(rows, vectors, parameters) if self.penalises else None
         return vectors.flatten(0, 1), None if penalty is None else penalty.flatten()
 
@@ -179,6 +182,7 @@ class SingleGroup(Group):
             rows = torch.stack([table.rows_of(own) for table, own in zip(self._tables, ids, strict=True)])
         else:
             rows = self._tables[0].route(ids.unsqueeze(1), self._constants.routing(None))
+            check_routed(self._tables[0], rows, len(self.stores), ids.shape[1])
         first_rows = self.get_buffer("first_rows").unsqueeze(-1)
         return Reads([Request(rows, first_rows, self.stores, self.matrices, self._sums)])
 
@@ -194,6 +198,7 @@ class SingleGroup(Group):
             return rows, None
         parameters = self.parameters_of()
         vectors = table.combine(rows, parameters, ids.t(), self._constants.combining())
+        check_combined(table, vectors, (ids.shape[1], ids.shape[0]))
         return vectors, total_penalty(table.penalty(rows, vectors, parameters) if self.penalises else None)
 
 

@@ -66,6 +66,8 @@ class HeadTailTable(Table):
         self.num_head = min(num_head, num_embeddings)
         self.num_rows = num_rows
         self.num_lookups = num_lookups
+        if not storage:
+            raise ValueError(f"{type(self).__name__} '{self.name}': storage must be the name of a matrix, got ''.")
         self.storage = storage
         self.init_std = init_std
         # The head is a lookup too: what it needs instead of a hash is how far it goes.

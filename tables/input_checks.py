@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -123,13 +124,16 @@ def _refuse_ids(ids: Tensor, limits: Tensor | int, names: Sequence[str], of: Ten
     )
 
 
-def check_bags(bags: Mapping[str, Bag], features: Sequence[Feature], num_samples: int | None) -> None:
+def check_bags(
+    bags: Mapping[str, Bag], features: Sequence[Feature], num_samples: int | None, dtype: torch.dtype
+) -> None:
     """Refuse bags that are missing, of no such feature, or of another shape than the batch.
 
     Args:
         bags: of the multi-valued features.
         features: all features.
         num_samples: B; None if no feature has one id per sample.
+        dtype: of the vectors.
 
     Raises:
         ValueError: naming the feature.
@@ -154,6 +158,11 @@ def check_bags(bags: Mapping[str, Bag], features: Sequence[Feature], num_samples
             )
         if bag.lengths.dtype not in INTEGERS:
             raise ValueError(f"feature '{feature.name}': lengths must be integers, got {bag.lengths.dtype}.")
+        places = {each.device for each in bag.tensors()}
+        if len(places) > 1:
+            raise ValueError(
+                f"feature '{feature.name}': its bag must be on one device, got {sorted(map(str, places))}."
+            )
         num_samples = len(bag) if num_samples is None else num_samples
         if len(bag) != num_samples:
             raise ValueError(f"feature '{feature.name}': its bag has {len(bag)} samples, the batch {num_samples}.")
@@ -165,11 +174,11 @@ def check_bags(bags: Mapping[str, Bag], features: Sequence[Feature], num_samples
             raise ValueError(
                 f"feature '{feature.name}': weights must be one per id, {len(bag.values)}, got {len(bag.weights)}."
             )
-        check_weights(f"feature '{feature.name}': weights", bag.weights)
+        check_weights(f"feature '{feature.name}': weights", bag.weights, dtype)
 
 
-def check_weights(what: str, weights: Tensor) -> None:
-    """Refuse weights of vectors that are no real numbers, and on a CPU those that are not finite.
+def check_weights(what: str, weights: Tensor, dtype: torch.dtype) -> None:
+    """Refuse weights of vectors that are no real numbers, and on a CPU those that are not finite in the vectors' dtype.
 
     Raises:
         ValueError: naming what was given.
@@ -178,8 +187,12 @@ def check_weights(what: str, weights: Tensor) -> None:
         raise ValueError(f"{what} must be real numbers, got {weights.dtype}.")
     if weights.device.type != "cpu" or torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
         return
-    if not torch._C._functorch.is_functorch_wrapped_tensor(weights) and not bool(weights.isfinite().all()):
-        raise ValueError(f"{what} must be finite, got {float(weights[~weights.isfinite()][0])}.")
+    if torch._C._functorch.is_functorch_wrapped_tensor(weights):
+        return
+    finite = weights.to(dtype).isfinite()
+    if not bool(finite.all()):
+        wrong = float(weights[~finite][0])
+        raise ValueError(f"{what} must be finite{f' in {dtype}' if math.isfinite(wrong) else ''}, got {wrong}.")
 
 
 def check_offsets(owner: str, offsets: Tensor, num_ids: int, with_last: bool) -> None:

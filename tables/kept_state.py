@@ -184,6 +184,16 @@ class KeptState(Derived):
         """What is wrong with what a checkpoint keeps of every id, by name; entries may be replaced before loading."""
         return []
 
+    def reads_as(self) -> str:
+        """How rows become vectors, where neither names nor shapes of a state tell; its metadata keep it."""
+        return ""
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        known = getattr(destination, "_metadata", {}).get(prefix[:-1])
+        if known is not None and self.reads_as():
+            known["reads_as"] = self.reads_as()
+
     def _leave_out_others(self, state_dict: dict[str, Any], prefix: str, errors: list[str]) -> None:
         """Report what is no tensor, and numbers with fractions where integers are kept, and load neither."""
         owner = f"{type(self).__name__} '{self.name}'"
@@ -207,6 +217,12 @@ class KeptState(Derived):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Load, but refuse integers that would route ids to other rows than those trained."""
         errors: list[str] = args[-1]
+        theirs_read, mine_read = args[0].get("reads_as"), self.reads_as()
+        if theirs_read is not None and theirs_read != mine_read:
+            errors.append(
+                f"{type(self).__name__} '{self.name}': the state is of {theirs_read}, and this table of "
+                f"{mine_read or 'something else'}; build the one that was saved."
+            )
         self._leave_out_others(state_dict, prefix, errors)
         found = {name: state_dict[prefix + name] for name in self.per_id_names if prefix + name in state_dict}
         per_id = {name: self._as_given(name, value) for name, value in found.items()}

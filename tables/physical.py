@@ -10,10 +10,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from recsys.argument_types import check_fields
+from recsys.argument_types import check_fields, fits_memory
 from recsys.tables.lookups.optimizers import Frozen, TableOptimizer
 from recsys.tables.numbers import check_number
-from recsys.tables.placement import check_readable
+from recsys.tables.placement import check_dense, check_readable
 from recsys.tables.routing.hashes import name_seed
 
 MAX_INIT_STD = 1e4
@@ -51,6 +51,8 @@ class PhysicalTable:
     def __post_init__(self) -> None:
         """Refuse to train integers, to draw what no rows hold, and values of another shape."""
         check_fields(self)
+        if not self.name:
+            raise ValueError("physical table: name must not be empty.")
         for name in ("num_rows", "row_dim"):
             check_number(f"physical table '{self.name}'", name, getattr(self, name), 1)
         check_number(f"physical table '{self.name}'", "init_mean", self.init_mean, -math.inf)
@@ -65,6 +67,10 @@ class PhysicalTable:
                 f"physical table '{self.name}': values must be [{self.num_rows}, {self.row_dim}], got "
                 f"{list(self.values.shape)}."
             )
+        if self.values is not None:
+            check_dense(f"physical table '{self.name}'", "values", self.values)
+            if not bool(self.values.isfinite().all()):
+                raise ValueError(f"physical table '{self.name}': values must be finite.")
 
     def num_bytes(self, dtype: torch.dtype = torch.float32) -> int:
         """Bytes of the matrix, where `dtype` is that of the collection."""
@@ -77,7 +83,8 @@ class PhysicalTable:
             dtype: of the collection.
             seed: None takes torch's global seed.
         """
-        rows = torch.empty(self.num_rows, self.row_dim, dtype=self.dtype or dtype, device="cpu")
+        with fits_memory(f"physical table '{self.name}'"):
+            rows = torch.empty(self.num_rows, self.row_dim, dtype=self.dtype or dtype, device="cpu")
         for start, block in self.initial_blocks(0, self.num_rows, dtype, seed=seed):
             rows[start : start + len(block)] = block
         return rows

@@ -23,14 +23,24 @@ def checked_device(owner: str, device: torch.device | str | int) -> torch.device
     """
     try:
         found = torch.device(device)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TypeError) as error:
         raise ValueError(f"{owner}: device must be one that torch knows, such as 'cpu', got {device!r}.") from error
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"{owner}: device '{found}' is not there, torch sees {torch.cuda.device_count()} GPUs; take one that is, "
             "or 'cpu'."
         )
+    if found.type not in ("cpu", "cuda", "meta") and not _is_there(found):
+        raise ValueError(f"{owner}: device '{found}' is not there; take one that torch can use, such as 'cpu'.")
     return found
+
+
+def _is_there(device: torch.device) -> bool:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, NotImplementedError, AssertionError, ImportError):
+        return False
+    return True
 
 
 def check_floats(owner: str, dtype: torch.dtype) -> None:

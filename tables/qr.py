@@ -138,6 +138,10 @@ class QRTable(PartitionedTable):
         """The K-th root: the variance of a product of independent rows is the product of the variances."""
         return float(self.init_std ** (1 / num_partitions))
 
+    def reads_as(self) -> str:
+        """See KeptState."""
+        return "products of rows"
+
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Product of the K rows."""
         return self.combine_pieces([rows], parameters, ids, constants)
@@ -168,6 +172,10 @@ class QRSumTable(PartitionedTable):
     def row_std(self, num_partitions: int) -> float:
         """Variances of the summands add up."""
         return self.init_std / math.sqrt(num_partitions)
+
+    def reads_as(self) -> str:
+        """See KeptState."""
+        return "sums of rows"
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """Sum of the K rows."""

@@ -108,6 +108,10 @@ class RobeTable(SharingTable):
             return places
         return places // self.row_dim + constants["step"] * (places % self.row_dim != 0)
 
+    def reads_as(self) -> str:
+        """See KeptState."""
+        return "chunks times their signs" if self.signed else "chunks as they are"
+
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The windows side by side, with their signs."""
         ids = ids.unsqueeze(-1)

@@ -69,12 +69,14 @@ class StartedBatch:
     """What a collection has done for a batch ahead of reading its rows.
 
     Args:
+        owner: the collection's lookup.
         ids: the tensors that the batch's ids are in.
         routed: the rows that it asks for.
         lookup: on its way.
     """
 
-    def __init__(self, ids: Sequence[Tensor], routed: Routed, lookup: StartedLookup) -> None:
+    def __init__(self, owner: object, ids: Sequence[Tensor], routed: Routed, lookup: StartedLookup) -> None:
+        self.owner = owner
         self._ids = [(tensor, tensor._version) for tensor in ids]
         self.routed = routed
         self.lookup = lookup
@@ -93,14 +95,18 @@ class StartedBatch:
         self.lookup.record_stream(stream)
 
 
-def still_of(started: object, ids: Tensor, bags: Mapping[str, Bag]) -> StartedBatch | None:
+def still_of(started: object, owner: object, ids: Tensor, bags: Mapping[str, Bag]) -> StartedBatch | None:
     """What was started, if it is of this batch, unchanged since.
 
     Raises:
-        ValueError: if it is anything else than what `start` gives.
+        ValueError: if it is anything else than what `start` of this collection gives.
     """
     if started is None:
         return None
     if not isinstance(started, StartedBatch):
         raise ValueError(f"TableCollection: started must be what start() gave, got {type(started).__name__}.")
+    if started.owner is not owner:
+        raise ValueError(
+            "TableCollection: started must be what start() of this collection gave, and is of another one."
+        )
     return started if started.is_of(tensors_of(ids, bags)) else None

@@ -45,6 +45,8 @@ class SharingTable(Table):
         self.require("num_rows", num_rows, 1, max_rows)
         self.num_rows = num_rows
         self.row_dim = row_dim
+        if not storage:
+            raise ValueError(f"{type(self).__name__} '{self.name}': storage must be the name of a matrix, got ''.")
         self.storage = storage
         self.init_std = init_std
 

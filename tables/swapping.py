@@ -16,6 +16,7 @@ from recsys.tables.base import Table
 from recsys.tables.declared_ties import declared_ties, forget_ties
 from recsys.tables.embedding import Embedding
 from recsys.tables.embedding_bag import EmbeddingBag
+from recsys.tables.factories import table_of
 from recsys.tables.holders import check_others, lists_in, rewire_optimizer
 from recsys.tables.storages import unique_physical_tables
 from recsys.tables.swap_rules import Swapped, SwapReport, SwapRule
@@ -172,28 +173,21 @@ def _check_module(path: str, module: Old) -> None:
 
 def _table(factory: Callable[..., Table], path: str, module: Old, weight: Tensor) -> Table:
     """The table of a module, whose vectors start with the deviation of the module's."""
-    sizes: tuple[Any, ...] = (path.replace(".", "/"), module.num_embeddings, module.embedding_dim)
-    table = _made_of(factory, sizes, weight)
-    if not isinstance(table, Table):
-        raise ValueError(f"swap_: the rule of '{path}' must make a Table, got {table!r}.")
-    if (table.num_embeddings, table.embedding_dim) != sizes[1:]:
-        raise ValueError(
-            f"swap_: '{path}' has {sizes[1]} x {sizes[2]}, and its rule makes a {type(table).__name__} of "
-            f"{table.num_embeddings} x {table.embedding_dim}; take the sizes that it is given."
-        )
-    return table
+    owner, name = f"swap_: the rule of '{path}'", path.replace(".", "/")
+    sizes = module.num_embeddings, module.embedding_dim
+    return table_of(owner, factory, name, *sizes, _deviation(factory, weight))
 
 
-def _made_of(factory: Callable[..., Table], sizes: tuple[Any, ...], weight: Tensor) -> Table:
-    given = getattr(factory, "keywords", {})
+def _deviation(factory: Callable[..., Table], weight: Tensor) -> float | None:
+    """The deviation of the vectors that are there, for a factory that takes one and has none."""
     try:
-        parameters = inspect.signature(factory).parameters
-    except ValueError:  # a class of Python's own, which says below what it makes
-        return factory(*sizes[:1])
-    if "init_std" not in parameters or "init_std" in given:
-        return factory(*sizes)
-    std = float(weight.detach().float().std()) if weight.numel() > 1 and not weight.is_meta else 0.0
-    return factory(*sizes, init_std=std) if std > 0 else factory(*sizes)
+        takes_one = "init_std" in inspect.signature(factory).parameters
+    except ValueError:  # what cannot be called is said where it would be
+        return None
+    if not takes_one or "init_std" in getattr(factory, "keywords", {}) or weight.numel() < 2 or weight.is_meta:
+        return None
+    std = float(weight.detach().float().std())
+    return std if std > 0 else None
 
 
 def _check_shared(plans: Sequence[_Plan]) -> None:

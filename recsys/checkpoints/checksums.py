@@ -35,7 +35,7 @@ def checksums(checkpoint: Any) -> dict[str, int]:
 
 
 def verify(path: str | Path, checkpoint: dict[str, Any]) -> None:
-    """Take the checksums out of a file's content and compare them; a file without any is let pass.
+    """Take the checksums out of a file's content and compare them; of a file without any the archive has its own.
 
     Raises:
         ValueError: naming the file and the tensors that are not what was saved.

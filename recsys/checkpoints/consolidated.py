@@ -34,7 +34,7 @@ def consolidate(checkpoint: str | Path, out: str | Path, optimizer_state: bool =
         optimizer_state: keep the optimiser state of the rows too.
 
     Raises:
-        ValueError: if `out` exists or the checkpoint cannot be read safely.
+        ValueError: if `out` exists or cannot be written, or the checkpoint cannot be read safely or has no tables.
     """
     from safetensors.torch import save_file
 
@@ -42,12 +42,21 @@ def consolidate(checkpoint: str | Path, out: str | Path, optimizer_state: bool =
     if folder.exists():
         raise ValueError(f"out '{out}' exists; give another folder or remove it.")
     source = Checkpoint(checkpoint)
+    no_tensors = sorted(
+        name for name, value in {**source.dense, **source.rows}.items() if not isinstance(value, Tensor)
+    )
+    if no_tensors or "tables" not in source.description:
+        problem = f"'{no_tensors[0]}' is no tensor" if no_tensors else "its description names no tables"
+        raise ValueError(f"checkpoint '{checkpoint}' cannot be consolidated: {problem}.")
     tensors = {f"{_DENSE}{name}": value for name, value in source.dense.items()}
     tensors |= {f"{_ROWS}{name}": value for name, value in source.rows.items()}
     if optimizer_state:
         tensors |= {f"{_STATE}{name}": value for name, value in source.states.items()}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    except OSError as error:
+        raise ValueError(f"out '{out}' cannot be written ({error.strerror}); give another folder.") from error
     try:
         save_file({name: value.contiguous() for name, value in tensors.items()}, partial / TENSORS)
         head = {

@@ -68,6 +68,8 @@ def build_collection(
         ValueError: if the description is of another version, names a class that is not imported, or the classes here
             make other constants than those described.
     """
+    if not isinstance(description, Mapping):
+        raise ValueError(f"description: must map entries to values, got {type(description).__name__}.")
     version = description.get("format_version")
     if version != FORMAT_VERSION:
         raise ValueError(f"description: format_version must be {FORMAT_VERSION}, got {version!r}.")

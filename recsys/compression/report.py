@@ -76,6 +76,7 @@ class CompressionReport:
             f"Trained tables: {self.trained_bytes:,} bytes; full tables: {self.full_bytes:,} bytes. {shown} are of the "
             f"{split} split, differences with 95 % intervals of the same rows.",
             *self.notes,
+            *(_lost_rows(trial) for trial in self.trials if trial.without_rows),
         ]
 
     def print(self) -> None:
@@ -114,6 +115,14 @@ def _compared(found: Comparison) -> list[str]:
     return [f"{found.first:.5f}", f"{found.second:.5f}", difference_in_words(found)]
 
 
+def _lost_rows(trial: Trial) -> str:
+    names = trial.without_rows
+    return (
+        f"{trial.method} in {trial.budget_bytes:,} bytes leaves {len(names)} of {len(trial.compressed)} tables no "
+        "rows, one vector for all their ids, and needs a larger budget to leave them some: " + ", ".join(names) + "."
+    )
+
+
 def _plain(trial: Trial) -> dict[str, object]:
     return {
         "method": trial.method,
@@ -121,6 +130,7 @@ def _plain(trial: Trial) -> dict[str, object]:
         "num_bytes": trial.num_bytes,
         "seconds": trial.seconds,
         "tables": {name: type(table).__name__ for name, (table, _) in trial.compressed.items()},
+        "without_rows": trial.without_rows,
         "val": {name: asdict(found) for name, found in trial.val.items()},
         "test": {name: asdict(found) for name, found in trial.test.items()},
     }

@@ -53,6 +53,15 @@ class Trial:
         return difference if math.isnan(least) else least
 
     @property
+    def without_rows(self) -> list[str]:
+        """Tables of several ids that have no row left: one vector for all of these."""
+        return [
+            name
+            for name, (table, _) in self.compressed.items()
+            if table.num_embeddings > 1 and not table.physical_tables()
+        ]
+
+    @property
     def shown(self) -> Mapping[str, Comparison]:
         """Of the test split, or of val where there is none."""
         return self.test or self.val

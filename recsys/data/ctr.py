@@ -14,6 +14,7 @@ from recsys.data.order import RowOrder
 from recsys.data.parquet import ParquetSplit
 from recsys.data.progress import FitProgress
 from recsys.data.schema import Schema
+from recsys.data.stages import require_stage
 from recsys.hardware import num_cores
 from recsys.models.checks import check_at_most
 
@@ -87,6 +88,7 @@ class CTRDataModule(LightningDataModule):
             "test": ("test",),
             "predict": (self.predict_split,),
         }
+        require_stage(stage, needed)
         if self.schema.label is None and stage != "predict":
             raise ValueError(f"'{self.schema.path}' has no labels; such rows can only be predicted.")
         for split in needed[stage]:
@@ -147,7 +149,7 @@ class CTRDataModule(LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the position for the next train loader, if training is what the checkpoint is read for."""
-        if self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING:
+        if state_dict and (self.trainer is None or self.trainer.state.fn == TrainerFn.FITTING):
             self._state_to_load = state_dict
 
     def eval_dataloader(self, split: Split) -> BatchLoader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, islice, repeat
@@ -13,7 +13,7 @@ from recsys.data.batch import Batch
 from recsys.data.order import Interval, RowOrder, Window, count, cut, overlaps, share
 from recsys.data.parquet import ParquetSplit, RowGroup
 from recsys.data.prefetch import after_all, followed, in_order
-from recsys.data.resumable import Progress, ResumableLoader
+from recsys.data.resumable import Progress, ResumableLoader, counts_of
 from recsys.data.rows import Picking, Rows, batches, empty_batch
 
 Stretch = tuple[Window, int, int]
@@ -49,7 +49,7 @@ class BatchLoader(ResumableLoader[Position, Batch]):
         pin_memory: make batches in page-locked memory, from which a GPU copies without being waited for.
 
     Raises:
-        ValueError: if batch_size or num_threads is below 1.
+        ValueError: if batch_size or num_threads is below 1, or there is no such rank.
     """
 
     @typed
@@ -69,6 +69,8 @@ class BatchLoader(ResumableLoader[Position, Batch]):
         for name, value in (("batch_size", batch_size), ("num_threads", num_threads)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
+        if not 0 <= rank < num_ranks:
+            raise ValueError(f"rank must be in [0, num_ranks={num_ranks}), got {rank}.")
         self.split = split
         self.order = order
         self.batch_size = batch_size
@@ -99,8 +101,21 @@ class BatchLoader(ResumableLoader[Position, Batch]):
         Raises:
             ValueError: if the state is of other data, or of another order of the rows.
         """
-        remaining = [(start, stop) for start, stop in state["remaining"]]
-        self._load(Position(state["epoch"], remaining), state, f" over '{self.split.folder}'")
+        (epoch,) = counts_of(state, ["epoch"])
+        self._load(Position(epoch, self._intervals(state.get("remaining"))), state, f" over '{self.split.folder}'")
+
+    def _intervals(self, saved: object) -> list[Interval]:
+        """The rows still to come, if they are some.
+
+        Raises:
+            ValueError: naming what was saved instead.
+        """
+        found: Sequence[Any] = saved if isinstance(saved, list | tuple) else [None]
+        for each in found:
+            is_pair = isinstance(each, list | tuple) and len(each) == 2 and all(type(end) is int for end in each)
+            if not is_pair or not 0 <= each[0] <= each[1]:
+                raise ValueError(f"a loader's state must have remaining, pairs of row numbers, got {saved!r}.")
+        return [(start, stop) for start, stop in found]
 
     def _identity(self) -> dict[str, Any]:
         """What the order of the rows depends on, apart from the epoch."""

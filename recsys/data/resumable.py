@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 
@@ -27,6 +27,21 @@ class Position(Protocol):
 
 P = TypeVar("P", bound=Position)
 B = TypeVar("B")
+
+
+def counts_of(state: Mapping[str, Any], names: Sequence[str]) -> list[int]:
+    """Whole numbers of a saved position.
+
+    Raises:
+        ValueError: naming what is missing, or none.
+    """
+    if not isinstance(state, Mapping):
+        raise ValueError(f"a loader's state must be a mapping, as its state_dict() gives, got {type(state).__name__}.")
+    for name in names:
+        value = state.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise ValueError(f"a loader's state must have {name}, a whole number of at least 0, got {value!r}.")
+    return [state[name] for name in names]
 
 
 class ResumableLoader(ABC, Generic[P, B]):

@@ -46,8 +46,17 @@ class Column:
     scale: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse fields of another type."""
+        """Refuse fields of another type, and sizes and poolings that its kind has not."""
         check_fields(self)
+        number, has_ids = self.num_embeddings, self.kind != "dense"
+        if not self.name or has_ids != (number is not None) or (number is not None and number < 1):
+            wanted = f"and a {self.kind} one num_embeddings {'of at least 1' if has_ids else 'None'}"
+            raise ValueError(f"Column '{self.name}': it must have a name, {wanted}, got {number}.")
+        if (self.pooling is not None) != (self.kind == "multi_valued"):
+            raise ValueError(
+                f"Column '{self.name}': pooling is of a multi_valued column and of no other, got {self.pooling!r} with "
+                f"kind {self.kind!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,13 @@ class SplitInfo:
     label_rate: float | None
 
     def __post_init__(self) -> None:
-        """Refuse fields of another type."""
+        """Refuse fields of another type, and numbers that are none of rows."""
         check_fields(self)
+        if self.num_rows < 0 or (self.label_rate is not None and not 0 <= self.label_rate <= 1):
+            raise ValueError(
+                f"SplitInfo: num_rows must be at least 0 and label_rate in [0, 1], got {self.num_rows} and "
+                f"{self.label_rate}."
+            )
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,15 @@ class Schema:
     keys: tuple[str, ...] = ()
     marks: Marks = field(default_factory=dict)
     hash_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse fields of another type, and one name for two columns."""
+        check_fields(self)
+        special = [name for name in (self.label, self.weight, self.group) if name is not None]
+        names = [*special, *(column.name for column in self.columns)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"Schema: columns, label, weight and group must differ, got {twice} more than once.")
 
     @classmethod
     @typed

@@ -16,6 +16,7 @@ from recsys.data.session_batch import SessionBatch
 from recsys.data.session_loader import SessionLoader
 from recsys.data.session_order import SessionOrder, Windows, last_events, sliding_windows
 from recsys.data.session_schema import SessionSchema
+from recsys.data.stages import require_stage
 from recsys.models.checks import check_at_most
 
 SessionSplit = Literal["train", "val", "test"]
@@ -98,6 +99,7 @@ class SessionDataModule(LightningDataModule):
             "test": ("test",),
             "predict": (self.predict_split,),
         }
+        require_stage(stage, needed)
         for split in needed[stage]:
             self.sequences(split)
 

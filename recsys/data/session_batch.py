@@ -33,9 +33,39 @@ class SessionBatch:
     host_lengths: Tensor | None = None
 
     def __post_init__(self) -> None:
-        """Keep the lengths where they are asked for."""
+        """Keep the lengths where they are asked for, and refuse parts that do not go together.
+
+        Raises:
+            ValueError: naming the part.
+        """
+        self._check_kinds()
         if self.host_lengths is None:
             self.host_lengths = self.lengths.cpu()
+        if len(self) and not self.lengths.is_meta:
+            low, high = (int(each) for each in self.host_lengths.aminmax())
+            if low < 0 or high > self.items.shape[1]:
+                limit = f"[0, L={self.items.shape[1]}]"
+                raise ValueError(f"SessionBatch: lengths must be in {limit}, got {low if low < 0 else high}.")
+
+    def _check_kinds(self) -> None:
+        num_sessions = len(self.lengths) if isinstance(self.lengths, Tensor) and self.lengths.dim() == 1 else -1
+        width = self.items.shape[1] if isinstance(self.items, Tensor) and self.items.dim() == 2 else -1
+        flat, padded = (num_sessions,), (num_sessions, width)
+        shapes = {"items": padded, "lengths": flat, "times": padded, "users": flat, "targets": flat}
+        for name, shape in {**shapes, "host_lengths": flat}.items():
+            values = getattr(self, name)
+            if values is None and name not in ("items", "lengths"):
+                continue
+            is_tensor = isinstance(values, Tensor)
+            if not is_tensor or values.shape != shape or values.is_floating_point() or values.dtype == torch.bool:
+                got = f"{list(values.shape)} of {values.dtype}" if is_tensor else type(values).__name__
+                wanted = "[B, L]" if len(shape) == 2 else "[B]"
+                raise ValueError(f"SessionBatch: {name} must be a Tensor {wanted} of integers, got {got}.")
+        for name in ("seen", "history"):
+            bag = getattr(self, name)
+            if bag is not None and (not isinstance(bag, Bag) or len(bag) != num_sessions):
+                got = f"one of {len(bag)}" if isinstance(bag, Bag) else type(bag).__name__
+                raise ValueError(f"SessionBatch: {name} must be a Bag of {num_sessions} sessions, got {got}.")
 
     def __len__(self) -> int:
         return self.lengths.numel()

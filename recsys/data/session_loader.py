@@ -8,7 +8,7 @@ from typing import Any
 
 from recsys.argument_types import typed
 from recsys.data.prefetch import prefetch
-from recsys.data.resumable import Progress, ResumableLoader
+from recsys.data.resumable import Progress, ResumableLoader, counts_of
 from recsys.data.sequences import Ints
 from recsys.data.session_batch import SessionBatch
 
@@ -84,7 +84,7 @@ class SessionLoader(ResumableLoader[_Position, SessionBatch]):
         Raises:
             ValueError: if the state is of other data, or of another order of the windows.
         """
-        self._load(_Position(state["epoch"], state["num_used"], state["batch_size"]), state, "")
+        self._load(_Position(*counts_of(state, ["epoch", "num_used", "batch_size"])), state, "")
 
     def _identity(self) -> dict[str, Any]:
         return self._order_identity

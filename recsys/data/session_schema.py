@@ -36,8 +36,10 @@ class SessionSplitInfo:
     num_targets: int
 
     def __post_init__(self) -> None:
-        """Refuse fields of another type."""
+        """Refuse fields of another type, and negative numbers."""
         check_fields(self)
+        if min(vars(self).values()) < 0:
+            raise ValueError(f"SessionSplitInfo: numbers must be at least 0, got {self}.")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from recsys.tables.placement import checked_device
+
 
 def moved(tensors: Sequence[Tensor], device: torch.device | str, non_blocking: bool = False) -> list[Tensor]:
     """The same tensors on a device.
@@ -20,7 +22,7 @@ def moved(tensors: Sequence[Tensor], device: torch.device | str, non_blocking: b
         device: to move to.
         non_blocking: see torch.Tensor.to; for tensors that are not in page-locked memory.
     """
-    device = torch.device(device)
+    device = checked_device("a batch", device)
     copied = [tensor for tensor in tensors if tensor.numel()]
     if device.type != "cuda" or not all(tensor.is_pinned() for tensor in copied):
         return [tensor.to(device, non_blocking=non_blocking) for tensor in tensors]

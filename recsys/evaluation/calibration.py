@@ -18,6 +18,7 @@ Values = NDArray[np.float64]
 NUM_BINS = 20
 _ROUNDING = 1e-9
 _NUM_DRAWS = 10_000
+_MOST_BINS = 1 << 20
 _MOST_CELLS = 1 << 27  # groups x bins, 1 GiB
 
 
@@ -54,10 +55,10 @@ def reliability(
         labels [N] of 0 and 1, probabilities [N] in [0, 1], weights [N] at least 0.
 
     Raises:
-        ValueError: on other values, or if num_bins is below 1.
+        ValueError: on other values, or if num_bins is below 1 or above 2**20.
     """
-    if num_bins < 1:
-        raise ValueError(f"num_bins must be at least 1, got {num_bins}.")
+    if not 1 <= num_bins <= _MOST_BINS:
+        raise ValueError(f"num_bins must be in [1, {_MOST_BINS}], got {num_bins}.")
     is_positive = checked_labels(labels)
     p = checked_probabilities(probabilities, len(is_positive)).astype(np.float64)
     w = checked_weights(weights, len(p))

@@ -26,15 +26,20 @@ def as_array(name: str, values: ArrayLike, dtype: type[np.float64] | None = None
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise ValueError(f"{name}: a masked array has values that do not count; leave their rows out.")
     try:
-        found = np.asarray(values, dtype=dtype)
+        given = np.asarray(values)
+        found = given if dtype is None else np.asarray(values, dtype=dtype)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise ValueError(f"{name} must be an array, got {type(values).__name__} ({reason}).") from error
-    if dtype is not None and np.asarray(values).dtype.kind in "mM":
-        raise ValueError(f"{name} must be numbers, got {np.asarray(values).dtype}.")
+    if dtype is not None and (given.dtype.kind in "mMUS" or _has_text(given)):
+        raise ValueError(f"{name} must be numbers, got {'text' if given.dtype.kind in 'OUS' else given.dtype}.")
     if found.dtype.kind == "f" and found.dtype.itemsize > 8:
         raise ValueError(f"{name} must be of 64 bits at most, got {found.dtype}.")
     return found
+
+
+def _has_text(values: NDArray[Any]) -> bool:
+    return values.dtype.kind == "O" and any(isinstance(value, str | bytes) for value in values.flat)
 
 
 def checked_labels(labels: ArrayLike) -> NDArray[np.bool_]:

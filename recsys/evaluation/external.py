@@ -27,7 +27,7 @@ def pair_counts_of_batches(batches: Batches, memory_rows: int) -> PairCounts:
     """Counts of all pairs, holding at most about ``memory_rows`` rows at a time.
 
     Raises:
-        ValueError: if memory_rows is below 1.
+        ValueError: if memory_rows is below 1, or a batch is of another kind.
     """
     if memory_rows < 1:
         raise ValueError(f"memory_rows must be at least 1, got {memory_rows}.")
@@ -99,12 +99,29 @@ def _collect(batches: Batches, prefix: int, level: int, start: int, stop: int) -
 
 def _under(batches: Batches, prefix: int, level: int) -> Iterator[tuple[NDArray[np.bool_], _Keys]]:
     """Rows whose leading bits are the prefix."""
-    for is_positive, scores in batches():
+    for is_positive, scores in map(_checked, batches()):
         keys = ordered_bits(scores)
         if level:
             inside = keys >> np.uint64(64 - _BITS * level) == np.uint64(prefix)
             is_positive, keys = is_positive[inside], keys[inside]
         yield is_positive, keys
+
+
+def _checked(batch: object) -> tuple[NDArray[np.bool_], NDArray[np.floating]]:
+    """A batch, if it is what `Batches` says: labels of 0 and 1 that are no truth values would pick rows by number."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2 or not all(isinstance(v, np.ndarray) for v in batch):
+        got = type(batch).__name__
+        raise ValueError(f"batches must give pairs of arrays, (is_positive [N], scores [N]), got {got}.")
+    is_positive, scores = batch
+    have_kinds = is_positive.dtype == bool and scores.dtype.kind == "f"
+    if not have_kinds or is_positive.ndim != 1 or is_positive.shape != scores.shape:
+        raise ValueError(
+            "batches: is_positive must be truth values [N] and scores floats [N], got "
+            f"{list(is_positive.shape)} of {is_positive.dtype} and {list(scores.shape)} of {scores.dtype}."
+        )
+    if np.isnan(scores).any():
+        raise ValueError("batches: scores must be numbers, got NaN.")
+    return is_positive, scores
 
 
 def ordered_bits(scores: NDArray[np.floating]) -> _Keys:

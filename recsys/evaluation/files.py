@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,8 +38,11 @@ class Names:
     logits: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse fields of another type."""
+        """Refuse fields of another type, and one column for two of them."""
         check_fields(self)
+        named = [name for name in (self.label, self.score, self.weight) if name is not None]
+        if "" in (*named, *self.others) or len(set(named)) < len(named):
+            raise ValueError(f"Names: label, score and weight must be three columns with names, got {named}.")
 
     @property
     def read(self) -> list[str]:
@@ -56,6 +60,9 @@ class Rows:
         weights: [N], or None.
         others: further columns, [N] each.
         logits: scores are logits, not probabilities.
+
+    Raises:
+        ValueError: naming a column of another kind, or of more or fewer rows.
     """
 
     is_positive: NDArray[np.bool_]
@@ -64,11 +71,30 @@ class Rows:
     others: dict[str, pa.Array]
     logits: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse columns of other kinds, or of other rows."""
+        plain: list[tuple[str, Any, str]] = [("is_positive", self.is_positive, "b"), ("scores", self.scores, "f")]
+        plain += [("weights", self.weights, "f")] if self.weights is not None else []
+        for name, values, kind in plain:
+            if not isinstance(values, np.ndarray) or values.ndim != 1 or values.dtype.kind != kind:
+                wanted = "truth values" if kind == "b" else "floats"
+                raise ValueError(f"Rows: {name} must be an array [N] of {wanted}, got {values!r}.")
+        for name, values in [*((name, values) for name, values, _ in plain), *self.others.items()]:
+            if not isinstance(values, np.ndarray | pa.Array | pa.ChunkedArray) or len(values) != len(self):
+                raise ValueError(f"Rows: {name} must have a value for each of {len(self)} rows, got {values!r}.")
+
     def __len__(self) -> int:
         return len(self.is_positive)
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Rows:
-        """The rows where `chosen` is true, or those at these places."""
+        """The rows where `chosen` is true, or those at these places.
+
+        Raises:
+            ValueError: if `chosen` is neither a truth value for each row nor places of rows.
+        """
+        is_mask = isinstance(chosen, np.ndarray) and chosen.dtype == bool and len(chosen) == len(self)
+        if not is_mask and not _are_places(chosen, len(self)):
+            raise ValueError(f"Rows.take: chosen must be {len(self)} truth values or places of rows, got {chosen!r}.")
         pick = pa.array(chosen)
         return replace(
             self,
@@ -94,6 +120,12 @@ class Rows:
         rows = self if self.weights.all() else self.take(self.weights > 0)
         assert rows.weights is not None
         return replace(rows, weights=scaled(rows.weights))
+
+
+def _are_places(chosen: object, num_rows: int) -> bool:
+    if not isinstance(chosen, np.ndarray) or chosen.dtype.kind not in "iu" or chosen.ndim != 1:
+        return False
+    return not len(chosen) or (int(chosen.min()) >= 0 and int(chosen.max()) < num_rows)
 
 
 class PredictionFiles:

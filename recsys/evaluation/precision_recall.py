@@ -93,8 +93,11 @@ def roc_points(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None =
         raise ValueError(f"roc_points: num_points must be at least 1, got {num_points}.")
     found = _checked(labels, scores, weights)
     true, false = found.true, found.false
-    wanted = np.linspace(0, true[-1] + false[-1], num_points)
-    picks = np.unique(np.searchsorted(true + false, wanted).clip(max=len(true) - 1))
+    if num_points < len(true):
+        wanted = np.linspace(0, true[-1] + false[-1], num_points)
+        picks = np.unique(np.searchsorted(true + false, wanted).clip(max=len(true) - 1))
+    else:
+        picks = np.arange(len(true))
     points = np.stack([false[picks] / false[-1], true[picks] / true[-1]], axis=1)
     return np.concatenate([np.zeros((1, 2)), points])
 

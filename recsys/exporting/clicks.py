@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from recsys.argument_types import typed
 from recsys.data.batch import Batch
 from recsys.data.schema import Column
 from recsys.exporting.exportable import Exportable, Interface
@@ -31,6 +32,7 @@ class ClickProgram(nn.Module):
         task: trained; stays as it is.
     """
 
+    @typed
     def __init__(self, task: CTRTask) -> None:
         super().__init__()
         self.tables = ProgramTables(task.collection)
@@ -53,6 +55,7 @@ class ExportableClicks(Exportable):
         task: trained.
     """
 
+    @typed
     def __init__(self, task: CTRTask) -> None:
         self._task, self._schema = task.eval(), task.schema
         self.program = ClickProgram(task).eval()

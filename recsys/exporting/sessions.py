@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim
 
+from recsys.argument_types import typed
 from recsys.data import SessionBatch
 from recsys.exporting.exportable import Exportable, Interface
 from recsys.losses import item_side, query_side
@@ -36,6 +37,7 @@ class SessionProgram(nn.Module):
         task: trained; stays as it is.
     """
 
+    @typed
     def __init__(self, task: NextItemTask) -> None:
         super().__init__()
         vectors = item_matrix(task.items, task.collection, task.num_items, _CHUNK_ITEMS, task.device).cpu().float()
@@ -100,6 +102,7 @@ class ExportableSessions(Exportable):
 
     vocabularies = (ITEM,)
 
+    @typed
     def __init__(self, task: NextItemTask) -> None:
         self._task = task.eval()
         with torch.no_grad():

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from recsys.argument_types import typed
 from recsys.exporting.exportable import Exportable
 from recsys.exporting.formats import Format, Run
 from recsys.prepare.files.synced import sync
@@ -45,6 +46,7 @@ def largest_difference(exportable: Exportable, run: Run, batches: Iterable[Any])
     return num_samples, largest
 
 
+@typed
 def free_folder(out: Path) -> Path:
     """A folder to write, by its full name.
 
@@ -58,6 +60,7 @@ def free_folder(out: Path) -> Path:
     return Path(os.path.abspath(out))
 
 
+@typed
 def write(
     exportable: Exportable, format: Format, out: Path, batches: Iterable[Any], facts: dict[str, Any], data: Path
 ) -> tuple[int, float]:

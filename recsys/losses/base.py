@@ -34,10 +34,19 @@ class Catalogue:
             raise ValueError(
                 f"Catalogue: counts must be [num_items + 1 = {self.num_items + 1}], got {list(self.counts.shape)}."
             )
+        if self.counts is not None:
+            _check_counts(self.counts)
 
     def ids(self, device: torch.device) -> Tensor:
         """All ids, ascending."""
         return torch.arange(1, self.num_items + 1, device=device)
+
+
+def _check_counts(counts: Tensor) -> None:
+    if counts.dtype == torch.bool or counts.is_complex() or counts.layout != torch.strided:
+        raise ValueError(f"Catalogue: counts must be real numbers, got {counts.dtype} on '{counts.device}'.")
+    if counts.device.type == "cpu" and not bool((counts.isfinite() & (counts >= 0)).all()):
+        raise ValueError(f"Catalogue: counts must be finite and at least 0, got {float(counts.min())} and more.")
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,10 @@ class ItemReader:
 
     catalogue: Catalogue
     vectors: Callable[[Tensor], Tensor]
+
+    def __post_init__(self) -> None:
+        """Refuse fields of another type."""
+        check_fields(self)
 
     def together(self, *groups: Tensor) -> list[Tensor]:
         """Vectors of several groups of ids, from one lookup: [...] each -> [..., D] each."""

@@ -1,9 +1,68 @@
-"""What queries, items and targets of a loss must be; checked where a stranger calls, not in every training step."""
+"""What queries, items, ids and readings of a loss must be: kinds and shapes everywhere, values on a CPU."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from recsys.losses.base import Catalogue, ItemReader, Reading
+
+
+def check_read(owner: str, reader: ItemReader, inputs: Tensor, targets: Tensor) -> None:
+    """Refuse what no items can be read by, and ids that are of none.
+
+    Args:
+        owner: the loss.
+        reader: of the items.
+        inputs: [M] ids of the events that the model reads.
+        targets: [P] ids to be named.
+
+    Raises:
+        ValueError: naming the argument and what was given.
+    """
+    if not isinstance(reader, ItemReader):
+        raise ValueError(f"{owner}: reader must be an ItemReader, got {type(reader).__name__}.")
+    check_item_ids(owner, "inputs", inputs, reader.catalogue, dims=1)
+    check_item_ids(owner, "targets", targets, reader.catalogue, dims=1)
+
+
+def check_item_ids(owner: str, name: str, ids: Tensor, catalogue: Catalogue, dims: int | None = None) -> None:
+    """Refuse what are no ids of a catalogue, of so many dimensions if they are given; their values on a CPU.
+
+    Raises:
+        ValueError: naming the argument and what was given.
+    """
+    if not isinstance(catalogue, Catalogue):
+        raise ValueError(f"{owner}: catalogue must be a Catalogue, got {type(catalogue).__name__}.")
+    what = f"{owner}: {name} must be ids of items, int64 or int32{' [N]' if dims == 1 else ''}"
+    if not isinstance(ids, Tensor):
+        raise ValueError(f"{what}, got {type(ids).__name__}.")
+    if ids.dtype not in (torch.int64, torch.int32) or (dims is not None and ids.dim() != dims):
+        raise ValueError(f"{what}, got {list(ids.shape)} of {ids.dtype}.")
+    if ids.device.type != "cpu" or not ids.numel() or torch.compiler.is_compiling():
+        return
+    low, high = (int(each) for each in ids.aminmax())
+    if low < 1 or high > catalogue.num_items:
+        limit = f"[1, num_items={catalogue.num_items}]"
+        raise ValueError(f"{owner}: {name} must be in {limit}, got {low if low < 1 else high}.")
+
+
+def check_called(owner: str, hidden: Tensor, reading: Reading) -> None:
+    """Refuse hidden states that are not one for each target, as wide as the vectors of items.
+
+    Raises:
+        ValueError: naming the argument and what was given.
+    """
+    if not isinstance(reading, Reading):
+        raise ValueError(f"{owner}: reading must be what its read() gave, got {type(reading).__name__}.")
+    if not isinstance(hidden, Tensor):
+        raise ValueError(f"{owner}: hidden must be a Tensor [P, D], got {type(hidden).__name__}.")
+    wanted = (reading.targets.shape[0], reading.inputs.shape[-1])
+    if not hidden.is_floating_point() or hidden.layout != torch.strided or tuple(hidden.shape) != wanted:
+        raise ValueError(
+            f"{owner}: hidden must be floats {list(wanted)}, one state for each target, as wide as items are, got "
+            f"{list(hidden.shape)} of {hidden.dtype}."
+        )
 
 
 def check_matrices(owner: str, queries: Tensor, items: Tensor) -> None:

@@ -8,6 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recsys.argument_types import typed
 from recsys.losses.base import ItemReader, Loss, Reading
+from recsys.losses.checks import check_called, check_read
 from recsys.losses.scoring import Scoring, item_side, query_side
 from recsys.losses.totals import log_totals, sum_of_losses
 from recsys.models.checks import check_at_least
@@ -34,6 +35,7 @@ class FullCrossEntropy(Loss):
 
     def read(self, reader: ItemReader, inputs: Tensor, targets: Tensor) -> Reading:
         """All items, or those that are to be read and named where there are several chunks."""
+        check_read("FullCrossEntropy", reader, inputs, targets)
         num_items = reader.catalogue.num_items
         if num_items > self.chunk_items:
             read, positives = reader.together(inputs, targets)
@@ -43,6 +45,7 @@ class FullCrossEntropy(Loss):
 
     def __call__(self, hidden: Tensor, reading: Reading, scoring: Scoring) -> Tensor:
         """See Loss."""
+        check_called("FullCrossEntropy", hidden, reading)
         queries = query_side(scoring, hidden)
         if reading.negatives is not None:
             return sum_of_losses(queries, item_side(scoring, reading.negatives), reading.targets - 1)

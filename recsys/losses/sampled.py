@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recsys.argument_types import typed
 from recsys.losses.base import Catalogue, ItemReader, Loss, Reading
+from recsys.losses.checks import check_called, check_read
 from recsys.losses.powers import Candidates
 from recsys.losses.samplers import Sampler, UniformSampler
 from recsys.losses.scoring import Scoring, item_side, query_side, scores_of_drawn
@@ -33,12 +34,14 @@ class SampledLoss(Loss):
 
     def read(self, reader: ItemReader, inputs: Tensor, targets: Tensor) -> Reading:
         """Draw the negatives, and read everything together."""
+        check_read(type(self).__name__, reader, inputs, targets)
         drawn = self.sampler.draw(targets, reader.catalogue)
         read, positives, negatives = reader.together(inputs, targets, drawn)
         return Reading(reader, read, targets, positives, drawn, negatives)
 
     def __call__(self, hidden: Tensor, reading: Reading, scoring: Scoring) -> Tensor:
         """See Loss."""
+        check_called(type(self).__name__, hidden, reading)
         assert reading.drawn is not None
         assert reading.positives is not None
         assert reading.negatives is not None

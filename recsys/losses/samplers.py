@@ -7,8 +7,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from recsys.argument_types import typed
+from recsys.argument_types import fits_memory, typed
 from recsys.losses.base import Catalogue
+from recsys.losses.checks import check_item_ids
 from recsys.models.checks import check_at_least
 
 
@@ -43,12 +44,14 @@ class UniformSampler(Sampler):
 
     def draw(self, targets: Tensor, catalogue: Catalogue) -> Tensor:
         """See Sampler."""
+        check_item_ids("UniformSampler", "targets", targets, catalogue, dims=1)
         shape = (len(targets), self.num_negatives) if self.per_target else (self.num_negatives,)
         points = _stratified(shape, targets.device) * catalogue.num_items
         return points.long().clamp(max=catalogue.num_items - 1) + 1
 
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
         """A constant."""
+        check_item_ids("UniformSampler", "ids", ids, catalogue)
         return torch.zeros(ids.shape, device=ids.device)
 
 
@@ -74,6 +77,7 @@ class PopularitySampler(Sampler):
 
     def draw(self, targets: Tensor, catalogue: Catalogue) -> Tensor:
         """See Sampler."""
+        check_item_ids("PopularitySampler", "targets", targets, catalogue, dims=1)
         shape = (len(targets), self.num_negatives) if self.per_target else (self.num_negatives,)
         edges = self._weights(catalogue).cumsum(0)
         points = _stratified(shape, edges.device) * edges[-1]
@@ -81,6 +85,7 @@ class PopularitySampler(Sampler):
 
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
         """Log count times the exponent."""
+        check_item_ids("PopularitySampler", "ids", ids, catalogue)
         return self._weights(catalogue).log().float()[ids - 1]
 
     def _weights(self, catalogue: Catalogue) -> Tensor:
@@ -96,10 +101,12 @@ class InBatchSampler(Sampler):
 
     def draw(self, targets: Tensor, catalogue: Catalogue) -> Tensor:
         """The targets, shared."""
+        check_item_ids("InBatchSampler", "targets", targets, catalogue, dims=1)
         return targets
 
     def log_probability(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
         """Log of the training count."""
+        check_item_ids("InBatchSampler", "ids", ids, catalogue)
         return _counts("InBatchSampler", catalogue)[ids].clamp(min=1).float().log()
 
 
@@ -110,8 +117,9 @@ def _stratified(shape: tuple[int, ...], device: torch.device) -> Tensor:
     than items, drawn evenly, hold no item more than twice.
     """
     num_negatives = shape[-1]
-    starts = torch.arange(num_negatives, dtype=torch.float64, device=device)
-    return (starts + torch.rand(shape, dtype=torch.float64, device=device)) / num_negatives
+    with fits_memory(f"num_negatives={num_negatives}"):
+        starts = torch.arange(num_negatives, dtype=torch.float64, device=device)
+        return (starts + torch.rand(shape, dtype=torch.float64, device=device)) / num_negatives
 
 
 def _counts(sampler: str, catalogue: Catalogue) -> Tensor:

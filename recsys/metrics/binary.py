@@ -22,6 +22,7 @@ from recsys.evaluation.checks import counted
 from recsys.evaluation.means import mean_metrics, row_draws
 from recsys.evaluation.ranks import pair_counts
 from recsys.sharding.gathering import gather_rows
+from recsys.tables.placement import INTEGERS
 
 METRICS = ("auc", "log_loss", "normalised_entropy", "calibration")
 
@@ -56,18 +57,23 @@ class BinaryMetrics:
         """Add a batch, without waiting for the device.
 
         Shape:
-            logits [B] of any float type, labels [B] of any type, each 0 or 1, weights [B] at least 0, groups [B] of
-            whole numbers; all batches have weights, or none, and so with groups
+            logits [B] of any float type, labels [B] of any real type, each 0 or 1, weights [B] at least 0, groups [B]
+            of whole numbers; all batches have weights, or none, and so with groups
 
         Raises:
-            ValueError: the shapes differ or are not [B], logits are no floats, or groups no whole numbers.
+            ValueError: the shapes differ or are not [B], logits are no floats, groups no whole numbers, or there are no
+                values.
         """
         if not logits.is_floating_point():
             raise ValueError(f"scores must be floats, got {logits.dtype}.")
-        if groups is not None and (groups.is_floating_point() or groups.is_complex()):
+        if groups is not None and groups.dtype not in INTEGERS:
             raise ValueError(f"groups must be whole numbers, got {groups.dtype}.")
+        _check_values("scores", logits)
         for name, values in (("labels", labels), ("weights", weights), ("groups", groups)):
-            if values is not None and (logits.ndim != 1 or values.shape != logits.shape):
+            if values is None:
+                continue
+            _check_values(name, values)
+            if logits.ndim != 1 or values.shape != logits.shape:
                 raise ValueError(
                     f"scores and {name} must have the same shape [N], got {list(logits.shape)} and "
                     f"{list(values.shape)}."
@@ -104,8 +110,11 @@ class BinaryMetrics:
         return Rows(labels == 1, logits, weights, {}, logits=True)
 
 
+@typed
 def metrics_of(rows: Rows, groups: NDArray[np.int64] | None = None) -> dict[str, float]:
     """METRICS of checked rows, and gauc if there are groups; NaN where the rows do not define one."""
+    if groups is not None and len(groups) != len(rows):
+        raise ValueError(f"groups must be of the {len(rows)} rows, got {len(groups)}.")
     names = METRICS if groups is None else (*METRICS, "gauc")
     if not len(rows) or (rows.weights is not None and not rows.weights.any()):
         return dict.fromkeys(names, math.nan)
@@ -115,6 +124,12 @@ def metrics_of(rows: Rows, groups: NDArray[np.int64] | None = None) -> dict[str,
     if groups is not None:
         found["gauc"] = gauc(rows.is_positive, rows.scores, groups, rows.weights).value
     return {name: found[name] for name in names}
+
+
+def _check_values(name: str, values: Tensor) -> None:
+    if values.is_complex() or values.is_nested or values.layout != torch.strided:
+        got = "a nested tensor" if values.is_nested else f"{values.dtype}, {values.layout}"
+        raise ValueError(f"{name} must be an ordinary tensor of real numbers, got {got}.")
 
 
 def _check(logits: NDArray[np.float64], labels: NDArray[np.float64], weights: NDArray[np.float64] | None) -> None:
@@ -137,6 +152,8 @@ def _joined(chunks: list[Tensor], dtype: torch.dtype) -> NDArray[Any] | None:
     """Values of all batches and all processes on the CPU; None if no process has any."""
     if not int(gather_rows(torch.tensor([len(chunks)])).sum()):
         return None
+    if any(chunk.is_meta for chunk in chunks):
+        raise ValueError("BinaryMetrics: batches on 'meta' have no values to compute anything of.")
     values = torch.cat([torch.empty(0, dtype=dtype), *(chunk.cpu().to(dtype) for chunk in chunks)])
     joined: NDArray[Any] = gather_rows(values).numpy()
     return joined

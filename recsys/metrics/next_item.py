@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recsys.argument_types import typed
 from recsys.evaluation.ranking import checked_cutoffs, rank_gains, ranking_metrics
+from recsys.metrics.next_item_checks import check_counts, check_item_ids, check_scores, check_sessions, check_targets
 from recsys.sharding.gathering import gather_rows
 from recsys.tables import Bag
 
@@ -28,31 +29,10 @@ def ranks_of_targets(scores: Tensor, targets: Tensor) -> Tensor:
     Shape:
         scores [B, V], targets [B] columns -> [B]
     """
-    _check_scores(scores, targets)
+    check_targets(scores, targets)
     own = scores.gather(1, targets.unsqueeze(1))
     # int32, which counts bools five times as fast as int64 does.
     return scores.shape[1] - (scores < own).sum(1, dtype=torch.int32).long()
-
-
-def _check_scores(scores: Tensor, targets: Tensor, first: int = 0) -> None:
-    """Refuse scores that are no [B, V], and targets that are no columns of theirs, counted from `first`; on a CPU.
-
-    Raises:
-        ValueError: naming what was given.
-    """
-    for name, values, dims in (("scores", scores, 2), ("targets", targets, 1)):
-        if not isinstance(values, Tensor) or values.dim() != dims or values.layout != torch.strided:
-            got = f"{list(values.shape)}, {values.layout}" if isinstance(values, Tensor) else type(values).__name__
-            raise ValueError(f"{name} must be a Tensor {'[B]' if dims == 1 else '[B, V]'}, got {got}.")
-    if not scores.is_floating_point() or targets.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"scores must be floats and targets integers, got {scores.dtype} and {targets.dtype}.")
-    if len(scores) != len(targets):
-        raise ValueError(f"scores and targets must be of the same rows, got {len(scores)} and {len(targets)}.")
-    if targets.device.type != "cpu" or not len(targets):
-        return
-    last = first + scores.shape[1] - 1
-    if not bool(((targets >= first) & (targets <= last)).all()):
-        raise ValueError(f"targets must be columns of scores, in [{first}, {last}], got {targets.tolist()[:5]}.")
 
 
 def exclude(scores: Tensor, items: Bag) -> None:
@@ -63,16 +43,17 @@ def exclude(scores: Tensor, items: Bag) -> None:
     Shape:
         scores [B, V], items of B sessions
     """
-    sessions = _sessions_of(items)
-    if items.values.device.type == "cpu" and len(items.values):
-        low, high = (int(each) for each in items.values.aminmax())
-        if low < 1 or high > scores.shape[1]:
-            raise ValueError(f"items must be in [1, {scores.shape[1]}], got {low if low < 1 else high}.")
-    scores[sessions, items.values - 1] = -torch.inf
+    check_scores(scores)
+    check_sessions("items", items, len(scores), scores.shape[1], scores.device)
+    if scores.is_leaf and scores.requires_grad and torch.is_grad_enabled():
+        raise ValueError("scores are a leaf that takes gradients, which nothing may write to; give scores.detach().")
+    scores[_sessions_of(items), items.values.long() - 1] = -torch.inf
 
 
 def in_history(items: Tensor, history: Bag, num_items: int) -> Tensor:
-    """Which items the session's history holds: items [B, K] in [1, num_items] -> bool [B, K]."""
+    """Which items the session's history holds: items [B, K] in [0, num_items], 0 no item -> bool [B, K]."""
+    check_item_ids("items", items, 2, num_items, first=NOTHING)
+    check_sessions("history", history, len(items), num_items, items.device)
     if not len(history.values):
         return torch.zeros_like(items, dtype=torch.bool)
     # One number for a session and an item of it, looked up among those that are there, ascending.
@@ -107,9 +88,7 @@ class RankingMetrics:
 
     @typed
     def __init__(self, item_counts: Tensor, cutoffs: Sequence[int] = (5, 10, 20), list_length: int = 10) -> None:
-        if item_counts.dim() != 1 or len(item_counts) < 2 or item_counts.is_floating_point() or item_counts.is_meta:
-            got = f"{list(item_counts.shape)} of {item_counts.dtype} on '{item_counts.device}'"
-            raise ValueError(f"RankingMetrics: item_counts must be whole numbers [V + 1], got {got}.")
+        check_counts(item_counts)
         if list_length < 1:
             raise ValueError(f"RankingMetrics: list_length must be at least 1, got {list_length}.")
         checked_cutoffs(cutoffs)
@@ -136,10 +115,14 @@ class RankingMetrics:
             scores [B, V], column c for item c + 1, -inf where an item is not to be shown; targets [B] item ids;
             history: all earlier items of the B sessions, or None, which leaves out what is said of repeats
         """
-        _check_scores(scores, targets, first=1)
+        check_targets(scores, targets, first=1)
         num_items = scores.shape[1]
         if num_items != len(self._counts) - 1:
             raise ValueError(f"RankingMetrics: scores must be of {len(self._counts) - 1} items, got {num_items}.")
+        if history is not None:
+            check_sessions("history", history, len(scores), num_items, scores.device)
+        if self._ranks and (history is None) != (not self._repeated):
+            raise ValueError("RankingMetrics: history: some batches have it and some do not.")
         best = scores.topk(self._list_length, dim=1)
         shown = (best.indices + 1).masked_fill(best.values == -torch.inf, NOTHING)
         # The first of a list is NaN where any score is, and else infinite where any is.
@@ -209,6 +192,8 @@ class RankingMetrics:
 
 
 def _gathered(chunks: list[Tensor]) -> NDArray[np.int64]:
+    if any(chunk.is_meta for chunk in chunks):
+        raise ValueError("RankingMetrics: batches on 'meta' have no values to compute anything of.")
     joined = torch.cat([torch.empty(0, dtype=torch.int64), *(chunk.cpu() for chunk in chunks)])
     gathered: NDArray[np.int64] = gather_rows(joined).numpy()
     return gathered

@@ -81,6 +81,14 @@ class TableTask(LightningModule):
         self.embedding_dim = settings.embedding_dim
         self.collection: TableCollection
 
+    def __getattr__(self, name: str) -> Any:
+        """Say of tables that are not there yet what makes them."""
+        if name == "collection" and name not in self.__dict__.get("_modules", {}):
+            raise AttributeError(
+                f"{type(self).__name__}: its tables are not made yet; call configure_model(), as a Trainer does, first."
+            )
+        return super().__getattr__(name)
+
     def configure_model(self) -> None:
         """Allocate the rows on the trainer's device, once."""
         if "collection" in self._modules:

@@ -17,6 +17,7 @@ from recsys.tables import Bag, FullTable, Lookup, RowWiseAdagrad, TableOptimizer
 from recsys.tables.budget import Bytes, Fraction
 from recsys.tasks.assignment import Assignment, TableFactory
 from recsys.tasks.base import TableTask
+from recsys.tasks.batch_checks import check_clicks, check_labels
 from recsys.tasks.captured import CapturedLoss
 from recsys.tasks.dense_model import click_model
 from recsys.tasks.dense_optimizer import DenseOptimizer, OptimizerFactory
@@ -126,6 +127,7 @@ class CTRTask(TableTask):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B] of a batch."""
+        check_clicks("CTRTask", batch)
         return self._logits(self.collection(batch.ids, batch.bags, batch.started), batch.dense)
 
     def _logits(self, embeddings: Tensor, dense: Tensor) -> Tensor:
@@ -144,6 +146,8 @@ class CTRTask(TableTask):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean binary cross-entropy of the batch, rows weighted, plus what the tables' methods add."""
+        check_clicks("CTRTask", batch)
+        check_labels("CTRTask", batch.labels, batch.weights, len(batch))
         assert batch.labels is not None
         embeddings = self.collection(batch.ids, batch.bags, batch.started)
         weights = () if batch.weights is None else (batch.weights,)

@@ -14,6 +14,7 @@ from recsys.argument_types import typed
 from recsys.data import SessionBatch
 from recsys.models.checks import check_share
 from recsys.models.packing import Packing
+from recsys.tasks.batch_checks import check_events
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,14 @@ class NextItem(Objective):
 
     def training(self, batch: SessionBatch, max_length: int) -> Examples:
         """Sessions without their last event, and their events from the second on."""
+        check_events("NextItem", batch, max_length)
         packing, flat = _packed(batch, (_lengths(batch) - 1).clamp(min=0))
         events, items = flat[: packing.num_events], _flattened(batch.items)
         return Examples(packing, items[events], items[events + 1], _times(batch, flat))
 
     def evaluation(self, batch: SessionBatch, max_length: int) -> Examples:
         """The state at the last event."""
+        check_events("NextItem", batch, max_length)
         packing, flat = _packed(batch, _lengths(batch))
         items = _flattened(batch.items)
         inputs = items[flat[: packing.num_events]]
@@ -116,6 +119,7 @@ class MaskedItems(Objective):
 
     def training(self, batch: SessionBatch, max_length: int) -> Examples:
         """The sessions with some events hidden."""
+        check_events("MaskedItems", batch, max_length)
         lengths = _lengths(batch)
         packing = Packing(lengths, batch.items.device)
         rows, positions = packing.on_host
@@ -124,6 +128,7 @@ class MaskedItems(Objective):
 
     def evaluation(self, batch: SessionBatch, max_length: int) -> Examples:
         """The sessions with a hidden event after the last."""
+        check_events("MaskedItems", batch, max_length)
         lengths = _lengths(batch)
         kept = lengths.clamp(max=max_length - 1)
         packing = Packing(kept + 1, batch.items.device)

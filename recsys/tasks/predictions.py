@@ -23,6 +23,9 @@ from recsys.tasks.published_file import PublishedFile
 GROUP_ROWS = 65_536
 _WEIGHT = "weight"
 
+_OTHERS = (".csv", ".tsv", ".json", ".jsonl", ".txt", ".npy")
+"""Ends of names of files that are read otherwise than Parquet, whatever is in them."""
+
 
 class PredictionWriter(BasePredictionWriter):
     """Writes what predict_step returns, a column per entry, in the order of the rows.
@@ -42,6 +45,8 @@ class PredictionWriter(BasePredictionWriter):
     @typed
     def __init__(self, path: str = "predictions.parquet", overwrite: bool = False) -> None:
         super().__init__(write_interval="batch")
+        if not path or Path(path).suffix.lower() in _OTHERS:
+            raise ValueError(f"PredictionWriter: path must name a Parquet file, as predictions.parquet, got {path!r}.")
         self.path = Path(path)
         self.overwrite = overwrite
         self.announces = True

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recsys.data import SessionBatch
 from recsys.losses import Catalogue, DotProduct, ItemReader, Scoring
+from recsys.losses.checks import check_item_ids
 from recsys.metrics.next_item import RankingMetrics, exclude, ranks_of_targets
 from recsys.models.checks import check_at_least
 from recsys.tasks.base import TableTask
@@ -71,6 +72,7 @@ class SessionTask(TableTask, ABC):
         self._eval_chunk_items = eval_chunk_items
         self._num_predictions = min(num_predictions, schema.num_items)
         self._item_scores: ItemScores | None = None
+        self._catalogue: Catalogue | None = None
         self._is_evaluating = False
         self._metrics = RankingMetrics(self.get_buffer("item_counts"))
 
@@ -97,7 +99,12 @@ class SessionTask(TableTask, ABC):
         check_sessions(self.needs(), self.trainer, stage)
 
     def item_vectors(self, ids: Tensor) -> Tensor:
-        """Vectors [N, D] of items [N]."""
+        """Vectors [N, D] of items [N].
+
+        Raises:
+            ValueError: if they are no ids of items.
+        """
+        check_item_ids(type(self).__name__, "items", ids, self.catalogue, dims=1)
         vectors: Tensor = self.items(self.collection, ids)
         return vectors
 
@@ -108,8 +115,11 @@ class SessionTask(TableTask, ABC):
 
     @property
     def catalogue(self) -> Catalogue:
-        """The items there are."""
-        return Catalogue(self.num_items, self.get_buffer("item_counts"))
+        """The items there are; its counts are looked at once wherever they are moved to."""
+        counts = self.get_buffer("item_counts")
+        if self._catalogue is None or self._catalogue.counts is not counts:
+            self._catalogue = Catalogue(self.num_items, counts)
+        return self._catalogue
 
     def scores(self, batch: SessionBatch) -> Tensor:
         """Scores [B, V] of all items, column c for item c + 1; items that a session has seen get -inf.
@@ -158,7 +168,8 @@ class SessionTask(TableTask, ABC):
         self._collect(batch)
 
     def _collect(self, batch: SessionBatch) -> None:
-        assert batch.targets is not None
+        if batch.targets is None:
+            raise ValueError(f"{type(self).__name__}: the batch has no targets to rank, as those of training.")
         self._metrics.update(self.scores(batch), batch.targets, batch.history)
 
     def predict_step(self, batch: SessionBatch, batch_idx: int) -> dict[str, Tensor]:

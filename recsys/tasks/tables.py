@@ -10,6 +10,7 @@ import torch
 
 from recsys.data.schema import Column
 from recsys.tables import Feature, FullTable, Table, TableCollection
+from recsys.tables.factories import table_of
 from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.sizing import fit_tables, stored_bytes
 from recsys.tasks.assignment import Assignment, did_you_mean
@@ -88,7 +89,9 @@ class TableSettings:
             made |= fit_tables(chosen, theirs, self.embedding_dim, num_bytes)
         # In the order of the columns, whatever was fitted first.
         return {
-            name: made[name] if name in made else factory(name, sizes[name], self.embedding_dim)
+            name: made[name]
+            if name in made
+            else table_of(f"tables: '{name}'", factory, name, sizes[name], self.embedding_dim)
             for name, factory in factories.items()
         }
 

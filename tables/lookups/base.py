@@ -21,6 +21,7 @@ from recsys.tables.lookups.gradients import RowGradients
 from recsys.tables.lookups.optimizers import TableOptimizer
 from recsys.tables.lookups.reading import read_rows
 from recsys.tables.lookups.requests import Place, Request, side_by_side, without_common_matrices
+from recsys.tables.lookups.row_checks import check_named, check_rows, check_values, problem_of
 from recsys.tables.lookups.started import StartedLookup
 from recsys.tables.lookups.store import Store, StoreFactory
 from recsys.tables.lookups.summed import added_up
@@ -61,9 +62,7 @@ class Lookup(nn.Module, ABC):
         owner = type(self).__name__
         check_floats(owner, dtype)
         device = checked_device(owner, device)
-        if set(tables) != set(optimizers) or not set(tables) <= set(reads):
-            given = f"{sorted(optimizers)} and {sorted(reads)}"
-            raise ValueError(f"{owner}: optimizers and reads must be of each table {sorted(tables)}, got {given}.")
+        check_named(owner, tables, optimizers, reads)
         self.tables = dict(tables)
         self.reads = dict(reads)
         # What is read takes the dtype that a module is moved to; the rows keep theirs.
@@ -104,7 +103,13 @@ class Lookup(nn.Module, ABC):
         return factory
 
     def place(self, table: str) -> Place:
-        """Where the rows of a matrix are."""
+        """Where the rows of a matrix are.
+
+        Raises:
+            ValueError: if there is no such matrix.
+        """
+        if table not in self._places:
+            raise ValueError(f"{type(self).__name__} has no physical table {table!r}; it has {sorted(self._places)}.")
         return self._places[table]
 
     def forward(self, requests: Sequence[Request], started: StartedLookup | None = None) -> list[Tensor]:
@@ -181,7 +186,7 @@ class Lookup(nn.Module, ABC):
 
     def store_of(self, table: str) -> Store:
         """The store of a matrix."""
-        return self._all()[self._places[table].store]
+        return self._all()[self.place(table).store]
 
     def tensors(self, table: str) -> dict[str, Tensor]:
         """The matrix of a name and its optimizer state, by kind; of sharded rows all processes must ask together."""
@@ -193,31 +198,42 @@ class Lookup(nn.Module, ABC):
         Raises:
             ValueError: if the shape differs, or a value is not finite.
         """
+        store = self.store_of(table)
         wanted = (self.tables[table].num_rows, self.tables[table].row_dim)
+        check_values(table, values)
         if tuple(values.shape) != wanted:
             raise ValueError(f"physical table '{table}': rows must have shape {wanted}, got {tuple(values.shape)}.")
         if values.is_floating_point() and not bool(values.isfinite().all()):
             row = int((~values.isfinite()).any(1).nonzero()[0])
             raise ValueError(f"physical table '{table}': rows must be finite, but row {row} is not.")
-        self.store_of(table).load_tensor(table, "weight", values)
+        store.load_tensor(table, "weight", values)
 
     def read_rows(self, table: str, rows: Tensor) -> Tensor:
         """See recsys.tables.upkeep.Rows."""
-        return self.store_of(table).read_rows(table, "weight", rows)
+        store = self.store_of(table)
+        check_rows(self.tables[table], rows)
+        return store.read_rows(table, "weight", rows)
 
     def write_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
         """See recsys.tables.upkeep.Rows."""
-        self.store_of(table).write_rows(table, "weight", rows, values)
+        store = self.store_of(table)
+        check_rows(self.tables[table], rows, values)
+        store.write_rows(table, "weight", rows, values)
 
     def copy_rows(self, table: str, sources: Tensor, targets: Tensor) -> None:
         """See recsys.tables.upkeep.Rows."""
         store = self.store_of(table)
+        check_rows(self.tables[table], sources)
+        check_rows(self.tables[table], targets)
+        if len(sources) != len(targets):
+            raise ValueError(f"physical table '{table}': {len(sources)} rows cannot be copied to {len(targets)}.")
         for kind in store.kinds():
             store.write_rows(table, kind, targets, store.read_rows(table, kind, sources))
 
     def reset_rows(self, table: str, rows: Tensor, values: Tensor) -> None:
         """See recsys.tables.upkeep.Rows."""
         store = self.store_of(table)
+        check_rows(self.tables[table], rows, values)
         for kind, width in store.kinds().items():
             fresh = values if kind == "weight" else values.new_zeros(len(rows), width)
             store.write_rows(table, kind, rows, fresh)
@@ -274,20 +290,17 @@ class Lookup(nn.Module, ABC):
                 known.add(key)
                 if key not in state_dict:
                     missing_keys.append(key)
-                elif not isinstance(state_dict[key], Tensor):
-                    found = type(state_dict[key]).__name__
-                    error_msgs.append(f"physical table '{name}': {kind} must be a Tensor, got {found}.")
-                elif tuple(state_dict[key].shape) != (self.tables[name].num_rows, width):
-                    error_msgs.append(
-                        f"physical table '{name}': {kind} has shape {tuple(state_dict[key].shape)} in the checkpoint "
-                        f"and {(self.tables[name].num_rows, width)} here."
-                    )
+                elif (
+                    problem := problem_of(state_dict[key], (self.tables[name].num_rows, width), store.dtype)
+                ) is not None:
+                    error_msgs.append(f"physical table '{name}': {kind} {problem}.")
                 else:
                     store.load_tensor(name, kind, state_dict[key])
             steps_key = f"{prefix}{name}.num_steps"
             known.add(steps_key)
-            if isinstance(state_dict.get(steps_key), Tensor):
-                store.num_steps = int(state_dict[steps_key])
+            steps = state_dict.get(steps_key)
+            if isinstance(steps, Tensor) and not steps.is_meta:
+                store.num_steps = int(steps)
         own = re.compile(re.escape(prefix))
         unexpected_keys.extend(key for key in state_dict if own.match(key) and key not in known)
 

@@ -231,9 +231,19 @@ class DenseGradient(TableOptimizer):
 
 @dataclass(frozen=True)
 class Frozen(TableOptimizer):
-    """Rows that never change: no gradient, no state."""
+    """Rows that never change: no gradient, no state.
+
+    Raises:
+        ValueError: if a setting is not 0, as it would do nothing.
+    """
 
     learning_rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings."""
+        super().__post_init__()
+        if self.learning_rate or self.weight_decay:
+            raise ValueError(f"Frozen: rows never change; leave out learning_rate and weight_decay, got {self}.")
 
     def state_dims(self, row_dim: int) -> dict[str, int]:
         """No state."""

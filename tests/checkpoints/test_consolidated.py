@@ -158,3 +158,17 @@ def test_differences_name_every_table():
     assert "table 'c' is only in the checkpoint" in found
     assert "table 'd' is not in the checkpoint" in found
     assert "'a'" not in found
+
+
+@pytest.mark.parametrize(
+    ("content", "out", "message"),
+    [
+        ({"state_dict": {"a": 1}, "recsys": {"tables": {}}}, "out", "'a' is no tensor"),
+        ({"state_dict": {}, "recsys": {}}, "out", "its description names no tables"),
+        ({"state_dict": {}, "recsys": {"tables": {}}}, "last.ckpt/out", "cannot be written"),
+    ],
+)
+def test_what_cannot_be_consolidated_is_said(tmp_path, content, out, message):
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(ValueError, match=message):
+        consolidate(tmp_path / "last.ckpt", tmp_path / out)

@@ -161,3 +161,13 @@ def test_code_is_refused_whatever_is_asked(tmp_path):
     with pytest.raises(ValueError, match=r"entries \['x'\] hold more than tensors"):
         checkpoint_file.write(tmp_path / "new.ckpt", {"state_dict": {}, "x": os.getcwd})
     assert not (tmp_path / "new.ckpt").exists()
+
+
+def test_a_flipped_byte_of_a_file_that_a_plain_trainer_wrote_is_found(tmp_path):
+    path = tmp_path / "last.ckpt"
+    torch.save({"state_dict": {"weight": torch.ones(1000)}}, path)
+    assert torch.equal(checkpoint_file.read(path, mmap=True)["state_dict"]["weight"], torch.ones(1000))
+    start, num_bytes = record_of(path, "data/0")
+    flip(path, start, start + num_bytes)
+    with pytest.raises(ValueError, match=r"'.*last.ckpt' .*record '.*/data/0' is damaged"):
+        checkpoint_file.read(path, mmap=True)

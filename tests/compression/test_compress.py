@@ -191,3 +191,21 @@ def test_a_budget_that_a_method_cannot_meet_names_the_smallest(trained, tmp_path
     assert compress(checkpoint, tmp_path / "out", *words, *asked) == 2
     assert "the smallest budget that can is" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_tables_that_are_left_no_rows_are_named(trained, tmp_path, capsys):
+    """Below the narrowest rows of all tables svd leaves some none."""
+    checkpoint, words = trained
+    out = tmp_path / "out"
+    assert compress(checkpoint, out, *words, "--method", "svd", "--budget_fraction", "5%", "--sweep", "60%") == 0
+    wide, narrow = json.loads((out / "compression.json").read_text())["trials"]
+    assert wide["without_rows"] == []
+    collection = load(out / "model.ckpt")
+    lost = [name for name in narrow["tables"] if not collection.table(name).physical_tables()]
+    assert narrow["without_rows"] == lost
+    assert 0 < len(lost) < len(narrow["tables"])
+    budget, num_tables, page = narrow["budget_bytes"], len(narrow["tables"]), (out / "report.html").read_text()
+    said = f"svd in {budget:,} bytes leaves {len(lost)} of {num_tables} tables no rows"
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert said in page
+    assert f": {', '.join(lost)}." in page

@@ -13,6 +13,7 @@ from recsys.compression.method import bytes_of
 from recsys.compression.methods import METHODS
 from recsys.compression.thresholds import lowest_threshold
 from recsys.compression.trained import TrainedTable
+from recsys.compression.trials import Trial
 from recsys.description.vectors import vectors_of
 from recsys.tables import Feature, TableCollection
 from recsys.tables.budget import BudgetError
@@ -79,6 +80,18 @@ def test_budgets_are_met_and_used(method, fraction):
         assert bytes_of(compressed) >= 0.95 * budget
     for name, (table, matrices) in compressed.items():
         assert {physical.name for physical in table.physical_tables()} == set(matrices), name
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in FIXED])
+def test_tables_without_rows_are_those_whose_ids_are_all_alike(method):
+    tables, found = trained(), []
+    for fraction in (0.3, 0.1, 0.02, 0.005):
+        compressed = METHODS[method]().compress(tables, int(fraction * FULL_BYTES))
+        trial = Trial(method, 0, 0, 0.0, {}, {}, compressed)
+        vectors = reconstructed(tables, compressed)
+        assert trial.without_rows == [name for name, own in vectors.items() if bool((own == own[0]).all())]
+        found.append(len(trial.without_rows))
+    assert found[0] < found[-1]
 
 
 @pytest.mark.parametrize("method", ["magnitude", "saliency", "rows", "shaver", "svd"])

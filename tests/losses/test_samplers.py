@@ -55,7 +55,7 @@ def test_sums_over_the_draws_vary_less_than_of_independent_ones(exponent):
     chances /= chances.sum()
     independent = (chances * score**2).sum() - (chances * score).sum() ** 2
     for sampler in samplers(8, True, exponent):
-        sums = score[sampler.draw(torch.ones(20_000), Catalogue(NUM_ITEMS, COUNTS)) - 1].sum(1)
+        sums = score[sampler.draw(torch.ones(20_000, dtype=torch.int64), Catalogue(NUM_ITEMS, COUNTS)) - 1].sum(1)
         assert_close(sums.mean(), 8 * (chances * score).sum(), rtol=0.01, atol=0)
         assert sums.var() < 0.6 * 8 * independent
 

@@ -1,6 +1,7 @@
 """Memory activations and PISA against loops over users, sessions and events."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -262,3 +263,35 @@ def test_too_many_sessions_are_refused():
     _, vectors, given, evoked = inputs()
     with pytest.raises(ValueError, match="3 sessions exceed the model's max_length=2"):
         PISA(DIM, 2).double()(vectors, given, evoked)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"items": [[1]]}, "items must be integers of two dimensions, got list"),
+        ({"items": torch.ones(3, 6)}, "items must be integers .* torch.float32"),
+        ({"sessions": torch.full((3, 6), -1)}, r"sessions must be in \[0, 3\), the references, got -1 to -1"),
+        ({"sessions": torch.full((3, 6), 9)}, r"sessions must be in \[0, 3\), the references, got 9 to 9"),
+        ({"times": torch.ones(3, 5)}, r"times must be \[3, 6\], as items are, got \[3, 5\]"),
+        ({"references": torch.ones(2, 3)}, r"references must be \[3, 3\], as items are, got \[2, 3\]"),
+    ],
+)
+def test_histories_whose_parts_do_not_go_together_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        replace(histories(), **changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"histories": torch.ones(3)}, "histories must be Histories, got"),
+        ({"vectors": torch.ones(1, 6, DIM)}, r"vectors must be floating-point numbers \[3, 6, 4\], got \[1, 6, 4\]"),
+        ({"vectors": torch.ones(3, 6, DIM).double()}, "vectors must be as its parameters"),
+        ({"spreading": torch.ones(3, 5)}, r"spreading must be floating-point numbers \[3, 6\]"),
+        ({"spreading": None}, r"spreading must be .* got NoneType"),
+    ],
+)
+def test_what_pisa_cannot_read_is_refused(changed, message):
+    given = {"vectors": torch.ones(3, 6, DIM), "histories": histories(), "spreading": torch.zeros(3, 6)}
+    with pytest.raises(ValueError, match=message):
+        PISA(DIM, 5)(**{**given, **changed})

@@ -75,7 +75,7 @@ def test_a_batch_takes_its_steps_in_order_and_is_taken_once():
     steps, moved = Steps(), []
 
     def start(batch):
-        batch.started = StartedBatch([], Routed([], [], []), StartedLookup([None, steps]))
+        batch.started = StartedBatch(None, [], Routed([], [], []), StartedLookup([None, steps]))
         return batch
 
     def move(batch):

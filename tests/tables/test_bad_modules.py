@@ -148,7 +148,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "a collection of nothing": (lambda: quantized(None), "quantized: collection must be TableCollection, got None"),
     "a factory of Python": (
         lambda: swap_(nn.Sequential(nn.Embedding(9, 4)), [SwapRule(lambda *sizes: {})]),
-        r"the rule of '0' must make a Table, got \{\}",
+        r"the rule of '0': <lambda> must make a Table, got \{\}",
     ),
 }
 
