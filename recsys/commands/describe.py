@@ -16,6 +16,7 @@ from recsys.data.counts import check_counts, read_counts
 from recsys.description.optimizer_state import dense_model, read_state_bytes
 from recsys.description.portrait import portray
 from recsys.description.report import DescriptionReport
+from recsys.description.shared import shared_notes
 from recsys.human import human_bytes
 from recsys.prepare.files.command_parser import SEED, CommandParser
 from recsys.tables import TableCollection
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         f"Collisions and unused rows are those of ids seen in training ({counts_folder})."
         if known
         else f"There are no counts in {counts_folder}: all ids count as seen, and norms are not shown by frequency.",
+        *shared_notes(collection, tables),
         "Effective rank (RankMe) and singular values are of at most 20,000 sampled ids of each table.",
         f"Beside the tables: {dense.num_parameters:,} parameters, {human_bytes(dense.stored_bytes)}, and "
         f"{human_bytes(dense.state_bytes)} of optimizer state."

@@ -153,7 +153,7 @@ def show(plan: Allocation, columns: Sequence[Column], budget: int, full_bytes: i
         print(
             f"{tail_ids:,} other ids, {tail_reads:.2%} of all reads, share {plan.num_rows:,} rows of "
             f"{plan.embedding_dim // plan.num_lookups}: each of an id's {plan.num_lookups} rows has "
-            f"{tail_ids * plan.num_lookups / plan.num_rows:.2f} readers on average"
+            f"{plan.readers(columns):.2f} readers on average, itself among them"
         )
     print(f"{human_bytes(plan.num_bytes)} of {human_bytes(budget)} allowed; full tables take {human_bytes(full_bytes)}")
 

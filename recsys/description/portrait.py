@@ -51,8 +51,8 @@ class TablePortrait:
         serving_bytes: of matrices and parameters, as the table is served; shared matrices count in full for each table.
         training_bytes: with optimizer state, of the rows and of the table's own parameters.
         compression_ratio: V x D values over serving_bytes.
-        expected_collisions: ids expected to share all their rows with another.
-        collisions: ids that do, or have the same content, among those seen in training; None with more than 5 million.
+        expected_collisions: ids, of all V, expected to share all their rows with one before them.
+        collisions: ids that do, or have its content, among those seen in training; None with more than 5 million.
         unused_rows: rows that no id seen in training reads; None likewise.
         dead_rows: rows of nothing but zeros.
         effective_rank: RankMe of sampled vectors, in [1, D].
@@ -167,21 +167,20 @@ def _sample(ids: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
 
 
 def _use_of_rows(collection: TableCollection, name: str, seen: NDArray[np.int64]) -> tuple[int | None, int | None]:
-    """Seen ids that share all their rows with another, and rows that no seen id reads."""
+    """Seen ids that share all their rows with one before them, and rows that no seen id reads."""
     if len(seen) > MAX_COUNTED_IDS:
         return None, None
     table = collection.table(name)
     rows = table.rows_of(torch.from_numpy(seen))
     likeness = table.likeness()
     if likeness is not None:
-        _, sizes = likeness[torch.from_numpy(seen)].unique(return_counts=True)
+        num_different = len(likeness[torch.from_numpy(seen)].unique())
     else:
-        _, sizes = torch.unique(rows, dim=1, return_counts=True) if len(rows) else (rows, torch.tensor([len(seen)]))
-    collisions = int(sizes[sizes > 1].sum())
+        num_different = torch.unique(rows, dim=1).shape[1] if len(rows) else min(1, len(seen))
     used: dict[str, Tensor] = {}
     for physical, picked in zip(table.physical_tables(), rows, strict=True):
         used.setdefault(physical.name, torch.zeros(physical.num_rows, dtype=torch.bool))[picked[picked >= 0]] = True
-    return collisions, sum(int((~flags).sum()) for flags in used.values())
+    return len(seen) - num_different, sum(int((~flags).sum()) for flags in used.values())
 
 
 def _norms(collection: TableCollection, name: str, counts: Counts, seed: int) -> list[NormBin]:

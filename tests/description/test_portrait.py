@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from recsys.description import effective_rank, portray
 from recsys.description.optimizer_state import DenseModel, read_state_bytes, table_state_bytes
 from recsys.description.report import DescriptionReport
+from recsys.description.shared import shared_notes
 from recsys.description.vectors import vectors_of
 from recsys.tables import (
     DenseGradient,
@@ -54,8 +55,8 @@ def test_collisions_and_unused_rows_are_counted(collection, name):
     found = portray(collection, name, counts)
     seen = np.flatnonzero(counts)
     vectors = vectors_of(collection, name, torch.from_numpy(seen))
-    alike = (vectors[:, None] == vectors).all(2).sum(1)
-    assert found.collisions == int((alike > 1).sum())
+    alike = (vectors[:, None] == vectors).all(2)
+    assert found.collisions == int(alike.tril(-1).any(1).sum())
     changed = 0
     for physical in {p.name: p for p in collection.table(name).physical_tables()}.values():
         before = collection.lookup.weight(physical.name).clone()
@@ -66,6 +67,27 @@ def test_collisions_and_unused_rows_are_counted(collection, name):
             changed += bool((vectors_of(collection, name, torch.from_numpy(seen)) != vectors).any())
         collection.lookup.load_weight(physical.name, before)
     assert found.unused_rows == found.num_rows - changed
+
+
+@pytest.mark.parametrize("name", ["full", "hash", "unified", "qr"])
+def test_collisions_are_the_number_that_is_expected_of_ids_all_seen(collection, name):
+    found = portray(collection, name)
+    assert found.collisions == pytest.approx(found.expected_collisions, abs=5)
+
+
+def test_a_shared_matrix_is_said_once_with_its_tables_and_bytes():
+    tables = {name: UnifiedTable(name, V, D, num_rows=60, num_lookups=2) for name in ("user", "item")}
+    tables |= {"own": FullTable("own", V, D), "qr": QRTable("qr", V, D)}
+    collection = TableCollection([Feature(name, name) for name in tables], tables, lookup=TorchLookup)
+    (note,) = shared_notes(collection, list(tables))
+    assert note.startswith("user, item share the matrix ")
+    assert "960 B" in note, "60 rows of 4 float32 each"
+    assert shared_notes(collection, ["user", "own", "qr"]) == []
+
+
+def test_no_id_seen_is_no_collision(collection):
+    found = portray(collection, "hash", np.zeros(V, dtype=np.int64))
+    assert (found.collisions, found.unused_rows) == (0, found.num_rows)
 
 
 def test_dead_rows_and_norms(collection):

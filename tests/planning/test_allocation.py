@@ -1,5 +1,6 @@
 """Plans keep to their budget, and no other number of heads has fewer expected collisions."""
 
+import itertools
 import json
 import shutil
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys.commands.plan import main, read_columns
-from recsys.planning import Column, allocate
+from recsys.planning import Allocation, Column, allocate
 from recsys.planning.placing import Fleet, place
 from recsys.tables import Feature, FullTable, HeadTailTable, TableCollection
 
@@ -72,6 +73,24 @@ def test_less_than_the_smallest_plan_is_refused():
     assert allocate(columns, DIM, 96, exact_up_to=4).heads == {"a": 4, "b": 1}
     with pytest.raises(ValueError, match="embedding_dim=4 must be a multiple of num_lookups=3"):
         allocate(columns, DIM, 1000, num_lookups=3)
+
+
+@pytest.mark.parametrize(
+    ("num_ids", "num_rows", "num_lookups"), [(1, 5, 2), (3, 2, 2), (4, 3, 1), (2, 4, 3), (2, 1, 2)]
+)
+def test_readers_of_a_row_are_those_of_all_ways_to_hash(num_ids, num_rows, num_lookups):
+    readers = []
+    for rows in itertools.product(range(num_rows), repeat=num_ids * num_lookups):
+        each = [rows[i : i + num_lookups] for i in range(0, len(rows), num_lookups)]
+        readers += [sum(row in others for others in each) for row in each[0]]
+    plan = Allocation({"a": 2, "b": 7}, num_rows, DIM, num_lookups, num_bytes=0)
+    columns = [Column("a", falling(range(1 + num_ids))), Column("b", falling(range(6)))]
+    assert plan.readers(columns) == pytest.approx(np.mean(readers))
+
+
+def test_a_plan_without_a_tail_has_no_readers_of_it():
+    columns = [Column("a", falling([3, 2, 1]))]
+    assert allocate(columns, DIM, 1000).readers(columns) == 0
 
 
 def test_what_devices_hold_adds_up():

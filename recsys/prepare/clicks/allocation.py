@@ -61,6 +61,16 @@ class Allocation:
         total = column.counts.sum()
         return float(column.counts[self.heads[column.name] :].sum() / total) if total else 0.0
 
+    def readers(self, columns: Sequence[Column]) -> float:
+        """Ids expected to read a row of the shared matrix that a given id reads, this id among them; 0 without a tail.
+
+        Each of its num_lookups rows is any of the matrix, by hashes, so every other id meets it with the same chance.
+        """
+        num_ids = sum(column.num_embeddings - self.heads[column.name] for column in columns)
+        if not num_ids or not self.num_rows:
+            return 0.0
+        return 1 + (num_ids - 1) * (1 - (1 - 1 / self.num_rows) ** self.num_lookups)
+
 
 @typed
 def allocate(
