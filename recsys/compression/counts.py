@@ -61,10 +61,10 @@ def _count_by_items(task: SessionTask, counts: dict[str, Tensor]) -> None:
 
 
 def _count(collection: TableCollection, data: CTRDataModule, counts: dict[str, Tensor]) -> None:
-    """Add up the ids of the train split."""
+    """Add up the ids of all rows of the train split, those that drop_last leaves out too."""
     data.setup("fit")
     single = [feature.name for feature in collection.features if feature.pooling is None]
-    for batch in data.train_dataloader():
+    for batch in data.eval_dataloader("train"):
         columns = dict(zip(single, batch.ids, strict=True)) | {name: bag.values for name, bag in batch.bags.items()}
         for feature in collection.features:
             if feature.table in counts:
