@@ -78,6 +78,9 @@ class Table(Startable, KeptState, ABC):
     counts_batches: ClassVar[bool] = False
     """Whether `observe` counts training batches and nothing else: which ids are in them changes nothing."""
 
+    awaits_checkpoint: bool = False
+    """Whether what it is made of, as StoredCodes, is in a checkpoint alone, and it is nothing until that is loaded."""
+
     reconciled: ClassVar[frozenset[str]] = frozenset()
     """What is kept of every id that `reconcile` compares with a checkpoint's, value by value."""
 

@@ -54,6 +54,7 @@ class CombinedTable(Table):
         self._parts = parts
         self._check_parts()
         self.linear = all(part.linear for part in parts)  # type: ignore[misc]
+        self.awaits_checkpoint = any(part.awaits_checkpoint for part in parts)
         self.leaves_out = any(part.leaves_out for part in parts)  # type: ignore[misc]
         # What a checkpoint says of this table: its parts as they are, not what has made them.
         self.arguments |= {"tables": parts}

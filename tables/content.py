@@ -63,7 +63,7 @@ class ContentTable(Table):
         with torch.device("cpu"):  # what is read has values, also where parameters are to have none yet
             given = vectors if isinstance(vectors, Tensor) else vectors.load(f"ContentTable '{name}'", num_embeddings)
             self._check(given, None if is_drawn else num_embeddings)
-            is_stored = isinstance(vectors, StoredVectors)
+            self.awaits_checkpoint = is_stored = isinstance(vectors, StoredVectors)
             width = self._width(given.shape[1], is_stored, row_dim, budget_bytes, budget_fraction)
             self.row_dim = _aligned(width) if is_drawn else _aligned(width + 1)
             self._width_kept = width

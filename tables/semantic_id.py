@@ -12,7 +12,7 @@ from torch import Tensor
 from recsys.tables.adaptations import Adaptation, Prefixes
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, budget_of, exactly_one
-from recsys.tables.item_codes import CodeSource, ItemCodes, packed
+from recsys.tables.item_codes import CodeSource, ItemCodes, StoredCodes, packed
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, mix64, name_seed
 
@@ -82,6 +82,7 @@ class SemanticIdTable(Table):
         self.precompute = precompute
         with torch.device("cpu"):  # what is read has values, also where rows are to have none yet
             found = self._codes_of(codes, lengths, num_codes)
+        self.awaits_checkpoint = isinstance(codes, StoredCodes)
         self.num_levels, self.num_codes = len(found.codes), found.num_codes
         needs = self._needs()
         self.register_per_id(codes=found.codes, lengths=found.lengths)

@@ -18,6 +18,7 @@ from recsys.cli import main
 from recsys.configuration.lightning_cli import RecsysCLI
 from tests.checkpoints.words import command, write_words
 
+STORED = "{default: {class_path: SemanticIdTable, init_args: {codes: {class_path: StoredCodes, init_args: %s}}}}"
 HASH = "{default: {class_path: HashTable, init_args: {num_rows: %s}}}"
 
 FLAGS = [
@@ -29,6 +30,10 @@ FLAGS = [
     (f"--model.tables={HASH % '1e3'}", "tables.num_rows must be int, got 1000.0; write 1000"),
     ("--model.assign=3", "assign must be dict, got 3"),
     ("--model.table_optimizer.learning_rate=x", "learning_rate must be float, got x"),
+    (
+        f"--model.tables={STORED % '{num_levels: 2, num_codes: 4}'}",
+        "table 'word' has the stored codes or vectors of a checkpoint, and none is loaded",
+    ),
     ("--model.lookup=TorchLookup", "'TorchLookup' is given by its whole name here: recsys.tables"),
     ("--model.lookup=TorchLookp", "did you mean 'TorchLookup'?"),
     ("--data.batch_size=big", "batch_size must be int, got big"),

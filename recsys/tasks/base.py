@@ -36,7 +36,7 @@ from recsys.tasks.resumption import (
 )
 from recsys.tasks.schedule import Schedule
 from recsys.tasks.tables import TableSettings
-from recsys.tasks.trainer_checks import check_trainer
+from recsys.tasks.trainer_checks import check_begin, check_trainer
 
 
 class TableTask(LightningModule):
@@ -80,6 +80,7 @@ class TableTask(LightningModule):
         self.finite = LossWatch()
         self.embedding_dim = settings.embedding_dim
         self.collection: TableCollection
+        self._is_loaded = False
 
     def __getattr__(self, name: str) -> Any:
         """Say of tables that are not there yet what makes them."""
@@ -215,19 +216,8 @@ class TableTask(LightningModule):
             check_tables(checkpoint, self.collection)
 
     def on_fit_start(self) -> None:
-        """Refuse a run that is too short for what its tables do between epochs.
-
-        Raises:
-            ValueError: naming the table.
-        """
-        max_epochs = None if getattr(self.trainer, "fast_dev_run", False) else self.trainer.max_epochs
-        for feature in self.collection.features:
-            needed = self.collection.table(feature.table).min_epochs
-            if max_epochs is not None and 0 <= max_epochs < needed:
-                raise ValueError(
-                    f"table '{feature.table}' needs at least {needed} epochs of training, got "
-                    f"trainer.max_epochs={max_epochs}; raise it, or let the table do less between epochs."
-                )
+        """Refuse a run that is too short for its tables, or whose tables are what nothing has loaded."""
+        check_begin(self.trainer, self.collection, self._is_loaded or self.carried_over is not None)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load what a checkpoint holds.
@@ -235,6 +225,7 @@ class TableTask(LightningModule):
         Raises:
             ValueError: naming what is missing, too much, or of another shape.
         """
+        self._is_loaded = True
         try:
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:

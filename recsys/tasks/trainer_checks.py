@@ -7,6 +7,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from recsys.tables import TableCollection
+
 _LIMITS = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
 """Which split a stage is about, by the trainer's names."""
 
@@ -35,6 +37,32 @@ def check_trainer(trainer: Trainer, stage: str) -> None:
     interval = getattr(trainer, "val_check_interval", None)
     if isinstance(interval, int | float) and not interval > 0:
         raise ValueError(f"trainer.val_check_interval must be above 0, got {interval}.")
+
+
+def check_begin(trainer: Trainer, collection: TableCollection, is_loaded: bool) -> None:
+    """Refuse a run that is too short for what its tables do between epochs, or whose tables wait for a checkpoint.
+
+    Args:
+        trainer: of the run.
+        collection: its tables.
+        is_loaded: whether they have been loaded without the trainer.
+
+    Raises:
+        ValueError: naming the table.
+    """
+    max_epochs = None if getattr(trainer, "fast_dev_run", False) else trainer.max_epochs
+    for name in {feature.table: None for feature in collection.features}:
+        table = collection.table(name)
+        if max_epochs is not None and 0 <= max_epochs < table.min_epochs:
+            raise ValueError(
+                f"table '{name}' needs at least {table.min_epochs} epochs of training, got "
+                f"trainer.max_epochs={max_epochs}; raise it, or let the table do less between epochs."
+            )
+        if table.awaits_checkpoint and not is_loaded and trainer.ckpt_path is None:
+            raise ValueError(
+                f"table '{name}' has the stored codes or vectors of a checkpoint, and none is loaded: every item would "
+                "be one without content; give --ckpt_path, or the file that they come from."
+            )
 
 
 def _at_least(trainer: Any, name: str, least: int) -> None:
