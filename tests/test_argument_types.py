@@ -61,7 +61,7 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
         "precisions must be a list of some of float32, float16, bfloat16, int8, int4, got 'int8'",
     ),
     "more than int64": (lambda: FullTable("f", 10**30, 4), r"num_embeddings must be in \[1, 2\*\*62=46116"),
-    "a feature": (lambda: Feature("", "f"), "Feature: name must not be empty"),
+    "a feature": (lambda: Feature("", "f"), "Feature: name and table must not be empty, got '' and 'f'"),
     "a feature's name": (lambda: Feature(3, "f"), "Feature: name must be str, got 3"),
     "a length": (lambda: Feature("f", "f", "sequence", "9"), "Feature: max_length must be int or None, got '9'"),
     "a matrix": (lambda: PhysicalTable("f", 0, 4, 0.1), "num_rows must be at least 1, got 0"),

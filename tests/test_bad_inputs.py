@@ -173,7 +173,7 @@ COMMANDS = [
     ("compare report x.yaml --jobs 3", "--jobs 3 is for compare run and search; leave it out"),
     ("compare report x.yaml --threads 2", "--threads 2 is for compare run and search"),
     ("compare search x.yaml --as-written", "--as-written is for compare report; leave it out"),
-    ("compare search x.yaml --trials 0", "argument --trials: must be at least 1, got 0"),
+    ("compare search x.yaml --trials 0", "argument --trials: must be a whole number from 1, got '0'"),
     ("methods --embedding_dim 5000", "--embedding_dim must be in [1, 4096], got 5000"),
 ]
 

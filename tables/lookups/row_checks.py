@@ -70,6 +70,7 @@ def problem_of(values: object, shape: tuple[int, int], dtype: torch.dtype) -> st
         return f"must be a Tensor, got {type(values).__name__}"
     if tuple(values.shape) != shape:
         return f"has shape {tuple(values.shape)} in the checkpoint and {shape} here"
-    if values.is_complex() or values.is_floating_point() != dtype.is_floating_point:
+    # By the dtype: a matrix in parts on several processes answers nothing else.
+    if values.dtype.is_complex or values.dtype.is_floating_point != dtype.is_floating_point:
         return f"must be numbers such as {dtype}, got {values.dtype}"
-    return "must be values, got a tensor on 'meta'" if values.is_meta else None
+    return "must be values, got a tensor on 'meta'" if values.device.type == "meta" else None
