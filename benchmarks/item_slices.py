@@ -26,8 +26,6 @@ from recsys.comparison.store import RunStore, write_whole
 from recsys.evaluation import compare_auc
 from recsys.evaluation.slices import by_frequency
 
-_FEWEST_ROWS = 100
-
 
 def train_and_predict(run: Run, folder: Path) -> None:
     """What the comparison's worker does, and the test split's predictions before the weights go."""
@@ -59,7 +57,7 @@ def predictions(run: Run, store: RunStore) -> Path:
     return path
 
 
-def show(first: Path, second: Path, feature: str, counts: Path) -> None:
+def show(first: Path, second: Path, feature: str, counts: Path, fewest_rows: int) -> None:
     """AUC of both and their paired difference, whole and by slice."""
     one, two = pq.read_table(first), pq.read_table(second)
     if not all(one[name].equals(two[name]) for name in ("label", feature)):
@@ -67,7 +65,7 @@ def show(first: Path, second: Path, feature: str, counts: Path) -> None:
     ids = one[feature].combine_chunks()
     everything = np.ones(len(ids), dtype=bool)
     for part, flags in {"all": everything, **by_frequency(ids, feature, counts)}.items():
-        if flags.sum() < _FEWEST_ROWS:
+        if flags.sum() < fewest_rows:
             continue
         label, items = (one[name].to_numpy()[flags] for name in ("label", feature))
         scores = (table["logit"].to_numpy()[flags] for table in (two, one))
@@ -92,6 +90,7 @@ def main() -> None:
     parser.add_argument("--contenders", nargs="+", required=True, help="two or more; the last is what the others beat")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--feature", default="item")
+    parser.add_argument("--fewest_rows", type=int, default=100, help="smaller slices are left out (100)")
     asked = parser.parse_args()
     comparison, store = read_comparison(asked.file, asked.data), RunStore(asked.store)
     counts = asked.data / "counts" / f"{asked.feature}.parquet"
@@ -99,7 +98,7 @@ def main() -> None:
         *others, last = (predictions(chosen(comparison, name, seed), store) for name in asked.contenders)
         for name, path in zip(asked.contenders, others, strict=False):
             print(f"{name}, against {asked.contenders[-1]}, seed {seed}")
-            show(path, last, asked.feature, counts)
+            show(path, last, asked.feature, counts, asked.fewest_rows)
 
 
 if __name__ == "__main__":
