@@ -27,7 +27,8 @@ def predict_for(checkpoint: Path, command: Sequence[str], columns: Sequence[str]
     from recsys.configuration.lightning_cli import RecsysCLI
     from recsys.tasks import PredictionWriter
 
-    path = folder / "predictions.parquet"
+    # A relative path would be one below the folder that the trainer is given.
+    path = folder.absolute() / "predictions.parquet"
 
     class EvaluatedCLI(RecsysCLI):
         """Predicts into the folder, once it is known that nothing will be missing."""

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from recsys.commands.checkpoint_predictions import predict_for
 from recsys.configuration.lightning_cli import RecsysCLI
 from tests.commands.evaluations import compared, run, values
 from tests.data.test_session_data import write_folder
@@ -39,6 +40,18 @@ def test_a_checkpoint_is_evaluated_on_its_data(prepared, tmp_path, capsys):
     )
     assert values(tmp_path / "out")["auc"] == expected["test/auc"]
     assert run("--ckpt_path", checkpoint, *words[:2], "--data.init_args.path", prepared, *words[3:]) == 0
+
+
+def test_predictions_lie_in_a_folder_that_is_named_from_here(prepared, tmp_path, monkeypatch):
+    config = Path(__file__).resolve().parents[2] / "configs" / "criteo_80k.yaml"
+    words = ["-c", str(config), f"--data.init_args.path={prepared}", "--trainer.enable_progress_bar=false"]
+    fit = [f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=1", "--trainer.logger=false"]
+    cli = RecsysCLI.launch(["fit", *words, *fit])
+    monkeypatch.chdir(tmp_path)
+    Path("kept").mkdir()
+    path = predict_for(Path(cli.trainer.checkpoint_callback.best_model_path), words, [], Path("kept"))
+    assert path == tmp_path / "kept" / "predictions.parquet"
+    assert pq.read_table(path).num_rows == pq.read_table(prepared / "test").num_rows
 
 
 def test_a_checkpoint_of_sessions_is_evaluated_as_it_is_tested(tmp_path, capsys):
