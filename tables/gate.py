@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from recsys.tables.base import DEFAULT_INIT_STD, Constants
 from recsys.tables.combined import CombinedTable, PartFactory
-from recsys.tables.item_files import ids_of, read_parquet
-from recsys.tables.placement import INTEGERS
+from recsys.tables.item_counts import check_integers, counts_of_ids
 from recsys.tables.routing.hashes import mix64
 
 
@@ -61,22 +60,13 @@ class GateTable(CombinedTable):
         self.linear = False  # type: ignore[misc]
         self._check_unseen(counts, unseen, groups)
         self.unseen = unseen
-        for argument, given, most in (("counts", counts, None), ("groups", groups, 63)):
-            if isinstance(given, Tensor):
-                self._check_integers(argument, given, most)
         if groups is None:
             with torch.device("cpu"):
                 groups = self._groups(counts)
+        check_integers(f"GateTable '{name}'", "groups", groups, most=63)
         self.register_per_id(groups=groups.to(torch.uint8))
         self.arguments |= {"counts": None, "groups": self.get_buffer("groups")}
         self.gate = nn.Parameter(torch.zeros(64, number))
-
-    def _check_integers(self, argument: str, given: Tensor, most: int | None) -> None:
-        low, high = (int(each) for each in given.aminmax()) if given.numel() and given.dtype in INTEGERS else (-1, -1)
-        if low < 0 or (most is not None and high > most):
-            bound = "at least 0" if most is None else f"in [0, {most}]"
-            got = f"{low} to {high}" if given.dtype in INTEGERS else f"{list(given.shape)} of {given.dtype}"
-            raise ValueError(f"GateTable '{self.name}': {argument} must be whole numbers {bound}, got {got}.")
 
     def reads_as(self) -> str:
         """As its parts, and by the part that unseen ids read alone."""
@@ -100,32 +90,8 @@ class GateTable(CombinedTable):
         powers = 1 << torch.arange(63)
         if counts is None:
             return 63 - torch.bucketize(torch.arange(self.num_embeddings) + 1, powers, right=True)
-        if isinstance(counts, str):
-            counts = self._read_counts(counts)
-        if counts.shape != (self.num_embeddings,):
-            raise ValueError(
-                f"GateTable '{self.name}': counts must be [num_embeddings={self.num_embeddings}], got "
-                f"{list(counts.shape)}."
-            )
-        return torch.bucketize(counts, powers, right=True)
-
-    def _read_counts(self, path: str) -> Tensor:
-        owner = f"GateTable '{self.name}'"
-        table = read_parquet(owner, path, "it is counts/NAME.parquet of the prepared data")
-        if not {"id", "count"} <= set(table.column_names):
-            raise ValueError(f"{owner}: '{path}' must have columns id and count.")
-        ids = ids_of(owner, path, table["id"], None, self.num_embeddings)
-        if len(ids) != self.num_embeddings or bool((ids < 0).any()):
-            raise ValueError(f"{owner}: '{path}' must count each of num_embeddings={self.num_embeddings} ids.")
-        kind, missing = table["count"].type, table["count"].null_count
-        if not str(kind).startswith(("int", "uint")) or missing:
-            raise ValueError(
-                f"{owner}: column 'count' of '{path}' must hold whole numbers, got {kind}, {missing} missing."
-            )
-        found = torch.from_numpy(table["count"].to_numpy().astype("int64"))
-        if bool((found < 0).any()):
-            raise ValueError(f"{owner}: column 'count' of '{path}' holds {int(found.min())}; counts are at least 0.")
-        return torch.zeros(self.num_embeddings, dtype=torch.int64).scatter_(0, ids, found)
+        known = counts_of_ids(f"GateTable '{self.name}'", counts, self.num_embeddings)
+        return torch.bucketize(known, powers, right=True)
 
     def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:
         """As SumTable, with equal weights; an unseen id counts with its one part alone."""

@@ -218,6 +218,21 @@ def packed(owner: str, codes: Tensor, lengths: Tensor | None, num_codes: int | N
     return ItemCodes(codes.to(smallest_dtype(num_codes)), lengths.to(torch.uint8), num_codes)
 
 
+def trained_lengths(codes: Tensor, lengths: Tensor, trained: Tensor) -> Tensor:
+    """How many codes of every id some id that is trained has, too.
+
+    Shape:
+        codes [L, V], lengths [V], trained bool [V] -> [V], at most lengths
+    """
+    shared, prefixes = torch.zeros_like(lengths), torch.zeros(codes.shape[1], dtype=torch.int64)
+    for level, own in enumerate(codes):
+        has = (lengths > level) & (shared == level)
+        # Numbered anew at each level: no prefix is too long for its number.
+        _, prefixes = torch.stack([prefixes, own.long()]).unique(dim=1, return_inverse=True)
+        shared += has & torch.isin(prefixes, prefixes[has & trained])
+    return shared
+
+
 def smallest_dtype(num_codes: int) -> torch.dtype:
     """The smallest integers that hold codes below num_codes."""
     return torch.uint8 if num_codes <= 1 << 8 else torch.int16 if num_codes <= 1 << 15 else torch.int32

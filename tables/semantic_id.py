@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 from recsys.tables.adaptations import Adaptation, Prefixes
 from recsys.tables.base import DEFAULT_INIT_STD, Constants, Table
 from recsys.tables.budget import Bytes, Fraction, budget_of, exactly_one
-from recsys.tables.item_codes import CodeSource, ItemCodes, StoredCodes, packed
+from recsys.tables.item_codes import CodeSource, ItemCodes, StoredCodes, packed, trained_lengths
+from recsys.tables.item_counts import counts_of_ids
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.hashes import bucket, mix64, name_seed
 
@@ -33,8 +35,9 @@ class SemanticIdTable(Table):
         `precompute` four bytes for each of its pieces.
 
     Differs from the papers: pieces that do not all have a row are hashed to one, where the second takes a remainder,
-    which for prefixes forgets the first codes; ids without codes have rows of their own, and of two kinds. Codes are
-    kept with the checkpoint: loading refuses others for an id that had some, and lets ids without any have theirs.
+    which for prefixes forgets the first codes; ids without codes have rows of their own, and of two kinds; with
+    `counts`, prefixes that training does not have are left out. Codes are kept with the checkpoint: loading refuses
+    others for an id that had some, and lets ids have further ones.
 
     Args:
         name: feature or table name; it seeds the hashes.
@@ -42,6 +45,9 @@ class SemanticIdTable(Table):
         embedding_dim: D.
         codes: where ids' codes come from; or a tensor [L, V], -1 from where an id has none.
         adaptation: which runs of codes have a row; by default all Prefixes.
+        counts: the Parquet file (id, count) of how often each id is in the training data, counts/NAME.parquet; or [V].
+            With Prefixes, an id's codes then count as far as an id of training has them: no row is read that is another
+            prefix's alone, or nobody's. By default all of them count.
         num_rows: rows of the matrix, two of them of ids without codes; where there are fewer than pieces, pieces are
             hashed to them. By default one for each piece; or give one of:
         budget_bytes: bytes that matrix and codes may take.
@@ -52,13 +58,13 @@ class SemanticIdTable(Table):
         num_codes: with a tensor of codes, K, instead of its largest code and one.
 
     Raises:
-        ValueError: if codes cannot be read, do not fit the adaptation, or several sizes are given.
+        ValueError: if codes or counts cannot be read or do not fit the adaptation, or several sizes are given.
     """
 
     sums = True
     leaves_out = True
     reconciled = frozenset({"codes", "lengths"})
-    sizes = Table.sizes | {"codes", "lengths", "num_codes"}
+    sizes = Table.sizes | {"codes", "counts", "lengths", "num_codes"}
 
     def __init__(
         self,
@@ -68,6 +74,7 @@ class SemanticIdTable(Table):
         *,
         codes: CodeSource | Tensor,
         adaptation: Adaptation | None = None,
+        counts: str | Tensor | None = None,
         num_rows: int | None = None,
         budget_bytes: Bytes | None = None,
         budget_fraction: Fraction | None = None,
@@ -82,6 +89,7 @@ class SemanticIdTable(Table):
         self.precompute = precompute
         with torch.device("cpu"):  # what is read has values, also where rows are to have none yet
             found = self._codes_of(codes, lengths, num_codes)
+            found = found if counts is None else self._trained(found, counts, codes)
         self.awaits_checkpoint = isinstance(codes, StoredCodes)
         self.num_levels, self.num_codes = len(found.codes), found.num_codes
         needs = self._needs()
@@ -91,6 +99,7 @@ class SemanticIdTable(Table):
             "codes": self.get_buffer("codes"),
             "lengths": self.get_buffer("lengths"),
             "num_codes": self.num_codes,
+            "counts": None,
         }
         self.num_rows = self._size(num_rows, budget_bytes, budget_fraction)
         self.is_exact = self.num_rows == self._most_rows
@@ -110,6 +119,15 @@ class SemanticIdTable(Table):
         if lengths is not None or num_codes is not None:
             raise ValueError(f"{owner}: lengths and num_codes go with a tensor of codes; {codes} has its own.")
         return codes.load(owner, self.num_embeddings)
+
+    def _trained(self, found: ItemCodes, counts: str | Tensor, codes: CodeSource | Tensor) -> ItemCodes:
+        owner = f"SemanticIdTable '{self.name}'"
+        if not isinstance(self.adaptation, Prefixes):
+            raise ValueError(f"{owner}: counts go with Prefixes, got {self.adaptation}; leave them out.")
+        if isinstance(codes, StoredCodes):
+            raise ValueError(f"{owner}: counts have been heard in the codes of a checkpoint; leave them out.")
+        known = counts_of_ids(owner, counts, self.num_embeddings)
+        return replace(found, lengths=trained_lengths(found.codes, found.lengths, known > 0))
 
     def _needs(self) -> list[int]:
         try:
@@ -141,6 +159,10 @@ class SemanticIdTable(Table):
     def signature(self) -> tuple[object, ...]:
         """Tables route alike whose codes have one shape and dtype, all hashed or none."""
         return (*super().signature(), self.num_levels, self.is_exact, self.listed_dtype("codes"))
+
+    def reads_as(self) -> str:
+        """See KeptState."""
+        return f"rows of {type(self.adaptation).__name__}"
 
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
         """One matrix, read for every piece."""
@@ -214,7 +236,7 @@ class SemanticIdTable(Table):
         return f"{super().extra_repr()}, {self.adaptation}, {have} ids with {self.num_levels} of {self.num_codes} codes"
 
     def reconcile(self, state: dict[str, Tensor]) -> list[str]:
-        """Refuse other codes for ids that had some; ids without any keep what they have here."""
+        """Refuse other codes than those that ids had; those with fewer keep what they have here."""
         said = self._reconcile_codes(state)
         if (
             self.precompute
@@ -230,7 +252,8 @@ class SemanticIdTable(Table):
         if codes is None or lengths is None or codes.shape != mine.shape or own.is_meta or not bool(own.any()):
             return []
         codes, lengths = codes.to(mine.device), lengths.to(own.device)
-        differs = (lengths > 0) & ((lengths != own) | (codes != mine).any(0))
+        levels = torch.arange(len(mine), device=mine.device).unsqueeze(1)
+        differs = (lengths > own) | ((codes != mine) & (levels < lengths)).any(0)
         state |= {"codes": mine, "lengths": own}
         if not bool(differs.any()):
             return []

@@ -132,6 +132,43 @@ def test_the_first_code_of_a_long_prefix_counts(num_rows):
         assert len(own.unique()) == pytest.approx(expected, rel=0.02)
 
 
+def test_prefixes_that_no_trained_item_has_are_not_read(tmp_path):
+    #                      id 0 1  2  3  4  5  6
+    codes = torch.tensor([[-1, 0, 0, 0, 1, 0, 2], [-1, 1, 1, 2, 0, 1, -1], [-1, 2, 0, 0, 0, 2, -1]])
+    counts = torch.tensor([9, 5, 0, 0, 0, 1, 0])
+    pq.write_table(pa.table({"id": range(7), "count": counts.numpy()}), tmp_path / "item.parquet")
+    for known in (counts, counts.int(), str(tmp_path / "item.parquet")):
+        table = SemanticIdTable("item", 7, 8, codes=codes, counts=known, num_rows=40)
+        assert table.get_buffer("lengths").tolist() == [0, 3, 2, 1, 0, 3, 0]
+    whole = SemanticIdTable("item", 7, 8, codes=codes, num_rows=40)
+    expected = whole.rows_of(torch.arange(7))
+    expected[2, 2], expected[1:, 3], expected[:, [4, 6]] = -1, -1, -1
+    expected[0, [4, 6]] = 39
+    assert torch.equal(table.rows_of(torch.arange(7)), expected)
+    with pytest.raises(RuntimeError, match="the state is of rows of Prefixes, and this table of rows of AllBigrams"):
+        Embedding(table_of(adaptation=AllBigrams())).load_state_dict(
+            Embedding(table_of(adaptation=Prefixes(3))).state_dict()
+        )
+    more = Embedding(whole)
+    more.load_state_dict(Embedding(table).state_dict())
+    with pytest.raises(RuntimeError, match="4 ids have other codes in the checkpoint than here, the first is 2"):
+        Embedding(table).load_state_dict(more.state_dict())
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 6), st.integers(1, 5), st.integers(1, 40), st.integers(0, 2**31))
+def test_codes_count_as_far_as_an_item_of_training_has_them(num_codes, num_levels, num_ids, seed):
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(0, num_codes, (num_levels, num_ids), generator=generator)
+    lengths = torch.randint(0, num_levels + 1, (num_ids,), generator=generator)
+    counts = torch.randint(0, 2, (num_ids,), generator=generator)
+    table = SemanticIdTable("f", num_ids, 4, codes=codes, lengths=lengths, num_codes=num_codes, counts=counts)
+    words = [tuple(codes[: int(lengths[item]), item].tolist()) for item in range(num_ids)]
+    known = {word[:end] for word, count in zip(words, counts, strict=True) if count for end in range(len(word) + 1)}
+    expected = [max((end for end in range(len(word) + 1) if word[:end] in known), default=0) for word in words]
+    assert table.get_buffer("lengths").tolist() == expected
+
+
 def test_a_piece_has_one_row_wherever_it_stands():
     codes = torch.tensor([[5, 7], [7, 5]])
     for num_rows in (None, 6):
@@ -232,6 +269,12 @@ def test_codes_of_other_items_name_the_vocabulary(files, tmp_path):
         ({"codes": CODES, "num_rows": 9, "budget_bytes": 999}, "exactly one of"),
         ({"codes": RandomCodes(4, 2048)}, "one for each piece"),
         ({"codes": CODES[:, :5]}, "num_embeddings=6"),
+        ({"codes": CODES, "counts": torch.ones(6).long(), "adaptation": AllBigrams()}, "counts go with Prefixes"),
+        ({"codes": CODES, "counts": torch.ones(5).long()}, r"counts must be \[num_embeddings=6\], got \[5\]"),
+        ({"codes": CODES, "counts": torch.ones(6)}, "counts must be whole numbers at least 0"),
+        ({"codes": CODES, "counts": torch.tensor([1, 1, 1, 1, 1, -1])}, "counts must be whole numbers at least 0"),
+        ({"codes": CODES, "counts": "nowhere.parquet"}, "it is counts/NAME.parquet"),
+        ({"codes": StoredCodes(4, 3), "counts": torch.ones(6).long()}, "have been heard in the codes of a checkpoint"),
     ],
 )
 def test_mistakes_are_named(change, said):
