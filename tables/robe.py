@@ -130,7 +130,8 @@ class RobeTable(SharingTable):
         hashes = mix64(ids, seeds if self.aligned else seeds[..., ::2]).unsqueeze(-1)
         value = torch.arange(self.row_dim, device=ids.device)
         words = mix64(hashes, torch.arange(-(-self.row_dim // _SIGNS_PER_WORD), device=ids.device))
-        bits = words.index_select(-1, value // _SIGNS_PER_WORD) >> (value % _SIGNS_PER_WORD)
+        # By name: of `>>` by a tensor torch makes no ONNX.
+        bits = torch.bitwise_right_shift(words.index_select(-1, value // _SIGNS_PER_WORD), value % _SIGNS_PER_WORD)
         return 2 * (bits & 1) - 1
 
     def fit(self, vectors: Tensor, ids: Tensor, rows: Mapping[str, Tensor]) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -89,6 +90,14 @@ def test_every_precision_takes_multi_valued_features(prepared, tmp_path, precisi
     cli = RecsysCLI.launch(["fit", *arguments(prepared, tmp_path, "movielens.yaml"), *more])
     assert cli.datamodule.schema.multi_valued
     assert cli.trainer.global_step == 1
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_predictions_in_half_precision_are_of_single(prepared, tmp_path, precision):
+    more = [f"--trainer.precision={precision}", "--precision_fallback=false", "--untrained=true"]
+    RecsysCLI.launch(["predict", *arguments(prepared, tmp_path, "movielens.yaml"), *more])
+    found = pq.read_schema(tmp_path / "predictions.parquet")
+    assert {str(found.field(name).type) for name in ("label", "logit")} == {"float"}
 
 
 @pytest.mark.parametrize(

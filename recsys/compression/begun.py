@@ -9,7 +9,7 @@ from pathlib import Path
 from recsys.checkpoints.reading import read
 from recsys.checkpoints.settings import NUM_PROCESSES, SETTINGS, changed_settings, in_words
 from recsys.compression.evolution import Evolution, Population
-from recsys.compression.stage_run import MODEL, is_done, write_json
+from recsys.compression.stage_run import LAST, MODEL, is_done, write_json
 from recsys.prepare.files.claim import claim
 from recsys.tasks import TableTask
 
@@ -24,8 +24,8 @@ def claim_folder(out: Path) -> int:
     return claim(out / ".lock", f"another run is compressing into '{out}'; wait for it, or give another OUT.")
 
 
-def refuse_other_settings(search: Path, task: TableTask) -> None:
-    """A search that is done has its settings: others would change nothing any more.
+def refuse_other_search(search: Path, task: TableTask) -> None:
+    """A search that was begun has its data and settings: with others it would be no search of either.
 
     Args:
         search: folder of the stage.
@@ -34,14 +34,18 @@ def refuse_other_settings(search: Path, task: TableTask) -> None:
     Raises:
         ValueError: naming what differs.
     """
-    if not is_done(search):
+    begun = search / (MODEL if is_done(search) else LAST)
+    if not begun.is_file():
         return
-    before = dict(read(search / MODEL).get(SETTINGS) or {})
+    content = read(begun)
+    task.check_fits(content)
+    before = dict(content.get(SETTINGS) or {})
     before.pop(NUM_PROCESSES, None)
     changed = changed_settings(before, task.settings or {}) if before else []
     if changed:
+        did = "done" if is_done(search) else "begun"
         raise ValueError(
-            f"'{search}' was done with other settings: {in_words(changed)}; give another OUT, or those settings."
+            f"'{search}' was {did} with other settings: {in_words(changed)}; give another OUT, or those settings."
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from recsys.compression.stage_run import write_text
 from recsys.configuration.lightning_cli import RecsysCLI
 
 
@@ -31,4 +32,5 @@ def write_config(cli: RecsysCLI, checkpoint: Path, file: Path) -> None:
         "budget_fraction": None,
     }
     settings.pop("schema", None)
-    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    # Whole or not there: stages take the file for the sign that they are done.
+    write_text(file, yaml.safe_dump(content, sort_keys=False))

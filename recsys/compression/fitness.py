@@ -25,14 +25,21 @@ class Fitness:
         batches: labelled.
         widths: that a table may have.
         budget_bytes: of all tables together.
+        bf16: score in mixed precision with bfloat16, as the model's trainer does.
     """
 
     def __init__(
-        self, task: TableTask, searched: Searched, batches: Sequence[Any], widths: Sequence[int], budget_bytes: int
+        self,
+        task: TableTask,
+        searched: Searched,
+        batches: Sequence[Any],
+        widths: Sequence[int],
+        budget_bytes: int,
+        bf16: bool = False,
     ) -> None:
         self._task, self._searched, self._batches = task, searched, batches
         self._widths, self._budget_bytes = widths, budget_bytes
-        self._quality = quality_of(task)
+        self._quality = quality_of(task, bf16)
 
     def widths(self, candidate: Candidate) -> dict[str, int]:
         """The widths that a candidate stands for, by table."""

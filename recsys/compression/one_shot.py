@@ -15,9 +15,9 @@ from recsys.compression.counts import counts_of
 from recsys.compression.method import Method
 from recsys.compression.model import TrainedModel, checkpoint_of
 from recsys.compression.pictures import kept_figures
-from recsys.compression.quality import SHOWN, measured_splits, quality_of
+from recsys.compression.quality import SHOWN, measured_splits, quality_of, scores_in_bf16
 from recsys.compression.report import CompressionReport
-from recsys.compression.stage_run import MODEL, fit
+from recsys.compression.stage_run import MODEL, check_run, fit
 from recsys.compression.trials import Trial, Trials, best
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.tables.budget import BudgetError
@@ -46,7 +46,7 @@ class OneShot:
         if not measured_splits(data):
             raise ValueError(f"'{data.schema.path}' has no rows in val or test, on which compression is measured.")
         self._title, self._cli, self._content = title, cli, content
-        bf16 = str(cli.trainer.precision).startswith("bf16")
+        bf16 = scores_in_bf16(cli.trainer)
         self._model = TrainedModel(task, data, counts_of(task, data, counts), seed, bf16)
         tables = {feature.table: task.collection.table(feature.table) for feature in task.collection.features}
         self._trained_bytes = stored_bytes(tables)
@@ -77,9 +77,12 @@ class OneShot:
 
         Raises:
             BudgetError: if no method meets the budget.
-            ValueError: if the task has no such metric, or the data no rows to choose by.
+            ValueError: if the task has no such metric, the data no rows to choose by, or the trainer leaves no
+                checkpoint to choose.
         """
         metric = self._checked(metric)
+        if finetune_epochs:
+            check_run(self._cli.trainer)
         if budget_bytes is not None and (len(methods) > 1 or finetune_epochs):
             self._require_val("--finetune" if finetune_epochs else "--method auto")
         tables = self._model.tables(any(method.needs_column_values for method in methods))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from numpy.typing import NDArray
 
 from recsys.data import CTRDataModule, SessionBatch, SessionDataModule
@@ -164,6 +164,11 @@ def measured_splits(data: CTRDataModule | SessionDataModule) -> list[str]:
     """Of val and test, those with rows."""
     splits = data.schema.splits
     return [split for split in ("val", "test") if split in splits and splits[split].num_rows]
+
+
+def scores_in_bf16(trainer: Trainer) -> bool:
+    """Whether a trainer scores in mixed precision with bfloat16."""
+    return str(trainer.precision).startswith("bf16")
 
 
 def quality_of(task: LightningModule, bf16: bool = False) -> Quality:

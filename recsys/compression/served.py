@@ -11,7 +11,7 @@ import torch
 from recsys.checkpoints.file import write
 from recsys.checkpoints.reading import read
 from recsys.compression.model import checkpoint_of, collection_of
-from recsys.compression.quality import measured_splits, quality_of
+from recsys.compression.quality import measured_splits, quality_of, scores_in_bf16
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.tables import CompactTable, TableCollection
@@ -49,7 +49,7 @@ def best_in_validation(command: Sequence[str], checkpoints: Sequence[Path]) -> P
     if len(checkpoints) == 1 or "val" not in measured_splits(cli.datamodule):
         return checkpoints[0]
     cli.model.configure_model()
-    quality = quality_of(cli.model.eval(), str(cli.trainer.precision).startswith("bf16"))
+    quality = quality_of(cli.model.eval(), scores_in_bf16(cli.trainer))
 
     def value(checkpoint: Path) -> float:
         cli.model.load_state_dict(read(checkpoint)["state_dict"])

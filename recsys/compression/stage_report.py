@@ -14,7 +14,7 @@ from torch import Tensor
 from recsys.checkpoints import load
 from recsys.checkpoints.reading import read
 from recsys.compression.pictures import kept_figures, search_figure
-from recsys.compression.quality import SHOWN, difference_in_words, measured_splits, quality_of
+from recsys.compression.quality import SHOWN, difference_in_words, measured_splits, quality_of, scores_in_bf16
 from recsys.compression.stage_run import MODEL, write_json
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.evaluation import Comparison
@@ -56,13 +56,15 @@ def write_stage_report(out: Path, command: list[str], counts: Mapping[str, Tenso
 
 
 def _compared(out: Path, command: list[str]) -> dict[str, dict[str, Comparison]]:
-    """By split and metric, compact against searched."""
+    """By split and metric, compact against searched, both on the data of the command."""
     collected = []
-    for folder, words in ((out / "search", command), (out, ["-c", str(out / "config.yaml")])):
+    path = RecsysCLI.launch(command, run=False).datamodule.schema.path
+    compact = ["-c", str(out / "config.yaml"), f"--data.init_args.path={path}"]
+    for folder, words in ((out / "search", command), (out, compact)):
         cli = RecsysCLI.launch(words, run=False)
         cli.model.configure_model()
         cli.model.load_state_dict(read(folder / MODEL)["state_dict"])
-        bf16 = str(cli.trainer.precision).startswith("bf16")
+        bf16 = scores_in_bf16(cli.trainer)
         quality = quality_of(cli.model.eval(), bf16)
         collected.append({split: quality.of_split(cli.datamodule, split) for split in measured_splits(cli.datamodule)})
     first, second = collected

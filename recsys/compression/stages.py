@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from recsys.checkpoints.file import write
 from recsys.checkpoints.reading import read
-from recsys.compression.begun import refuse_other_generations, refuse_other_selection, refuse_other_settings
+from recsys.compression.begun import refuse_other_generations, refuse_other_search, refuse_other_selection
 from recsys.compression.config_file import write_config
 from recsys.compression.evolution import Candidate, Evolution, Population, evolve
 from recsys.compression.fitness import Fitness
 from recsys.compression.model import checkpoint_of, collection_of
 from recsys.compression.probe import first_batches
-from recsys.compression.quality import SHOWN, measured_splits, quality_of
+from recsys.compression.quality import SHOWN, measured_splits, quality_of, scores_in_bf16
 from recsys.compression.selection import (
     WIDTH_STEP,
     Searched,
@@ -28,15 +28,13 @@ from recsys.compression.selection import (
     widths_of,
 )
 from recsys.compression.served import best_in_validation, write_served
-from recsys.compression.stage_run import MODEL, fit, write_json
+from recsys.compression.stage_run import MODEL, check_run, fit, is_done, write_json
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
-from recsys.data import CTRDataModule, SessionDataModule
 from recsys.tables import AutoDimTable, SearchedTable, Table, TableCollection
 from recsys.tables.budget import Bytes, Fraction, parse_bytes, parse_fraction
 from recsys.tables.compact import RowPrecision
 from recsys.tables.vectors import vectors_of_all
-from recsys.tasks import TableTask
 
 STAGES = ("search", "selection", "retrain")
 CONFIG, EVOLUTION = "config.yaml", "evolution.json"
@@ -77,13 +75,15 @@ class Stages:
 
         Raises:
             ValueError: on another task than CTRTask or NextItemTask, tables that do not search, a budget that is
-                none, data without rows to search by, or a folder whose search was done with other settings.
+                none, data without rows to search by, a trainer that leaves no checkpoint, or a folder whose search was
+                begun with other data or settings.
         """
         cli = RecsysCLI.launch(self.command, run=False)
         task, num_processes = cli.model, cli.trainer.world_size
         if num_processes > 1:
             raise ValueError(f"stages run in one process, got {num_processes}; give --trainer.devices=1.")
         quality_of(task)
+        check_run(cli.trainer)
         if self.width_step < 1:
             raise ValueError(f"--width_step must be at least 1, got {self.width_step}.")
         made = task.table_settings.make_tables().values()
@@ -105,7 +105,7 @@ class Stages:
             )
         budget_bytes = self._budget(sum(table.logical_bytes() for table in made))
         require_possible(made, task.embedding_dim, budget_bytes)
-        refuse_other_settings(self.out / "search", task)
+        refuse_other_search(self.out / "search", task)
 
     def run(self, stages: Sequence[str] = STAGES) -> None:
         """Run stages in order; those that are done are passed over.
@@ -118,8 +118,9 @@ class Stages:
 
     def search(self) -> None:
         """Train the model with searching tables."""
-        self.say("search: training with searching tables")
-        fit(self.command, self._folder("search"))
+        folder = self._folder("search")
+        self.say(f"search: {'done before' if is_done(folder) else 'training with searching tables'}")
+        fit(self.command, folder)
 
     def selection(self) -> None:
         """Choose what is kept, and give it its initial values."""
@@ -131,11 +132,12 @@ class Stages:
         if (folder / MODEL).is_file():
             refuse_other_selection(folder, asked)
             refuse_other_generations(folder, _read_population(folder / EVOLUTION), self.evolution)
+            self.say("selection: done before")
             return
         self._require("search")
         refuse_other_selection(folder, asked)
         cli = self._searched()
-        task, data, collection = cli.model, cli.datamodule, cli.model.collection
+        task, collection = cli.model, cli.model.collection
         full = sum(collection.table(f.table).logical_bytes() for f in collection.features)
         budget_bytes = self._budget(full)
         names = dict.fromkeys(feature.table for feature in collection.features)
@@ -145,7 +147,7 @@ class Stages:
         if searched.narrow:
             widths = searched.most_probable_widths(budget_bytes) or {}
         else:
-            widths = self._widths(task, data, searched, budget_bytes, folder) if searched.rows else {}
+            widths = self._widths(cli, searched, budget_bytes, folder) if searched.rows else {}
             offset = searched.offset(widths, task.embedding_dim, budget_bytes)
         assert offset is not None, "the budget is possible"
         begun = cli
@@ -166,9 +168,12 @@ class Stages:
         """
         self._require("selection")
         if (self.out / CONFIG).is_file():
+            self.say(f"retrain: done before; remove '{self.out / CONFIG}' and '{self.out / 'retrain'}' to do it again")
             return
         self.say(f"retrain: training what was selected, from its {self.start} values")
         folder, selected = self._folder("retrain"), self.out / "selection"
+        # What this command asks for and no search depends on: epochs, and the folder that the data are in now.
+        write_config(RecsysCLI.launch(self._seeded, run=False), selected / MODEL, selected / CONFIG)
         command = ["-c", str(selected / CONFIG), *self._seed_words]
         fit(command, folder, read(selected / MODEL)["state_dict"])
         trained = [folder / MODEL]
@@ -202,21 +207,15 @@ class Stages:
         task.eval()
         return cli
 
-    def _widths(
-        self,
-        task: TableTask,
-        data: CTRDataModule | SessionDataModule,
-        searched: Searched,
-        budget_bytes: int,
-        folder: Path,
-    ) -> dict[str, int]:
+    def _widths(self, cli: RecsysCLI, searched: Searched, budget_bytes: int, folder: Path) -> dict[str, int]:
         """The widths with which the searched model validates best within the budget."""
+        task, data = cli.model, cli.datamodule
         data.setup("validate")
         quality = quality_of(task)
         loader: Iterable[Any] = data.eval_dataloader("val")
         batches = first_batches(loader, quality.fitness_rows, task.device)
         choices = widths_of(task.embedding_dim, self.width_step)
-        fitness = Fitness(task, searched, batches, choices, budget_bytes)
+        fitness = Fitness(task, searched, batches, choices, budget_bytes, scores_in_bf16(cli.trainer))
         population, path = _read_population(folder / EVOLUTION), folder / EVOLUTION
 
         def after_each(population: Population) -> None:

@@ -99,10 +99,12 @@ class Draws:
     Args:
         chunks: reads all of them, from the start each time.
         are_counted: how often each was drawn is known.
+        of_rows: the sums [S] as the rows give them that draws are groups of, whatever the groups; None for the draws'.
     """
 
     chunks: Callable[[], Iterable[Chunk]]
     are_counted: bool = True
+    of_rows: Values | None = None
 
     @cached_property
     def _sums(self) -> tuple[Values, float]:
@@ -117,7 +119,7 @@ class Draws:
     @property
     def total(self) -> Values:
         """The sums, [S]."""
-        return self._sums[0]
+        return self._sums[0] if self.of_rows is None else self.of_rows
 
     @property
     def number(self) -> float:
@@ -155,13 +157,14 @@ def draws_of_chunks(
     if groups is None:
         return Draws(chunks, are_whole(weights))
     sums: Values | float = 0.0
-    first = 0
+    totals, first = [], 0
     for values, counts in chunks():
-        mine = groups[first : first + len(values)]
-        sums = sums + _group_sums(_weighted(values, counts), mine, int(groups.max()) + 1)
+        mine, weighted = groups[first : first + len(values)], _weighted(values, counts)
+        sums = sums + _group_sums(weighted, mine, int(groups.max()) + 1)
+        totals.append(weighted.sum(0))
         first += len(values)
     occurring = np.asarray(sums)[np.bincount(groups) > 0]
-    return Draws(lambda: [(occurring, None)])
+    return Draws(lambda: [(occurring, None)], of_rows=np.sum(totals, axis=0))
 
 
 def _group_sums(values: Values, groups: NDArray[np.int64], num_groups: int) -> Values:

@@ -40,11 +40,12 @@ class WeightEMA(Callback):
         self._means: list[Tensor] | None = None
         self._num_averaged = 0
         self._last_step = 0
+        self._is_swapped = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the averages of a fit before."""
         if stage == "fit":
-            self._means, self._num_averaged = None, 0
+            self._means, self._num_averaged, self._is_swapped = None, 0, False
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Training goes on from the weights; everything else keeps the average that the checkpoint's weights are."""
@@ -82,11 +83,16 @@ class WeightEMA(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the average while training; after it the weights are the average, or a checkpoint's."""
-        self._swap_while_fitting(trainer, pl_module)
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._swap(pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Go back to the weights."""
-        self._swap_while_fitting(trainer, pl_module)
+        self._go_back(pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Go back to the weights in the middle of an evaluation, too: what is saved then is not to be their average."""
+        self._go_back(pl_module)
 
     @torch.no_grad()
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -114,14 +120,17 @@ class WeightEMA(Callback):
             for parameter, values in kept:
                 parameter.data = values
 
+    def _go_back(self, pl_module: LightningModule) -> None:
+        if self._is_swapped:
+            self._swap(pl_module)
+
     @torch.no_grad()
-    def _swap_while_fitting(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn != TrainerFn.FITTING:
-            return
+    def _swap(self, pl_module: LightningModule) -> None:
         for mean, parameter in self._pairs(pl_module):
             values = parameter.clone()
             parameter.copy_(mean)
             mean.copy_(values)
+        self._is_swapped = not self._is_swapped
 
     def _pairs(self, pl_module: LightningModule) -> list[tuple[Tensor, Tensor]]:
         assert self._means is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -191,10 +191,12 @@ class PISATask(SessionTask):
         counted = Cooccurrence.of_sessions(self.num_items, gather_rows(torch.cat(items)), gather_rows(numbered))
         self.pairs, self.pair_values = counted.pairs.to(self.device), counted.values.to(self.device)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make room for as many pairs as the checkpoint has."""
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """See TableTask; there is room for as many pairs as the checkpoint has."""
         for name in ("pairs", "pair_values"):
-            setattr(self, name, torch.empty_like(checkpoint["state_dict"][name], device=self.device))
+            if name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[name], device=self.device))
+        return super().load_state_dict(state_dict, strict, assign)
 
     def states(self, histories: Histories, vectors: Tensor) -> UserStates:
         """States after every session, from the vectors [B, L, D] of the events' items."""

@@ -190,6 +190,9 @@ def _column(values: Tensor | Bag) -> pa.Array:
         ends = values.lengths.cumsum(0).cpu()
         offsets = torch.cat([ends.new_zeros(1), ends]).to(torch.int32)
         return pa.ListArray.from_arrays(pa.array(offsets.numpy()), pa.array(values.values.cpu().numpy()))
+    if values.dtype in (torch.bfloat16, torch.float16):
+        # Of a trainer in half precision, which numpy or readers of Parquet do not know.
+        values = values.float()
     flat = pa.array(values.reshape(-1).cpu().numpy())
     return flat if values.dim() == 1 else pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 

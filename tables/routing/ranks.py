@@ -77,6 +77,7 @@ def rank(places: Tensor, words: Callable[[Tensor], Tensor], before: Callable[[Te
     places = places.long()
     numbers, bits = places >> 6, places & (WORD_BITS - 1)
     found = words(numbers)
-    lower = (torch.ones_like(bits) << bits) - 1
+    # By name: of `<<` and `>>` by a tensor torch makes no ONNX.
+    lower = torch.bitwise_left_shift(torch.ones_like(bits), bits) - 1
     number = before(numbers) + count_bits(found & lower)
-    return torch.where(((found >> bits) & 1) == 1, number, -1)
+    return torch.where((torch.bitwise_right_shift(found, bits) & 1) == 1, number, -1)

@@ -11,6 +11,7 @@ from recsys.compression.begun import claim_folder, refuse_other_generations, ref
 from recsys.compression.evolution import Evolution, Population
 from recsys.compression.stages import Stages
 from recsys.tables.sizing import stored_bytes
+from tests.checkpoints.words import WORDS, command, write_words
 from tests.compression.stage_runs import compress, words_of
 
 
@@ -26,6 +27,19 @@ def test_other_settings_after_the_search_are_refused_and_others_of_no_matter_are
     more = ["--seed_everything=41", "--model.init_args.optimizer.init_args.lr=0.5"]
     with pytest.raises(ValueError, match=said):
         Stages([*words, *more], out, budget_fraction="20%").check()
+    (out / "search" / "done.json").unlink()
+    (out / "search" / "model.ckpt").unlink()
+    with pytest.raises(ValueError, match=said.replace("done", "begun")):
+        Stages([*words, *more], out, budget_fraction="20%").check()
+
+
+def test_other_data_after_the_search_are_refused_by_what_their_ids_stand_for(tmp_path):
+    data, other = write_words(tmp_path / "data"), write_words(tmp_path / "other", WORDS[::-1])
+    words = [*command(data, tmp_path), "--model.tables={default: PEPTable}", "--trainer.logger=false"]
+    out = tmp_path / "out"
+    Stages(words, out, budget_fraction="50%").run(["search"])
+    with pytest.raises(ValueError, match="trained on other data: the ids of 'word' stand for other values"):
+        Stages([*words, f"--data.path={other}"], out, budget_fraction="50%").check()
 
 
 def test_a_selection_keeps_what_it_was_asked_for(tmp_path):

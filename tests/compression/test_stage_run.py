@@ -9,9 +9,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.testing import assert_close
 
 from recsys.checkpoints.reading import read
+from recsys.compression.config_file import write_config
 from recsys.compression.stage_run import fit, is_done
 from recsys.configuration.lightning_cli import RecsysCLI
-from tests.compression.stage_runs import words_of
+from tests.compression.stage_runs import compress, words_of
 
 
 class StopAt(Callback):
@@ -71,3 +72,33 @@ def test_a_run_that_is_told_to_stop_is_not_done_and_ends_with_the_code_of_the_si
         fit(words_of(prepared, "pep"), tmp_path / "out")
     assert stop.value.code == 128 + signal.SIGTERM
     assert not is_done(tmp_path / "out")
+
+
+def test_a_run_that_ends_before_its_first_epoch_does_is_said(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr("lightning.pytorch.Trainer.fit", lambda *_, **__: None)
+    monkeypatch.setattr("lightning.pytorch.Trainer.interrupted", False)
+    with pytest.raises(ValueError, match="ended before its first epoch had, with nothing to go on with; give it more"):
+        fit(words_of(prepared, "pep"), tmp_path / "out")
+    assert not is_done(tmp_path / "out")
+
+
+def test_a_run_that_leaves_no_checkpoint_is_refused_before_it_begins(prepared, tmp_path, capsys):
+    words = [*words_of(prepared, "pep"), "--budget_fraction", "20%", "--trainer.fast_dev_run=true"]
+    assert compress(tmp_path / "out", *words) == 2
+    assert "error: trainer.fast_dev_run leaves no checkpoint, which the next step" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_config_is_whole_or_not_there(prepared, tmp_path, monkeypatch):
+    """Stages are done where it is."""
+    cli, file = RecsysCLI.launch(words_of(prepared, "pep"), run=False), tmp_path / "config.yaml"
+
+    def on_a_full_disk(path, content, **_):
+        with path.open("w") as written:
+            written.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_text", on_a_full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_config(cli, tmp_path / "model.ckpt", file)
+    assert not file.exists()

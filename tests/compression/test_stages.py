@@ -16,7 +16,7 @@ from recsys.compression.model import collection_of
 from recsys.compression.probe import first_batches
 from recsys.compression.quality import quality_of
 from recsys.compression.selection import Searched, selected_entries, selected_rows
-from recsys.compression.stages import Stages
+from recsys.compression.stages import STAGES, Stages
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.description.vectors import vectors_of
 from recsys.evaluation import auc
@@ -88,6 +88,33 @@ def test_another_budget_in_the_same_folder_is_refused(compressed, capsys):
     _, out, words = compressed
     assert compress(out, *words, "--budget_fraction", "30%") == 2
     assert "was begun with" in capsys.readouterr().err
+
+
+def test_a_folder_says_what_was_done_before_and_its_report_is_of_the_rows_that_the_command_names(
+    compressed, prepared, tmp_path, capsys
+):
+    _, out, words = compressed
+    data, again = tmp_path / "data", tmp_path / "again"
+    shutil.copytree(prepared, data)
+    shutil.rmtree(data / "test")
+    shutil.copytree(data / "val", data / "test")
+    shutil.copytree(out, again)
+    options = [f"--data.init_args.path={data}", "--budget_fraction", "20%", "--generations", "2"]
+    assert compress(again, *words, *options) == 0
+    said = capsys.readouterr().out
+    assert all(f"{stage}: done before" in said for stage in STAGES)
+    found = json.loads((again / "stages.json").read_text())["compared"]
+    assert found["test"] == found["val"]
+    assert found["val"] == json.loads((out / "stages.json").read_text())["compared"]["val"]
+
+
+def test_training_again_does_what_the_command_asks_for_now(compressed, tmp_path):
+    _, out, words = compressed
+    again = tmp_path / "again"
+    for stage in ("search", "selection"):
+        shutil.copytree(out / stage, again / stage)
+    Stages([*words, "--trainer.max_epochs=1"], again, budget_fraction="20%").run(["retrain"])
+    assert json.loads((again / "retrain" / "done.json").read_text())["epochs"] == 1
 
 
 def searched_task(out, words):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from recsys.evaluation import calibration, log_loss, normalised_entropy, rmse
-from recsys.evaluation.means import SCALES, gradients, mean_metrics, row_values
+from recsys.evaluation.files import Rows
+from recsys.evaluation.means import SCALES, gradients, mean_metrics, row_draws, row_values
 
 rows = st.lists(
     st.tuples(st.integers(0, 1), st.floats(0.001, 0.999), st.sampled_from([0.0, 0.25, 1.0, 3.0])), min_size=1
@@ -77,6 +78,17 @@ def test_the_derivatives_are_those_of_small_steps(rows):
             slope = (aside[0][name] - aside[1][name]) / (2 * step)
             if np.isfinite(derivatives[place, metric]) and np.isfinite(slope) and 0.01 < values["label_rate"] < 0.99:
                 assert derivatives[place, metric] == pytest.approx(slope, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("weighs", [False, True])
+def test_groups_change_intervals_and_no_digit_of_a_value(weighs):
+    generator = np.random.default_rng(0)
+    labels, groups = generator.random(999) < 0.3, generator.integers(0, 40, 999)
+    weights = generator.integers(0, 4, 999).astype(np.float64) if weighs else None
+    rows = Rows(labels, generator.normal(size=999).astype(np.float32), weights, {}, logits=True)
+    alone, grouped = row_draws([rows]), row_draws([rows], groups)
+    assert grouped.number == 40 != alone.number
+    assert np.array_equal(grouped.total, alone.total)
 
 
 def test_nothing_is_known_of_no_rows():

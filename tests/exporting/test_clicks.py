@@ -110,6 +110,18 @@ def test_in_onnx(prepared, tmp_path):
         assert_equal_outputs(task, exportable, run, batch)
 
 
+@pytest.mark.parametrize("example", ["compact", "sparse", "robe-signed"])
+def test_tables_that_read_bits_in_onnx(tmp_path, example):
+    pytest.importorskip("onnxscript")
+    (tmp_path / "schema.json").write_text(_schema([{"name": "f", "kind": "categorical", "num_embeddings": 3_000}]))
+    tables = {"default": lambda own, v, d: make(example, own, v, d)}
+    task = CTRTask(small_model, Schema.read(tmp_path), embedding_dim=24, tables=tables)
+    task.configure_model()
+    exportable = ExportableClicks(task.eval())
+    run = written(exportable, tmp_path, OnnxProgram())
+    assert_equal_outputs(task, exportable, run, drawn(task, 40))
+
+
 def test_bags_are_no_loop_in_onnx(prepared, tmp_path):
     """A runtime would take the bags of a batch one after the other."""
     pytest.importorskip("onnxscript")
