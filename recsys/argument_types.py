@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,7 +14,12 @@ from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 P = ParamSpec("P")
 R = TypeVar("R")
 _CALLABLE: Any = get_origin(Callable[[], None])
-_NO_MEMORY = ("can't allocate memory", "CUDA out of memory", "Storage size calculation overflowed")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "CUDA out of memory",
+    "Storage size calculation overflowed",
+    "Overflow when unpacking long",
+)
 
 
 def check_types(owner: str, annotated: Callable[..., Any], values: Mapping[str, object]) -> None:
@@ -75,11 +81,15 @@ def fits_memory(owner: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, TypeError) as error:
         told = str(error)
         if not isinstance(error, MemoryError) and not any(words in told for words in _NO_MEMORY):
             raise
-        reason = told.split("Allocator: ")[-1].splitlines()[0].split(". Error code")[0] if told else "it is full"
+        reason = (
+            re.split('Allocator: |with error "', told)[-1].splitlines()[0].split(". Error code")[0]
+            if told
+            else "it is full"
+        )
         raise ValueError(
             f"{owner}: what it is asked for does not fit into memory ({reason}); choose smaller sizes."
         ) from error

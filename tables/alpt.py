@@ -89,6 +89,10 @@ class ALPTTable(Table):
         """The id is the row of both."""
         return ids.expand(*ids.shape[:-2], 2, ids.shape[-1])
 
+    def reads_as(self) -> str:
+        """See KeptState."""
+        return f"rows rounded to {' and '.join(self.precisions)}, in units of init_std={self.init_std!r}"
+
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The rounded row."""
         return self.combine_pieces([rows[..., :-1], rows[..., -1:]], parameters, ids, constants)

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recsys.tables.physical import PhysicalTable
 
 if TYPE_CHECKING:
     from recsys.tables.base import Table
+
+
+_PROBES = 64
+_NO_ROW = "; a table that gives -1, no row, says leaves_out = True"
 
 
 def check_matrices_of(table: Table) -> None:
@@ -26,6 +30,26 @@ def check_matrices_of(table: Table) -> None:
             f"{type(table).__name__} '{table.name}': physical_tables() must give a tuple of PhysicalTables, got "
             f"{given!r}."
         )
+    _check_routes(table, given)
+
+
+def _check_routes(table: Table, matrices: Sequence[PhysicalTable]) -> None:
+    """Refuse a table some of whose ids, spread over all, read rows that are none of its own: others may lie there."""
+    if not matrices or table.awaits_checkpoint or _is_program() or not _is_at_hand(table):
+        return
+    last = table.num_embeddings - 1
+    ids = torch.tensor([*range(0, last, max(1, last // _PROBES)), last])
+    rows = table.rows_of(ids)
+    check_routed(table, rows, len(matrices), len(ids))
+    lowest = -1 if table.leaves_out else 0
+    for physical, own in zip(matrices, rows.reshape(len(matrices), -1), strict=True):
+        wrong = own[(own < lowest) | (own >= physical.num_rows)]
+        if len(wrong):
+            hint = _NO_ROW if int(wrong[0]) == -1 else ""
+            raise ValueError(
+                f"{type(table).__name__} '{table.name}': route() must give rows of matrix '{physical.name}' in "
+                f"[{lowest}, {physical.num_rows}), got {int(wrong[0])}{hint}."
+            )
 
 
 def check_routed(table: Table, rows: object, num_lookups: int, num_ids: int) -> None:
@@ -58,6 +82,12 @@ def check_combined(table: Table, vectors: object, leading: Sequence[int]) -> Non
             f"{type(table).__name__} '{table.name}': combine() must give floats {list(wanted)}, a vector for each id, "
             f"got {_told(vectors)}."
         )
+
+
+def _is_at_hand(table: Table) -> bool:
+    """Whether what routes ids has values that cost nothing to ask for."""
+    kept = (*table.buffers(), *table.parameters(), torch.empty(0))
+    return all(each.device.type == "cpu" and type(each) in (Tensor, nn.Parameter) for each in kept)
 
 
 def _is_program() -> bool:

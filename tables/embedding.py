@@ -96,10 +96,6 @@ class Embedding(EmbeddingRows):
     ) -> None:
         nn.Module.__init__(self)
         _refuse(table, max_norm=max_norm, scale_grad_by_freq=scale_grad_by_freq or None)
-        last = table.num_embeddings - 1
-        if padding_idx is not None:
-            table.require("padding_idx", padding_idx, -table.num_embeddings, last)
-            padding_idx %= table.num_embeddings
         owner = f"{type(table).__name__} '{table.name}'"
         device = torch.get_default_device() if device is None else checked_device(owner, device)
         dtype = torch.get_default_dtype() if dtype is None else dtype
@@ -133,12 +129,16 @@ class Embedding(EmbeddingRows):
         return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse another weight where it is computed: nothing would read it."""
+        """Refuse another weight where it is computed, which nothing would read, and a padding that is no id."""
         if name == "weight" and not isinstance(self, FullRows):
             raise AttributeError(
                 f"{type(self.table).__name__} '{self.table.name}': weight is computed from fewer rows and cannot be "
                 "replaced or tied; score with recsys.tables.TiedHead, or replace the Embedding."
             )
+        if name == "padding_idx" and value is not None:
+            num_ids = self.table.num_embeddings
+            self.table.require(name, value, -num_ids, num_ids - 1)
+            value %= num_ids
         super().__setattr__(name, value)
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from recsys.argument_types import check_fields
 from recsys.tables.placement import check_readable, checked_device
 
 Pooling = Literal["sum", "mean", "sequence"]
-_POOLINGS = ("sum", "mean", "sequence")
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,9 @@ class Feature:
 
     def __post_init__(self) -> None:
         """Refuse what is no name, and a pooling that does not exist."""
+        check_fields(self)
         if self.name == "" or self.table == "":
             raise ValueError(f"Feature: name and table must not be empty, got {self.name!r} and {self.table!r}.")
-        if self.pooling not in (*_POOLINGS, None):
-            raise ValueError(
-                f"Feature '{self.name}': pooling must be {', '.join(map(repr, _POOLINGS))} or None, "
-                f"got {self.pooling!r}."
-            )
-        check_fields(self)
         if self.max_length is not None and (self.pooling != "sequence" or self.max_length < 1):
             raise ValueError(
                 f"Feature '{self.name}': max_length must be at least 1 and goes with pooling 'sequence', "

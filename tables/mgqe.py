@@ -77,6 +77,10 @@ class MGQETable(ProductQuantizedTable):
         """A row more for each id, which is rare."""
         return {"num_embeddings": num_embeddings, "num_frequent": int(self.get_buffer("num_frequent"))}
 
+    def reads_as(self) -> str:
+        """See KeptState."""
+        return f"codes of rare ids among {self.num_rare_choices} centroids"
+
     def restricted(self, ids: Tensor, constants: Constants) -> tuple[Tensor, int] | None:
         """Those that are not frequent, and num_rare_choices."""
         return ids >= constants["num_frequent"].squeeze(-1), self.num_rare_choices

@@ -146,6 +146,10 @@ class OptEmbedTable(SearchedTable):
         """The id is the row, of both matrices."""
         return torch.cat([ids, ids], -2) if self.per_id else ids
 
+    def reads_as(self) -> str:
+        """See KeptState."""
+        return f"rows above a threshold in units of init_std={self.init_std!r}"
+
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The row where it reaches the threshold, and in training some of its columns from the left."""
         above = self._above(rows, (self.unit * parameters["threshold"]).to(rows.dtype))

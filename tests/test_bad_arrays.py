@@ -141,6 +141,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "blocks without end": (lambda: BERT4Rec(4, 5, num_blocks=1_001), "num_blocks must be at most 1000, got 1001"),
     "width without end": (lambda: DeepFM(3, 4, 2, hidden_dims=[HUGE]), "hidden_dims must be at most"),
     "too wide for memory": (lambda: DeepFM(3, 4, 2, hidden_dims=[10**14]), "DeepFM: .* does not fit into memory"),
+    "a width beyond memory": (lambda: DeepFM(2**62, 4, 2, hidden_dims=[4]), "DeepFM: .* does not fit into memory"),
     "no activation": (
         lambda: DeepFM(3, 4, 2, activation=nn.Linear),
         "activation must be built without arguments, .* Linear",

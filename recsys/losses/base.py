@@ -65,9 +65,24 @@ class ItemReader:
         """Refuse fields of another type."""
         check_fields(self)
 
+    def read(self, ids: Tensor) -> Tensor:
+        """Vectors of ids [M] -> [M, D].
+
+        Raises:
+            ValueError: if what reads them gives anything else.
+        """
+        found = self.vectors(ids)
+        is_fine = isinstance(found, Tensor) and found.is_floating_point() and found.dim() == 2
+        if not is_fine or found.shape[0] != ids.shape[0]:
+            got = f"{list(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(
+                f"ItemReader: vectors must give floats [{ids.shape[0]}, D], a vector for each id, got {got}."
+            )
+        return found
+
     def together(self, *groups: Tensor) -> list[Tensor]:
         """Vectors of several groups of ids, from one lookup: [...] each -> [..., D] each."""
-        vectors = self.vectors(torch.cat([group.reshape(-1) for group in groups]))
+        vectors = self.read(torch.cat([group.reshape(-1) for group in groups]))
         parts = vectors.split([group.numel() for group in groups])
         return [part.view(*group.shape, vectors.shape[1]) for part, group in zip(parts, groups, strict=True)]
 

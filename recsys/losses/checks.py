@@ -47,6 +47,31 @@ def check_item_ids(owner: str, name: str, ids: Tensor, catalogue: Catalogue, dim
         raise ValueError(f"{owner}: {name} must be in {limit}, got {low if low < 1 else high}.")
 
 
+def check_drawn(owner: str, drawn: Tensor, catalogue: Catalogue, num_targets: int) -> None:
+    """Refuse what are no negatives, ids [K] for all targets or [P, K]; their values on a CPU.
+
+    Raises:
+        ValueError: naming the sampler and what it drew.
+    """
+    check_item_ids(owner, "what is drawn", drawn, catalogue)
+    if drawn.dim() != 1 and (drawn.dim() != 2 or drawn.shape[0] != num_targets):
+        raise ValueError(
+            f"{owner}: what is drawn must be ids [K] for all targets, or [{num_targets}, K], got {list(drawn.shape)}."
+        )
+
+
+def check_sides(owner: str, queries: Tensor, items: Tensor) -> None:
+    """Refuse queries and items that a scoring gives other widths.
+
+    Raises:
+        ValueError: naming both widths.
+    """
+    if queries.shape[-1] != items.shape[-1]:
+        raise ValueError(
+            f"{owner}: scoring must give queries and items of one width, got {queries.shape[-1]} and {items.shape[-1]}."
+        )
+
+
 def check_called(owner: str, hidden: Tensor, reading: Reading) -> None:
     """Refuse hidden states that are not one for each target, as wide as the vectors of items.
 

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recsys.argument_types import typed
 from recsys.losses.base import ItemReader, Loss, Reading
-from recsys.losses.checks import check_called, check_read
+from recsys.losses.checks import check_called, check_read, check_sides
 from recsys.losses.scoring import Scoring, item_side, query_side
 from recsys.losses.totals import log_totals, sum_of_losses
 from recsys.models.checks import check_at_least
@@ -40,7 +40,7 @@ class FullCrossEntropy(Loss):
         if num_items > self.chunk_items:
             read, positives = reader.together(inputs, targets)
             return Reading(reader, read, targets, positives)
-        items = reader.vectors(reader.catalogue.ids(targets.device))
+        items = reader.read(reader.catalogue.ids(targets.device))
         return Reading(reader, items.index_select(0, inputs - 1), targets, negatives=items)
 
     def __call__(self, hidden: Tensor, reading: Reading, scoring: Scoring) -> Tensor:
@@ -48,9 +48,13 @@ class FullCrossEntropy(Loss):
         check_called("FullCrossEntropy", hidden, reading)
         queries = query_side(scoring, hidden)
         if reading.negatives is not None:
-            return sum_of_losses(queries, item_side(scoring, reading.negatives), reading.targets - 1)
+            items = item_side(scoring, reading.negatives)
+            check_sides("FullCrossEntropy", queries, items)
+            return sum_of_losses(queries, items, reading.targets - 1)
         assert reading.positives is not None
-        wanted = (queries * item_side(scoring, reading.positives)).sum()
+        positives = item_side(scoring, reading.positives)
+        check_sides("FullCrossEntropy", queries, positives)
+        wanted = (queries * positives).sum()
         chunks = reading.reader.catalogue.ids(hidden.device).split(self.chunk_items)
         totals = [checkpoint(_totals_of, queries, ids, reading.reader, scoring, use_reentrant=False) for ids in chunks]
         return torch.stack(totals).logsumexp(0).sum() - wanted
@@ -58,4 +62,4 @@ class FullCrossEntropy(Loss):
 
 def _totals_of(queries: Tensor, ids: Tensor, reader: ItemReader, scoring: Scoring) -> Tensor:
     """Log of the sum of exponentiated scores of some items: queries [P, D], ids [C] -> [P]."""
-    return log_totals(queries, item_side(scoring, reader.vectors(ids)))
+    return log_totals(queries, item_side(scoring, reader.read(ids)))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recsys.argument_types import typed
 from recsys.losses.base import Catalogue, ItemReader, Loss, Reading
-from recsys.losses.checks import check_called, check_read
+from recsys.losses.checks import check_called, check_drawn, check_read, check_sides
 from recsys.losses.powers import Candidates
 from recsys.losses.samplers import Sampler, UniformSampler
 from recsys.losses.scoring import Scoring, item_side, query_side, scores_of_drawn
@@ -36,6 +36,7 @@ class SampledLoss(Loss):
         """Draw the negatives, and read everything together."""
         check_read(type(self).__name__, reader, inputs, targets)
         drawn = self.sampler.draw(targets, reader.catalogue)
+        check_drawn(type(self.sampler).__name__, drawn, reader.catalogue, len(targets))
         read, positives, negatives = reader.together(inputs, targets, drawn)
         return Reading(reader, read, targets, positives, drawn, negatives)
 
@@ -46,6 +47,7 @@ class SampledLoss(Loss):
         assert reading.positives is not None
         assert reading.negatives is not None
         queries, negatives = query_side(scoring, hidden), item_side(scoring, reading.negatives)
+        check_sides(type(self).__name__, queries, negatives)
         positive = (queries * item_side(scoring, reading.positives)).sum(1)
         draw = Draw(reading.targets, reading.drawn, reading.reader.catalogue)
         return self.of_vectors(draw, positive, queries, negatives)
@@ -86,18 +88,33 @@ class SampledSoftmax(SampledLoss):
         """See SampledLoss; with shared negatives no scores outlive their block."""
         if draw.drawn.dim() == 2 or not len(draw.drawn):
             return super().of_vectors(draw, positive, queries, negatives)
-        own = positive - self.sampler.log_probability(draw.targets, draw.catalogue)
+        own = positive - self._log_chances(draw.targets, draw.catalogue)
         log_times, excluded = draw.distinct()
-        log_weights = log_times - self.sampler.log_probability(draw.drawn, draw.catalogue)
+        log_weights = log_times - self._log_chances(draw.drawn, draw.catalogue)
         return sum_of_log_totals(queries, negatives, own, Candidates(log_weights, excluded)) - own.sum()
 
     def of_scores(self, draw: Draw, positive: Tensor, negative: Tensor) -> Tensor:
         """See SampledLoss."""
-        positive = positive - self.sampler.log_probability(draw.targets, draw.catalogue)
-        negative = negative - self.sampler.log_probability(draw.drawn, draw.catalogue)
+        positive = positive - self._log_chances(draw.targets, draw.catalogue)
+        negative = negative - self._log_chances(draw.drawn, draw.catalogue)
         negative = negative.masked_fill(draw.is_target(), -torch.inf)
         total = torch.cat([positive.unsqueeze(1), negative], dim=1).logsumexp(1)
         return (total - positive).sum()
+
+    def _log_chances(self, ids: Tensor, catalogue: Catalogue) -> Tensor:
+        """What the sampler says of ids [...] -> [...].
+
+        Raises:
+            ValueError: if it says no number of each.
+        """
+        found = self.sampler.log_probability(ids, catalogue)
+        if not isinstance(found, Tensor) or not found.is_floating_point() or found.shape != ids.shape:
+            got = f"{list(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+            raise ValueError(
+                f"{type(self.sampler).__name__}: log_probability() must give floats {list(ids.shape)}, one for each "
+                f"id, got {got}."
+            )
+        return found
 
 
 class GBCE(SampledLoss):

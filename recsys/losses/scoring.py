@@ -100,20 +100,30 @@ def query_side(scoring: Scoring, hidden: Tensor) -> Tensor:
     """What scoring makes of hidden states, in float32: [..., D] -> [..., D]."""
     _check(scoring, "hidden", hidden)
     with torch.autocast(hidden.device.type, enabled=False):
-        return scoring.queries(hidden.float()).float()
+        return _checked(scoring, "queries", scoring.queries(hidden.float()), hidden).float()
 
 
 def item_side(scoring: Scoring, vectors: Tensor) -> Tensor:
     """What scoring makes of item vectors, in float32: [..., D] -> [..., D]."""
     _check(scoring, "vectors", vectors)
     with torch.autocast(vectors.device.type, enabled=False):
-        return scoring.items(vectors.float()).float()
+        return _checked(scoring, "items", scoring.items(vectors.float()), vectors).float()
 
 
 def scores_of_drawn(queries: Tensor, items: Tensor) -> Tensor:
     """Scores of items that are the same for all queries [K, D], or each query's own [P, K, D]: [P, D] -> [P, K]."""
     with torch.autocast(queries.device.type, enabled=False):
         return queries @ items.t() if items.dim() == 2 else (items @ queries.unsqueeze(2)).squeeze(2)
+
+
+def _checked(scoring: Scoring, side: str, found: Tensor, given: Tensor) -> Tensor:
+    """What a side of a scoring gave, unless it is anything but a vector for each that it was given."""
+    if not isinstance(found, Tensor) or found.is_complex() or not found.dim() or found.shape[:-1] != given.shape[:-1]:
+        got = f"{list(found.shape)} of {found.dtype}" if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(
+            f"{type(scoring).__name__}: {side}() must give real numbers {[*given.shape[:-1], 'D']}, got {got}."
+        )
+    return found
 
 
 def _check(scoring: Scoring, name: str, values: Tensor) -> None:

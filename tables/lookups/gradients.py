@@ -8,7 +8,8 @@ the handle has stepped, the rows step once, with the sum of all that was noted. 
 - a step that is skipped, a `zero_grad`, a handle that needs no gradient: rows stay;
 - gradients that are scaled and unscaled, or clipped: what happens to the handle's gradient happens to those of the
   rows, and it is not finite when they are not;
-- torch's learning-rate schedulers: a rate that moves from its group's `initial_lr` moves that of the rows alike.
+- torch's learning-rate schedulers: a rate that moves from its group's `initial_lr`, or without one falls from the
+  largest it has been, moves that of the rows alike.
 """
 
 from __future__ import annotations

@@ -21,6 +21,9 @@ class RowOwner(Protocol):
         """After the optimizer's step."""
 
 
+_LARGEST = "largest_lr"
+"""Where a group notes its largest rate, if nobody has noted what it began with."""
+
 _owners: dict[int, weakref.ref[RowOwner]] = {}
 
 
@@ -50,14 +53,23 @@ def _after_step(optimizer: Optimizer, *_: Any) -> None:
         for parameter in group["params"]:
             owner = owner_of(parameter) if parameter.dim() == 0 else None
             if owner is not None:
-                initial = group.get("initial_lr")
-                rate = group["lr"] / initial if initial else 1.0
                 skipped = getattr(optimizer, "found_inf", None)
                 if skipped is not None and bool(skipped):
                     continue
                 scale = getattr(optimizer, "grad_scale", None)
                 sign = -1.0 if group.get("maximize") else 1.0
-                owner.step(float(rate), sign if scale is None else sign / scale)
+                owner.step(_rate_factor(group), sign if scale is None else sign / scale)
+
+
+def _rate_factor(group: dict[str, Any]) -> float:
+    """The rate of a group in units of what it began with, as torch's schedulers note it, or of its largest so far.
+
+    ReduceLROnPlateau, and who sets rates by hand, note nothing; what is noted here stays with the optimizer's state.
+    """
+    first = group.get("initial_lr")
+    if first is None and "lr" in group:
+        first = group[_LARGEST] = max(group.get(_LARGEST, 0.0), float(group["lr"]))
+    return float(group["lr"] / first) if first else 1.0
 
 
 register_optimizer_step_post_hook(_after_step)

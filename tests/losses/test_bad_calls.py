@@ -19,6 +19,8 @@ from recsys.losses import (
     ItemReader,
     PopularitySampler,
     SampledSoftmax,
+    Sampler,
+    Scoring,
     UniformSampler,
 )
 
@@ -84,6 +86,82 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "NaN counts": (lambda: Catalogue(2, tensor([0, float("nan"), 2])), "counts must be finite"),
     "true counts": (lambda: Catalogue(1, tensor([True, True])), "counts must be real numbers, got torch.bool"),
 }
+
+
+class Drawn(Sampler):
+    """Draws what it is told to."""
+
+    def __init__(self, drawn, chances=None):
+        self._drawn, self._chances = drawn, chances
+
+    def draw(self, targets, catalogue):
+        return self._drawn
+
+    def log_probability(self, ids, catalogue):
+        return torch.zeros(ids.shape) if self._chances is None else self._chances
+
+
+class Maps(Scoring):
+    """Scores by any two maps."""
+
+    def __init__(self, of_queries=lambda hidden: hidden, of_items=lambda vectors: vectors):
+        self._of_queries, self._of_items = of_queries, of_items
+
+    def queries(self, hidden):
+        return self._of_queries(hidden)
+
+    def items(self, vectors):
+        return self._of_items(vectors)
+
+
+DRAWS = {
+    "no item": (tensor([0, 1]), r"Drawn: what is drawn must be in \[1, num_items=4\], got 0"),
+    "the last but one": (tensor([-1]), r"must be in \[1, num_items=4\], got -1"),
+    "an item beyond": (tensor([5]), r"must be in \[1, num_items=4\], got 5"),
+    "floats": (tensor([1.0]), "what is drawn must be ids of items"),
+    "a list": ([1, 2], "what is drawn must be ids of items, .* got list"),
+    "nothing": (None, "what is drawn must be ids of items, .* got NoneType"),
+    "of other targets": (tensor([[1, 2, 3]]), r"\[K\] for all targets, or \[2, K\], got \[1, 3\]"),
+    "in blocks": (tensor([[[1]], [[2]]]), r"or \[2, K\], got \[2, 1, 1\]"),
+}
+
+
+@pytest.mark.parametrize("case", DRAWS)
+@pytest.mark.parametrize("loss", [GBCE, SampledSoftmax])
+def test_a_sampler_of_ones_own_draws_items(loss, case):
+    drawn, message = DRAWS[case]
+    assert called(loss(Drawn(tensor([[1, 2], [3, 4]])))).isfinite()
+    with pytest.raises(ValueError, match=message):
+        called(loss(Drawn(drawn)))
+
+
+PARTS: dict[str, tuple[dict[str, object], str]] = {
+    "fewer vectors": (
+        {"reader": ItemReader(CATALOGUE, lambda ids: VECTORS[ids[1:]])},
+        r"give floats \[\d, D\], .* got \[",
+    ),
+    "no vectors": ({"reader": ItemReader(CATALOGUE, lambda ids: None)}, "vectors must give floats .* got NoneType"),
+    "vectors of numpy": ({"reader": ItemReader(CATALOGUE, lambda ids: VECTORS[ids].numpy())}, "got ndarray"),
+    "vectors in blocks": ({"reader": ItemReader(CATALOGUE, lambda ids: VECTORS[ids][None])}, r"got \[1, \d, 3\]"),
+    "narrow queries": ({"scoring": Maps(lambda hidden: hidden[:, :2])}, "queries and items of one width, got 2 and 3"),
+    "no queries": ({"scoring": Maps(lambda hidden: None)}, r"Maps: queries\(\) must give .* got NoneType"),
+    "sums of queries": ({"scoring": Maps(lambda hidden: hidden.sum(1))}, r"queries\(\) must give real .* got \[2\]"),
+    "fewer items": ({"scoring": Maps(of_items=lambda vectors: vectors[1:])}, r"items\(\) must give real numbers"),
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+@pytest.mark.parametrize("name", LOSSES)
+def test_readers_and_scorings_of_ones_own_give_vectors(name, case):
+    changed, message = PARTS[case]
+    assert called(LOSSES[name](), scoring=Maps()).isfinite()
+    with pytest.raises(ValueError, match=message):
+        called(LOSSES[name](), **changed)
+
+
+def test_chances_are_of_each_id():
+    with pytest.raises(ValueError, match=r"Drawn: log_probability\(\) must give floats \[2\], .* got \[1\]"):
+        called(SampledSoftmax(Drawn(tensor([1, 2]), torch.zeros(1))))
 
 
 @pytest.mark.parametrize("case", CALLS)

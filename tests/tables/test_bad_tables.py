@@ -12,6 +12,7 @@ from torch import nn, tensor
 
 from recsys.tables import (
     SGD,
+    ALPTTable,
     Bag,
     CodebookTable,
     ConcatTable,
@@ -23,6 +24,8 @@ from recsys.tables import (
     FullTable,
     GateTable,
     HashTable,
+    MGQETable,
+    OptEmbedTable,
     PEPTable,
     PhysicalTable,
     QRSumTable,
@@ -86,7 +89,28 @@ def test_what_a_table_of_ones_own_must_not_give_is_said(case, read):
         read(type("Mine", (Twice,), methods)("a", 10, 4))
 
 
+@pytest.mark.parametrize("kind", [Embedding, collection], ids=["embedding", "collection"])
+@pytest.mark.parametrize(
+    ("route", "message"),
+    [
+        (lambda self, ids, constants: ids + 1, r"rows of matrix 'a' in \[0, 10\), got 10\."),
+        (lambda self, ids, constants: ids - 1, r"rows of matrix 'a' in \[0, 10\), got -1; .* leaves_out = True"),
+    ],
+    ids=["beyond", "no row"],
+)
+def test_rows_that_are_none_of_its_own_are_not_read(kind, route, message):
+    with pytest.raises(ValueError, match=rf"Mine 'a': route\(\) must give {message}"):
+        kind(type("Mine", (Twice,), {"route": route})("a", 10, 4))
+
+
 READS: dict[str, tuple[Table, Table]] = {
+    "rare ids": (
+        MGQETable("t", 24, 8, num_parts=2, num_choices=16, num_rare_choices=4),
+        MGQETable("t", 24, 8, num_parts=2, num_choices=16, num_rare_choices=8),
+    ),
+    "levels": (ALPTTable("t", 24, 8), ALPTTable("t", 24, 8, precisions=["int4"])),
+    "scales": (ALPTTable("t", 24, 8), ALPTTable("t", 24, 8, init_std=0.1)),
+    "thresholds": (OptEmbedTable("t", 24, 8), OptEmbedTable("t", 24, 8, init_std=0.1)),
     "products and sums": (QRTable("t", 24, 8), QRSumTable("t", 24, 8)),
     "signs and none": (RobeTable("t", 24, 8, num_rows=9, signed=True), RobeTable("t", 24, 8, num_rows=9)),
     "parts": (
@@ -202,6 +226,7 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "a setting of frozen rows": (lambda: Frozen(learning_rate=0.1), "Frozen: rows never change; leave out"),
     "no storage": (lambda: UnifiedTable("u", 10, 4, num_rows=5, storage=""), "storage must be the name of a matrix"),
     "a feature without table": (lambda: Feature("a", ""), "name and table must not be empty, got 'a' and ''"),
+    "a feature of arrays": (lambda: Feature(np.arange(3), "a"), r"Feature: name must be str, got array\(\[0, 1, 2\]"),
     "no lookup": (lambda: collection(lookup=lambda *_, **__: None), "lookup must make a Lookup, .* got None"),
     "another mode": (other_mode, "mode must be one of sum, mean, max, got .avg."),
     "another weight": (other_weight, r"weight must be \[10, 4\], got \[5, 4\]; set num_embeddings as well"),

@@ -163,7 +163,7 @@ TABLES = {"large": FullTable("large", 5, 8)}
             lambda: TableCollection([Feature("a", "large", "sum")], TABLES)(torch.zeros(0, 3, dtype=torch.long)),
             r"bags lack the multi-valued features \['a'\]",
         ),
-        (lambda: Feature("a", "large", "max"), "pooling must be 'sum', 'mean', 'sequence' or None, got 'max'"),
+        (lambda: Feature("a", "large", "max"), "pooling must be one of sum, mean, sequence or None, got 'max'"),
         (lambda: SGD(-1.0), "SGD: learning_rate must be a number of at least 0, got -1.0"),
         (lambda: SGD(None), "SGD: learning_rate must be a number of at least 0, got None"),
         (lambda: Embedding(FullTable("a", 5, 8))(torch.tensor([5])), r"ids must be in \[0, num_embeddings=5\), got 5"),

@@ -169,6 +169,17 @@ def test_reset_parameters_starts_afresh(example):
     assert any(changed) or (drawn and not any(drawn))
 
 
+@pytest.mark.parametrize("table", [QRTable("a", V, D), FullTable("a", V, D)], ids=["computed", "full"])
+def test_a_padding_that_is_set_later_is_an_id(table):
+    embedding = Embedding(table)
+    embedding.padding_idx = -1
+    assert embedding.padding_idx == V - 1
+    embedding(torch.tensor([V - 1])).sum().backward()
+    assert not any(parameter.grad.any() for parameter in embedding.parameters())
+    with pytest.raises(ValueError, match=rf"padding_idx must be in \[-{V}, {V - 1}\], got {V}"):
+        embedding.padding_idx = V
+
+
 @every_example
 def test_copied_and_pickled(example):
     embedding = Embedding(make(example), padding_idx=2)

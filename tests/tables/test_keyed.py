@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.testing import assert_close
 
@@ -191,6 +191,23 @@ def test_schedulers_move_the_rate_of_rows(make):
         optimizer.step()
         scheduler.step()
         assert_close(rows[row], before - rate)
+
+
+@pytest.mark.parametrize("first", [None, 0.2], ids=["the optimizer's rate", "the group's own"])
+def test_rates_that_nobody_notes_the_first_of_move_those_of_rows(first):
+    model = collection(None, optimizer=SGD(1.0))
+    group = {"params": [*model.parameters()]} | ({} if first is None else {"lr": first})
+    optimizer = torch.optim.SGD([group], lr=0.1)
+    plateau = ReduceLROnPlateau(optimizer, factor=0.5, patience=0)
+    rows, ids = model.lookup.weight("b"), torch.tensor([[1], [3]])
+    row = model.table("b").rows_of(torch.tensor([3]))[0, 0]
+    for expected in (1.0, 1.0, 0.5, 0.25):
+        before = rows[row].clone()
+        model(ids)[:, 1].sum().backward()
+        optimizer.step()
+        assert_close(rows[row], before - expected)
+        plateau.step(1.0)
+        optimizer.load_state_dict(optimizer.state_dict())
 
 
 def test_several_processes_are_refused(monkeypatch):
