@@ -38,7 +38,10 @@ def said(capsys, *arguments):
             ["--model.init_args.text=blair"],
             "'text' is no longer an argument of NextItemTask: a ContentTable projects items' vectors; give the table",
         ),
-        (["--model.init_args.optimizer=torch.optim.Adam", "--model.optimizer.learning_rate=1"], "here; did you mean 'lr'?"),
+        (
+            ["--model.init_args.optimizer=torch.optim.Adam", "--model.optimizer.learning_rate=1"],
+            "here; did you mean 'lr'?",
+        ),
         (
             ["--model.init_args.table_optimizer=RowWiseAdagrad", "--model.table_optimizer.lr=1"],
             "'lr' is not an argument here; did you mean 'learning_rate'?\n  known: learning_rate,",
