@@ -86,6 +86,23 @@ def test_what_a_table_of_ones_own_must_not_give_is_said(case, read):
         read(type("Mine", (Twice,), methods)("a", 10, 4))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (
+            ("a", 9, 4),
+            {"num_row": 3},
+            r"^HashTable: got an unexpected keyword argument 'num_row'; did you mean 'num_rows'\?$",
+        ),
+        (("a", 9, 4), {"zzz": 3}, r"^HashTable: .* 'zzz'; it takes name, num_embeddings, embedding_dim, num_rows,"),
+        (tuple("abcdefghij"), {}, "^HashTable: too many positional arguments; it takes name,"),
+    ],
+)
+def test_an_argument_that_there_is_not_is_named_with_its_class(arguments, options, message):
+    with pytest.raises(TypeError, match=message):
+        HashTable(*arguments, **options)
+
+
 READS: dict[str, tuple[Table, Table]] = {
     "products and sums": (QRTable("t", 24, 8), QRSumTable("t", 24, 8)),
     "signs and none": (RobeTable("t", 24, 8, num_rows=9, signed=True), RobeTable("t", 24, 8, num_rows=9)),
