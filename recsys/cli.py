@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
 
-from recsys.configuration.shipped import names, with_files
+from recsys.configuration.shipped import is_yaml, names, with_files
 from recsys.configuration.suggestions import explain
 from recsys.prepare.files.streams import discard_output, print_anywhere
 
@@ -161,13 +161,19 @@ def _unknown_command(arguments: Sequence[str]) -> str:
 
 
 def _check_files(arguments: Sequence[str]) -> None:
-    """A missing config file is named, with those of its folder that look like it."""
+    """A missing config file is named, with those of its folder, or of this package, that look like it."""
     for flag, value in pairwise(arguments):
-        if flag in ("-c", "--config") and not Path(value).is_file() and ":" not in value:
-            folder = Path(value).parent
-            siblings = [str(path) for path in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
-            known = siblings if "/" in value or value.endswith(".yaml") else names()
-            raise FileNotFoundError(explain(f"config file '{value}' does not exist", value, known))
+        if flag not in ("-c", "--config") or Path(value).is_file() or ":" in value:
+            continue
+        if Path(value).exists():
+            raise ValueError(f"config '{value}' is no file; give a YAML file.")
+        message = f"config file '{value}' does not exist"
+        below = [name for name in names() if name.endswith(f"/{value}")]
+        if below:
+            raise FileNotFoundError(f"{message}; did you mean '{below[0]}'?")
+        folder = Path(value).parent
+        siblings = [str(path) for path in sorted(folder.glob("*")) if is_yaml(path.name)] if folder.is_dir() else []
+        raise FileNotFoundError(explain(message, value, siblings if "/" in value or is_yaml(value) else names()))
 
 
 def _check_order(arguments: Sequence[str]) -> None:

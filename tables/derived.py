@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import count
 from typing import Any, Self
 
@@ -15,6 +16,18 @@ from recsys.argument_types import check_types, fits_memory
 from recsys.tables.placement import check_dense
 
 _tokens = count(1)
+
+
+def _by_name(kind: type, args: Sequence[object], kwargs: Mapping[str, object]) -> dict[str, object]:
+    """What a constructor was given, by name; one that it does not take is refused with the nearest that it does."""
+    taken = inspect.signature(kind)
+    try:
+        return taken.bind_partial(*args, **kwargs).arguments
+    except TypeError as error:
+        unknown = next((name for name in kwargs if name not in taken.parameters), "")
+        close = get_close_matches(unknown, taken.parameters, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"it takes {', '.join(taken.parameters)}."
+        raise TypeError(f"{kind.__name__}: {error}; {hint}") from None
 
 
 class Derived(nn.Module):
@@ -34,9 +47,10 @@ class Derived(nn.Module):
 
         Raises:
             ValueError: if one is of another type than its annotation.
+            TypeError: if there is no such argument.
         """
         module = super().__new__(cls)
-        given = inspect.signature(cls).bind_partial(*args, **kwargs).arguments
+        given = _by_name(cls, args, kwargs)
         owner = f"{cls.__name__} {given.get('name')!r}"
         check_types(owner, cls, given)
         for argument, value in given.items():

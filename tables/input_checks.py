@@ -75,7 +75,8 @@ def check_layout(ids: Tensor) -> None:
         ValueError: naming what was given.
     """
     if isinstance(ids, Tensor) and (ids.dtype.is_floating_point or ids.dtype.is_complex or ids.dtype == torch.bool):
-        raise ValueError(f"ids must be integers, got {ids.dtype}: a float rounds ids above 2**24.")
+        reason = "" if ids.dtype == torch.bool else ": a float rounds ids above 2**24"
+        raise ValueError(f"ids must be integers, got {ids.dtype}{reason}.")
     if isinstance(ids, Tensor) and (ids.dtype not in INTEGERS or ids.layout != torch.strided or ids.is_nested):
         kind = "a nested tensor" if ids.is_nested else f"{ids.dtype}, {ids.layout}".replace("torch.", "")
         raise ValueError(f"ids must be an ordinary tensor of int64, int32, int16, int8 or uint8, got {kind}.")

@@ -73,6 +73,7 @@ class Swapped:
         bytes_before: of the matrix.
         bytes_after: of the rows, shared ones counted where they are first, and of what the table keeps besides.
         fit_error: |vectors before - after| / |before|; None where rows are fresh.
+        shares: what stands before it in the report and has the same rows; empty if nothing has.
     """
 
     paths: tuple[str, ...]
@@ -80,6 +81,7 @@ class Swapped:
     bytes_before: int
     bytes_after: int
     fit_error: float | None
+    shares: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class SwapReport:
         """A line for each module, and for what was rewired."""
         lines = [
             f"{', '.join(each.paths)}: {each.table}, {each.bytes_before:,} -> {each.bytes_after:,} bytes"
+            + (f", rows shared with {each.shares}" if each.shares else "")
             + ("" if each.fit_error is None else f", fit error {each.fit_error:.3f}")
             for each in self.swapped
         ]

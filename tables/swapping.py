@@ -283,13 +283,16 @@ def _make(plans: Sequence[_Plan]) -> tuple[list[Embedding], list[float | None]]:
 
 
 def _reported(plans: Sequence[_Plan], errors: Sequence[float | None]) -> list[Swapped]:
-    counted: set[str] = set()
+    owners: dict[str, str] = {}
     reported = []
     for plan, error in zip(plans, errors, strict=True):
         weight = plan.module.weight
-        matrices = {name: each for name, each in unique_physical_tables([plan.table]).items() if name not in counted}
-        counted |= matrices.keys()
+        read = unique_physical_tables([plan.table])
+        matrices = {name: each for name, each in read.items() if name not in owners}
+        shares = ", ".join(dict.fromkeys(owners[name] for name in read if name in owners))
+        owners.update(dict.fromkeys(matrices, plan.paths[0]))
         after = sum(matrix.num_bytes(weight.dtype) for matrix in matrices.values()) + plan.table.own_bytes()
         described = f"{type(plan.table).__name__} {plan.table.num_embeddings}x{plan.table.embedding_dim}"
-        reported.append(Swapped(tuple(plan.paths), described, weight.numel() * weight.element_size(), after, error))
+        before = weight.numel() * weight.element_size()
+        reported.append(Swapped(tuple(plan.paths), described, before, after, error, shares))
     return reported

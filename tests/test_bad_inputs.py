@@ -28,7 +28,7 @@ FLAGS = [
     ("--model.embedding_dim=-1", "embedding_dim must be a whole number in [1, 4096], got -1"),
     ("--model.warmup_steps=1.5", "warmup_steps must be int, got 1.5"),
     (f"--model.tables={HASH % '1e3'}", "tables.num_rows must be int, got 1000.0; write 1000"),
-    ("--model.assign=3", "assign must be dict, got 3"),
+    ("--model.assign=3", "assign must be keys and values, got 3"),
     ("--model.table_optimizer.learning_rate=x", "learning_rate must be float, got x"),
     (
         f"--model.tables={STORED % '{num_levels: 2, num_codes: 4}'}",
@@ -81,7 +81,7 @@ CLASSES = [
         "--model.tables={default: 5}",
         "tables must be the name of a class, or {class_path: NAME, init_args: {...}}, got 5",
     ),
-    ("--model.tables=FullTable", "tables must be dict, got FullTable"),
+    ("--model.tables=FullTable", "tables must be keys and values, got FullTable"),
     ("--model.table_options={default: 5}", "table_options must be the name of a class"),
     ("--model.table_optimizer=torch.optim.Adam", "table_optimizer must be a TableOptimizer, got torch.optim.Adam"),
     ("--model.lookup=torch.nn.Linear", "lookup must be a Lookup, got torch.nn.Linear"),

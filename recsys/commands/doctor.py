@@ -29,7 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     print(f"device        {device}")
     found = problems(versions)
     if versions.torch:
-        failures = {name: reason for name in _IMPORTS if (reason := _import_failure(name))}
+        # All at once first: an interpreter for each takes as many times as long.
+        asked = _IMPORTS if _import_failure(", ".join(_IMPORTS)) else ()
+        failures = {name: reason for name in asked if (reason := _import_failure(name))}
         found += [f"'import {name}' fails: {reason}" for name, reason in failures.items()]
         if "torch" not in failures:
             _print_compute()
@@ -54,7 +56,7 @@ def _print_compute() -> None:
 
 
 def _import_failure(name: str) -> str:
-    """The last line of what importing a package in a fresh interpreter says; empty if it works."""
+    """The last line of what importing a package, or several, in a fresh interpreter says; empty if it works."""
     command = [sys.executable, "-P", "-W", "ignore", "-c", f"import {name}"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]

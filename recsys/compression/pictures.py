@@ -49,7 +49,7 @@ def kept_figures(tables: Mapping[str, Table], counts: Mapping[str, Tensor]) -> d
         return {}
     return {
         "Values kept by frequency": kept_by_frequency(shares, counts),
-        "Values kept by table": kept_by_table(shares),
+        "Values kept by table": kept_by_table(shares, len(tables)),
     }
 
 
@@ -73,9 +73,10 @@ def kept_by_frequency(shares: Mapping[str, Tensor], counts: Mapping[str, Tensor]
     return figure
 
 
-def kept_by_table(shares: Mapping[str, Tensor]) -> Figure:
-    """Ids that have any row, and the width of these rows, for every table."""
-    figure, axes = new_axes("Values kept by table", "", "part")
+def kept_by_table(shares: Mapping[str, Tensor], num_tables: int) -> Figure:
+    """Ids that have any row, and the width of these rows, for every table of which that can be said."""
+    of_all = f", {len(shares)} of {num_tables}" if len(shares) < num_tables else ""
+    figure, axes = new_axes(f"Values kept by table{of_all}", "", "part")
     names = list(shares)
     with_row = [float((shares[name] > 0).float().mean()) for name in names]
     width = [float(shares[name].sum() / (shares[name] > 0).sum().clamp(min=1)) for name in names]
@@ -83,7 +84,8 @@ def kept_by_table(shares: Mapping[str, Tensor]) -> Figure:
     axes.bar((places - 0.2).tolist(), with_row, 0.4, label="ids that keep values", color="#1f5fa8")
     axes.bar((places + 0.2).tolist(), width, 0.4, label="values of these ids, of D", color="#b9cde4")
     axes.set_xticks(places.tolist(), [drawn(name) for name in names], rotation=60, ha="right", fontsize=9)
-    axes.legend(frameon=False, fontsize=10)
+    axes.set_ylim(0, 1.2)  # room for the legend above the bars
+    axes.legend(frameon=False, fontsize=10, loc="upper center", ncols=2)
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Collection
 
 
@@ -54,8 +55,9 @@ def classes_below(kind: str) -> list[str]:
 
 
 def parameters(class_name: str) -> list[str]:
-    """Arguments of a class; none if there is no such class."""
-    found = all_classes().get(class_name)
+    """Arguments of a class, by its short name or its import path; none if there is no such class."""
+    module, _, name = class_name.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None) or all_classes().get(name)
     return [] if found is None else [name for name in inspect.signature(found).parameters if name != "self"]
 
 

@@ -13,16 +13,24 @@ def find(name: str) -> str:
 
     >>> Path(find("tables/qr")).name
     'qr.yaml'
+    >>> find("configs/tables/qr.yaml") == find("tables/qr")
+    True
     """
     if Path(name).is_file():
         return name
-    shipped = FOLDER / f"{name.removesuffix('.yaml')}.yaml"
+    # As pages write it, from wherever the package is used.
+    shipped = FOLDER / f"{name.removeprefix('configs/').removesuffix('.yaml')}.yaml"
     return str(shipped) if shipped.is_file() and not Path(name).is_absolute() else name
 
 
 def names() -> list[str]:
     """What can be named."""
     return sorted(str(path.relative_to(FOLDER).with_suffix("")) for path in FOLDER.rglob("*.yaml"))
+
+
+def is_yaml(name: str) -> bool:
+    """Whether it is called as YAML files are."""
+    return name.endswith((".yaml", ".yml"))
 
 
 def with_files(arguments: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 
 from recsys.configuration.class_errors import odd_key, wrong_class
 from recsys.configuration.classes import all_classes, classes_of, own_classes, parameters, takers
+from recsys.configuration.shipped import is_yaml
 from recsys.configuration.type_errors import wrong_type
 
 SECTIONS = ("seed_everything", "model", "data", "trainer", "ckpt_path", "remap", "precision_fallback")
@@ -58,8 +59,11 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
         return _suggest(f"'{section.group(2)}' is not a key here", section.group(2), known, known)
     flag = re.search(r"[Uu]nrecognized arguments: --(trainer\.)?(\w+)", message)
     if flag:
-        known = parameters("Trainer") if flag.group(1) else SECTIONS
-        return _suggest(f"'{flag.group(2)}' is not an argument here", flag.group(2), known, known)
+        return _of_flag(flag.group(2), of_trainer=bool(flag.group(1)))
+    alone = re.search(r"[Uu]nrecognized arguments: ([^\s-]\S*)", message)
+    if alone:
+        hint = f"give a config as -c {alone.group(1)}" if is_yaml(alone.group(1)) else "name the option that it is of"
+        return f"'{alone.group(1)}' belongs to no option; {hint}."
     unfit = wrong_class(message)
     if unfit:
         return unfit
@@ -74,6 +78,21 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
             return _of_constraint(rejected)
         return _of_class(rejected, message[: name.start()])
     return wrong_type(message) or message
+
+
+def _of_flag(rejected: str, of_trainer: bool) -> str:
+    """A flag that there is not; one that lacks its section is completed."""
+    message = f"'{rejected}' is not an argument here"
+    sections = {
+        "trainer": ["Trainer"],
+        "model": ["CTRTask", "NextItemTask", "PISATask"],
+        "data": ["CTRDataModule", "SessionDataModule"],
+    }
+    for section, owners in ({} if of_trainer else sections).items():
+        if any(rejected in parameters(owner) for owner in owners):
+            return f"{message}; did you mean --{section}.{rejected}?"
+    known = parameters("Trainer") if of_trainer else SECTIONS
+    return _suggest(message, rejected, known, known)
 
 
 def _of_optimizer(rejected: str) -> str:
@@ -98,9 +117,9 @@ def _place(before: str) -> str:
 def _of_option(option: str, before: str, after: str) -> str:
     """An argument that its class does not take, from what the parser says before and after it."""
     # A factory's class is named after the argument; else the class named last is the innermost.
-    factory = re.match(r"\. Got value: Namespace\(class_path='[\w.]*?(\w+)'", after)
-    owner = factory.group(1) if factory else ["", *re.findall(r"class_path '[\w.]*?(\w+)'", before)][-1]
-    accepted, path, place = parameters(owner), option.split("."), _place(before)
+    factory = re.match(r"\. Got value: Namespace\(class_path='([\w.]+)'", after)
+    named = factory.group(1) if factory else ["", *re.findall(r"class_path '([\w.]+)'", before)][-1]
+    owner, accepted, path, place = named.rpartition(".")[2], parameters(named), option.split("."), _place(before)
     # What is right below a misspelt word is rejected with it.
     rejected = path[0] if accepted and path[0] not in (*accepted, "init_args") else path[-1]
     if (owner, rejected) in _GONE:
@@ -110,12 +129,12 @@ def _of_option(option: str, before: str, after: str) -> str:
     if rejected in accepted:
         return f"'{rejected}' of {owner} is set by what makes the {owner}; leave it out."
     others = takers(rejected, owner)
-    if others and not _begun(rejected, accepted):
+    if others and not _begun(rejected, accepted) and not _abbreviated(rejected, accepted):
         listed = f"\n  known: {', '.join(accepted)}" if accepted else ""
         return f"'{rejected}' belongs to {_few(others)}; {place} is {owner}{listed}"
     ours = [name for kind in own_classes() for name in parameters(kind)]
     everywhere = [name for kind in all_classes() for name in parameters(kind)]
-    nearest = next((words for words in (accepted, ours) if _nearest(rejected, words, 0.6)), everywhere)
+    nearest = next((words for words in (accepted, ours) if _nearest(rejected, words, 0.6)), accepted or everywhere)
     return _suggest(f"'{rejected}' is not an argument here", rejected, nearest, accepted)
 
 
@@ -123,10 +142,9 @@ def _of_class(rejected: str, before: str) -> str:
     """An unknown class, compared with those that would fit in its place."""
     expected = re.findall(r"Subtypes: \[(.*)\]", before[before.rfind("Parser key") :])
     fitting = classes_of(set(re.findall(r"[\w.]+", expected[-1]))) if expected else []
-    known = fitting or sorted(own_classes())
-    if rejected in known:
+    if rejected in (fitting or own_classes()):
         return f"'{rejected}' is given by its whole name here: {own_classes()[rejected].__module__}.{rejected}."
-    return _suggest(f"there is no class '{rejected}'", rejected, fitting or sorted(all_classes()), known)
+    return _suggest(f"there is no class '{rejected}'", rejected, fitting or sorted(all_classes()), fitting)
 
 
 def _few(names: Sequence[str]) -> str:
@@ -149,9 +167,18 @@ def _begun(word: str, candidates: Sequence[str]) -> list[str]:
     return [name for name in candidates if len(word) > 2 and name.startswith(word) and name != word]
 
 
+def _abbreviated(word: str, candidates: Sequence[str]) -> list[str]:
+    """Names of which a word has the first letters, or that have those of the word: lr and learning_rate."""
+    return [name for name in candidates if word == _initials(name) or name == _initials(word)]
+
+
+def _initials(name: str) -> str:
+    return "".join(part[0] for part in name.split("_") if part) if "_" in name else ""
+
+
 def _nearest(word: str, candidates: Sequence[str], cutoff: float) -> list[str]:
-    """The one name that was meant, if it is near: the only one that begins so, else the most similar."""
-    begun = _begun(word, candidates)
+    """The one name that was meant, if it is near: the only one that begins so or is shorter, else the most similar."""
+    begun = _begun(word, candidates) or _abbreviated(word, candidates)
     return (
         begun
         if len(begun) == 1

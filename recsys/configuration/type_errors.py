@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _NONE = "NoneType"
+_CONTAINERS = {"list": "a list", "Sequence": "a list", "dict": "keys and values", "Mapping": "keys and values"}
 
 
 def wrong_type(message: str) -> str | None:
@@ -32,10 +33,12 @@ def _plainly(kind: str) -> str:
     if literal:
         return f"one of {literal[1]}"
     named = re.fullmatch(r"<class '(?:[\w.]*\.)?(\w+)'>", kind)
-    return named[1] if named else kind
+    return _CONTAINERS.get(named[1], named[1]) if named else kind
 
 
 def _hint(kinds: list[str], value: str) -> str:
-    """A whole number written as a float is meant as one."""
+    """A whole number written as a float is meant as one, and one value as a list of it."""
+    if kinds == ["a list"] and re.fullmatch(r"[\w.*?/-]+", value):
+        return f"; write [{value}]"
     is_whole = re.fullmatch(r"-?\d+\.0*|-?\d+(\.\d+)?[eE]\+?\d+", value) is not None
     return f"; write {int(float(value))}" if kinds == ["int"] and is_whole else ""

@@ -36,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         problems = list(problems_of(folder))
         found += len(problems)
         warnings = [] if problems else [f"WARNING: {each}" for each in warnings_of(_schema_of(folder))]
-        verdict = f"{len(problems)} problems" if problems else "all is well" if not warnings else "nothing is wrong"
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        verdict = count if problems else "all is well" if not warnings else "nothing is wrong"
         print("\n".join([*problems, *warnings, f"{folder}: {verdict}"]))
     return 1 if found else 0
 

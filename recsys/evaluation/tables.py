@@ -22,6 +22,7 @@ from recsys.evaluation.numbering import Column, alike, canonical, decoded
 
 BATCH_ROWS = 1 << 20
 _KINDS = (".parquet", ".csv", ".tsv")
+_OPTION = {name: f"; --{name} names another" for name in ("label", "score")}
 _READ_ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError)
 _EXACT = 2**53
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$|^[+-]?(inf|infinity|nan)$"
@@ -129,7 +130,7 @@ class TableFiles:
             for name in names:
                 if name not in known:
                     close = get_close_matches(name, known, n=1)
-                    hint = f"; did you mean '{close[0]}'?" if close else ""
+                    hint = f"; did you mean '{close[0]}'?" if close else _OPTION.get(name, "")
                     raise ValueError(f"{path}: no column '{name}'{hint} (columns: {', '.join(known)})")
 
     def parts(self, names: Sequence[str]) -> Iterator[Part]:

@@ -48,7 +48,8 @@ def perplexity(use: CodesUse) -> Figure:
     axes.axhline(use.num_codes, color="#999999", linestyle="--", linewidth=1, label="codes")
     _levels(axes, use)
     axes.set_ylabel("codes", fontsize=12)
-    axes.legend(frameon=False, fontsize=10)
+    axes.set_ylim(0, 1.3 * use.num_codes)  # room for the legend above the bars
+    axes.legend(frameon=False, fontsize=10, loc="upper center", ncols=3)
     return figure
 
 

@@ -101,7 +101,9 @@ def assign_features(
         found[column.name] = None if is_exact else named.get(column.name, DEFAULT_ENTRY)
     orphans = [name for name, entry in found.items() if entry == DEFAULT_ENTRY and DEFAULT_ENTRY not in entries]
     if orphans:
-        raise ValueError(f"features {orphans} have no table: assign them or add '{DEFAULT_ENTRY}' to tables.")
+        close = get_close_matches(DEFAULT_ENTRY, entries, n=1)
+        hint = f" (tables has '{close[0]}'; did you mean '{DEFAULT_ENTRY}'?)" if close else ""
+        raise ValueError(f"features {orphans} have no table: assign them or add '{DEFAULT_ENTRY}' to tables{hint}.")
     return found
 
 

@@ -204,5 +204,5 @@ class CTRTask(TableTask):
     def _log_metrics(self, split: str) -> None:
         for name, value in self._metrics.compute().items():
             # In float64: a plain number would be logged, and returned by `trainer.test`, in float32.
-            self.log(f"{split}/{name}", torch.tensor(value, dtype=torch.float64), prog_bar=name == "auc")
+            self.log(f"{split}/{name}", torch.tensor(value, dtype=torch.float64), prog_bar=name in ("auc", "gauc"))
         self._metrics = BinaryMetrics()

@@ -174,8 +174,9 @@ def render(
 def _fill_full(view: RichTable, collection: TableCollection, rows: Sequence[TableRow], shared: set[str]) -> None:
     # A column of its own only where a table is served narrower than it is trained.
     narrows = any(row.served_bytes != row.stored_bytes for row in rows)
-    for heading in ("feature", "method", "optimizer"):
-        view.add_column(heading)
+    view.add_column("feature")
+    for heading in ("method", "optimizer"):
+        view.add_column(heading, no_wrap=True)
     for heading in ("logical", "physical rows x dim", "stored", *["served"] * narrows, "ratio", "collisions"):
         view.add_column(heading, justify="right")
     for row in rows:
@@ -188,8 +189,8 @@ def _fill_full(view: RichTable, collection: TableCollection, rows: Sequence[Tabl
 
 
 def _fill_short(view: RichTable, collection: TableCollection, rows: Sequence[TableRow], shared: set[str]) -> None:
-    for heading in ("method", "features"):
-        view.add_column(heading)
+    view.add_column("method", min_width=max((len(row.method) for row in rows), default=0))
+    view.add_column("features")
     for heading in ("ids", "rows", "stored", "ratio", "collisions"):
         view.add_column(heading, justify="right")
     alike: dict[object, list[TableRow]] = {}

@@ -38,6 +38,23 @@ def said(capsys, *arguments):
             ["--model.init_args.text=blair"],
             "'text' is no longer an argument of NextItemTask: a ContentTable projects items' vectors; give the table",
         ),
+        (
+            ["--model.init_args.optimizer=torch.optim.Adam", "--model.optimizer.learning_rate=1"],
+            "here; did you mean 'lr'?",
+        ),
+        (
+            ["--model.init_args.table_optimizer=RowWiseAdagrad", "--model.table_optimizer.lr=1"],
+            "'lr' is not an argument here; did you mean 'learning_rate'?\n  known: learning_rate,",
+        ),
+        ([f"{MODEL}=SASREC"], "there is no class 'SASREC'; did you mean 'SASRec'?\n"),
+        (["--max_epochs=3"], "'max_epochs' is not an argument here; did you mean --trainer.max_epochs?"),
+        (["--batch_size=3"], "did you mean --data.batch_size?"),
+        (["--embedding_dim=3"], "did you mean --model.embedding_dim?"),
+        (["mine.yaml"], "'mine.yaml' belongs to no option; give a config as -c mine.yaml."),
+        (["data/mine"], "'data/mine' belongs to no option; name the option that it is of."),
+        (["-c", "qr"], "config file 'qr' does not exist; did you mean 'tables/qr'?"),
+        (["-c", "/dev/null"], "config '/dev/null' is no file; give a YAML file."),
+        (["--model.init_args.assign={big: item}"], "assign must be a list, got item; write [item]."),
         (["--model.init_args.scoring.init_args.temperatur=0.1"], "did you mean 'temperature'?\n  known: temperature\n"),
         (
             [f"{LOSS}=GBCE", f"{LOSS}.init_args.sampler=UniformSampler", f"{LOSS}.init_args.sampler.num_negativs=3"],

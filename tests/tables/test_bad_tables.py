@@ -103,6 +103,23 @@ def test_rows_that_are_none_of_its_own_are_not_read(kind, route, message):
         kind(type("Mine", (Twice,), {"route": route})("a", 10, 4))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (
+            ("a", 9, 4),
+            {"num_row": 3},
+            r"^HashTable: got an unexpected keyword argument 'num_row'; did you mean 'num_rows'\?$",
+        ),
+        (("a", 9, 4), {"zzz": 3}, r"^HashTable: .* 'zzz'; it takes name, num_embeddings, embedding_dim, num_rows,"),
+        (tuple("abcdefghij"), {}, "^HashTable: too many positional arguments; it takes name,"),
+    ],
+)
+def test_an_argument_that_there_is_not_is_named_with_its_class(arguments, options, message):
+    with pytest.raises(TypeError, match=message):
+        HashTable(*arguments, **options)
+
+
 READS: dict[str, tuple[Table, Table]] = {
     "rare ids": (
         MGQETable("t", 24, 8, num_parts=2, num_choices=16, num_rare_choices=4),

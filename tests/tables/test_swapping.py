@@ -43,6 +43,12 @@ class Model(nn.Module):
         return self.head(hidden + self.user["city"](users % 5))
 
 
+def test_a_report_says_whose_rows_a_table_shares():
+    report = swap_(Model(), [SwapRule(partial(UnifiedTable, num_rows=20), pattern="user.*", fit=False)])
+    assert [each.shares for each in report.swapped] == ["", "user.id"]
+    assert "user.city: UnifiedTable 5x8, 160 -> 0 bytes, rows shared with user.id\n" in str(report)
+
+
 def batch():
     generator = torch.Generator().manual_seed(1)
     return [

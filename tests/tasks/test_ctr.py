@@ -233,6 +233,7 @@ def test_a_decay_without_a_last_step_is_refused(prepared, tmp_path):
         ({"assign": {"lagre": ["C1"]}, "tables": {"default": FullTable, "large": QRTable}}, "did you mean 'large'"),
         ({"assign": {"default": ["C9"]}}, r"'C9' matches no feature.*known: C1, C2, C3, tags"),
         ({"tables": {"a": FullTable, "b": QRTable}, "assign": {"a": ["C1"], "b": ["C*"]}}, "to both 'a' and 'b'"),
+        ({"tables": {"defualt": FullTable}}, r"to tables \(tables has 'defualt'; did you mean 'default'\?\)\."),
         ({"tables": {"a": FullTable}, "assign": {"a": ["C1"]}}, r"features \['C2', 'C3', 'tags'\] have no table"),
         ({"warmup_steps": -1}, "warmup_steps must be at least 0, got -1"),
         ({"embedding_dropout": 1.0}, r"embedding_dropout must be in \[0, 1\), got 1.0"),

@@ -24,6 +24,10 @@ NAMES_OF_NUMBERS = (
     r"(.*_)?(price|amount|count|num|number|qty|quantity|age|length|duration|size|score|rate|ratio|avg|sum|total"
     r"|distance|lat|lon|i\d+)"
 )
+ROW_NUMBERS = r"__index_level_\d+__|unnamed: \d+"
+"""What pandas calls an index without a name, in Parquet and where a CSV of it is read again."""
+DECIMAL_COMMA = r"[+-]?\d+(,\d+)?"
+DAY = r"((19|20)\d\d[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-](19|20)\d\d)([ T].*)?"
 MOST_CODES = 50
 LIST_SEPARATORS = ("|", ";", ",")
 
@@ -191,6 +195,8 @@ def _is_key(column: Column) -> bool:
 def _rule(column: Column) -> tuple[ColumnRule | None, str]:
     """What a column is, and why; None leaves it out."""
     name, num_rows, distinct = column.name, len(column.values), column.num_distinct
+    if column.is_called(ROW_NUMBERS):
+        return None, "left out: its name is that of row numbers of pandas"
     if column.is_list:
         return ColumnRule(name, "lists"), "lists: cells are lists"
     if column.values.dtype.is_nested() or column.values.dtype == pl.Binary:
@@ -225,6 +231,10 @@ def _rule(column: Column) -> tuple[ColumnRule | None, str]:
     return ColumnRule(name, "dense", "standardise"), "dense: numbers"
 
 
+def _are_all(texts: pl.Series, pattern: str) -> bool:
+    return bool(texts.str.contains(f"^(?:{pattern})$").all())
+
+
 def _has_leading_zero(column: Column) -> bool:
     return bool(column.known.cast(pl.String).str.contains(r"^0\d").any())
 
@@ -234,6 +244,10 @@ def _of_texts(column: Column) -> tuple[ColumnRule | None, str]:
     if column.is_time:
         return None, "left out: another column of times"
     texts = column.known.cast(pl.String)
+    if _are_all(texts, DECIMAL_COMMA):
+        return None, f"left out: may be decimal commas, like {texts[0]}: write points, or --lists {name}:,"
+    if _are_all(texts, DAY):
+        return None, f"left out: may be dates, like {str(texts[0])[:10]}: say --time {name} --time-format"
     for separator in LIST_SEPARATORS:
         divided = texts.str.contains(separator, literal=True)
         if divided.sum() > 0.2 * len(divided):

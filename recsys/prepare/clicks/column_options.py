@@ -66,6 +66,11 @@ class ColumnOptions:
         for entry in self.dense:
             match = None if entry in columns else TRANSFORM.fullmatch(entry)
             name, transform = (entry, None) if match is None else (match["name"], match["transform"])
+            column, colon, unknown = name.rpartition(":")
+            if colon and name not in columns and column in columns:
+                raise ValueError(
+                    f"--dense {entry}: '{unknown}' is no transform; take standardise, log, bins:N or none."
+                )
             yield _pattern(name, "dense", transform=transform), "--dense"
         for entry in self.lists:
             name, colon, separator = (entry, "", "") if entry in columns else entry.partition(":")

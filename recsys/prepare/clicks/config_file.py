@@ -78,7 +78,7 @@ def config_text(schema: dict[str, Any], folder: str, large: Sequence[Column]) ->
     num_batches = max(1, num_train // _batch_size(num_train))
     lines = [
         f"# DCNv2 on {json.dumps(folder)}: {num_train:,} train rows, {len(sizes)} features with "
-        f"{sum(sizes.values()):,} ids, {num_dense} numbers.",
+        f"{sum(sizes.values()):,} ids, {num_dense} of numbers.",
         "# Other tables: one more -c configs/tables/METHOD.yaml.",
         "seed_everything: 0",
         "model:",

@@ -137,8 +137,8 @@ def _last_times(rule: SplitRule, store: RowStore) -> list[int]:
     ]
     if empty:
         raise ValueError(
-            f"--split time: no row is left for {' and '.join(empty)}, because too many rows have one time; give other "
-            "--fractions, or --split random."
+            f"--split time: no row is left for {' and '.join(empty)}: of {store.num_rows:,} rows too few are later "
+            "than those of train; give more rows, other --fractions, or --split random."
         )
     return [last_train, last_val]
 

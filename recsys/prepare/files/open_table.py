@@ -87,7 +87,7 @@ def find_column(columns: Sequence[str], name: str, option: str, file: str) -> No
     """
     if name not in columns:
         close = get_close_matches(name, columns, 1)
-        hint = f"; did you mean '{close[0]}'?" if close else "."
+        hint = f"; did you mean '{close[0]}'?" if close else ""
         more = f" and {len(columns) - MOST_SHOWN:,} more" if len(columns) > MOST_SHOWN else ""
         shown = ", ".join(columns[:MOST_SHOWN]) + more
         raise ValueError(f"{option}: '{file}' has no column '{name}'{hint} (columns: {shown})")

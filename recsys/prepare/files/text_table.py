@@ -73,7 +73,8 @@ def check_header(columns: Sequence[str], where: str) -> None:
         if name in seen:
             raise ValueError(f"{where}: column '{name}' is there twice; rename one of them.")
         if not name.strip():
-            raise ValueError(f"{where}: column {place + 1} has no name; give it one.")
+            index = " (pandas writes its index so, and not with index=False)" if place == 0 else ""
+            raise ValueError(f"{where}: column {place + 1} has no name; give it one{index}.")
         if name == "*" or (name.startswith("^") and name.endswith("$")):
             raise ValueError(
                 f"{where}: column '{name}' has the form of a pattern, which would be read as the columns that fit it; "

@@ -175,7 +175,7 @@ def test_times_split_to_the_row_and_ties_stay_together(tmp_path, open_prepared):
         assert found == list(range(latest + 1, latest + 1 + num_rows))
         latest = found[-1]
     (tmp_path / "one.csv").write_text("y,x,at\n" + "1,2,2020-01-01\n" * 10)
-    with pytest.raises(SystemExit, match="no row is left for val and test, because too many rows have one time"):
+    with pytest.raises(SystemExit, match="no row is left for val and test: of 10 rows too few are later"):
         prepare(tmp_path / "one", tmp_path / "one.csv", *command[1:5], "--time", "at")
 
 

@@ -51,6 +51,29 @@ def test_what_columns_are_taken_for(as_text):
     assert spec.reasons["version"] == "left out: one value only"
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("__index_level_0__", [3, 1, 2, 0], "its name is that of row numbers of pandas"),
+        ("Unnamed: 0", ["0", "1", "0", "1"], "its name is that of row numbers of pandas"),
+        ("price", ["3,5", "12", "0,25", "3,5"], "may be decimal commas, like 3,5: write points, or --lists price:,"),
+        ("day", ["31/12/2024"] * 3 + ["1/1/2025"], "may be dates, like 31/12/2024: say --time day --time-format"),
+        ("day", ["1.12.2024 08:00"] * 3 + [None], "one value only"),
+    ],
+)
+def test_what_may_be_something_else_is_left_out_and_said(name, values, reason):
+    frame = pl.DataFrame({"y": [0, 1, 1, 0], "item": ["a", "b", "a", "c"], name: values})
+    spec = infer_spec(frame, SAID)
+    assert [rule.name for rule in spec.columns] == ["item"]
+    assert spec.reasons[name] == f"left out: {reason}"
+
+
+@pytest.mark.parametrize("values", [["1,2,3", "2", "3,1", "1"], ["10.2.1", "10.3.0", "10.2.1", "9.1.0"]])
+def test_lists_of_numbers_and_versions_are_no_such_thing(values):
+    spec = infer_spec(pl.DataFrame({"y": [0, 1, 1, 0], "of": values}), SAID)
+    assert [rule.name for rule in spec.columns] == ["of"]
+
+
 def test_a_label_of_two_texts_is_hinted_at():
     told = pl.DataFrame({"a": ["x", "y", "z"], "clicked": ["no", "yes", None]})
     with pytest.raises(ValueError, match=r"too\), such as --label clicked --positive yes; a log that has clicks alone"):
