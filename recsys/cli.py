@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from traceback import extract_tb
 
+from recsys import __version__
 from recsys.configuration.shipped import is_yaml, names, with_files
 from recsys.configuration.suggestions import explain
 from recsys.prepare.files.streams import discard_output, print_anywhere
@@ -76,6 +77,9 @@ def _run(args: Sequence[str] | None) -> None:
     arguments = with_files(sys.argv[1:] if args is None else args)
     if arguments and arguments[0] in ("-h", "--help"):
         print(_USAGE)
+        return
+    if arguments and arguments[0] == "--version":
+        print(f"recsys {__version__}")
         return
     if not arguments or arguments[0] not in COMMANDS:
         sys.exit(_fail(_unknown_command(arguments)))

@@ -67,6 +67,7 @@ FLAGS = [
 
 CLASSES = [
     ("--model.tables={default: torch.nn.Linear}", "tables must be a Table, got torch.nn.Linear"),
+    ("--model.tables={default: my.Table}", "model.tables: 'my.Table' is no class to be imported here (No module named"),
     ("--model.tables={default: Table}", "Table is what other classes are made from; name one of them"),
     (
         "--model.tables={default: CodebookTable}",
@@ -143,11 +144,21 @@ SETTINGS = [
         "--model.model=recsys.models.DeepFM --model.model.hidden_dims=[100000000000]",
         "the memory does not hold what was asked for",
     ),
+    ("--trainer.callbacks=ModelCheckpoint", "trainer.callbacks must be a list, got ModelCheckpoint alone; write [{cl"),
     ("--trainer.log_every_n_steps=-1", "trainer.log_every_n_steps must be at least 0, got -1"),
     ("--trainer.barebones=true", "trainer.barebones: true leaves out logs, callbacks and checkpoints"),
     (
         "--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val/auc, mode: highest}}]",
         "trainer: `mode` can be min, max, got highest",
+    ),
+    (
+        "--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val/auc}}]",
+        "EarlyStopping watches val/auc with mode: min, which takes the worst for the best; write mode: max.",
+    ),
+    (
+        "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {monitor: val/log_loss, mode: max}}] "
+        "--trainer.fast_dev_run=0",
+        "ModelCheckpoint watches val/log_loss with mode: max, which takes the worst for the best; write mode: min.",
     ),
 ]
 """Settings that fit no data, each other or no run."""
@@ -162,6 +173,7 @@ COMMANDS = [
     ("plan x --budget_fraction 1% --embedding_dim 5000", "--embedding_dim must be in [1, 4096], got 5000"),
     ("plan x --budget_fraction 1% --overwrite", "--overwrite: replaces the file of --out, which is missing"),
     ("plan x --budget_fraction 1% --out=", "argument --out: a path must not be empty"),
+    ("doctor now", "recsys doctor: now: one argument too many"),
     ("evaluate", "give files of predictions, or --ckpt_path with -c"),
     ("evaluate x.parquet --out=", "argument --out: a path must not be empty"),
     ("fit", "data and model: not given; name a config that has it with -c CONFIG"),
@@ -210,6 +222,7 @@ FILES = [
     ("trainer: {max_epochs: [3", "is not valid YAML: line 1"),
     ("a: " + "[" * 3000 + "]" * 3000, "is nested too deeply to be read"),
     ("trainer:\n\tmax_epochs: 3", "is not valid YAML: line 2"),
+    ("trainer: {}\0", "is not valid YAML: character #x0000 at place 11: special characters are not allowed."),
     ("- a\n- b", "must hold keys and values, got list"),
     ("", "must hold keys and values, and is empty"),
     ("# größe\n".encode("latin-1"), "is not text in UTF-8"),

@@ -20,7 +20,7 @@ from recsys.comparison.found import with_found_settings
 from recsys.comparison.metric_check import check_metric
 from recsys.comparison.near_best import all_runs
 from recsys.comparison.reading import read_comparison
-from recsys.comparison.report import ComparisonReport
+from recsys.comparison.report import ComparisonReport, marked
 from recsys.comparison.results import failures, missing, run_rows, summarize
 from recsys.comparison.runner import execute
 from recsys.comparison.search import search
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen = parser().parse_args(list(arguments))
     _check_use(chosen)
     comparison, store = read_comparison(chosen.file, chosen.data), RunStore(chosen.store)
+    _check_places(chosen, comparison.name)
     run_all = partial(execute, store=store, num_jobs=chosen.jobs or 1, num_threads=chosen.threads or 1)
     if chosen.job != "report":
         check_metric(comparison)
@@ -99,6 +100,14 @@ def _check_use(chosen: argparse.Namespace) -> None:
             raise ValueError(f"--{name} {getattr(chosen, name)} is for compare {' and '.join(jobs)}; leave it out.")
     if chosen.as_written and chosen.job != "report":
         raise ValueError("--as-written is for compare report; leave it out.")
+
+
+def _check_places(chosen: argparse.Namespace, name: str) -> None:
+    """Refuse places where no report can go before there are runs to report, which may take days."""
+    if chosen.out is not None and chosen.out.exists() and not chosen.out.is_dir():
+        raise ValueError(f"--out '{chosen.out}' is a file; give a folder.")
+    for page in chosen.update:
+        marked(page, name)
 
 
 def report_of(comparison: Comparison, store: RunStore) -> ComparisonReport:

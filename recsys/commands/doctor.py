@@ -9,18 +9,14 @@ import sys
 from collections.abc import Sequence
 
 from recsys.environment import has_gpu, installed_versions, mending_command, problems
+from recsys.prepare.files.command_parser import CommandParser
 
 _IMPORTS = ("torch", "fbgemm_gpu", "torchrec", "lightning")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the report; 0 if all is well, 1 if something must be mended.
-
-    Raises:
-        ValueError: if there are arguments.
-    """
-    if arguments:
-        raise ValueError(f"recsys doctor takes no arguments, got {' '.join(arguments)}.")
+    """Print the report; 0 if all is well, 1 if something must be mended."""
+    CommandParser(prog="recsys doctor", description="Versions, device, and whether they match.").parse_args(arguments)
     versions = installed_versions()
     device = "cuda" if has_gpu() else "cpu"
     print(f"python        {platform.python_version()} on {platform.machine()}")

@@ -7,12 +7,21 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from recsys.comparison.spec import Comparison, Contender, NearBest, Published, SearchRange
 from recsys.configuration.yaml_files import read_mapping
+from recsys.evaluation.directions import Direction, direction
 
 _KEYS = ("name", "configs", "data", "metric", "mode", "seeds", "near_best", "axes", "left_out", "published", "search")
+
+_OF_EVERY_RUN = {
+    "seed_everything": "seeds",
+    "data.init_args.seed": "seeds",
+    "data.init_args.path": "data, the prepared folder",
+    "trainer.default_root_dir": "--store",
+}
+"""Settings of a run that no contender has its own of, and where they come from."""
 
 
 def read_comparison(path: Path, data: Path | None = None) -> Comparison:
@@ -34,9 +43,7 @@ def read_comparison(path: Path, data: Path | None = None) -> Comparison:
             raise ValueError(f"{path}: '{key}' is missing.")
     if data is None and not content.get("data"):
         raise ValueError(f"{path}: 'data' is missing, the prepared folder; or give --data FOLDER.")
-    mode = content.get("mode", "max")
-    if mode not in ("max", "min"):
-        raise ValueError(f"{path}: mode must be max or min, got {mode!r}.")
+    metric = _text(path, "metric", content.get("metric") or "auc")
     left_out = _entries(path, content, "left_out")
     contenders = _contenders(path, content["axes"], left_out)
     seeds = _seeds(path, "seeds", content.get("seeds", [0, 1, 2]))
@@ -44,8 +51,8 @@ def read_comparison(path: Path, data: Path | None = None) -> Comparison:
         name=_text(path, "name", content.get("name") or path.stem),
         configs=tuple(read_mapping(path.parent / name) for name in _configs(path, content["configs"])),
         data=data or Path(_text(path, "data", content["data"])),
-        metric=_text(path, "metric", content.get("metric") or "auc"),
-        mode=mode,
+        metric=metric,
+        mode=_mode(path, content.get("mode"), metric),
         seeds=seeds,
         contenders=contenders,
         published=_published(path, _entries(path, content, "published"), [each.name for each in contenders]),
@@ -62,6 +69,20 @@ def _text(path: Path, key: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{path}: {key} must be text, got {value!r}; quote a number that is meant as a name.")
     return value
+
+
+def _mode(path: Path, mode: Any, metric: str) -> Direction:
+    """Which way the metric is better, as the file says or as is known of it."""
+    better = direction(metric)
+    if mode is None:
+        return better or "max"
+    if mode not in ("max", "min"):
+        raise ValueError(f"{path}: mode must be max or min, got {mode!r}.")
+    if better is not None and mode != better:
+        raise ValueError(
+            f"{path}: mode: {mode} takes the worst {metric} for the best; write mode: {better}, or leave it out."
+        )
+    return cast("Direction", mode)
 
 
 def _configs(path: Path, names: Any) -> list[str]:
@@ -105,6 +126,16 @@ def _entries(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, A
     return found
 
 
+def _check_override(where: str, override: Mapping[str, Any]) -> None:
+    """Refuse what every run has from elsewhere: a label that says otherwise would be the name of what did not act."""
+    for key, source in _OF_EVERY_RUN.items():
+        found: Any = override
+        for part in key.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is not None:
+            raise ValueError(f"{where} gives {key}, which all runs have from {source}; leave it out.")
+
+
 def _contenders(path: Path, axes: Any, left_out: Mapping[str, Any]) -> tuple[Contender, ...]:
     if not isinstance(axes, dict) or not all(isinstance(labels, dict) and labels for labels in axes.values()):
         raise ValueError(f"{path}: axes must map axes to labels to overrides.")
@@ -112,6 +143,7 @@ def _contenders(path: Path, axes: Any, left_out: Mapping[str, Any]) -> tuple[Con
         for label, override in labels.items():
             if not isinstance(override, dict | None):
                 raise ValueError(f"{path}: axes.{axis}.{label} must be an override like one more -c, got {override!r}.")
+            _check_override(f"{path}: axes.{axis}.{label}", override or {})
     made = [
         Contender(
             ", ".join(str(label) for label, _ in choice),

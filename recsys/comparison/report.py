@@ -134,12 +134,22 @@ class ComparisonReport:
         Raises:
             ValueError: if the page does not have them once each.
         """
-        text = page.read_text() if page.is_file() else ""
-        mark = f"<!-- comparison: {self.name} -->"
-        pattern = re.compile(rf"({re.escape(mark)}\n).*?(<!-- end -->)", re.DOTALL)
-        if len(pattern.findall(text)) != 1:
-            raise ValueError(f"{page}: needs one line '{mark}' and, after it, one '<!-- end -->'.")
+        text, pattern = marked(page, self.name)
         page.write_text(pattern.sub(lambda match: f"{match[1]}\n{self.markdown()}\n{match[2]}", text))
+
+
+def marked(page: Path, name: str) -> tuple[str, re.Pattern[str]]:
+    """A page's text, and what finds the table of the comparison of a name in it.
+
+    Raises:
+        ValueError: if the page does not have the table's marks once each.
+    """
+    text = page.read_text() if page.is_file() else ""
+    mark = f"<!-- comparison: {name} -->"
+    pattern = re.compile(rf"({re.escape(mark)}\n).*?(<!-- end -->)", re.DOTALL)
+    if len(pattern.findall(text)) != 1:
+        raise ValueError(f"{page}: needs one line '{mark}' and, after it, one '<!-- end -->'.")
+    return text, pattern
 
 
 def _words(found: Found, metric: str) -> str:

@@ -34,7 +34,7 @@ def wrong_class(message: str) -> str | None:
         return None
     place = ".".join(keys)
     found = _of_several(place, message) or _lacking(place, message)
-    return found or _of_another_kind(place, message) or _no_class(place, message)
+    return found or _of_another_kind(place, message) or _no_class(place, message) or _not_imported(place, message)
 
 
 def _of_several(place: str, message: str) -> str | None:
@@ -93,6 +93,16 @@ def _no_class(place: str, message: str) -> str | None:
         return None
     given = found[1] or found[2] or found[3]
     return f"{place} must be the name of a class, or {{class_path: NAME, init_args: {{...}}}}, got {_in_yaml(given)}."
+
+
+def _not_imported(place: str, message: str) -> str | None:
+    """A whole name that leads to no module, or to what is not called for an object of the place."""
+    found = re.search(
+        r"expects a function or a callable class: (.+?)\.* Got value: ([\w.]*\.[\w.]+)$", message, re.MULTILINE
+    )
+    if found is None or "has no attribute" in found[1]:
+        return None
+    return f"{place}: '{found[2]}' is no class to be imported here ({found[1]}); write MODULE.CLASS, or a short name."
 
 
 def _in_yaml(given: str) -> str:

@@ -46,6 +46,12 @@ def check_settings(settings: Any) -> None:
             "trainer.barebones: true leaves out logs, callbacks and checkpoints, of which a run here is made; leave it "
             "out, and switch off what you name, logger: false or enable_checkpointing: false."
         )
+    callbacks = settings.get("callbacks")
+    if callbacks is not None and not isinstance(callbacks, list):
+        kind = type(callbacks).__name__
+        raise ValueError(
+            f"trainer.callbacks must be a list, got {kind} alone; write [{{class_path: {kind}, init_args: {{...}}}}]."
+        )
     if settings.get("default_root_dir") == "":
         raise ValueError("trainer.default_root_dir must not be empty; leave it out, or write . for this folder.")
 

@@ -93,6 +93,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 def _said(error: yaml.YAMLError) -> str:
     """What is wrong, and in which line."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"character #x{int(error.character):04x} at place {error.position}: {error.reason}."
     mark = getattr(error, "problem_mark", None)
     problem = str(getattr(error, "problem", None) or error).strip()
     return f"line {mark.line + 1}: {problem}." if mark is not None else f"{problem}."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,8 +15,8 @@ from recsys.evaluation.intervals import quantile
 from recsys.evaluation.slices import Slices, Values, by_frequency, by_time, by_value
 from recsys.evaluation.tables import TableFiles
 
-_LEAST_MEMORY = 1e-6
-"""GiB, into which some rows of any file fit."""
+_LEAST_MEMORY, _MOST_MEMORY = 1e-6, 1e9
+"""GiB: into the least some rows of any file fit, and no machine has the most."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,8 @@ class Request:
 
     def __post_init__(self) -> None:
         quantile(self.confidence)
-        if not _LEAST_MEMORY <= self.memory < math.inf:
-            raise ValueError(f"--memory must be at least {_LEAST_MEMORY} GiB, got {self.memory}.")
+        if not _LEAST_MEMORY <= self.memory <= _MOST_MEMORY:
+            raise ValueError(f"--memory must be in [{_LEAST_MEMORY}, {_MOST_MEMORY:g}] GiB, got {self.memory}.")
         if self.key and not self.against:
             raise ValueError(f"--key {' '.join(self.key)}: joins the rows of --against, which is missing.")
         columns = {"group": self.group, "time": self.time, "label": self.label, "score": self.score}

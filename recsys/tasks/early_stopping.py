@@ -5,6 +5,8 @@ from __future__ import annotations
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from recsys.evaluation.directions import direction
+
 
 def look_after_validations(trainer: Trainer) -> None:
     """Let EarlyStopping look at metrics of validation after each of these, unless it has been told when.
@@ -18,19 +20,30 @@ def look_after_validations(trainer: Trainer) -> None:
 
 
 def check_watched(trainer: Trainer) -> None:
-    """Refuse a callback that watches validation where the data have no rows for it.
+    """Refuse a callback that takes the worst for the best, or watches validation where the data have no rows for it.
 
     Raises:
-        ValueError: naming the callback, the metric and the data.
+        ValueError: naming the callback, the metric and its mode or the data.
     """
+    for callback in _watching(trainer):
+        better = direction(str(callback.monitor))
+        if better is not None and callback.mode != better:
+            raise ValueError(
+                f"{type(callback).__name__} watches {callback.monitor} with mode: {callback.mode}, which takes the "
+                f"worst for the best; write mode: {better}."
+            )
     schema = getattr(getattr(trainer, "datamodule", None), "schema", None)
     splits = getattr(schema, "splits", None)
     if not splits or ("val" in splits and splits["val"].num_rows):
         return
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        is_watching = isinstance(callback, EarlyStopping | ModelCheckpoint)
-        if is_watching and str(callback.monitor).startswith("val/"):
+    for callback in _watching(trainer):
+        if str(callback.monitor).startswith("val/"):
             raise ValueError(
                 f"{type(callback).__name__} watches {callback.monitor}, and '{getattr(schema, 'path', '')}' has no val "
                 "rows; leave it out, or prepare data with them."
             )
+
+
+def _watching(trainer: Trainer) -> list[EarlyStopping | ModelCheckpoint]:
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, EarlyStopping | ModelCheckpoint)]

@@ -160,6 +160,15 @@ def test_a_metric_that_nothing_monitors_is_named_before_any_run(comparison, tmp_
     assert not (tmp_path / "runs").exists()
 
 
+def test_where_no_report_can_go_is_named_before_any_run(comparison, tmp_path, capsys):
+    path = comparison()
+    assert run("run", path, "--store", tmp_path / "runs", "--out", path) == 2
+    assert f"--out '{path}' is a file; give a folder" in capsys.readouterr().err
+    assert run("run", path, "--store", tmp_path / "runs", "--update", tmp_path / "page.md") == 2
+    assert "page.md: needs one line '<!-- comparison: comparison -->'" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_metric_that_the_task_does_not_log_ends_a_run_before_training(comparison, tmp_path, capsys):
     watch = {"class_path": "ModelCheckpoint", "init_args": {"monitor": "val/aucc", "mode": "max"}}
     override = {**MODELS["LR"], "trainer": {"max_epochs": 10_000, "callbacks": [watch]}}

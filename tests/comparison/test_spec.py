@@ -51,6 +51,12 @@ def test_what_is_left_out_does_not_run(write):
     assert comparison.left_out == {"full, y": "too big"}
 
 
+def test_which_way_a_metric_is_better_is_known(write):
+    modes = {metric: read_comparison(write(metric=metric)).mode for metric in ("gauc", "ndcg@10_cold", "log_loss")}
+    assert modes == {"gauc": "max", "ndcg@10_cold": "max", "log_loss": "min"}
+    assert read_comparison(write(metric="mine", mode="min")).mode == "min"
+
+
 def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_path):
     first = read_comparison(write()).runs()[0]
     renamed = read_comparison(write(axes={"t": {"FULL": {"a": 1}}, "m": {"X": None}})).runs()[0]
@@ -81,6 +87,16 @@ def test_the_key_follows_what_decides_the_result_and_not_the_name(write, tmp_pat
         ({"configs": ["bas.yaml"]}, "bas.yaml' does not exist"),
         ({"data": None}, "'data' is missing"),
         ({"mode": "best"}, "mode must be max or min, got 'best'"),
+        (
+            {"axes": {"data": {"may": {"data": {"init_args": {"path": "may"}}}}}},
+            "axes.data.may gives data.init_args.path, which all runs have from data, the prepared folder; leave it out",
+        ),
+        (
+            {"axes": {"a": {"b": {"seed_everything": 7}}}},
+            "axes.a.b gives seed_everything, which all runs have from see",
+        ),
+        ({"mode": "min"}, "mode: min takes the worst auc for the best; write mode: max, or leave it out"),
+        ({"metric": "log_loss", "mode": "max"}, "mode: max takes the worst log_loss for the best; write mode: min"),
         ({"seeds": []}, "seeds must be whole numbers in [0, 2**32)"),
         ({"seeds": [-1]}, "seeds must be whole numbers in [0, 2**32)"),
         ({"seeds": [0, True]}, "seeds must be whole numbers in [0, 2**32), as in [0, 1, 2], got [0, True]"),

@@ -2,6 +2,7 @@
 
 import decimal
 import json
+import os
 import shlex
 import shutil
 
@@ -117,6 +118,15 @@ def test_nothing_is_written_into_what_is_read(tmp_path, capsys):
     clicks.main([str(tmp_path / "log" / "a.csv"), "--out", str(tmp_path / "log" / "out"), *OF_CLICKS])
     folder, new = tmp_path / "log" / "out", tmp_path / "log" / "a.csv"
     assert f"lies in '{folder}'" in refused(apply, capsys, folder, new, "--out", folder / "new")
+
+
+def test_a_pipe_is_no_file(tmp_path, capsys):
+    """Nobody writes to it, and who opens it waits."""
+    os.mkfifo(tmp_path / "log.csv")
+    named = f"'{tmp_path / 'log.csv'}' is no file, but a pipe or a device; files are read more than once"
+    out = ["--out", tmp_path / "out"]
+    assert named in refused(clicks, capsys, tmp_path / "log.csv", *out, *OF_CLICKS)
+    assert named in refused(sessions, capsys, "--raw", tmp_path / "log.csv", *out, *OF_EVENTS)
 
 
 SAME = {

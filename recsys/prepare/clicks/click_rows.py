@@ -114,7 +114,9 @@ class ClickRows:
             weights=None if spec.weight is None else _weights(frame[spec.weight], where(spec.weight), checks),
             groups=group,
             times=_times(spec, frame, where(spec.time or ""), checks) if self.beside.time else None,
-            splits=None if spec.split_column is None else _splits(frame[spec.split_column], checks),
+            splits=None
+            if spec.split_column is None
+            else _splits(frame[spec.split_column], where(spec.split_column), checks),
             kept=frame.select(spec.keys).to_arrow() if spec.keys else None,
             num_rows=len(frame),
         )
@@ -178,8 +180,8 @@ def _times(spec: ClickSpec, frame: pl.DataFrame, where: str, checks: RowChecks) 
     return found
 
 
-def _splits(values: pl.Series, checks: RowChecks) -> NDArray[Any]:
-    words = values.cast(pl.String).str.strip_chars().str.to_lowercase()
+def _splits(values: pl.Series, where: str, checks: RowChecks) -> NDArray[Any]:
+    words = texts_of(values, where).str.strip_chars().str.to_lowercase()
     places = words.replace_strict(SPLIT_WORDS, default=None, return_dtype=pl.UInt8)
     checks.reject(values.name, places.is_null(), f"none of {', '.join(SPLIT_WORDS)}")
     return places.fill_null(0).to_numpy()

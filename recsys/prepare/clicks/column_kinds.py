@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from recsys.prepare.clicks.click_spec import OF_PREDICTIONS, ClickSpec, ColumnRule
-from recsys.prepare.files.column_values import numbers_of
+from recsys.prepare.files.column_values import is_plain, numbers_of
 from recsys.prepare.files.event_times import microseconds
 
 SAMPLE_ROWS = 200_000
@@ -199,7 +199,7 @@ def _rule(column: Column) -> tuple[ColumnRule | None, str]:
         return None, "left out: its name is that of row numbers of pandas"
     if column.is_list:
         return ColumnRule(name, "lists"), "lists: cells are lists"
-    if column.values.dtype.is_nested() or column.values.dtype == pl.Binary:
+    if not is_plain(column.values.dtype):
         return None, f"left out: of type {column.values.dtype}"
     if distinct < 2:
         return None, "left out: one value only"

@@ -107,11 +107,17 @@ def write_splits(
 
 
 def _options(schema: pa.Schema) -> dict[str, Any]:
-    """PARQUET, but no byte stream split of texts, which it does not suit."""
-    fixed = [field.name for field in schema if pa.types.is_primitive(field.type) or pa.types.is_list(field.type)]
+    """PARQUET, but no byte stream split of texts and truth values, which it does not suit."""
+    fixed = [field.name for field in schema if _has_bytes(field.type)]
     if len(fixed) == len(schema.names):
         return PARQUET
     return {**PARQUET, "use_byte_stream_split": [_leaf(schema.field(name)) for name in fixed]}
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    """Whether all values of a column, or of its lists, have one number of whole bytes."""
+    inner = kind.value_type if pa.types.is_list(kind) else kind
+    return pa.types.is_primitive(inner) and not pa.types.is_boolean(inner)
 
 
 def _leaf(field: pa.Field) -> str:

@@ -40,6 +40,12 @@ def is_readable(kind: pa.DataType) -> bool:
     return not odd and all(map(is_readable, inner))
 
 
+def _stored(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Columns of extension types (a UUID, a text of JSON) as what they are stored as, which has texts or numbers."""
+    columns = [each.storage if isinstance(each.type, pa.BaseExtensionType) else each for each in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
 @dataclass(frozen=True)
 class ArrowBlock:
     """Rows of one file, the first of them ``first_line`` counted from 1."""
@@ -142,7 +148,7 @@ class ArrowTable:
             ValueError: A column is of a type, as of times in a zone that nobody knows, whose values have no meaning.
         """
         try:
-            frame = pl.DataFrame(pl.from_arrow(block.batch, rechunk=True))
+            frame = pl.DataFrame(pl.from_arrow(_stored(block.batch), rechunk=True))
         except pl.exceptions.PolarsError as error:
             raise ValueError(f"{block.file}: a column has no type that is read ({first_line(error)}).") from error
         coded = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Categorical | pl.Enum)]

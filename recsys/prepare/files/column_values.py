@@ -47,13 +47,18 @@ def texts_of(values: pl.Series, where: str) -> pl.Series:
     if dtype.is_decimal():
         texts = values.cast(pl.String)
         return texts.str.replace(r"\.?0+$", "") if dtype.scale else texts  # type: ignore[attr-defined]
-    if dtype.is_integer() or isinstance(dtype, pl.Date | pl.Datetime | pl.Time | pl.Null):
-        return values.cast(pl.String)
-    if dtype == pl.Boolean:
-        return values.cast(pl.String)
-    if isinstance(dtype, pl.Categorical | pl.Enum):
+    if isinstance(dtype, pl.Datetime):
+        return _texts_of_times(values)
+    if dtype.is_integer() or isinstance(dtype, pl.Date | pl.Time | pl.Boolean | pl.Null | pl.Categorical | pl.Enum):
         return values.cast(pl.String)
     raise ValueError(f"{where} is of type {dtype}; a categorical column takes texts or numbers.")
+
+
+def _texts_of_times(values: pl.Series) -> pl.Series:
+    """One instant has one text, in whatever unit and zone files keep it: a zone's are those of UTC."""
+    if values.dtype.time_zone is not None:  # type: ignore[attr-defined]
+        values = values.dt.convert_time_zone("UTC")
+    return values.cast(pl.String).str.replace(r"\.?0+($|\+)", "$1")  # the fraction, which is always there
 
 
 def _texts_of_floats(values: pl.Series, where: str) -> pl.Series:

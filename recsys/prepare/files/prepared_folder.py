@@ -51,7 +51,7 @@ class PreparedFolder:
         try:
             if kind is not None:
                 shutil.rmtree(self.partial, ignore_errors=True)
-                if isinstance(error, OSError) and error.filename is None:
+                if isinstance(error, OSError) and error.errno is not None and error.filename is None:
                     error.filename = str(self.out)  # a full disk says it of no file
                 return
             self._publish()

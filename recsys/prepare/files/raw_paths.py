@@ -22,6 +22,8 @@ def named_files(paths: Sequence[Path], option: str) -> list[tuple[Path, str]]:
             raise ValueError(f"{option}: '{path}' does not exist.")
         if not parts:
             raise ValueError(f"{option}: folder '{path}' has no files.")
+        if not (path.is_dir() or path.is_file()):
+            raise ValueError(f"{option}: '{path}' is no file, but a pipe or a device; files are read more than once.")
         found += parts
     seen = set()
     for path in found:

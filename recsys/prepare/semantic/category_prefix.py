@@ -119,7 +119,7 @@ def _level(values: pl.Series, num_bins: int) -> Level:
         raise ValueError(f"--categories: column '{values.name}' holds an infinite number; leave such a cell empty.")
     steps = np.arange(1, num_bins) / num_bins
     bounds = np.unique(np.quantile(numbers, steps)).tolist() if len(numbers) else []
-    return Level(values.name, [f"from {bound:g}" for bound in [-np.inf, *bounds]], bounds)
+    return Level(values.name, [f"from {bound!r}" for bound in [-np.inf, *bounds]], bounds)
 
 
 def _ranked(values: pl.Series) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from recsys.prepare.files.column_values import is_plain
+from recsys.prepare.files.event_times import SECOND
 from recsys.prepare.sessions.log import ItemColumn, Kind
 
 LIST_SEPARATOR = "|"
@@ -118,6 +119,9 @@ def _values(values: pl.Series, kind: Kind) -> pl.Series:
 
 
 def _numbers(values: pl.Series) -> pl.Series:
+    """Float64 numbers; of dates and times the seconds since 1970, in whatever unit a file keeps them."""
+    if isinstance(values.dtype, pl.Date | pl.Datetime):
+        values = values.cast(pl.Datetime("us")).dt.epoch("us") / SECOND
     numbers = values.cast(pl.Float64, strict=False)
     bad = numbers.is_null() & values.is_not_null() & (values.cast(pl.String).str.strip_chars() != "")
     large = numbers.is_not_nan() & ~(numbers.abs() <= LARGEST_FLOAT32)

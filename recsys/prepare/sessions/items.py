@@ -100,4 +100,4 @@ def _bins(values: pl.Series, num_bins: int) -> tuple[pl.Series, pl.Series]:
     bounds = np.unique(np.quantile(numbers[known], steps)) if known.any() else np.empty(0)
     ids = np.where(known, 1 + np.searchsorted(bounds, numbers, side="right"), 0)
     low = np.concatenate([[-np.inf], bounds])
-    return pl.Series(ids.astype(np.int32)), pl.Series([f"from {bound:g}" for bound in low])
+    return pl.Series(ids.astype(np.int32)), pl.Series([f"from {bound!r}" for bound in low.tolist()])

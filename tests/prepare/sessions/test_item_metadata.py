@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.testing import assert_allclose
 
+from recsys.data.check import main as check
 from recsys.data.session_schema import SessionSchema
 from recsys.prepare.programs import sessions
 from recsys.prepare.sessions.text_vectors import text_vectors
@@ -178,3 +180,18 @@ def test_ids_that_are_not_the_logs(tmp_path, ids, message):
     items = pl.DataFrame({"sku": ids, "brand": ["a", "b"]})
     with pytest.raises(SystemExit, match=re.escape(message.format(tmp_path))):
         prepare(tmp_path, "--item-columns", "brand", items=items)
+
+
+def test_bins_of_times_are_of_seconds_and_each_has_a_name(tmp_path):
+    """In whatever unit a file keeps them; a second in two thousand millions is another one."""
+    begin = datetime(2023, 1, 1)
+    items = pl.DataFrame({"sku": [7, 8, 9], "made": [begin + timedelta(seconds=second) for second in range(3)]})
+    found = []
+    for unit in ("ms", "ns"):
+        (tmp_path / unit).mkdir()
+        of_unit = items.with_columns(pl.col("made").cast(pl.Datetime(unit)))
+        folder = prepare(tmp_path / unit, "--item-columns", "made:bins:3", log=LOG.select("who", "sku"), items=of_unit)
+        assert check([str(folder)]) == 0
+        found.append(column(folder, "made"))
+    assert found[0] == found[1]
+    assert len(set(found[0].values())) == 3
