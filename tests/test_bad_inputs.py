@@ -61,8 +61,8 @@ FLAGS = [
     ("--trainer.max_epoch=3", "did you mean 'max_epochs'?"),
     ("--data.batch=3", "did you mean 'batch_size'?"),
     ("--model.embedding=3", "did you mean 'embedding_dim'?"),
-    ("--seed=3", "did you mean 'seed_everything'?"),
-    ("--precision=3", "did you mean 'precision_fallback'?"),
+    ("--seed=3", "did you mean --data.seed or --seed_everything?"),
+    ("--precision=3", "did you mean --trainer.precision or --precision_fallback?"),
 ]
 
 CLASSES = [

@@ -88,9 +88,14 @@ def _of_flag(rejected: str, of_trainer: bool) -> str:
         "model": ["CTRTask", "NextItemTask", "PISATask"],
         "data": ["CTRDataModule", "SessionDataModule"],
     }
-    for section, owners in ({} if of_trainer else sections).items():
-        if any(rejected in parameters(owner) for owner in owners):
-            return f"{message}; did you mean --{section}.{rejected}?"
+    of_sections = [
+        f"--{section}.{rejected}"
+        for section, owners in ({} if of_trainer else sections).items()
+        if any(rejected in parameters(owner) for owner in owners)
+    ]
+    if of_sections:
+        begun = [f"--{name}" for name in _begun(rejected, SECTIONS)]
+        return f"{message}; did you mean {' or '.join([*of_sections, *begun])}?"
     known = parameters("Trainer") if of_trainer else SECTIONS
     return _suggest(message, rejected, known, known)
 
