@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.comparison.spec import Comparison, Contender, NearBest, Published, SearchRange
+from recsys.configuration.own_tables import take_from_beside
 from recsys.configuration.yaml_files import read_mapping
 
 _KEYS = ("name", "configs", "data", "metric", "mode", "seeds", "near_best", "axes", "left_out", "published", "search")
@@ -42,7 +43,7 @@ def read_comparison(path: Path, data: Path | None = None) -> Comparison:
     seeds = _seeds(path, "seeds", content.get("seeds", [0, 1, 2]))
     return Comparison(
         name=_text(path, "name", content.get("name") or path.stem),
-        configs=tuple(read_mapping(path.parent / name) for name in _configs(path, content["configs"])),
+        configs=tuple(_config(path.parent / name) for name in _configs(path, content["configs"])),
         data=data or Path(_text(path, "data", content["data"])),
         metric=_text(path, "metric", content.get("metric") or "auc"),
         mode=mode,
@@ -62,6 +63,12 @@ def _text(path: Path, key: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{path}: {key} must be text, got {value!r}; quote a number that is meant as a name.")
     return value
+
+
+def _config(path: Path) -> dict[str, Any]:
+    content = read_mapping(path)
+    take_from_beside(content, path.parent)
+    return content
 
 
 def _configs(path: Path, names: Any) -> list[str]:
