@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from recsys.checkpoints.reading import KEY
@@ -18,6 +19,32 @@ _WORDS = {
 }
 
 
+class OtherDataError(ValueError):
+    """A checkpoint was trained on other data.
+
+    Args:
+        found: how they differ, and where both are.
+        remedy: what helps, but for the data that it knows.
+    """
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(f"{found}: use the former, or {remedy}.")
+        self.found = found
+
+
+@contextmanager
+def without_remap(remedy: str) -> Iterator[None]:
+    """For what takes no --remap: say what helps there.
+
+    Raises:
+        OtherDataError: instead of the one that names the option.
+    """
+    try:
+        yield
+    except OtherDataError as error:
+        raise OtherDataError(error.found, remedy) from None
+
+
 def check_data(checkpoint: Mapping[str, Any], here: Mapping[str, Any] | None) -> None:
     """Refuse a checkpoint of other data: its rows and weights would be read for other values.
 
@@ -26,16 +53,17 @@ def check_data(checkpoint: Mapping[str, Any], here: Mapping[str, Any] | None) ->
         here: the identity of the data at hand, as `Schema.identity` gives it; None where nobody knows.
 
     Raises:
-        ValueError: naming the features that differ, and how.
+        OtherDataError: naming the features that differ, and how.
     """
     before = checkpoint.get(KEY, {}).get(DATA)
     if before is None or here is None:
         return
     found = list(data_differences(before, here))
     if found:
-        raise ValueError(
+        raise OtherDataError(
             f"the checkpoint was trained on other data: {', '.join(found)}; it knows '{before['path']}' and this is "
-            f"'{here['path']}': use the former, or --remap {before['path']} to carry rows over by the values of ids."
+            f"'{here['path']}'",
+            f"--remap {before['path']} to carry rows over by the values of ids",
         )
 
 

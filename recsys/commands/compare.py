@@ -8,6 +8,7 @@ recsys compare search configs/compare/movielens.yaml --data data/ml-1m --store r
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -26,6 +27,7 @@ from recsys.comparison.runner import execute
 from recsys.comparison.search import search
 from recsys.comparison.spec import Comparison
 from recsys.comparison.store import RunStore
+from recsys.configuration.stops import Terminated, terminated_as_interrupted
 from recsys.human import console
 from recsys.prepare.files.command_parser import CommandParser, whole_number
 
@@ -33,7 +35,7 @@ _TRIALS = 20
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run, search or report; returns 1 if a run failed, 130 if the user ended it with Ctrl-C.
+    """Run, search or report; returns 1 if a run failed, 130 if Ctrl-C ended it and 143 if SIGTERM did.
 
     Raises:
         ValueError: on a mistake in the comparison file or the arguments.
@@ -47,13 +49,14 @@ def main(arguments: Sequence[str]) -> int:
         check_metric(comparison)
         check_contenders(comparison)
         try:
-            if chosen.job == "search":
-                comparison = search(comparison, store, run_all, chosen.trials or _TRIALS, chosen.jobs or 1)
-            run_all(comparison.runs())
-            run_all(all_runs(comparison, store))
-        except KeyboardInterrupt:
+            with terminated_as_interrupted():
+                if chosen.job == "search":
+                    comparison = search(comparison, store, run_all, chosen.trials or _TRIALS, chosen.jobs or 1)
+                run_all(comparison.runs())
+                run_all(all_runs(comparison, store))
+        except KeyboardInterrupt as stop:
             print("stopped; the same command goes on with what is not done", file=sys.stderr)
-            return 130
+            return 128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT)
     elif not chosen.as_written:
         comparison = with_found_settings(comparison, store) or comparison
     report = report_of(comparison, store)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recsys.checkpoints.data_differences import without_remap
 from recsys.checkpoints.reading import read
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.data.counts import check_counts, read_counts
@@ -100,7 +101,8 @@ def load_collection(task: TableTask, content: dict[str, Any], path: Path) -> Tab
         ValueError: naming every table that differs, or what differs in the data.
     """
     task.configure_model()
-    task.check_fits(content)
+    with without_remap(f"give the checkpoint of a lightning fit --ckpt_path {path} --remap, which carries rows over"):
+        task.check_fits(content)
     try:
         task.load_state_dict(content["state_dict"])
     except ValueError as error:

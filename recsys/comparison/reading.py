@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from recsys.comparison.spec import Comparison, Contender, NearBest, Published, SearchRange
+from recsys.configuration.own_tables import take_from_beside
 from recsys.configuration.yaml_files import read_mapping
 from recsys.evaluation.directions import Direction, direction
 
@@ -49,7 +50,7 @@ def read_comparison(path: Path, data: Path | None = None) -> Comparison:
     seeds = _seeds(path, "seeds", content.get("seeds", [0, 1, 2]))
     return Comparison(
         name=_text(path, "name", content.get("name") or path.stem),
-        configs=tuple(read_mapping(path.parent / name) for name in _configs(path, content["configs"])),
+        configs=tuple(_config(path.parent / name) for name in _configs(path, content["configs"])),
         data=data or Path(_text(path, "data", content["data"])),
         metric=metric,
         mode=_mode(path, content.get("mode"), metric),
@@ -83,6 +84,12 @@ def _mode(path: Path, mode: Any, metric: str) -> Direction:
             f"{path}: mode: {mode} takes the worst {metric} for the best; write mode: {better}, or leave it out."
         )
     return cast("Direction", mode)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    content = read_mapping(path)
+    take_from_beside(content, path.parent)
+    return content
 
 
 def _configs(path: Path, names: Any) -> list[str]:

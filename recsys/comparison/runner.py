@@ -52,7 +52,8 @@ def execute(runs: Sequence[Run], store: RunStore, num_jobs: int = 1, num_threads
     """Run all that have no result, `num_jobs` at a time; runs that failed before are tried again.
 
     Raises:
-        KeyboardInterrupt: after the workers have ended; their runs stay unfinished, and are not marked as failed.
+        KeyboardInterrupt: or Terminated, after the workers have ended; their runs stay unfinished, and are not marked
+            as failed.
     """
     outcome = Outcome()
     waiting: dict[str, Run] = {}
@@ -76,6 +77,8 @@ def execute(runs: Sequence[Run], store: RunStore, num_jobs: int = 1, num_threads
         except (KeyboardInterrupt, Stopped) as error:
             stop.set()
             pool.shutdown(cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt):
+                raise
             raise KeyboardInterrupt from error
     return outcome
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from recsys.checkpoints.data_differences import without_remap
 from recsys.checkpoints.reading import read
 from recsys.checkpoints.settings import NUM_PROCESSES, SETTINGS, changed_settings, in_words
 from recsys.compression.evolution import Evolution, Population
 from recsys.compression.stage_run import LAST, MODEL, is_done, write_json
 from recsys.prepare.files.claim import claim
+from recsys.tables.budget import parse_bytes, parse_fraction
 from recsys.tasks import TableTask
 
 
@@ -38,7 +41,8 @@ def refuse_other_search(search: Path, task: TableTask) -> None:
     if not begun.is_file():
         return
     content = read(begun)
-    task.check_fits(content)
+    with without_remap("give another OUT"):
+        task.check_fits(content)
     before = dict(content.get(SETTINGS) or {})
     before.pop(NUM_PROCESSES, None)
     changed = changed_settings(before, task.settings or {}) if before else []
@@ -60,13 +64,30 @@ def refuse_other_selection(folder: Path, asked: Mapping[str, object]) -> None:
         ValueError: with both.
     """
     path = folder / "asked.json"
-    before = json.loads(path.read_text()) if path.is_file() else asked
-    if before != asked:
+    if not path.is_file():
+        write_json(path, asked)
+        return
+    before = json.loads(path.read_text())
+    if _meant(before) != _meant(asked):
         raise ValueError(
-            f"'{folder}' was begun with {before}, and this asks for {asked}; give another OUT, or copy its search/ "
-            "there to keep that."
+            f"'{folder}' was begun with {_in_words(before)}, and this asks for {_in_words(asked)}; give another OUT, "
+            "or copy its search/ there to keep that."
         )
-    write_json(path, asked)
+
+
+def _meant(asked: Mapping[str, object]) -> dict[str, object]:
+    """What is asked for, however its numbers are written: 30% is 0.3."""
+    parsers: dict[str, Callable[[Any], object]] = {"budget_bytes": parse_bytes, "budget_fraction": parse_fraction}
+    return {name: parsers[name](value) if name in parsers else value for name, value in _given(asked).items()}
+
+
+def _in_words(asked: Mapping[str, object]) -> str:
+    options = {"precision": "row_precision"}
+    return " ".join(f"--{options.get(name, name)} {value}" for name, value in _given(asked).items())
+
+
+def _given(asked: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def refuse_other_generations(folder: Path, population: Population, evolution: Evolution) -> None:

@@ -37,16 +37,17 @@ class OneShot:
         seed: of what is sampled.
 
     Raises:
-        ValueError: on a task that is neither CTRTask nor NextItemTask.
+        ValueError: on a task that is neither CTRTask nor NextItemTask, a precision that rounds its tables, or data
+            without rows to measure on.
     """
 
     def __init__(self, title: str, cli: RecsysCLI, content: Mapping[str, Any], counts: Path | None, seed: int) -> None:
         task, data = cli.model, cli.datamodule
         quality_of(task)
+        bf16 = scores_in_bf16(cli.trainer)
         if not measured_splits(data):
             raise ValueError(f"'{data.schema.path}' has no rows in val or test, on which compression is measured.")
         self._title, self._cli, self._content = title, cli, content
-        bf16 = scores_in_bf16(cli.trainer)
         self._model = TrainedModel(task, data, counts_of(task, data, counts), seed, bf16)
         tables = {feature.table: task.collection.table(feature.table) for feature in task.collection.features}
         self._trained_bytes = stored_bytes(tables)

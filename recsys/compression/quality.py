@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.plugins.precision import HalfPrecision
 from numpy.typing import NDArray
 
 from recsys.data import CTRDataModule, SessionBatch, SessionDataModule
@@ -167,7 +168,16 @@ def measured_splits(data: CTRDataModule | SessionDataModule) -> list[str]:
 
 
 def scores_in_bf16(trainer: Trainer) -> bool:
-    """Whether a trainer scores in mixed precision with bfloat16."""
+    """Whether a trainer scores in mixed precision with bfloat16.
+
+    Raises:
+        ValueError: if it rounds the model itself: what is measured, and kept, are tables in float32.
+    """
+    if isinstance(trainer.precision_plugin, HalfPrecision):
+        raise ValueError(
+            f"recsys compress measures tables in float32, and trainer.precision: {trainer.precision} rounds them "
+            "with the whole model; give --trainer.precision=32-true, or bf16-mixed, and test with the same."
+        )
     return str(trainer.precision).startswith("bf16")
 
 

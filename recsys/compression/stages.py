@@ -74,15 +74,16 @@ class Stages:
         """Build everything once, before anything is trained.
 
         Raises:
-            ValueError: on another task than CTRTask or NextItemTask, tables that do not search, a budget that is
-                none, data without rows to search by, a trainer that leaves no checkpoint, or a folder whose search was
-                begun with other data or settings.
+            ValueError: on another task than CTRTask or NextItemTask, a precision that rounds its tables, tables that
+                do not search, a budget that is none, data without rows to search by, a trainer that leaves no
+                checkpoint, or a folder whose search was begun with other data or settings.
         """
         cli = RecsysCLI.launch(self.command, run=False)
         task, num_processes = cli.model, cli.trainer.world_size
         if num_processes > 1:
             raise ValueError(f"stages run in one process, got {num_processes}; give --trainer.devices=1.")
         quality_of(task)
+        scores_in_bf16(cli.trainer)
         check_run(cli.trainer)
         if self.width_step < 1:
             raise ValueError(f"--width_step must be at least 1, got {self.width_step}.")

@@ -10,6 +10,7 @@ import yaml
 from jsonargparse._actions import ActionConfigFile
 
 from recsys.configuration.config_values import check_values
+from recsys.configuration.own_tables import take_from_beside
 from recsys.configuration.suggestions import SECTIONS, explain
 from recsys.configuration.yaml_files import read_mapping
 
@@ -31,6 +32,7 @@ class ConfigFile(ActionConfigFile):
         """
         content = read_mapping(Path(value))
         check_values(content, value)
+        take_from_beside(content, Path(value).parent)
         known = {action.dest for action in parser._actions}
         for key in list(content):
             is_empty = key in _EMPTY and content[key] is None

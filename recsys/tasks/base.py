@@ -23,6 +23,7 @@ from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
 from recsys.tasks.dense_optimizer import DenseOptimizer
 from recsys.tasks.early_stopping import check_watched, look_after_validations
+from recsys.tasks.exact_targets import keep_targets
 from recsys.tasks.finite import LossWatch
 from recsys.tasks.resumption import (
     OPTIMIZERS,
@@ -117,6 +118,7 @@ class TableTask(LightningModule):
         """Refuse several processes that do not share their rows, and clipping that rows would not obey."""
         name = type(self).__name__
         check_trainer(self.trainer, stage)
+        keep_targets(self.trainer)
         if stage == "fit":
             self.dense_optimizer.check_run(name, self.trainer)
             check_watched(self.trainer)

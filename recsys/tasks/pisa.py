@@ -146,6 +146,19 @@ class PISATask(SessionTask):
             )
         return Memory(weight, float(self.model.decay), succession)
 
+    def configure_model(self) -> None:
+        """See TableTask; what is counted of pairs of items goes by their ids.
+
+        Raises:
+            ValueError: if a checkpoint is to be carried over to other ids.
+        """
+        if self.carried_over is not None:
+            raise ValueError(
+                "--remap: a PISATask knows by their ids which items share sessions, and not by rows that could be "
+                "carried over by value; train it anew."
+            )
+        super().configure_model()
+
     def needs(self) -> Needs:
         """Times; max_length is of sessions, which may have any number of events."""
         return Needs(

@@ -25,7 +25,8 @@ class SavedTable(Table):
         name: of the table in the checkpoint.
         num_embeddings: V, as it has.
         embedding_dim: D, as it has.
-        path: a checkpoint of `lightning fit` or `recsys compress`.
+        path: a checkpoint of `lightning fit` or `recsys compress`; in a config, where it lies from there or from the
+            working folder.
 
     Raises:
         ValueError: if the checkpoint cannot be read, has no such table, or one of other sizes.
@@ -33,7 +34,12 @@ class SavedTable(Table):
 
     def __new__(cls, name: str, num_embeddings: int, embedding_dim: int, *, path: str) -> SavedTable:  # noqa: D102
         check_types(f"SavedTable {name!r}", cls, {"path": path})
-        checkpoint = _read(Path(path), Path(path).stat().st_mtime_ns if Path(path).exists() else 0)
+        if not Path(path).exists():
+            raise ValueError(
+                f"SavedTable '{name}': path '{path}' does not exist, neither from here nor beside the config; name the "
+                "checkpoint that the config was written with."
+            )
+        checkpoint = _read(Path(path), Path(path).stat().st_mtime_ns)
         described = checkpoint.description["tables"]
         if name not in described:
             raise ValueError(f"SavedTable: '{path}' has no table '{name}', but {', '.join(described)}.")

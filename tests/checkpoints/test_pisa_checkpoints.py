@@ -37,6 +37,13 @@ def test_other_data_are_refused(trained, tmp_path):
         RecsysCLI.launch(["test", *command(new, tmp_path), f"--ckpt_path={checkpoint}"])
 
 
+def test_carrying_over_is_refused_by_what_goes_by_ids(trained, tmp_path):
+    data, checkpoint = trained
+    new = prepare(tmp_path / "new", more_users=300)
+    with pytest.raises(ValueError, match="--remap: a PISATask knows by their ids which items share sessions"):
+        RecsysCLI.launch(["test", *command(new, tmp_path), f"--ckpt_path={checkpoint}", f"--remap={data}"])
+
+
 def test_a_run_goes_on_and_says_with_what(trained, tmp_path, capsys):
     data, checkpoint = trained
     more = ["--trainer.max_epochs=2", "--data.batch_size=40", f"--ckpt_path={checkpoint}"]

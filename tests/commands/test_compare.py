@@ -153,6 +153,22 @@ def test_a_killed_comparison_leaves_its_worker_the_run_and_an_ended_one_an_unfin
     assert run("run", comparison(axes={"model": {"LR": MODELS["LR"]}}), "--store", store.folder) == 0
 
 
+def test_an_end_by_sigterm_ends_the_workers_and_says_how_to_go_on(comparison, tmp_path):
+    path = comparison(axes={"model": {"Slow": {**MODELS["LR"], **SLOW}}})
+    store, log = RunStore(tmp_path / "runs"), tmp_path / "log.txt"
+    (planned,) = read_comparison(path).runs()
+    lock = store.path(planned) / "lock"
+    command = [sys.executable, "-m", "recsys", "compare", "run", str(path), "--store", str(store.folder)]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    worker = wait_for(lambda: lock.exists() and lock.read_text())
+    process.terminate()
+    assert process.wait(60) == 143
+    assert "the same command goes on" in log.read_text()
+    assert not Path(f"/proc/{worker}").exists()
+    assert store.error(planned) is None
+
+
 def test_a_metric_that_nothing_monitors_is_named_before_any_run(comparison, tmp_path, capsys):
     path = comparison(axes={"model": {"LR": MODELS["LR"]}}, metric="aucc")
     assert run("run", path, "--store", tmp_path / "runs") == 2

@@ -1,6 +1,7 @@
 """The command on a small trained model: what it writes is read by every other command, and predicts alike."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -158,9 +159,29 @@ def test_fine_tuning_is_kept_where_it_validates_better(trained, tmp_path):
     assert not {"optimizer_states", "loops", "callbacks"} & set(read(out / "model.ckpt")), "a run of its own begins so"
 
 
-def test_the_config_names_the_saved_tables(compressed):
+def test_the_folder_may_be_moved(compressed, tmp_path, monkeypatch, capsys):
     settings = yaml.safe_load((compressed / "config.yaml").read_text())["model"]["init_args"]
-    assert settings["tables"]["default"]["init_args"]["path"] == str(compressed / "model.ckpt")
+    assert settings["tables"]["default"]["init_args"]["path"] == "model.ckpt"
+    moved = shutil.copytree(compressed, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    command = ["-c", "moved/config.yaml", "--trainer.max_epochs=1", "--ckpt_path"]
+    RecsysCLI.launch(["fit", *command, "moved/model.ckpt"])
+    saved = next(tmp_path.glob("lightning_logs/*/config.yaml")) if list(tmp_path.glob("lightning_logs")) else None
+    assert saved is None or "moved/model.ckpt" in saved.read_text()
+    (moved / "model.ckpt").rename(moved / "other.ckpt")
+    with pytest.raises(SystemExit):
+        main(["test", *command, "moved/other.ckpt"])
+    assert "path 'model.ckpt' does not exist, neither from here nor beside the config" in capsys.readouterr().err
+
+
+def test_a_precision_that_rounds_the_tables_is_refused_before_work(trained, tmp_path, capsys):
+    checkpoint, words = trained
+    asked = ["--budget_fraction", "30%", "--trainer.precision=16-true"]
+    assert compress(checkpoint, tmp_path / "out", *words, *asked) == 2
+    assert compress(tmp_path / "out", *words, "--model.init_args.tables={default: PEPTable}", *asked) == 2
+    said = "trainer.precision: 16-true rounds them with the whole model; give --trainer.precision=32-true"
+    assert capsys.readouterr().err.count(said) == 2
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
