@@ -160,6 +160,14 @@ SETTINGS = [
         "--trainer.fast_dev_run=0",
         "ModelCheckpoint watches val/log_loss with mode: max, which takes the worst for the best; write mode: min.",
     ),
+    (
+        "--trainer.callbacks=[{class_path: EarlyStopping, init_args: {monitor: val_auc, mode: max}}]",
+        "EarlyStopping watches val_auc, which nothing logs; did you mean val/auc?",
+    ),
+    (
+        "--trainer.callbacks=[{class_path: ModelCheckpoint, init_args: {monitor: val_loss}}] --trainer.fast_dev_run=0",
+        "ModelCheckpoint watches val_loss, which nothing logs; did you mean val/log_loss?",
+    ),
 ]
 """Settings that fit no data, each other or no run."""
 

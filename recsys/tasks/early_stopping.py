@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
@@ -20,12 +22,17 @@ def look_after_validations(trainer: Trainer) -> None:
 
 
 def check_watched(trainer: Trainer) -> None:
-    """Refuse a callback that takes the worst for the best, or watches validation where the data have no rows for it.
+    """Refuse a callback that watches nothing, takes the worst for the best, or watches validation without rows for it.
 
     Raises:
         ValueError: naming the callback, the metric and its mode or the data.
     """
     for callback in _watching(trainer):
+        meant = _with_split(str(callback.monitor))
+        if meant is not None and _logs_ours_alone(trainer):
+            raise ValueError(
+                f"{type(callback).__name__} watches {callback.monitor}, which nothing logs; did you mean {meant}?"
+            )
         better = direction(str(callback.monitor))
         if better is not None and callback.mode != better:
             raise ValueError(
@@ -42,6 +49,19 @@ def check_watched(trainer: Trainer) -> None:
                 f"{type(callback).__name__} watches {callback.monitor}, and '{getattr(schema, 'path', '')}' has no val "
                 "rows; leave it out, or prepare data with them."
             )
+
+
+def _with_split(monitor: str) -> str | None:
+    """A metric of validation whose split is left out, or apart by something else than a slash."""
+    name = re.sub(r"^val[_.-]", "", monitor)
+    name = {"loss": "log_loss"}.get(name, name)
+    return None if "/" in monitor or direction(name) is None else f"val/{name}"
+
+
+def _logs_ours_alone(trainer: Trainer) -> bool:
+    """Whether what is logged is known: a class of somebody else's may log anything."""
+    parts = [trainer.lightning_module, *trainer.callbacks]  # type: ignore[attr-defined]
+    return all(type(part).__module__.partition(".")[0] in ("recsys", "lightning") for part in parts)
 
 
 def _watching(trainer: Trainer) -> list[EarlyStopping | ModelCheckpoint]:
