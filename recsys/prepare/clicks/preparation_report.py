@@ -111,7 +111,7 @@ def describe(
     if "train" in splits:
         lines += _constant(encoded, fitted, len(dataset.features))
     lines += far_numbers(fitted)
-    lines += _unknown(encoded)
+    lines += _unknown(encoded, "train" in splits)
     lines += [
         f"WARNING: {name} is of lists, and no row has two values; is there something else between them?"
         for name, each in encoded.items()
@@ -128,10 +128,16 @@ def describe(
     return [*lines, *_untrained(encoded, splits)]
 
 
-def _unknown(encoded: Mapping[str, FeatureSummary]) -> list[str]:
-    """Of rows with an earlier vocabulary: how many values it lacks, and where that can hardly be meant."""
+def _unknown(encoded: Mapping[str, FeatureSummary], trains: bool) -> list[str]:
+    """Of rows with an earlier vocabulary: how many values it lacks, and where that can hardly be meant.
+
+    Where there are rows to train on, which have given the vocabulary their values, it is what both lack.
+    """
     known = {name: each for name, each in encoded.items() if each.is_known and each.num_held_out}
     shares = ", ".join(f"{name} {each.num_unseen / each.num_held_out:.1%}" for name, each in known.items())
+    if trains:
+        said = "values of val and test that neither the folder nor train knows, or only as rare ones, read as id 0"
+        return [f"{said}: {shares}"] if known else []
     lines = [f"values that the folder does not know, or only as rare ones, read as id 0: {shares}"] if known else []
     return lines + [
         f"WARNING: {name}: none of {each.num_held_out:,} values is known; is it the same column, written the same way?"

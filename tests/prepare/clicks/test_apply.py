@@ -75,6 +75,19 @@ def test_new_values_are_id_0_and_labels_may_lack(tmp_path, mine, open_prepared, 
     np.testing.assert_allclose(new.column("test", "price"), expected, rtol=1e-6)
 
 
+def test_what_train_has_taught_a_grown_folder_is_not_called_unknown(tmp_path, mine, capsys):
+    """The last rows, val and test, have users of their own, as where rows are split by time."""
+    rows = rows_of(48, ["ann", "bob"], 2) + rows_of(12, ["eve", "eva"], 3)
+    path = write(tmp_path / "new.csv", rows)
+    apply.main([str(mine), str(path), "--grow", "--out", str(tmp_path / "larger")])
+    said = capsys.readouterr().out
+    assert "values of val and test that neither the folder nor train knows" in said
+    assert "user 100.0%" in said
+    assert "is it the same column" not in said
+    apply.main([str(mine), str(write(tmp_path / "last.csv", rows[48:])), "--out", str(tmp_path / "last")])
+    assert "WARNING: user: none of 12 values is known; is it the same column" in capsys.readouterr().out
+
+
 def test_grown_vocabularies_move_no_id(tmp_path, mine, open_prepared):
     rows = rows_of(60, ["new", "ann", "bob", "another user of many bytes"], 2)
     path = write(tmp_path / "new.csv", rows)
