@@ -102,7 +102,7 @@ def test_a_line_of_many_columns(tmp_path, capsys):
     names = [f"c{place}" for place in range(20_000)]
     (tmp_path / "log.csv").write_text(f"{','.join(names)}\n{','.join('1' * len(names))}\n")
     error = refused(sessions, capsys, "--raw", tmp_path / "log.csv", *OF_EVENTS, "--out", tmp_path / "out")
-    assert "has no column 'user'. (columns: c0, c1, " in error
+    assert "has no column 'user' (columns: c0, c1, " in error
     assert "c49 and 19,950 more)" in error
 
 

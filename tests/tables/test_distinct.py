@@ -83,7 +83,9 @@ def test_vectors_penalties_gradients_and_steps_are_those_of_ids_one_by_one(examp
         rows = [collection.lookup.weight(name) for name in collection.lookup.tables]
         results.append(([*found, *gradients, *rows, *([] if penalty is None else [penalty])], seen))
     (once, reads), (each_time, other_reads) = results
-    assert_close(once, each_time, rtol=1e-4, atol=1e-6)
+    for one, other in zip(once, each_time, strict=True):
+        # Sums that nearly cancel have last bits that go by the machine: apart by less than these bits of the largest.
+        assert_close(one, other, rtol=1e-4, atol=1e-6 * max(1.0, float(other.abs().max())))
     num_once, num_each_time = (sum(each.rows.numel() for each in every) for every in (reads, other_reads))
     assert num_once < num_each_time or num_each_time == 0
 
