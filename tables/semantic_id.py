@@ -37,7 +37,7 @@ class SemanticIdTable(Table):
     Differs from the papers: pieces that do not all have a row are hashed to one, where the second takes a remainder,
     which for prefixes forgets the first codes; ids without codes have rows of their own, and of two kinds; with
     `counts`, prefixes that training does not have are left out. Codes are kept with the checkpoint: loading refuses
-    others for an id that had some, and lets ids have further ones.
+    others, or more or fewer, for an id that had some, and lets ids without any have theirs.
 
     Args:
         name: feature or table name; it seeds the hashes.
@@ -151,7 +151,11 @@ class SemanticIdTable(Table):
                 lambda rows: kept_bytes + 4 * rows * self.embedding_dim, smallest, min(most, 1 << 31)
             )
         if num_rows is None:
-            self.require("num_rows, one for each piece,", most, smallest, 1 << 31)
+            if most > 1 << 31:
+                raise ValueError(
+                    f"SemanticIdTable '{self.name}': one row for each piece would be {most} rows, of at most "
+                    f"{1 << 31}; give num_rows or a budget, and pieces are hashed."
+                )
             return most
         self.require("num_rows", num_rows, smallest, 1 << 31)
         return min(num_rows, most)
@@ -236,7 +240,7 @@ class SemanticIdTable(Table):
         return f"{super().extra_repr()}, {self.adaptation}, {have} ids with {self.num_levels} of {self.num_codes} codes"
 
     def reconcile(self, state: dict[str, Tensor]) -> list[str]:
-        """Refuse other codes than those that ids had; those with fewer keep what they have here."""
+        """Refuse other codes for ids that had some; ids without any keep what they have here."""
         said = self._reconcile_codes(state)
         if (
             self.precompute
@@ -252,8 +256,7 @@ class SemanticIdTable(Table):
         if codes is None or lengths is None or codes.shape != mine.shape or own.is_meta or not bool(own.any()):
             return []
         codes, lengths = codes.to(mine.device), lengths.to(own.device)
-        levels = torch.arange(len(mine), device=mine.device).unsqueeze(1)
-        differs = (lengths > own) | ((codes != mine) & (levels < lengths)).any(0)
+        differs = (lengths > 0) & ((lengths != own) | (codes != mine).any(0))
         state |= {"codes": mine, "lengths": own}
         if not bool(differs.any()):
             return []

@@ -260,7 +260,7 @@ def test_several_processes_are_refused(prepared):
     from types import SimpleNamespace
 
     task = make_task(CTRDataModule(prepared))
-    task._trainer = SimpleNamespace(world_size=2, strategy=None, precision_plugin=None)
+    task._trainer = SimpleNamespace(world_size=2, strategy=None, precision_plugin=None, callbacks=[])
     with pytest.raises(ValueError, match="one process, got 2"):
         task.setup("fit")
 
