@@ -15,10 +15,11 @@ from recsys.tables.least_squares import mean_without
 from recsys.tables.lookups.optimizers import Frozen
 from recsys.tables.physical import PhysicalTable
 from recsys.tables.routing.ranks import more_words, rank
+from recsys.tables.row_codes import BYTE_MEAN, BYTE_STD, LEVEL_STD, decoded, encoded
 
-RowPrecision = Literal["float32", "float16", "bfloat16", "int8"]
+RowPrecision = Literal["float32", "float16", "bfloat16", "int8", "int4"]
 """How a value of a row is stored; "float32" is as in other tables: in the dtype of the collection."""
-_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8}
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "int8": torch.int8, "int4": torch.uint8}
 _LARGEST_CODE = 127
 _CODE_STD = math.sqrt(((2 * _LARGEST_CODE + 1) ** 2 - 1) / 12)
 """Of codes drawn evenly."""
@@ -32,7 +33,7 @@ class CompactTable(Table):
 
     Shape:
         ids [N] -> embeddings [N, D]; memory one row of len(columns) for each kept id, the common vector [D], with
-        "int8" a scale for each column, and with `kept` 12 bytes for 64 ids.
+        "int8" a scale for each column, with "int4" one of 2 bytes for each row, and with `kept` 12 bytes for 64 ids.
 
     Differs from the papers: what is kept is given to it; rows hold what they differ from the common vector by, so that
     an id without a row and a column without values both are the common vector.
@@ -48,8 +49,9 @@ class CompactTable(Table):
         kept: words of `routing.ranks.pack_bits` that say which ids are kept.
         columns: of D, in ascending order, that rows have; None for all. Without any, or without kept ids, there is
             only the common vector.
-        precision: of rows: "float32", or "float16", "bfloat16" or "int8", which are made to be served: rows are not
-            trained any more. A code of 8 bits times its column's scale is the value, and 0 is 0.
+        precision: of rows: "float32", or "float16", "bfloat16", "int8" or "int4", which are made to be served: rows
+            are not trained any more. A code of 8 bits times its column's scale, or of 4 bits times its row's, is the
+            value, and 0 is 0; two codes of 4 bits share a byte.
         init_std: standard deviation of the initial vectors of ids that are kept.
 
     Raises:
@@ -102,13 +104,22 @@ class CompactTable(Table):
             self.scale = nn.Parameter(torch.full((len(self.columns),), deviation / _CODE_STD))
 
     def physical_tables(self) -> tuple[PhysicalTable, ...]:
-        """One matrix of the rows that are kept, if there are any."""
+        """One matrix of the rows that are kept, if there are any, and with "int4" one of their scales."""
         row_dim = len(self.columns)
         if not row_dim or not self.num_rows:
             return ()
         dtype = _DTYPES.get(self.precision)
         deviation = _CODE_STD if dtype == torch.int8 else self.init_std * math.sqrt(self.embedding_dim / row_dim)
         optimizer = None if dtype is None else Frozen()
+        if self.precision == "int4":
+            codes = PhysicalTable(
+                self.name, self.num_rows, -(-row_dim // 2), BYTE_STD, BYTE_MEAN, optimizer=optimizer, dtype=dtype
+            )
+            scale = deviation / LEVEL_STD
+            scales = PhysicalTable(
+                f"{self.name}/scale", self.num_rows, 1, 0.0, scale, optimizer=optimizer, dtype=torch.bfloat16
+            )
+            return codes, scales
         return (PhysicalTable(self.name, self.num_rows, row_dim, deviation, optimizer=optimizer, dtype=dtype),)
 
     def signature(self) -> tuple[object, ...]:
@@ -118,14 +129,18 @@ class CompactTable(Table):
     def route(self, ids: Tensor, constants: Constants) -> Tensor:
         """The number of the id among those that are kept, or none."""
         if "kept" in constants:
-            return rank(ids, constants["kept"], constants["before_kept"])
-        return torch.where(ids < constants["num_kept"], ids, -1)
+            rows = rank(ids, constants["kept"], constants["before_kept"])
+        else:
+            rows = torch.where(ids < constants["num_kept"], ids, -1)
+        return torch.cat([rows, rows], -2) if self.precision == "int4" and len(self.row_dims) else rows
 
     def combine(self, rows: Tensor, parameters: Mapping[str, Tensor], ids: Tensor, constants: Constants) -> Tensor:
         """The common vector, and what the row adds to it."""
         common = parameters["common"].to(rows.dtype)
         if "scale" in parameters:
             rows = rows * parameters["scale"].to(rows.dtype)
+        elif self.precision == "int4" and rows.shape[-1]:
+            rows = decoded(rows[..., :-1])[..., : constants["column"].shape[-1]] * rows[..., -1:]
         if rows.shape[-1] == self.embedding_dim:
             return rows + common
         vectors = common.expand(*rows.shape[:-1], self.embedding_dim)
@@ -139,23 +154,28 @@ class CompactTable(Table):
         has_row = torch.zeros(self.embedding_dim, dtype=torch.bool)
         has_row[self.columns] = bool(rows)
         self.common.copy_(mean_without((kept >= 0).unsqueeze(1) & has_row, vectors))
-        for matrix in rows.values():
-            matrix[kept[kept >= 0]] = self.stored((vectors - self.common)[kept >= 0][:, self.columns]).to(matrix.dtype)
+        if rows:
+            found = self.stored((vectors - self.common)[kept >= 0][:, self.columns])
+            for name, values in found.items():
+                rows[name][kept[kept >= 0]] = values.to(rows[name].dtype)
 
     @torch.no_grad()
-    def stored(self, rows: Tensor) -> Tensor:
-        """Rows [R, W] of float32 as the matrix holds them; sets the scales of codes.
+    def stored(self, rows: Tensor) -> dict[str, Tensor]:
+        """Rows [R, W] of float32 as the matrices hold them, by name; sets the scales of columns.
 
         Raises:
             ValueError: if a value is not finite, or beyond the range of float16.
         """
-        if self.precision == "int8":
+        if self.precision == "int4":
+            codes, scales = encoded(rows)
+            found, finite = {self.name: codes, f"{self.name}/scale": scales}, scales
+        elif self.precision == "int8":
             self.scale.copy_(rows.abs().amax(0).clamp(min=torch.finfo(torch.float32).tiny) / _LARGEST_CODE)
-            found, is_finite = (rows / self.scale).round().to(torch.int8), bool(self.scale.isfinite().all())
+            found, finite = {self.name: (rows / self.scale).round().to(torch.int8)}, self.scale
         else:
-            found = rows.to(_DTYPES.get(self.precision, rows.dtype))
-            is_finite = bool(found.isfinite().all())
-        if not is_finite:
+            finite = rows.to(_DTYPES.get(self.precision, rows.dtype))
+            found = {self.name: finite}
+        if not bool(finite.isfinite().all()):
             raise ValueError(f"CompactTable '{self.name}': rows must be finite in {self.precision}, and are not.")
         return found
 
@@ -174,6 +194,8 @@ class CompactTable(Table):
 
 def row_bytes(num_rows: int, row_dim: int, embedding_dim: int, precision: RowPrecision) -> int:
     """Bytes of so many rows, their scales and the common vector."""
+    if precision == "int4":
+        return (-(-row_dim // 2) + 2 if row_dim else 0) * num_rows + 4 * embedding_dim
     value = _DTYPES.get(precision, torch.float32).itemsize
     scales = row_dim if precision == "int8" and num_rows else 0
     return value * num_rows * row_dim + 4 * (scales + embedding_dim)

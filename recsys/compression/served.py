@@ -33,7 +33,8 @@ def stored_rows(collection: TableCollection, precision: RowPrecision) -> dict[st
             arguments: dict[str, Any] = {**table.arguments, "precision": precision}
             narrow = CompactTable(**arguments)
             narrow.common.copy_(table.common)
-            table, rows = narrow, {each: narrow.stored(values.float()) for each, values in rows.items()}
+            stored = [narrow.stored(values.float()) for values in rows.values()]
+            table, rows = narrow, {each: values for found_rows in stored for each, values in found_rows.items()}
         found[name] = (table, rows)
     return found
 

@@ -120,6 +120,8 @@ EXAMPLES: dict[str, tuple[type[Table], dict]] = {
     "compact": (CompactTable, {"num_rows": 900}),
     "compact-narrow": (CompactTable, {"budget_fraction": 0.1, "columns": [0, 3, 7, 8, 9, 20]}),
     "compact-int8": (CompactTable, {"num_rows": 900, "columns": list(range(12)), "precision": "int8"}),
+    "compact-int4": (CompactTable, {"num_rows": 900, "columns": list(range(13)), "precision": "int4"}),
+    "compact-int4-whole": (CompactTable, {"budget_fraction": 0.1, "precision": "int4"}),
     "compact-half": (CompactTable, {"num_rows": 900, "precision": "float16"}),
     "sparse": (SparseTable, {"num_values": 900 * 24}),
     "optembed": (OptEmbedTable, {"samples_widths": False}),

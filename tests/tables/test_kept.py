@@ -1,5 +1,6 @@
 """What pruning leaves, against dense matrices with the same values: bits, kept rows and columns, single values."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from torch.testing import assert_close
 
 from recsys.tables import Bag, CompactTable, Feature, SparseTable, TableCollection
 from recsys.tables.routing.ranks import count_before, count_bits, pack_bits, rank
+from recsys.tables.row_codes import decoded, encoded
 
 D = 5
 
@@ -93,7 +95,7 @@ def test_bytes_count_bits_and_common_vector():
 
 @pytest.mark.parametrize(
     ("precision", "value_bytes", "largest_error"),
-    [("float16", 2, 2**-11), ("bfloat16", 2, 2**-8), ("int8", 1, 0.5 / 127)],
+    [("float16", 2, 2**-11), ("bfloat16", 2, 2**-8), ("int8", 1, 0.5 / 127), ("int4", None, 0.5)],
 )
 def test_rows_of_fewer_bits_are_the_nearest_and_ids_without_one_stay_the_common_vector(
     precision, value_bytes, largest_error
@@ -106,22 +108,48 @@ def test_rows_of_fewer_bits_are_the_nearest_and_ids_without_one_stay_the_common_
     expected = torch.arange(float(D)).repeat(300, 1)
     scales = table.own_bytes() - 12 * 5 - 4 * D
     assert scales == (12 if precision == "int8" else 0)
-    assert table.physical_tables()[0].num_bytes() == value_bytes * rows.numel()
+    stored = 4 * len(rows) if precision == "int4" else value_bytes * rows.numel()
+    assert sum(each.num_bytes() for each in table.physical_tables()) == stored
     collection = TableCollection([Feature("f", "f")], {"f": table})
-    collection.lookup.load_weight("f", table.stored(rows))
+    for name, values in table.stored(rows).items():
+        collection.lookup.load_weight(name, values)
     found = collection(torch.arange(300).unsqueeze(0))[:, 0].detach()
     assert_close(found[~kept], expected[~kept], rtol=0, atol=0)
     errors = (found - expected)[kept][:, columns] - rows
     # A code errs by half a step of its column, a half by half a unit in its last place; then both are added up.
-    bound = rows.abs().amax(0) if precision == "int8" else rows.abs()
+    # Codes of 4 bits have half of the largest value beyond their reach at most, and lose the least together.
+    bound = {"int8": rows.abs().amax(0), "int4": rows.abs().amax(1, keepdim=True)}.get(precision, rows.abs())
     assert bool((errors.abs() <= bound * largest_error + 1e-5).all())
+
+
+def slow_codes(row):
+    """The scale and codes of least squared error among 21 scales, in float64."""
+    tried = []
+    for part in np.linspace(1, 0.5, 21):
+        scale = float(torch.tensor(np.abs(row).max() / 7 * part).bfloat16())
+        levels = np.clip(np.round(row / scale), -7, 7)
+        tried.append((((levels * scale - row) ** 2).sum(), scale, levels))
+    return min(tried, key=lambda each: each[0])
+
+
+@pytest.mark.parametrize("width", [1, 4, 5])
+def test_codes_of_four_bits_lose_the_least(width):
+    rows = torch.randn(50, width, generator=torch.Generator().manual_seed(width)) * torch.logspace(-6, 6, 50)[:, None]
+    rows[7] = 0
+    codes, scales = encoded(rows)
+    assert codes.dtype == torch.uint8
+    assert tuple(codes.shape) == (50, -(-width // 2))
+    values = (decoded(codes.float())[:, :width] * scales).double().numpy()
+    for row, found in zip(rows.double().numpy(), values, strict=True):
+        least = slow_codes(row)[0] if row.any() else 0.0
+        assert ((found - row) ** 2).sum() <= least * (1 + 1e-3) + 1e-30
 
 
 def test_values_beyond_a_precision_are_refused():
     table = CompactTable("f", 10, D, num_rows=10, precision="float16")
     with pytest.raises(ValueError, match="finite in float16"):
         table.stored(torch.full((10, D), 1e6))
-    with pytest.raises(ValueError, match="precision must be one of float32, float16, bfloat16, int8, got 'int3'"):
+    with pytest.raises(ValueError, match="precision must be one of float32, float16, bfloat16, int8, int4, got 'int3'"):
         CompactTable("f", 10, D, num_rows=10, precision="int3")
 
 
