@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from recsys.tables.base import Table
-from recsys.tables.contract_checks import check_matrices_of
+from recsys.tables.contract_checks import check_made, check_matrices_of
 from recsys.tables.features import Feature
 from recsys.tables.lookups.base import Lookup
 from recsys.tables.lookups.optimizers import DenseGradient, Frozen, RowWiseAdagrad, TableOptimizer
@@ -45,6 +45,8 @@ def check_features(features: Sequence[Feature], tables: Mapping[str, Table]) -> 
     unused = sorted(set(tables) - {feature.table for feature in features})
     if unused:
         raise ValueError(f"tables {unused} are used by no feature.")
+    for table in tables.values():
+        check_made(table)
     dims = {name: table.embedding_dim for name, table in tables.items()}
     if len(set(dims.values())) > 1:
         raise ValueError(f"all tables must have one embedding_dim, got {dims}.")
@@ -58,6 +60,9 @@ def check_values(tables: Mapping[str, Table], dtype: torch.dtype, lookup: object
     """
     if isinstance(lookup, type) and (not issubclass(lookup, Lookup) or inspect.isabstract(lookup)):
         raise ValueError(f"TableCollection: lookup must be a Lookup, such as TorchLookup, got {lookup.__name__}.")
+    if isinstance(lookup, Lookup):
+        kind = type(lookup).__name__
+        raise ValueError(f"TableCollection: lookup must be the class {kind}, or what makes one; got one that is made.")
     check_floats("TableCollection", dtype)
     for name, table in tables.items():
         check_matrices_of(table)

@@ -18,6 +18,17 @@ _PROBES = 64
 _NO_ROW = "; a table that gives -1, no row, says leaves_out = True"
 
 
+def check_made(table: Table) -> None:
+    """Refuse a table whose own __init__ has not called that of Table: all else would fail at an attribute.
+
+    Raises:
+        TypeError: naming its class.
+    """
+    if "embedding_dim" not in vars(table):
+        kind = type(table).__name__
+        raise TypeError(f"{kind}: its __init__ must begin with super().__init__(name, num_embeddings, embedding_dim).")
+
+
 def check_matrices_of(table: Table) -> None:
     """Refuse what are no matrices of a table.
 

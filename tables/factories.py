@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from recsys.tables.base import Table
+from recsys.tables.contract_checks import check_made
 
 
 def table_of(
@@ -47,6 +48,7 @@ def table_of(
     table = factory(name, num_embeddings, embedding_dim, **options) if _may_make_tables(made_by) else made_by
     if not isinstance(table, Table):
         raise ValueError(f"{owner}: {said} must make a Table, got {table!r}.")
+    check_made(table)
     if (table.num_embeddings, table.embedding_dim) != (num_embeddings, embedding_dim):
         raise ValueError(
             f"{owner}: {said} must make a table of {num_embeddings} x {embedding_dim}, the sizes that it is given, got "

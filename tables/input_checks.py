@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recsys.tables.base import Table
+from recsys.tables.contract_checks import check_made
 from recsys.tables.features import Bag, Feature
 from recsys.tables.placement import INTEGERS, check_same_device
 
@@ -18,12 +19,13 @@ def check_table(owner: str, table: object) -> None:
     """Refuse what is no table.
 
     Raises:
-        TypeError: saying what the owner, a class, takes.
+        TypeError: saying what the owner, a class, takes, or that the table is not made.
     """
     if not isinstance(table, Table):
         raise TypeError(
             f"{owner} takes a table, as {owner}(QRTable('item', num_embeddings, embedding_dim)); got {table!r}."
         )
+    check_made(table)
 
 
 def check_ids(ids: Tensor, num_ids: Tensor | int, names: Sequence[str], of: Tensor | None = None) -> None:

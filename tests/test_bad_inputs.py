@@ -138,6 +138,14 @@ SETTINGS = [
     ("--trainer.default_root_dir=", "trainer.default_root_dir must not be empty; leave it out, or write ."),
     ("--trainer.limit_train_batches=0 --trainer.fast_dev_run=0", "trainer.limit_train_batches: 0 leaves nothing to do"),
     ("--trainer.max_steps=0 --trainer.fast_dev_run=0", "trainer.max_steps: 0 leaves nothing to do"),
+    (
+        "--trainer.min_epochs=5 --trainer.max_epochs=2 --trainer.fast_dev_run=0",
+        "trainer.min_epochs=5 is more than max_epochs=2, which ends the run",
+    ),
+    (
+        "--trainer.min_steps=50 --trainer.max_steps=2 --trainer.fast_dev_run=0",
+        "trainer.min_steps=50 is more than max_steps=2, which ends the run",
+    ),
     ("--trainer.val_check_interval=0 --trainer.fast_dev_run=0", "trainer.val_check_interval must be above 0, got 0"),
     ("--trainer.num_sanity_val_steps=-3 --trainer.fast_dev_run=0", "num_sanity_val_steps must be at least -1, got -3"),
     (

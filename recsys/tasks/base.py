@@ -246,7 +246,7 @@ class TableTask(LightningModule):
         """
         set_random_state(self._random_states, self.device)
         self._random_states = None
-        self._schedule = self.dense_optimizer.schedule(self.trainer)
+        self._schedule = self.dense_optimizer.schedule(self.trainer, type(self).__name__)
         keep_best(self.trainer, self._callback_states)
         if self._owes_validation:
             validate_now(self.trainer)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 
 from recsys.tasks.fused import fuse, join_equal_groups
 from recsys.tasks.schedule import Schedule
@@ -57,10 +58,16 @@ class DenseOptimizer:
                 "has none; give trainer.max_epochs or trainer.max_steps, or set it to 1."
             )
 
-    def schedule(self, trainer: Trainer) -> Schedule:
-        """The rates of a run as long as this one."""
-        total_steps = trainer.estimated_stepping_batches if self.final_learning_rate_fraction < 1 else 0
-        return Schedule(self.warmup_steps, self.final_learning_rate_fraction, int(total_steps))
+    def schedule(self, trainer: Trainer, task: str) -> Schedule:
+        """The rates of a run as long as this one; a warm-up that is longer than the run is warned of."""
+        decays = self.final_learning_rate_fraction < 1
+        total_steps = trainer.estimated_stepping_batches if decays or self.warmup_steps else 0
+        if 0 < total_steps <= self.warmup_steps and not getattr(trainer, "fast_dev_run", False):
+            rank_zero_warn(
+                f"{task}: warmup_steps={self.warmup_steps} and the run has {int(total_steps)} steps, so that the full "
+                "rate comes with the last one or never; warm up over fewer."
+            )
+        return Schedule(self.warmup_steps, self.final_learning_rate_fraction, int(total_steps) if decays else 0)
 
     def make(self, groups: Iterable[Any], task: str) -> torch.optim.Optimizer:
         """The optimizer of parameter groups, as few of them as their settings need.

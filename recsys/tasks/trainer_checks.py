@@ -34,6 +34,9 @@ def check_trainer(trainer: Trainer, stage: str) -> None:
     _at_least(trainer, "log_every_n_steps", 0)
     _at_least(trainer, "check_val_every_n_epoch", 1)
     _at_least(trainer, "num_sanity_val_steps", -1)
+    if stage == "fit" and not getattr(trainer, "fast_dev_run", False):
+        _not_beyond(trainer, "epochs")
+        _not_beyond(trainer, "steps")
     interval = getattr(trainer, "val_check_interval", None)
     if isinstance(interval, int | float) and not interval > 0:
         raise ValueError(f"trainer.val_check_interval must be above 0, got {interval}.")
@@ -69,3 +72,11 @@ def _at_least(trainer: Any, name: str, least: int) -> None:
     value = getattr(trainer, name, None)
     if value is not None and value < least:
         raise ValueError(f"trainer.{name} must be at least {least}, got {value}.")
+
+
+def _not_beyond(trainer: Any, unit: str) -> None:
+    least, most = getattr(trainer, f"min_{unit}", None), getattr(trainer, f"max_{unit}", None)
+    if least is not None and most is not None and 0 <= most < least:
+        raise ValueError(
+            f"trainer.min_{unit}={least} is more than max_{unit}={most}, which ends the run; raise that, or lower this."
+        )

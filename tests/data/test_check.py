@@ -312,7 +312,7 @@ def test_numbers_of_rows_and_targets(of_sessions):
 
 
 def test_a_changed_byte_is_noticed_and_a_whole_folder_is_well(tmp_path, capsys):
-    (tmp_path / "log.csv").write_text("click,user\n" + "1,a\n0,b\n" * 20)
+    (tmp_path / "log.csv").write_text("click,user\n" + "1,a\n0,b\n0,a\n1,b\n" * 10)
     clicks.main(
         [str(tmp_path / "log.csv"), "--label", "click", "--categorical", "user", "--out", str(tmp_path / "out")]
     )

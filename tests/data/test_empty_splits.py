@@ -68,9 +68,13 @@ def test_preparation_says_what_follows(tmp_path, capsys):
     ("rows", "options", "named"),
     [
         ([(n % 2, "k", n) for n in range(90)], ["--categorical", "u", "--dense", "p"], "of u train has one value"),
-        ([(n % 2, "ab"[n % 2], 4) for n in range(90)], ["--categorical", "u", "--dense", "p"], "of p train has one"),
+        (
+            [(n % 2, "ab"[n // 2 % 2], 4) for n in range(90)],
+            ["--categorical", "u", "--dense", "p"],
+            "of p train has one",
+        ),
         ([(n % 2, n, 4) for n in range(90)], ["--categorical", "u", "--min-count", 50], "of u train has one value"),
-        ([(n % 2, "ab"[n % 2], n) for n in range(90)], ["--categorical", "u", "--dense", "p"], None),
+        ([(n % 2, "ab"[n // 2 % 2], n) for n in range(90)], ["--categorical", "u", "--dense", "p"], None),
     ],
 )
 def test_features_of_one_value_are_named(tmp_path, capsys, rows, options, named):
@@ -82,6 +86,26 @@ def test_features_of_one_value_are_named(tmp_path, capsys, rows, options, named)
         assert ("WARNING" in each) == (named is not None)
         assert named is None or named in each
     assert ("it is all that there is" in said) == ("--min-count" in options)
+
+
+@pytest.mark.parametrize(
+    ("rows", "named"),
+    [
+        ([(n % 2, "ab"[n % 2], n % 7) for n in range(90)], "u tells the label of every row"),
+        ([(n % 2, "abc"[n % 3], 1 - n % 2) for n in range(90)], "p tells the label of every row"),
+        ([(n % 2, "abcd"[n % 4], n % 2 * 5 + n % 3) for n in range(90)], "p, u tells the label of every row"),
+        ([(n % 2, f"u{n}", n % 7) for n in range(90)], None),
+        ([(n % 2, "abcd"[n % 4 if n else 1], n % 2 * 2 + n % 3) for n in range(90)], None),
+    ],
+    ids=["an id", "a number", "both", "ids of few rows", "nearly"],
+)
+def test_features_that_tell_the_label_are_named(tmp_path, capsys, rows, named):
+    folder = prepare(tmp_path, rows, "--categorical", "u", "--dense", "p", "--min-count", 1)
+    capsys.readouterr()
+    assert check([str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert ("WARNING" in said) == (named is not None)
+    assert named is None or named in said
 
 
 def test_check_warns_of_empty_splits(without_val, capsys):

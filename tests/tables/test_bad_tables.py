@@ -283,3 +283,27 @@ def test_what_cannot_be_meant_is_refused(case):
 def test_rows_of_other_numbers_are_not_loaded(change, message):
     with pytest.raises(RuntimeError, match=message):
         loaded(change)
+
+
+class Unmade(FullTable):
+    def __init__(self, name, num_embeddings, embedding_dim):
+        """Without super().__init__."""
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: Embedding(Unmade("f", 10, 4)),
+        lambda: EmbeddingBag(Unmade("f", 10, 4)),
+        lambda: TableCollection([Feature("f", "f")], {"f": Unmade("f", 10, 4)}),
+    ],
+)
+def test_a_table_that_is_not_made_is_named(use):
+    with pytest.raises(TypeError, match=r"Unmade: its __init__ must begin with super\(\).__init__\(name"):
+        use()
+
+
+def test_a_lookup_that_is_made_is_no_factory():
+    made = TableCollection([Feature("f", "f")], {"f": FullTable("f", 10, 4)}).lookup
+    with pytest.raises(ValueError, match="lookup must be the class TorchLookup, or what makes one"):
+        TableCollection([Feature("f", "f")], {"f": FullTable("f", 10, 4)}, lookup=made)

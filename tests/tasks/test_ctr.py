@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from functools import partial
 
 import numpy as np
@@ -209,6 +210,17 @@ def test_callbacks_log_and_print(prepared, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Embedding tables" in printed
     assert "optimizer state" in printed
+
+
+@pytest.mark.parametrize(("warmup_steps", "warns"), [(3, False), (4, True), (500, True)])
+def test_a_warm_up_that_outlasts_the_run_is_warned_of(data, tmp_path, warmup_steps, warns):
+    task = make_task(data, warmup_steps=warmup_steps)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_trainer(tmp_path, max_steps=4, limit_val_batches=0).fit(task, data)
+    said = [str(each.message) for each in caught if "warmup_steps" in str(each.message)]
+    assert len(said) == warns
+    assert all(f"CTRTask: warmup_steps={warmup_steps} and the run has 4 steps" in each for each in said)
 
 
 def test_the_schedule():

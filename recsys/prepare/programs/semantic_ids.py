@@ -30,10 +30,10 @@ from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.preparation_arguments import program_name
 from recsys.prepare.files.prepared_folder import PreparedFolder
 from recsys.prepare.files.run_program import run_program
+from recsys.prepare.semantic.category_prefix import DEFAULT_BINS
 from recsys.prepare.semantic.codes import MOST_CODES
 from recsys.prepare.semantic.content import read_items
 from recsys.prepare.semantic.making import (
-    DEFAULT_BINS,
     LOADS,
     METHODS,
     QUANTISERS,
@@ -106,8 +106,8 @@ def make(
 
 
 def _content(parsed: argparse.Namespace) -> ContentColumns:
-    text, categories, bins = tuple(parsed.text), tuple(parsed.categories), parsed.bins or DEFAULT_BINS
-    return ContentColumns(parsed.vectors, text, parsed.text_dim, categories, bins, parsed.encoder)
+    text, categories = tuple(parsed.text), tuple(parsed.categories)
+    return ContentColumns(parsed.vectors, text, parsed.text_dim, categories, parsed.bins, parsed.encoder)
 
 
 def _same_content(old: Published, vectors: str | None, encoder: str | None) -> ContentColumns:

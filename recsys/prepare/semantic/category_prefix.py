@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from recsys.prepare.files.column_values import lists_of, texts_of
 from recsys.prepare.semantic.codes import Codes
 
+DEFAULT_BINS = 10
+
 MISSING = 0
 
 
@@ -87,19 +89,25 @@ class CategoryPrefix:
         return CategoryPrefix([Level(**level) for level in content["levels"]], content["num_codes"])
 
 
-def fit_categories(frame: pl.DataFrame, columns: list[str], num_codes: int | None, num_bins: int) -> CategoryPrefix:
+def fit_categories(
+    frame: pl.DataFrame, columns: list[str], num_codes: int | None, num_bins: int | None = None
+) -> CategoryPrefix:
     """The levels of some columns, each with its categories by falling number of items; numbers with a point in bins.
 
     Args:
         frame: of items.
         columns: from coarse to fine.
         num_codes: K; by default the power of two that leaves the largest column room to double.
-        num_bins: of a column of numbers that are no whole ones, with equally many items each.
+        num_bins: of a column of numbers that are no whole ones, with equally many items each; None for 10.
 
     Raises:
-        ValueError: if a column has more categories than codes.
+        ValueError: if a column has more categories than codes, or bins are asked for and no column holds such numbers.
     """
-    levels = [_level(frame[column], num_bins) for column in columns]
+    levels = [_level(frame[column], num_bins or DEFAULT_BINS) for column in columns]
+    if num_bins is not None and all(level.bounds is None for level in levels):
+        raise ValueError(
+            f"--bins {num_bins} does nothing: none of {', '.join(columns)} holds numbers with a point; leave it out."
+        )
     largest = max(levels, key=lambda level: len(level.values))
     if num_codes is None:
         num_codes = 1 << (2 * len(largest.values)).bit_length()

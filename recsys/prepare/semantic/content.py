@@ -86,9 +86,8 @@ def column_vectors(frame: pl.DataFrame, column: str) -> Vectors:
     dtype = frame[column].dtype
     if not isinstance(dtype, pl.List | pl.Array) or not (dtype.inner.is_numeric() or dtype.inner == pl.Boolean):
         raise ValueError(f"--vectors: column '{column}' must hold lists of numbers, got {dtype}.")
-    known = frame.select("item", vector=pl.col(column).cast(pl.List(pl.Float32))).filter(
-        pl.col("vector").list.len() > 0
-    )
+    inner = pl.Float32 if dtype.inner == pl.Float32 else pl.Float64
+    known = frame.select("item", vector=pl.col(column).cast(pl.List(inner))).filter(pl.col("vector").list.len() > 0)
     widths = known["vector"].list.len().unique()
     if len(widths) != 1:
         raise ValueError(f"--vectors: column '{column}' must hold vectors of one width, got widths {widths.to_list()}.")
@@ -127,6 +126,10 @@ def _finite(values: NDArray[np.generic], name: str) -> Matrix:
     if not np.isfinite(matrix).all():
         row = int((~np.isfinite(matrix)).any(axis=1).argmax())
         raise ValueError(f"--vectors: row {row} of '{name}' has a value that is no finite number in float32.")
+    lost = values.astype(bool).any(axis=1) & ~matrix.any(axis=1)
+    if lost.any():
+        row = int(lost.argmax())
+        raise ValueError(f"--vectors: row {row} of '{name}' is too short for float32; scale the vectors up.")
     lengths = np.sqrt(np.einsum("mt,mt->m", matrix, matrix, dtype=np.float64))
     if lengths.size and lengths.max() > LONGEST_VECTOR:
         row = int(lengths.argmax())

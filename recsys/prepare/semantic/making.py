@@ -21,7 +21,7 @@ from recsys.prepare.semantic.residual_kmeans import Codebooks, fit_residual_kmea
 from recsys.prepare.semantic.sentences import SentenceEncoder
 from recsys.prepare.semantic.texts import TextEncoder, fit_texts
 
-DEFAULT_CODES, DEFAULT_LEVELS, DEFAULT_TEXT_DIM, DEFAULT_BINS = 256, 3, 64, 10
+DEFAULT_CODES, DEFAULT_LEVELS, DEFAULT_TEXT_DIM = 256, 3, 64
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ContentColumns:
         text: columns of texts, which become vectors.
         text_dim: width of the vectors of texts; None for 64, or the encoder's.
         categories: columns of categories, from coarse to fine.
-        num_bins: of a column of categories that holds numbers with a point.
+        num_bins: of a column of categories that holds numbers with a point; None for 10.
         encoder: folder of a sentence-transformers model of the texts; None takes TF-IDF and its singular vectors.
     """
 
@@ -41,7 +41,7 @@ class ContentColumns:
     text: tuple[str, ...] = ()
     text_dim: int | None = None
     categories: tuple[str, ...] = ()
-    num_bins: int = DEFAULT_BINS
+    num_bins: int | None = None
     encoder: str | None = None
 
     @property

@@ -45,6 +45,7 @@ MATRICES = [
     (MATRIX * 0, "holds no vector other than zeros"),
     (MATRIX[:, :0], "holds no vector other than zeros"),
     (MATRIX * 1e300, "row 0 of '"),
+    (MATRIX * 1e-300, "v.npy' is too short for float32; scale the vectors up"),
     (MATRIX[1:], "must be [12, T], a row for each item, got [11, 3]"),
 ]
 
@@ -57,6 +58,19 @@ def test_a_bad_matrix(tmp_path, capsys, matrix, named):
     error = refused(capsys, *words)
     assert named in error
     assert "v.npy" in error
+
+
+def test_a_column_of_vectors_that_float32_does_not_hold(tmp_path, capsys):
+    frame(v=(MATRIX * 1e-60).tolist()).write_parquet(tmp_path / "items.parquet")
+    words = ["--items", tmp_path / "items.parquet", "--vectors", "v", "--out", tmp_path / "out"]
+    assert "--vectors: row 0 of 'v' is too short for float32" in refused(capsys, *words)
+
+
+def test_bins_without_numbers(tmp_path, capsys):
+    frame(kind=["a", "b"] * 6, number=list(range(12))).write_parquet(tmp_path / "items.parquet")
+    words = ["--items", tmp_path / "items.parquet", "--method", "category-prefix", "--out", tmp_path / "out"]
+    error = refused(capsys, *words, "--categories", "kind", "number", "--bins", 3)
+    assert "--bins 3 does nothing: none of kind, number holds numbers with a point; leave it out" in error
 
 
 def test_several_arrays_are_no_matrix(tmp_path, capsys):
@@ -232,7 +246,7 @@ CHANGES = {
     "texts": (content("text", None), "content: text must be "),
     "categories": (content("categories", 1e400), "content: categories must be "),
     "a column of no name": (content("categories", [3]), "content: categories must be "),
-    "bins": (content("num_bins", {}), "content: num_bins must be int, got {}"),
+    "bins": (content("num_bins", {}), "content: num_bins must be int or None, got {}"),
     "no bins": (content("num_bins", DROPPED), "the settings of the codes must have content of vectors, "),
     "use": (entry("use", 3), "schema.json': use is not as it was written, got 3"),
     "no object": (lambda folder: (folder / "schema.json").write_text("[1]"), "is no folder of semantic ids"),
