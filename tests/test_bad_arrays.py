@@ -11,7 +11,7 @@ from torch import nn, tensor
 
 from recsys.comparison import pareto_front
 from recsys.description import effective_rank
-from recsys.evaluation import auc, auc_interval, gauc, list_metrics, ranking_metrics, reliability, roc_points
+from recsys.evaluation import auc, auc_interval, gauc, list_metrics, log_loss, ranking_metrics, reliability, roc_points
 from recsys.losses import Catalogue, Cosine, DotProduct, item_side, linear_cross_entropy, log_totals, query_side
 from recsys.metrics.binary import BinaryMetrics
 from recsys.metrics.next_item import RankingMetrics, exclude, ranks_of_targets
@@ -75,6 +75,10 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "wider than a float": (
         lambda: auc(LABELS, np.longdouble(SCORES)),
         "scores must be of 64 bits at most, got float128",
+    ),
+    "a logit that no loss adds up": (
+        lambda: log_loss(LABELS, [1e308, 0.5, -1], logits=True),
+        r"logits must be within 1e\+100 of 0, or infinite, got 1e\+308",
     ),
     "groups beyond integers": (lambda: gauc(LABELS, SCORES, [2**70] * 3), "groups must be"),
     "mixed groups": (lambda: gauc(LABELS, SCORES, [1, "1", 1]), "groups must be of one kind"),

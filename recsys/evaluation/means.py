@@ -40,6 +40,8 @@ SCALES = {
     "label_rate": SHARE,
 }
 _CHUNK = 1 << 21
+_FURTHEST = 1e100
+"""A logit from 0: the loss of one, times a weight, is far from the largest float64."""
 
 
 def probabilities(scores: Scores, logits: bool) -> Values:
@@ -55,10 +57,16 @@ def row_values(is_positive: Labels, scores: Scores, logits: bool) -> Values:
     """What each checked row adds to the sums, [N, 5]: 1, label, probability, log loss and squared error.
 
     Of logits the loss is computed as it is, without the probabilities, which round to 0 and 1.
+
+    Raises:
+        ValueError: if a finite logit is so far from 0 that losses cannot be added up.
     """
     p = probabilities(scores, logits)
     if logits:
         z = scores.astype(np.float64)
+        far = np.isfinite(z) & (np.abs(z) > _FURTHEST)
+        if far.any():
+            raise ValueError(f"scores: logits must be within {_FURTHEST:g} of 0, or infinite, got {z[far][0]:g}.")
         loss = np.logaddexp(0.0, np.where(is_positive, -z, z))
     else:
         with np.errstate(divide="ignore"):
