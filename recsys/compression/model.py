@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import lightning
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
@@ -146,10 +147,10 @@ def checkpoint_of(task: TableTask, content: Mapping[str, Any]) -> dict[str, Any]
 
     Args:
         task: with the tables to save.
-        content: of the checkpoint that it was loaded from.
+        content: of the checkpoint that it was loaded from; without how far it was trained, that is not at all.
     """
-    kept = ("epoch", "global_step", "pytorch-lightning_version")
-    found: dict[str, Any] = {key: content[key] for key in kept if key in content}
+    progress = {"epoch": 0, "global_step": 0, "pytorch-lightning_version": lightning.__version__}
+    found: dict[str, Any] = {key: content.get(key, untrained) for key, untrained in progress.items()}
     # Views of larger tensors would be saved with all of them.
     found["state_dict"] = {name: value.detach().cpu().clone() for name, value in task.state_dict().items()}
     task.on_save_checkpoint(found)

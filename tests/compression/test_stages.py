@@ -75,6 +75,15 @@ def test_training_began_with_the_values_that_the_search_began_with(compressed):
         assert_close(kept[kept != 0], initial[kept != 0])
 
 
+def test_what_was_selected_is_tested_as_it_is(compressed, tmp_path):
+    """It is what is published where training on validates worse."""
+    _, out, _ = compressed
+    selected = out / "selection"
+    command = ["test", "-c", str(selected / "config.yaml"), f"--ckpt_path={selected / 'model.ckpt'}"]
+    cli = RecsysCLI.launch([*command, "--trainer.logger=false", f"--trainer.default_root_dir={tmp_path}"])
+    assert 0 <= float(cli.trainer.callback_metrics["test/auc"]) <= 1
+
+
 def test_what_is_done_is_not_done_again(compressed, monkeypatch, capsys):
     _, out, words = compressed
     before = {path: path.stat().st_mtime_ns for path in out.glob("*/model.ckpt")}
