@@ -16,6 +16,7 @@ from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.tables import CompactTable, TableCollection
 from recsys.tables.compact import RowPrecision
+from recsys.tasks import TableTask
 
 
 @torch.no_grad()
@@ -39,24 +40,35 @@ def stored_rows(collection: TableCollection, precision: RowPrecision) -> dict[st
     return found
 
 
-def best_in_validation(command: Sequence[str], checkpoints: Sequence[Path]) -> Path:
+def best_in_validation(command: Sequence[str], checkpoints: Sequence[Path], precision: RowPrecision) -> Path:
     """The checkpoint that validates best by its task's first metric; of equal ones, or without a val split, the first.
+
+    They are compared as they would be served.
 
     Args:
         command: -c CONFIG and overrides that all of them go with.
         checkpoints: one or more.
+        precision: of rows.
     """
     cli = RecsysCLI.launch(command, run=False)
     if len(checkpoints) == 1 or "val" not in measured_splits(cli.datamodule):
         return checkpoints[0]
     cli.model.configure_model()
-    quality = quality_of(cli.model.eval(), scores_in_bf16(cli.trainer))
+    trained, quality = cli.model.collection, quality_of(cli.model.eval(), scores_in_bf16(cli.trainer))
 
     def value(checkpoint: Path) -> float:
+        cli.model.collection = trained
         cli.model.load_state_dict(read(checkpoint)["state_dict"])
+        _serve(cli.model, precision)
         return quality.value(quality.of_split(cli.datamodule, "val"))
 
     return max(checkpoints, key=value)
+
+
+def _serve(task: TableTask, precision: RowPrecision) -> None:
+    """Let the task read its rows in a precision."""
+    if precision != "float32":
+        task.collection = collection_of(task, stored_rows(task.collection, precision)).eval()
 
 
 def write_served(command: Sequence[str], trained: Path, target: Path, precision: RowPrecision) -> None:
@@ -71,6 +83,5 @@ def write_served(command: Sequence[str], trained: Path, target: Path, precision:
     task, content = RecsysCLI.launch(command, run=False).model, read(trained)
     task.configure_model()
     task.load_state_dict(content["state_dict"])
-    if precision != "float32":
-        task.collection = collection_of(task, stored_rows(task.collection, precision))
+    _serve(task, precision)
     write(target, checkpoint_of(task, content))

@@ -181,7 +181,7 @@ class Stages:
         if self.start == "searched":
             # What the search has learned may be worth more than what training on makes of it.
             trained.append(selected / MODEL)
-        write_served(command, best_in_validation(command, trained), self.out / MODEL, self.precision)
+        write_served(command, best_in_validation(command, trained, self.precision), self.out / MODEL, self.precision)
         write_config(RecsysCLI.launch(command, run=False), self.out / MODEL, self.out / CONFIG)
 
     @cached_property

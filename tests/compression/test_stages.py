@@ -263,31 +263,35 @@ def test_widths_are_searched_in_the_steps_that_are_asked_for(compressed, tmp_pat
         Stages(words, again, budget_fraction="5%", width_step=0).check()
 
 
-def test_rows_in_codes_have_more_columns_in_the_same_bytes_and_predict_alike(compressed, tmp_path, capsys):
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_rows_in_codes_have_more_columns_in_the_same_bytes_and_predict_alike(compressed, tmp_path, capsys, precision):
     kind, out, words = compressed
     if kind != "optembed":
-        said = r"--row_precision int8 is for tables that select rows, and PEPTable '\w+' selects values"
+        said = rf"--row_precision {precision} is for tables that select rows, and PEPTable '\w+' selects values"
         with pytest.raises(ValueError, match=said):
-            Stages(words, out, budget_fraction="20%", precision="int8").check()
+            Stages(words, out, budget_fraction="20%", precision=precision).check()
         return
     again = tmp_path / "again"
     shutil.copytree(out / "search", again / "search")
     asked = ["--budget_fraction", "20%", "--generations", "2"]
-    assert compress(again, *words, *asked, "--row_precision", "int8") == 0
+    assert compress(again, *words, *asked, "--row_precision", precision) == 0
     trained, served = load(again / "retrain" / "model.ckpt"), load(again / "model.ckpt")
     tables = {feature.table: served.table(feature.table) for feature in served.features}
     budget = int(0.2 * sum(table.logical_bytes() for table in tables.values()))
-    assert 0.75 * budget < stored_bytes(tables) <= budget
+    assert 0.7 * budget < stored_bytes(tables) <= budget
     values = {
         folder: sum(value.numel() for name, value in read(folder / "model.ckpt")["state_dict"].items() if "C3" in name)
-        for folder in (out, again)
+        for folder in (out / "retrain", again / "retrain")
     }
-    assert values[again] > 1.5 * values[out]
+    assert values[again / "retrain"] > {"int8": 1.5, "int4": 2}[precision] * values[out / "retrain"]
     for name, table in tables.items():
         ids = torch.arange(table.num_embeddings)
         before, after = (vectors_of(each, name, ids) for each in (trained, served))
-        bound = before.abs().amax(0) / 127 if isinstance(table, CompactTable) else torch.zeros(16)
+        bound = torch.zeros(16)
+        if isinstance(table, CompactTable):
+            bound = before.abs().amax(0) / 127 if precision == "int8" else before.abs().amax(1, keepdim=True) / 2
         assert bool(((after - before).abs() <= bound + 1e-7).all()), name
+        assert (after - before).norm() <= 0.15 * before.norm() + 1e-7, name
     report = json.loads((again / "stages.json").read_text())
     assert report["num_bytes"] == stored_bytes(tables)
     with pytest.raises(ValueError, match="was begun with"):
