@@ -44,8 +44,8 @@ def parse_bytes(value: Bytes) -> int:
     return int(num_bytes)
 
 
-def parse_fraction(value: Fraction) -> float:
-    """A fraction in (0, 1].
+def parse_fraction(value: Fraction, argument: str = "budget_fraction") -> float:
+    """A fraction in (0, 1], said by this argument.
 
     Raises:
         ValueError: if it is none.
@@ -59,7 +59,7 @@ def parse_fraction(value: Fraction) -> float:
     except ValueError:
         found = 0.0
     if isinstance(value, bool) or not 0 < found <= 1:
-        raise ValueError(f"budget_fraction must be in (0, 1], or a percentage such as 10%, got {value!r}.")
+        raise ValueError(f"{argument} must be in (0, 1], or a percentage such as 10%, got {value!r}.")
     return found
 
 

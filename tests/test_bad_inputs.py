@@ -271,6 +271,11 @@ CHECKPOINTS = [
     ({"state_dict": {}, "recsys": 5}, "is damaged: its recsys must be of type dict, got int"),
     ({"state_dict": {}, "epoch": "x"}, "is damaged: its epoch must be of type int, got str"),
     ({"state_dict": {}, "epoch": 0, "global_step": -5}, "is damaged: its global_step must be at least 0, got -5"),
+    ({"state_dict": {}, "random_states": "x"}, "is damaged: its random_states must be of type dict, got str"),
+    ({"state_dict": {}, "CTRDataModule": "x"}, "is damaged: its CTRDataModule must be of type dict, got str"),
+    ({"state_dict": {}, "lr_schedulers": None}, "is damaged: its lr_schedulers must be of type list, got NoneType"),
+    ({"state_dict": {}, "loops": {}}, "is damaged: its loops do not say how far fit has come"),
+    ({"state_dict": {}, "loops": {"fit_loop": 5}}, "is damaged: its loops do not say how far"),
     ([1, 2], "holds a list"),
     (
         {"state_dict": {}, "epoch": 0, "global_step": 0, "pytorch-lightning_version": "new"},

@@ -110,8 +110,9 @@ def check(chosen: argparse.Namespace) -> None:
     if chosen.method not in (AUTO, *METHODS):
         raise ValueError(explain(f"--method: there is no '{chosen.method}'", chosen.method, [AUTO, *METHODS]))
     _ = chosen.budget_bytes is None or parse_bytes(chosen.budget_bytes)
-    for fraction in [*chosen.sweep, *([chosen.budget_fraction] if chosen.budget_fraction is not None else [])]:
-        parse_fraction(fraction)
+    _ = chosen.budget_fraction is None or parse_fraction(chosen.budget_fraction)
+    for fraction in chosen.sweep:
+        parse_fraction(fraction, "--sweep")
     require_folder(chosen.counts)
     if chosen.finetune < 0 or (chosen.finetune and chosen.budget_bytes is None and chosen.budget_fraction is None):
         raise ValueError(f"--finetune must be at least 0 and needs a budget, got {chosen.finetune}.")

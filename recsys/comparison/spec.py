@@ -186,5 +186,5 @@ def fingerprint(data: Path) -> str:
     """
     schema = data / "schema.json"
     if not schema.is_file():
-        raise ValueError(f"data folder '{data}' has no schema.json; prepare it with a script of data_scripts/.")
+        raise ValueError(f"data folder '{data}' has no schema.json; make it with recsys prepare.")
     return of_folder(data)

@@ -8,6 +8,9 @@ from difflib import get_close_matches
 
 from recsys.configuration.classes import classes_below
 
+UNNAMED = ("TableTask", "LightningDataModule")
+"""What stands for a class that has not been named yet."""
+
 
 def odd_key(message: str) -> str | None:
     """A key that stands beside class_path and init_args, misspelt or of a line that is not indented as it should be."""
@@ -27,6 +30,15 @@ def odd_key(message: str) -> str | None:
     return f"'{odd[0]}' is not a key of {place[1]}, which has class_path and init_args; {hint}"
 
 
+def tensor_wanted(message: str) -> str | None:
+    """An argument of Python alone, of which a config has no values."""
+    found = re.search(r"Subtypes: \[<class 'torch\.Tensor'>, <class 'NoneType'>\]", message)
+    if found is None:
+        return None
+    place = ".".join(dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', message[: found.start()])))
+    return f"{place} takes a tensor, which no config can hold; leave it out, or build the object in Python."
+
+
 def wrong_class(message: str) -> str | None:
     """What stands where a class of some kind should, or what it lacks; None if the message is about something else."""
     keys = dict.fromkeys(re.findall(r'Parser key "([\w.]+)"', message))
@@ -35,6 +47,20 @@ def wrong_class(message: str) -> str | None:
     place = ".".join(keys)
     found = _of_several(place, message) or _lacking(place, message)
     return found or _of_another_kind(place, message) or _no_class(place, message) or _not_imported(place, message)
+
+
+def no_class_or_none(message: str) -> str | None:
+    """What is no word at a place that takes a class, or nothing at all; None if the message is about something else."""
+    keys = list(re.finditer(r'Parser key "([\w.]+)"', message))
+    if not keys:
+        return None
+    innermost = message[keys[-1].end() :]
+    kinds = r"(?:(?:<class '(?:[\w.]+\.\w+|NoneType)'>|type\[[\w.]+\])(?:, )?)+"
+    given = re.search(r"Given value: (.*?)(?:\. Got value: .*)?$", innermost, re.MULTILINE)
+    if given is None or not re.search(rf"Subtypes: \[{kinds}\]\s+Errors:\s+- (?:Not a valid|Expected)", innermost):
+        return None
+    place = ".".join(dict.fromkeys(key[1] for key in keys))
+    return f"{place} must be the name of a class, or {{class_path: NAME, init_args: {{...}}}}, got {given[1]}."
 
 
 def _of_several(place: str, message: str) -> str | None:
@@ -57,6 +83,9 @@ def _lacking(place: str, message: str) -> str | None:
         return None
     before = re.findall(r"class_path '[\w.]*?(\w+)'", message[: found.start()])
     owner = found[2] or (before[-1] if before else "the class")
+    if owner in UNNAMED:
+        known = ", ".join(name for name in classes_below(owner) if name != owner)
+        return f"{place} must name a class: {{class_path: NAME, init_args: {{...}}}}.\n  known: {known}"
     missing = found[1].strip()
     arguments = ", ".join(f"{name}: ..." for name in missing.split(", "))
     return f"{place}: {owner} needs {missing}; write {{class_path: {owner}, init_args: {{{arguments}}}}}."

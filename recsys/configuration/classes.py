@@ -55,10 +55,16 @@ def classes_below(kind: str) -> list[str]:
 
 
 def parameters(class_name: str) -> list[str]:
-    """Arguments of a class, by its short name or its import path; none if there is no such class."""
+    """Arguments of a class, by its short name or its import path; none if there is none, or it is made in C."""
     module, _, name = class_name.rpartition(".")
     found = getattr(sys.modules.get(module), name, None) or all_classes().get(name)
-    return [] if found is None else [name for name in inspect.signature(found).parameters if name != "self"]
+    if found is None:
+        return []
+    try:
+        signature = inspect.signature(found)
+    except ValueError:  # torch.Tensor and its like are made in C
+        return []
+    return [name for name in signature.parameters if name != "self"]
 
 
 def takers(argument: str, beside: str) -> list[str]:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from recsys.configuration.class_errors import odd_key, wrong_class
+from recsys.configuration.class_errors import UNNAMED, no_class_or_none, odd_key, tensor_wanted, wrong_class
 from recsys.configuration.classes import all_classes, classes_of, own_classes, parameters, takers
 from recsys.configuration.shipped import is_yaml
-from recsys.configuration.type_errors import wrong_type
+from recsys.configuration.type_errors import no_fit, wrong_type
 
 SECTIONS = ("seed_everything", "model", "data", "trainer", "ckpt_path", "remap", "precision_fallback")
 """Keys of a config."""
@@ -22,8 +22,6 @@ _GONE = {
     "DATA/vectors/NAME.npy}}}}]."
 }
 """What has taken the place of arguments that are no more."""
-_UNNAMED = ("TableTask", "LightningDataModule")
-"""What stands for a class that has not been named yet."""
 
 
 def explain(message: str, word: str | None = None, known: Sequence[str] = ()) -> str:
@@ -50,6 +48,9 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
     beside = odd_key(message)
     if beside is not None:
         return beside
+    unheld = tensor_wanted(message)
+    if unheld is not None:
+        return unheld
     option = re.search(r"[Oo]ption '(.+?)' is not accepted", message)
     if option:
         return _of_option(option.group(1), message[: option.start()], message[option.end() :])
@@ -77,7 +78,7 @@ def explain(message: str, word: str | None = None, known: Sequence[str] = ()) ->
         if place == "constraints":
             return _of_constraint(rejected)
         return _of_class(rejected, message[: name.start()])
-    return wrong_type(message) or message
+    return wrong_type(message) or no_class_or_none(message) or no_fit(message) or message
 
 
 def _of_flag(rejected: str, of_trainer: bool) -> str:
@@ -129,7 +130,7 @@ def _of_option(option: str, before: str, after: str) -> str:
     rejected = path[0] if accepted and path[0] not in (*accepted, "init_args") else path[-1]
     if (owner, rejected) in _GONE:
         return f"'{rejected}' is no longer an argument of {owner}: {_GONE[owner, rejected]}"
-    if owner in _UNNAMED:
+    if owner in UNNAMED:
         return f"'{rejected}' comes before the class of {place} is known; put -c CONFIG or --{place} CLASS before it."
     if rejected in accepted:
         return f"'{rejected}' of {owner} is set by what makes the {owner}; leave it out."

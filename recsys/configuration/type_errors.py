@@ -27,6 +27,16 @@ def wrong_type(message: str) -> str | None:
     return f"{place} must be {' or '.join(kinds)}, got {value}{_hint(kinds, value)}."
 
 
+def no_fit(message: str) -> str | None:
+    """Where a value stands that fits no type of its place; None if the message is about something else."""
+    keys = list(re.finditer(r'Parser key "([\w.]+)"', message))
+    if not keys:
+        return None
+    last = message[keys[-1].end() :]
+    given = re.search(r"Given value: (?!NestedArg)(.*?)(?:\. Got value: .*)?$", last, re.MULTILINE)
+    return f"{'.'.join(dict.fromkeys(key[1] for key in keys))} cannot be {given[1]}." if given else None
+
+
 def _plainly(kind: str) -> str:
     """The name of a type as people write it."""
     literal = re.fullmatch(r"typing\.Literal\[(.*)\]", kind)
@@ -38,7 +48,7 @@ def _plainly(kind: str) -> str:
 
 def _hint(kinds: list[str], value: str) -> str:
     """A whole number written as a float is meant as one, and one value as a list of it."""
-    if kinds == ["a list"] and re.fullmatch(r"[\w.*?/-]+", value):
+    if kinds == ["a list"] and re.fullmatch(r"(?!(?:[Tt]rue|[Ff]alse|[.]?inf|[.]?nan)$)[\w.*?/-]+", value):
         return f"; write [{value}]"
     is_whole = re.fullmatch(r"-?\d+\.0*|-?\d+(\.\d+)?[eE]\+?\d+", value) is not None
     return f"; write {int(float(value))}" if kinds == ["int"] and is_whole else ""

@@ -127,12 +127,14 @@ def queries_of_sessions(
     Raises:
         ValueError: a column is missing or holds something else, or a cutoff is longer than the lists.
     """
-    names = [RANK] if RANK in table.columns else [name for name in (TARGET, ITEMS, SCORES) if name in table.columns]
+    read = (TARGET, RANK) if RANK in table.columns else (TARGET, ITEMS, SCORES)
+    names = [name for name in read if name in table.columns]
     wanted = list(dict.fromkeys([*names, *([weight] if weight else []), *others]))
     table.require(wanted)
     ranks, weights, lengths = [], [], []
     columns: dict[str, list[pa.Array]] = {name: [] for name in others}
     for part in table.parts(wanted):
+        part.refuse(TARGET, np.asarray(pc.is_null(part.names(TARGET))), "the target is missing")
         found, length = (_stored_ranks(part), OUT_OF_LIST) if RANK in names else _listed_ranks(part)
         ranks.append(found)
         lengths.append(length)
@@ -159,14 +161,13 @@ def _reached(cutoffs: Sequence[int] | None, length: int) -> tuple[int, ...]:
 
 
 def _stored_ranks(part: Part) -> Ranks:
-    values = part.numbers(RANK)
+    values = part.numbers(RANK, truth_values=False)
     part.refuse(RANK, ~((values >= 1) & (values == np.floor(values))), "ranks are whole numbers from 1", values)
     return values.astype(np.int64)
 
 
 def _listed_ranks(part: Part) -> tuple[Ranks, int]:
     """Rank of each target in its list, and the length of the longest list."""
-    part.refuse(TARGET, np.asarray(pc.is_null(part.names(TARGET))), "the target is missing")
     members, rows = _flat(part, ITEMS)
     target, items = (each.codes for each in numbered_together([part.names(TARGET), members], ITEMS))
     _refuse_repeated(part, members, items, rows)

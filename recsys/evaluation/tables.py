@@ -45,8 +45,8 @@ class Part:
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
-    def numbers(self, name: str) -> NDArray[np.floating]:
-        """A column without holes, in float32 where it is stored so, else in float64.
+    def numbers(self, name: str, truth_values: bool = True) -> NDArray[np.floating]:
+        """A column without holes, in float32 where it is stored so, else in float64; true and false may be 1 and 0.
 
         Raises:
             ValueError: naming file, column and row of what is no number, NaN, missing, or not exact in 64 bits.
@@ -59,7 +59,7 @@ class Part:
         kind = column.type
         if pa.types.is_decimal(kind) or kind == pa.float16():
             column = column.cast(pa.float64() if pa.types.is_decimal(kind) else pa.float32())
-        elif not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        elif not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or (truth_values and kind == pa.bool_())):
             raise ValueError(f"{self.path}, column '{name}': must be numbers, got {self.rows.column(name).type}.")
         values = column.to_numpy(zero_copy_only=False)
         if pa.types.is_integer(kind):

@@ -85,6 +85,21 @@ def test_lists_that_rank_nothing(tmp_path, capsys, lists, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"rank": [True, True]}, "column 'rank': must be numbers, got bool"),
+        ({"rank": [1.5, 2.0]}, "column 'rank', row 0: ranks are whole numbers from 1, got 1.5"),
+        ({"rank": [1, 0]}, "column 'rank', row 1: ranks are whole numbers from 1, got 0"),
+        ({"rank": [1, 2], "target": [9, None]}, "column 'target', row 1: the target is missing"),
+    ],
+)
+def test_ranks_that_rank_nothing(tmp_path, capsys, columns, message):
+    pq.write_table(pa.table({"target": [9, 3], **columns}), tmp_path / "r.parquet")
+    assert run(tmp_path / "r.parquet", "--ranking") == 2
+    assert message in capsys.readouterr().err
+
+
 def test_lists_are_filled_with_0(tmp_path):
     """As `lightning predict` does where few items are left."""
     lists = {"items": [[3, 0, 0], [1, 3, 0]], "scores": [[1.0, -np.inf, -np.inf], [1.0, 0.5, -np.inf]]}

@@ -190,6 +190,7 @@ def test_a_precision_that_rounds_the_tables_is_refused_before_work(trained, tmp_
         ([], "--budget_bytes or --budget_fraction"),
         (["--budget_fraction", "10%", "--budget_bytes", "1MB"], "not both"),
         (["--budget_fraction", "0"], "must be in (0, 1]"),
+        (["--sweep", "10%", "0"], "--sweep must be in (0, 1], or a percentage such as 10%, got '0'"),
         (["--sweep", "10%", "--finetune", "1"], "--finetune must be at least 0 and needs a budget"),
         (["--budget_fraction", "9%", "--method", "svd", "--metric", "auc"], "leave it out with --method svd"),
         (["--budget_fraction", "10%", "--stage", "search"], "--stage is for compression in stages"),

@@ -66,6 +66,55 @@ def test_a_misspelt_word_is_compared_with_those_that_fit(capsys, changes, messag
     assert message in said(capsys, "-c", CONFIG, *changes)
 
 
+TABLES = "--model.init_args.tables"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            f"{TABLES}={{default: {{class_path: PrunedTable, init_args: {{rows: {{a: 1}}}}}}}}",
+            "model.tables.rows takes a tensor, which no config can hold; leave it out",
+        ),
+        (
+            f"{TABLES}={{default: {{class_path: DedupTable, init_args: {{blocks: -1}}}}}}",
+            "tables.blocks takes a tensor",
+        ),
+        (
+            f"{TABLES}={{default: {{class_path: ContentTable, init_args: {{vectors: 3}}}}}}",
+            "model.tables.vectors must be the name of a class, or {class_path: NAME, init_args: {...}}, got 3.",
+        ),
+        ("--model.init_args.lookup={a: 1}", "model.lookup must be the name of a class, or {class_path: NAME, init_ar"),
+    ],
+)
+def test_what_is_no_class_is_answered_in_a_sentence(capsys, change, message):
+    assert message in said(capsys, "-c", CONFIG, change)
+
+
+@pytest.mark.parametrize(
+    ("configs", "content", "message"),
+    [
+        ([], {"model": []}, "model must be the name of a class, or {class_path: NAME, init_args: {...}}, got []."),
+        (
+            [],
+            {"model": {}},
+            "model must name a class: {class_path: NAME, init_args: {...}}.\n  known: CTRTask, NextItemTask",
+        ),
+        (
+            [CONFIG],
+            {"model": {"init_args": {"table_optimizer": 0}}},
+            "model.table_optimizer must be the name of a class",
+        ),
+        ([CONFIG], {"trainer": {"callbacks": True}}, "trainer.callbacks must be a list, got True.\n"),
+    ],
+)
+def test_what_a_file_has_for_a_class(tmp_path, capsys, configs, content, message):
+    (tmp_path / "odd.yaml").write_text(yaml.safe_dump(content))
+    assert message in said(
+        capsys, *(word for config in configs for word in ("-c", config)), "-c", f"{tmp_path}/odd.yaml"
+    )
+
+
 ODD_KEYS = [
     (
         {"model": {"init_args": {"embedding_d!m": 8}}},

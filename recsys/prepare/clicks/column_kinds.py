@@ -97,12 +97,13 @@ class Column:
         return ("us",) if latest > 1e14 else ("ms",) if latest > 1e11 else ("s",)
 
 
-def infer_spec(sample: pl.DataFrame, said: Mapping[str, str | None]) -> ClickSpec:
+def infer_spec(sample: pl.DataFrame, said: Mapping[str, str | None], by_time: bool = True) -> ClickSpec:
     """Decide what every column is.
 
     Args:
         sample: First rows of the log.
         said: Special columns that the user has named: label, weight, group, time, split_column.
+        by_time: Whether rows are split by time, where there are times.
 
     Raises:
         ValueError: No column, or more than one, may be the label.
@@ -114,7 +115,8 @@ def infer_spec(sample: pl.DataFrame, said: Mapping[str, str | None]) -> ClickSpe
     if label is None:
         label, positive_from = _label(left, reasons)
     left = [column for column in left if column.name != label]
-    time = said["time"] or _first(left, lambda column: column.is_called(TIMES) and column.is_time, reasons, "times")
+    why = "times: rows are split by it" if by_time else "times: left out, as rows are not split by it"
+    time = said["time"] or _first(left, lambda column: column.is_called(TIMES) and column.is_time, reasons, why)
     unit = Column(sample[time]).units[0] if time else "s"
     group = said["group"] or _first(left, _is_user, {}, "")
     rules, keys = [], []
@@ -178,7 +180,7 @@ def _of_two_texts(columns: list[Column]) -> str:
 def _first(columns: list[Column], suits: Callable[[Column], bool], reasons: dict[str, str], reason: str) -> str | None:
     for column in columns:
         if suits(column):
-            reasons[column.name] = f"{reason}: rows are split by it" if reason == "times" else reason
+            reasons[column.name] = reason
             return column.name
     return None
 

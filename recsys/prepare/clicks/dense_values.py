@@ -165,16 +165,20 @@ def _blocks(store: RowStore, name: str) -> Iterator[tuple[Numbers, NDArray[np.bo
 
 def _moments(store: RowStore, name: str) -> tuple[float, float]:
     """Mean and standard deviation, block by block (Chan et al., 1983); 0 and 1 where there is nothing to divide by."""
-    count, mean, squares = 0, 0.0, 0.0
+    count, mean, squares, origin = 0, 0.0, 0.0, None
     for numbers, in_train in _blocks(store, name):
         known = numbers[in_train & ~np.isnan(numbers)]
         if not len(known):
             continue
+        # From one of them on: sums of large numbers that are alike would round more than they differ.
+        origin = float(known[0]) if origin is None else origin
+        known = known - origin
         difference, total = float(known.mean()) - mean, count + len(known)
         squares += float(((known - known.mean()) ** 2).sum()) + difference**2 * count * len(known) / total
         mean, count = mean + difference * len(known) / total, total
     std = float(np.sqrt(squares / count)) if count else 0.0
-    # A column of one number has a deviation of rounding errors.
+    mean += origin or 0.0
+    # What is one number but for rounding errors has nothing to divide by.
     return mean, std if std > 1e-12 * abs(mean) else 1.0
 
 

@@ -184,7 +184,7 @@ def _spec(parsed: argparse.Namespace, tables: list[Table]) -> tuple[ClickSpec, s
         special = [name for role, name in said.items() if name is not None and role != "group"] + parsed.key
         spec = ClickSpec(options.rules(first.columns, special, first.file.name), **said)
     else:
-        spec = infer_spec(_sample(first), said)
+        spec = infer_spec(_sample(first), said, by_time=parsed.split in (None, "time"))
         spec = replace(spec, columns=tuple(rule for rule in spec.columns if rule.name not in parsed.key))
     more = {"positive": tuple(parsed.positive), "time_format": parsed.time_format}
     more |= {} if parsed.positive_from is None else {"positive_from": parsed.positive_from}

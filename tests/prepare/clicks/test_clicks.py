@@ -163,6 +163,14 @@ def test_numbers_are_fitted_on_train(tmp_path, transform):
     np.testing.assert_allclose(found, np.nan_to_num(expected), rtol=1e-6)
 
 
+@pytest.mark.parametrize("number", ["0.1", "3e38", "-1e18"])
+def test_a_column_of_one_number_is_0(tmp_path, number):
+    """Its mean would round by more than 1 where the number is large."""
+    (tmp_path / "log.csv").write_text("y,x\n" + "".join(f"{place % 2},{number}\n" for place in range(60)))
+    prepare(tmp_path / "out", tmp_path / "log.csv", "--label", "y", "--dense", "x", "--split", "rows")
+    assert set(pq.read_table(tmp_path / "out" / "train")["x"].to_pylist()) == {0.0}
+
+
 def test_times_split_to_the_row_and_ties_stay_together(tmp_path, open_prepared):
     times = random.Random(0).sample(range(100), 100)
     (tmp_path / "log.csv").write_text("y,x,at\n" + "".join(f"1,{t},{1_600_000_000 + t}\n" for t in times))

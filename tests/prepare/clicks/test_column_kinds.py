@@ -51,6 +51,11 @@ def test_what_columns_are_taken_for(as_text):
     assert spec.reasons["version"] == "left out: one value only"
 
 
+def test_times_are_said_to_split_rows_only_where_they_do():
+    assert infer_spec(log(), SAID).reasons["time"] == "times: rows are split by it"
+    assert infer_spec(log(), SAID, by_time=False).reasons["time"] == "times: left out, as rows are not split by it"
+
+
 @pytest.mark.parametrize(
     ("name", "values", "reason"),
     [
