@@ -38,9 +38,14 @@ def test_files_get_their_names_together(tmp_path):
 
 def test_a_full_disk_leaves_what_was_there(tmp_path):
     written(tmp_path, page="old", numbers="old")
-    with pytest.raises(OSError, match="No space left on device") as caught, whole_files(tmp_path) as place:
-        (place / "page").write_text("new")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill() -> None:
+        with whole_files(tmp_path) as place:
+            (place / "page").write_text("new")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fill()
     assert caught.value.filename == str(tmp_path)
     assert names(tmp_path) == {"page": "old", "numbers": "old"}
 
