@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from recsys.prepare.files.synced import sync
 
-_PREFIX = ".partial-"
+_HIDDEN = ".partial-"
 
 
 @contextmanager
@@ -29,11 +30,7 @@ def whole_files(folder: Path) -> Iterator[Path]:
         OSError: what the system refused, naming the folder where it names no file; nothing has changed then.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _clear(folder)
-    partial = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
-    # Held while this process lives: whoever finds the place unlocked may clear it.
-    held = _locked(partial)
-    try:
+    with _place(folder, _HIDDEN) as partial:
         yield partial
         made = sorted(partial.iterdir())
         for path in made:
@@ -41,15 +38,28 @@ def whole_files(folder: Path) -> Iterator[Path]:
             sync(path)
         for path in made:
             path.replace(folder / path.name)
-        sync(folder)
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(folder)  # a full disk says it of no file
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if held is not None:
-            os.close(held)
+        _sync_names(folder)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A place to write all of a folder, which gets its name when the ``with`` block ends without an error.
+
+    Args:
+        folder: not there, or empty.
+
+    Raises:
+        OSError: as `whole_files`.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _place(folder.parent, f"{folder.name}{_HIDDEN}") as partial:
+        yield partial
+        for path in [*partial.rglob("*"), partial]:
+            sync(path)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+        _sync_names(folder.parent)
 
 
 def write_whole_text(path: Path, text: str) -> None:
@@ -86,15 +96,43 @@ def write_new_text(path: Path, text: str) -> None:
         raise
 
 
+def _sync_names(folder: Path) -> None:
+    """Bring new names to the disk, where a file system can; they are there whether or not."""
+    with suppress(OSError):
+        sync(folder)
+
+
 def _check_writable(target: Path) -> None:
     """A file that may not be written is not replaced, though its folder would let it be."""
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
 
 
-def _clear(folder: Path) -> None:
-    for left in folder.glob(f"{_PREFIX}*"):
-        held = _locked(left) if left.is_dir() else None
+@contextmanager
+def _place(folder: Path, prefix: str) -> Iterator[Path]:
+    """A new folder in another one, that goes in the end; what killed runs have left goes first."""
+    _clear(folder, prefix)
+    partial = folder / f"{prefix}{uuid4().hex}"
+    partial.mkdir()
+    # Held while this process lives: whoever finds the place unlocked may clear it.
+    held = _locked(partial)
+    try:
+        yield partial
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(folder)  # a full disk says it of no file
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if held is not None:
+            os.close(held)
+
+
+def _clear(folder: Path, prefix: str) -> None:
+    for left in folder.iterdir():
+        if not re.fullmatch(rf"{re.escape(prefix)}[0-9a-f]{{32}}", left.name):
+            continue
+        held = _locked(left)
         if held is not None:
             shutil.rmtree(left, ignore_errors=True)
             os.close(held)

@@ -14,7 +14,7 @@ import pytest
 
 from recsys.prepare.clicks.config_file import check_config
 from recsys.prepare.files.run_program import run_program
-from recsys.prepare.files.whole_files import whole_files, write_new_text, write_whole_text
+from recsys.prepare.files.whole_files import whole_files, whole_folder, write_new_text, write_whole_text
 
 
 def names(folder: Path) -> dict[str, str]:
@@ -51,12 +51,28 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
 
 
 def test_what_a_killed_run_left_goes_and_that_of_a_live_one_stays(tmp_path):
-    (tmp_path / ".partial-killed").mkdir()
+    left = tmp_path / f".partial-{'0' * 32}"
+    left.mkdir()
     with whole_files(tmp_path) as place:
         written(tmp_path, page="of another run")
         assert place.is_dir()
-        assert not (tmp_path / ".partial-killed").exists()
+        assert not left.exists()
     assert names(tmp_path) == {"page": "of another run"}
+
+
+def test_a_folder_appears_in_the_end_with_the_rights_of_its_user(tmp_path):
+    left, others = tmp_path / f"served.partial-{'0' * 32}", tmp_path / "served.partial-2"
+    left.mkdir()
+    others.mkdir()
+    mask = os.umask(0o077)
+    try:
+        with whole_folder(tmp_path / "served") as place:
+            (place / "program").write_text("made")
+            assert not (tmp_path / "served").exists()
+    finally:
+        os.umask(mask)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["served", others.name]
+    assert (tmp_path / "served").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_text_is_written_through_a_link_with_the_rights_it_had(tmp_path):
