@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
@@ -17,6 +17,7 @@ from recsys import __version__
 from recsys.configuration.shipped import is_yaml, names, with_files
 from recsys.configuration.suggestions import explain
 from recsys.prepare.files.streams import discard_output, print_anywhere
+from recsys.prepare.files.system_refusal import system_refusal
 
 _EXTRAS = {
     "onnx": "onnx",
@@ -99,16 +100,19 @@ def _run(args: Sequence[str] | None) -> None:
         raise
     except ModuleNotFoundError as error:
         sys.exit(_fail(_of_missing(error, arguments[0])))
-    except (MemoryError, RuntimeError) as error:
-        said = _of_memory(error)
-        if said is None:
-            raise
-        sys.exit(_fail(said))
     except (ValueError, OSError) as error:
         mistake = _mistake(error)
-        said = _of_memory(error) or _of_system(error) or explain(str(mistake or error))
+        # What builds a config's classes tries several types, and hides the error that ended it behind one of its own.
+        refused = next((each for each in _led_to(error) if isinstance(each, PermissionError)), None)
+        system = system_refusal(error if mistake is not None or refused is None else refused)
+        said = _of_memory(error) or system or explain(str(mistake or error))
         # A parser that tried several types keeps what ours said and not where it was said.
         if mistake is None and said == str(error):
+            raise
+        sys.exit(_fail(said))
+    except Exception as error:
+        said = _of_memory(error) or system_refusal(error)
+        if said is None:
             raise
         sys.exit(_fail(said))
 
@@ -130,13 +134,6 @@ def _of_missing(error: ModuleNotFoundError, command: str) -> str:
     return f"recsys {command} needs {package}, which is not installed: pip install 'recsys-tables[{extra}]'."
 
 
-def _of_system(error: BaseException) -> str | None:
-    """What the system refused, and of which file, in a sentence; None if the system has refused nothing."""
-    if not isinstance(error, OSError) or error.strerror is None:
-        return None
-    return f"{error.strerror}: '{error.filename}'" if error.filename is not None else f"{error.strerror}."
-
-
 def _of_memory(error: BaseException) -> str | None:
     """What did not fit into the memory, in a sentence; None if something else went wrong."""
     said = " ".join(str(error).split())
@@ -149,13 +146,19 @@ def _of_memory(error: BaseException) -> str | None:
 
 def _mistake(error: BaseException | None) -> BaseException | None:
     """The error of this package, which tells a user of a mistake, among those that led to this one; else None."""
-    while error is not None:
+    for each in _led_to(error):
         # An error that came with another as its cause may never have been raised.
-        frames = extract_tb(error.__traceback__)
+        frames = extract_tb(each.__traceback__)
         if frames and Path(frames[-1].filename).is_relative_to(Path(__file__).parent):
-            return error
-        error = error.__cause__ or error.__context__
+            return each
     return None
+
+
+def _led_to(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _unknown_command(arguments: Sequence[str]) -> str:

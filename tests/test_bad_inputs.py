@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import suppress
 
+import polars
 import pytest
 import torch
 
@@ -399,6 +400,8 @@ def test_nothing_in_a_checkpoint_names_a_module_to_import(said, tmp_path, monkey
         (OSError(28, "No space left on device", "/full/last.ckpt"), "No space left on device: '/full/last.ckpt'"),
         (PermissionError(13, "Permission denied", "/locked"), "Permission denied: '/locked'"),
         (FileNotFoundError(2, "No such file or directory", "/gone"), "No such file or directory: '/gone'"),
+        (polars.exceptions.ComputeError("parquet: No space left on device (os error 28)"), "No space left on device."),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "No space left on device."),
     ],
 )
 def test_what_the_system_refuses_is_one_sentence(said, monkeypatch, error, named):
@@ -407,6 +410,18 @@ def test_what_the_system_refuses_is_one_sentence(said, monkeypatch, error, named
 
     monkeypatch.setattr(RecsysCLI, "launch", refuse)
     assert named in said()
+
+
+def test_what_the_system_refuses_the_parser_of_configs_is_said(said, monkeypatch):
+    def refuse(*_, **__):
+        try:
+            raise PermissionError(13, "Permission denied", "/data/schema.json")
+        except PermissionError:
+            # As jsonargparse does, which tries several types.
+            raise ValueError("Does not validate against any of the Union subtypes") from None
+
+    monkeypatch.setattr(RecsysCLI, "launch", refuse)
+    assert "Permission denied: '/data/schema.json'" in said()
 
 
 def test_a_missing_package_names_the_extra(said, monkeypatch):

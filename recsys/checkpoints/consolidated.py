@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from recsys.argument_types import typed
 from recsys.checkpoints.folder import is_folder
 from recsys.checkpoints.reading import Checkpoint
 from recsys.checkpoints.table_description import build_collection
+from recsys.prepare.files.whole_files import whole_folder
 from recsys.tables import Lookup, TableCollection, TorchLookup
 
 FORMAT_VERSION = 1
@@ -56,23 +55,16 @@ def consolidate(checkpoint: str | Path, out: str | Path, optimizer_state: bool =
     if optimizer_state:
         tensors |= {f"{_STATE}{name}": value for name, value in source.states.items()}
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+        with whole_folder(folder) as place:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, place / TENSORS)
+            head = {
+                "format_version": FORMAT_VERSION,
+                "description": source.description,
+                "sha256": {TENSORS: _sha256(place / TENSORS)},
+            }
+            (place / _HEAD).write_text(json.dumps(head, indent=1), encoding="utf-8")
     except OSError as error:
         raise ValueError(f"out '{out}' cannot be written ({error.strerror}); give another folder.") from error
-    try:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, partial / TENSORS)
-        head = {
-            "format_version": FORMAT_VERSION,
-            "description": source.description,
-            "sha256": {TENSORS: _sha256(partial / TENSORS)},
-        }
-        (partial / _HEAD).write_text(json.dumps(head, indent=1), encoding="utf-8")
-        partial.chmod(0o755)
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 @typed

@@ -90,8 +90,8 @@ def _load(path: str | Path, mmap: bool) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         raise ValueError(f"checkpoint '{path}' does not exist.")
-    with reading(path):
-        is_zip = is_zipfile(file)
+    with reading(path), file.open("rb") as stream:
+        is_zip = is_zipfile(stream)
     if not is_zip:
         raise ValueError(f"checkpoint '{path}' is truncated or not a checkpoint of torch.")
     with reading(path):

@@ -23,6 +23,7 @@ from rich.padding import Padding
 import recsys.tables
 from recsys.human import console, human_bytes
 from recsys.prepare.files.command_parser import CommandParser
+from recsys.prepare.files.whole_files import write_whole_text
 from recsys.tables import FullTable, Table
 from recsys.tables.budget import BudgetError
 from recsys.tables.sizing import stored_bytes
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     text = chosen.update.read_text(encoding="utf-8")
     if START not in text or END not in text.split(START, 1)[1]:
         raise ValueError(f"--update: '{chosen.update}' has no '{START}' with '{END}' behind it.")
-    chosen.update.write_text(updated(text, markdown(lines)), encoding="utf-8")
+    write_whole_text(chosen.update, updated(text, markdown(lines)))
     print(f"updated {chosen.update}")
     return 0
 

@@ -22,6 +22,7 @@ from recsys.planning import Allocation, Column, allocate
 from recsys.planning.placing import Fleet, place
 from recsys.prepare.clicks.planned_tables import as_yaml
 from recsys.prepare.files.command_parser import CommandParser
+from recsys.prepare.files.whole_files import write_whole_text
 from recsys.tables.budget import parse_bytes, parse_fraction
 
 _MAX_GPUS = 4096
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     elif chosen.out.exists() and not chosen.overwrite:
         raise ValueError(f"--out: '{chosen.out}' exists; choose another file, or replace it with --overwrite.")
     else:
-        chosen.out.write_text(text, encoding="utf-8")
+        write_whole_text(chosen.out, text)
         print(f"wrote {chosen.out}; train it with one more -c {chosen.out}")
     return 0
 

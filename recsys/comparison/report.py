@@ -20,6 +20,7 @@ from recsys.comparison.results import Summary
 from recsys.comparison.spec import Found, NearBest
 from recsys.evaluation.plots import svg
 from recsys.human import human_bytes
+from recsys.prepare.files.whole_files import whole_files, write_whole_text
 
 _MOST_NAMED = 6
 """Of the runs that are missing."""
@@ -118,15 +119,15 @@ class ComparisonReport:
 
     def write(self, folder: Path) -> None:
         """Write table.md, summaries.parquet, runs.parquet, pareto.png and report.html."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "table.md").write_text(self.markdown())
-        pq.write_table(pa.Table.from_pylist([asdict(s) for s in self.summaries]), folder / "summaries.parquet")
-        pq.write_table(pa.Table.from_pylist([dict(row) for row in self.runs]), folder / "runs.parquet")
         figure = self.figure()
-        figure.savefig(folder / "pareto.png", dpi=150)
         environment = Environment(loader=PackageLoader("recsys.comparison"), autoescape=True)
         page = environment.get_template("report.html.jinja").render(report=self, picture=svg(figure))
-        (folder / "report.html").write_text(page, encoding="utf-8")
+        with whole_files(folder) as place:
+            (place / "table.md").write_text(self.markdown(), encoding="utf-8")
+            pq.write_table(pa.Table.from_pylist([asdict(s) for s in self.summaries]), place / "summaries.parquet")
+            pq.write_table(pa.Table.from_pylist([dict(row) for row in self.runs]), place / "runs.parquet")
+            figure.savefig(place / "pareto.png", dpi=150)
+            (place / "report.html").write_text(page, encoding="utf-8")
 
     def update(self, page: Path) -> None:
         """Put the table between the page's marks `<!-- comparison: NAME -->` and `<!-- end -->`.
@@ -135,7 +136,7 @@ class ComparisonReport:
             ValueError: if the page does not have them once each.
         """
         text, pattern = marked(page, self.name)
-        page.write_text(pattern.sub(lambda match: f"{match[1]}\n{self.markdown()}\n{match[2]}", text))
+        write_whole_text(page, pattern.sub(lambda match: f"{match[1]}\n{self.markdown()}\n{match[2]}", text))
 
 
 def marked(page: Path, name: str) -> tuple[str, re.Pattern[str]]:
@@ -144,7 +145,7 @@ def marked(page: Path, name: str) -> tuple[str, re.Pattern[str]]:
     Raises:
         ValueError: if the page does not have the table's marks once each.
     """
-    text = page.read_text() if page.is_file() else ""
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
     mark = f"<!-- comparison: {name} -->"
     pattern = re.compile(rf"({re.escape(mark)}\n).*?(<!-- end -->)", re.DOTALL)
     if len(pattern.findall(text)) != 1:

@@ -16,6 +16,7 @@ from recsys.compression.trials import Trial
 from recsys.evaluation import Comparison
 from recsys.evaluation.plots import svg
 from recsys.human import as_json, console, human_bytes
+from recsys.prepare.files.whole_files import whole_files
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,6 @@ class CompressionReport:
 
     def write(self, folder: Path) -> None:
         """Write compression.json, a picture of the first metric against bytes, and report.html."""
-        folder.mkdir(parents=True, exist_ok=True)
         content = {
             "title": self.title,
             "full_bytes": self.full_bytes,
@@ -98,16 +98,17 @@ class CompressionReport:
             "trials": [_plain(trial) for trial in self.trials],
             "notes": list(self.notes),
         }
-        (folder / "compression.json").write_text(as_json(content))
         caption = f"{SHOWN[self.metrics[0]]} against bytes"
         picture = quality_against_bytes(self.trials, self.trained_bytes, self.metrics[0])
         pictures = {caption: picture, **self.pictures}
-        for name, figure in pictures.items():
-            figure.savefig(folder / f"{name.lower().replace(' ', '_')}.png", dpi=130)
         environment = Environment(loader=PackageLoader("recsys.compression"), autoescape=True)
         drawn = {name: svg(figure) for name, figure in pictures.items()}
         page = environment.get_template("report.html.jinja").render(report=self, header=self.header, pictures=drawn)
-        (folder / "report.html").write_text(page, encoding="utf-8")
+        with whole_files(folder) as place:
+            (place / "compression.json").write_text(as_json(content))
+            for name, figure in pictures.items():
+                figure.savefig(place / f"{name.lower().replace(' ', '_')}.png", dpi=130)
+            (place / "report.html").write_text(page, encoding="utf-8")
 
 
 def _compared(found: Comparison) -> list[str]:

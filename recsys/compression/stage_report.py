@@ -15,11 +15,12 @@ from recsys.checkpoints import load
 from recsys.checkpoints.reading import read
 from recsys.compression.pictures import kept_figures, search_figure
 from recsys.compression.quality import SHOWN, difference_in_words, measured_splits, quality_of, scores_in_bf16
-from recsys.compression.stage_run import MODEL, write_json
+from recsys.compression.stage_run import MODEL
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.evaluation import Comparison
 from recsys.evaluation.plots import svg
 from recsys.human import human_bytes
+from recsys.prepare.files.whole_files import whole_files
 from recsys.tables.sizing import stored_bytes
 
 
@@ -45,13 +46,15 @@ def write_stage_report(out: Path, command: list[str], counts: Mapping[str, Tenso
     print("\n".join(lines))
     pictures = {**_search_pictures(out, next(iter(found.get("val", {})), "")), **kept_figures(tables, counts)}
     plain = {split: {name: asdict(each) for name, each in metrics.items()} for split, metrics in found.items()}
-    write_json(out / "stages.json", {"num_bytes": num_bytes, "full_bytes": full_bytes, "compared": plain})
-    for caption, figure in pictures.items():
-        figure.savefig(out / f"{caption.lower().replace(' ', '_')}.png", dpi=130)
+    content = {"num_bytes": num_bytes, "full_bytes": full_bytes, "compared": plain}
     environment = Environment(loader=PackageLoader("recsys.compression"), autoescape=True)
     drawn = {caption: svg(figure) for caption, figure in pictures.items()}
     page = environment.get_template("stages.html.jinja").render(title=str(out), lines=lines, pictures=drawn)
-    (out / "report.html").write_text(page, encoding="utf-8")
+    with whole_files(out) as place:
+        (place / "stages.json").write_text(json.dumps(content, indent=1) + "\n")
+        for caption, figure in pictures.items():
+            figure.savefig(place / f"{caption.lower().replace(' ', '_')}.png", dpi=130)
+        (place / "report.html").write_text(page, encoding="utf-8")
     print(f"report: {out / 'report.html'}")
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys.prepare.files.fingerprints import prepared_marks
-from recsys.prepare.files.unreadable import UNREADABLE
+from recsys.prepare.files.unreadable import UNREADABLE, why_unreadable
 
 
 def require_folder(folder: Path | None) -> None:
@@ -69,7 +69,7 @@ def read_counts(folder: Path, name: str, num_embeddings: int) -> NDArray[np.int6
         names = table.column_names
     except UNREADABLE as error:
         raise ValueError(
-            f"{path}: is no readable Parquet file, truncated or damaged; prepare the folder again."
+            f"{path}: is no readable Parquet file, {why_unreadable(error)}; prepare the folder again."
         ) from error
     if not {"id", "count"} <= set(names):
         raise ValueError(f"{path}: must have columns id and count, got {', '.join(names)}.")

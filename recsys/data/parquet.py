@@ -26,7 +26,7 @@ from recsys.data.checks import (
 )
 from recsys.data.schema import Column, Schema, prepare_command
 from recsys.prepare.files.fingerprints import of_split
-from recsys.prepare.files.unreadable import UNREADABLE
+from recsys.prepare.files.unreadable import UNREADABLE, why_unreadable
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -157,7 +157,7 @@ def _readable(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
     except UNREADABLE as error:
-        raise ValueError(f"{path}: not a readable Parquet file, truncated or damaged ({error}).") from error
+        raise ValueError(f"{path}: not a readable Parquet file, {why_unreadable(error)}.") from error
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:

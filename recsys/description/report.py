@@ -16,6 +16,7 @@ from recsys.description.plots import figures
 from recsys.description.portrait import TablePortrait
 from recsys.evaluation.plots import svg
 from recsys.human import as_json, console, human_bytes
+from recsys.prepare.files.whole_files import whole_files
 
 HEADER = (
     "table", "method", "size", "rows", "serving", "training", "ratio", "expected collisions", "collisions",
@@ -47,18 +48,18 @@ class DescriptionReport:
 
     def write(self, folder: Path) -> None:
         """Write tables.json, tables.parquet, a PNG of each picture and report.html."""
-        folder.mkdir(parents=True, exist_ok=True)
         rows = [asdict(portrait) for portrait in self.portraits]
         content = {"title": self.title, "dense": asdict(self.dense), "tables": rows}
-        (folder / "tables.json").write_text(as_json(content))
-        pq.write_table(pa.Table.from_pylist(rows), folder / "tables.parquet")
         pictures = figures(self.portraits)
-        for caption, figure in pictures.items():
-            figure.savefig(folder / f"{caption.lower().replace(' ', '_')}.png", dpi=130)
         environment = Environment(loader=PackageLoader("recsys.description"), autoescape=True)
         drawn = {caption: svg(figure) for caption, figure in pictures.items()}
         page = environment.get_template("report.html.jinja").render(report=self, header=HEADER, pictures=drawn)
-        (folder / "report.html").write_text(page, encoding="utf-8")
+        with whole_files(folder) as place:
+            (place / "tables.json").write_text(as_json(content))
+            pq.write_table(pa.Table.from_pylist(rows), place / "tables.parquet")
+            for caption, figure in pictures.items():
+                figure.savefig(place / f"{caption.lower().replace(' ', '_')}.png", dpi=130)
+            (place / "report.html").write_text(page, encoding="utf-8")
 
 
 def _cells(portrait: TablePortrait) -> list[str]:

@@ -17,6 +17,7 @@ from recsys.evaluation.intervals import Comparison
 from recsys.evaluation.plots import svg
 from recsys.evaluation.summary import Metric
 from recsys.human import as_json, console, plain
+from recsys.prepare.files.whole_files import whole_files
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ class Report:
 
     def write(self, folder: Path) -> None:
         """Write metrics.json, metrics.parquet and report.html."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "metrics.json").write_text(as_json(self.as_json()))
-        pq.write_table(pa.Table.from_pylist([asdict(metric) for metric in self.metrics]), folder / "metrics.parquet")
-        (folder / "report.html").write_text(self.html(), encoding="utf-8")
+        with whole_files(folder) as place:
+            (place / "metrics.json").write_text(as_json(self.as_json()))
+            pq.write_table(pa.Table.from_pylist([asdict(metric) for metric in self.metrics]), place / "metrics.parquet")
+            (place / "report.html").write_text(self.html(), encoding="utf-8")
 
     def as_json(self) -> dict[str, object]:
         """Plain values; a number that the rows do not define is null, an infinite one a word."""

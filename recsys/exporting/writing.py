@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from recsys.argument_types import typed
 from recsys.exporting.exportable import Exportable
 from recsys.exporting.formats import Format, Run
-from recsys.prepare.files.synced import sync
+from recsys.prepare.files.whole_files import whole_folder
 
 FORMAT_VERSION = 1
 SIGNATURE, VOCABULARY = "signature.json", "vocabulary"
@@ -79,11 +78,9 @@ def write(
     Raises:
         ValueError: see `largest_difference`.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{out.name}.partial-", dir=out.parent))
-    try:
-        format.write(exportable.program, exportable.interface, partial / format.file)
-        checked = largest_difference(exportable, format.read(partial / format.file, exportable.interface), batches)
+    with whole_folder(out) as place:
+        format.write(exportable.program, exportable.interface, place / format.file)
+        checked = largest_difference(exportable, format.read(place / format.file, exportable.interface), batches)
         signature = {
             "format_version": FORMAT_VERSION,
             "program": format.file,
@@ -94,17 +91,8 @@ def write(
             "compared": {"samples": checked[0], "largest_difference": checked[1]},
             "torch": torch.__version__,
         }
-        (partial / SIGNATURE).write_text(json.dumps(signature, indent=1) + "\n", encoding="utf-8")
-        _copy_vocabularies(exportable, data / VOCABULARY, partial / VOCABULARY)
-        for path in [*partial.rglob("*"), partial]:
-            sync(path)
-        partial.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        (place / SIGNATURE).write_text(json.dumps(signature, indent=1) + "\n", encoding="utf-8")
+        _copy_vocabularies(exportable, data / VOCABULARY, place / VOCABULARY)
     return checked
 
 

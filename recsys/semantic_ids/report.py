@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader
 
 from recsys.evaluation.plots import svg
 from recsys.human import as_json
+from recsys.prepare.files.whole_files import whole_files
 from recsys.prepare.semantic.codes import Codes
 from recsys.prepare.semantic.measures import CodesUse, shared_prefixes
 from recsys.semantic_ids.plots import figures
@@ -75,15 +76,15 @@ class CodesReport:
 
     def write(self, folder: Path) -> None:
         """Write use.json, a PNG of each picture and report.html."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "use.json").write_text(as_json(asdict(self.use)), encoding="utf-8")
         pictures = figures(self.codes, self.use)
-        for caption, figure in pictures.items():
-            figure.savefig(folder / f"{caption.lower().replace(' ', '_')}.png", dpi=130)
         environment = Environment(loader=PackageLoader("recsys.semantic_ids"), autoescape=True)
         drawn = {caption: svg(figure) for caption, figure in pictures.items()}
         page = environment.get_template("report.html.jinja").render(report=self, header=HEADER, pictures=drawn)
-        (folder / "report.html").write_text(page, encoding="utf-8")
+        with whole_files(folder) as place:
+            (place / "use.json").write_text(as_json(asdict(self.use)), encoding="utf-8")
+            for caption, figure in pictures.items():
+                figure.savefig(place / f"{caption.lower().replace(' ', '_')}.png", dpi=130)
+            (place / "report.html").write_text(page, encoding="utf-8")
 
 
 def names_of(items: Sequence[object], names: Sequence[object]) -> dict[str, str]:

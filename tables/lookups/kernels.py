@@ -1,7 +1,8 @@
 """Compiled loops over rows, by numba: read them, and step those that were touched.
 
 The gradients of a row are added up in the order in which they came, whichever thread does it, so results do not depend
-on the number of threads. Importing this module needs numba; kernels are compiled when first called, and kept on disk.
+on the number of threads. Importing this module needs numba; kernels are compiled when first called, and kept on disk
+where a folder for them can be written.
 """
 
 from __future__ import annotations
@@ -17,13 +18,24 @@ from recsys.tables.lookups.prefetch import prefetch_row
 Array = np.ndarray[Any, Any]
 F = TypeVar("F", bound=Callable[..., object])
 
-_compiled = cast(Callable[[F], F], njit(nogil=True, cache=True))
+
+def _compiler(**options: Any) -> Callable[[F], F]:
+    """What compiles a kernel, with these options of numba."""
+
+    def compiled(kernel: F) -> F:
+        try:
+            return cast(F, njit(nogil=True, cache=True, **options)(kernel))
+        except RuntimeError:
+            # Neither beside this file nor in the user's own cache can anything be written: each process compiles.
+            return cast(F, njit(nogil=True, **options)(kernel))
+
+    return compiled
+
+
+_compiled = _compiler()
 # Sums of a row's values may be taken in any order, and quotients are not looked at for a divisor of 0, both of which
 # would keep them out of vector registers; NaN and inf stay.
-_vectorised = cast(
-    Callable[[F], F],
-    njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"}, error_model="numpy"),
-)
+_vectorised = _compiler(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")
 
 SGD, ADAGRAD, ROW_WISE_ADAGRAD, ADAM = range(4)
 

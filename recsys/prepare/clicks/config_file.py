@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.prepare.clicks.allocation import Column, allocate
 from recsys.prepare.clicks.planned_tables import as_config
+from recsys.prepare.files.whole_files import write_new_text
 
 EMBEDDING_DIM = 16
 LARGE_IDS = 1 << 20
@@ -45,8 +46,7 @@ def write_config(path: Path, folder: Path) -> None:
     schema = json.loads((folder / "schema.json").read_text(encoding="utf-8"))
     large = [Column(name, _counts(folder / "counts" / f"{name}.parquet")) for name in _large(schema)]
     try:
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write(config_text(schema, str(folder), large))
+        write_new_text(path, config_text(schema, str(folder), large))
     except FileExistsError:
         raise ValueError(f"--config '{path}' exists and is kept; give another name.") from None
 

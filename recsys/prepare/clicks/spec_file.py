@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from recsys.prepare.clicks.click_spec import ClickSpec
+from recsys.prepare.files.whole_files import write_new_text
 from recsys.prepare.files.yaml_aliases import AliasChecks
 
 
@@ -27,8 +28,7 @@ def write_spec(path: Path, spec: ClickSpec, split: str, command: str) -> None:
     left = [name for name in spec.reasons if name not in spec.needed]
     lines += ["# left out:", *(f"#  {_word(name)}{_reason(spec, name)}" for name in left)] if left else []
     try:
-        with path.open("x", encoding="utf-8") as stream:
-            stream.write("\n".join(lines) + "\n")
+        write_new_text(path, "\n".join(lines) + "\n")
     except FileExistsError:
         raise ValueError(f"'{path}' exists and is kept; give another name, or read it with --spec.") from None
 

@@ -15,7 +15,7 @@ from recsys.prepare.files.first_line import first_line
 from recsys.prepare.files.raw_files import RawFile
 from recsys.prepare.files.raw_frames import LineFrame
 from recsys.prepare.files.text_table import ParsedTable, check_header
-from recsys.prepare.files.unreadable import UNREADABLE
+from recsys.prepare.files.unreadable import UNREADABLE, why_unreadable
 
 BATCH_ROWS = 131_072
 PARQUET_MAGIC, ARROW_MAGIC = b"PAR1", b"ARROW1"
@@ -139,7 +139,7 @@ class ArrowTable:
 
     def _unreadable(self, error: Exception) -> ValueError:
         kind = "Parquet" if self._is_parquet else "Arrow"
-        return ValueError(f"'{self.file.path}' is not a readable {kind} file, truncated or damaged ({error}).")
+        return ValueError(f"'{self.file.path}' is not a readable {kind} file, {why_unreadable(error)}.")
 
     def parse(self, block: ArrowBlock) -> ParsedTable:
         """Turn a batch into a frame; categories become texts.

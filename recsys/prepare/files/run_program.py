@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from recsys.prepare.files.system_refusal import system_refusal
+
 
 class Mistake(SystemExit):
     """Ends the program with exit code 2, as every command does; its text is the sentence that says why."""
@@ -26,6 +28,11 @@ def run_program(program: Callable[[], None]) -> None:
     except OSError as error:
         where = "" if error.filename is None else f"'{error.filename}': "
         raise _said(f"error: {where}{error.strerror or error}.") from error
+    except Exception as error:
+        refused = system_refusal(error)
+        if refused is None:
+            raise
+        raise _said(f"error: {refused}") from error
 
 
 def _said(sentence: str) -> Mistake:

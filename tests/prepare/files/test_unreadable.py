@@ -1,4 +1,4 @@
-"""A Parquet file whose columns have names that are no UTF-8: every reader names the file."""
+"""A Parquet file whose columns have names that are no UTF-8: every reader names the file; what the system refuses."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from recsys.evaluation.tables import TableFiles
 from recsys.prepare.files.fingerprints import prepared_marks, read_vocabulary
 from recsys.prepare.files.raw_table import read_table
 from recsys.prepare.files.text_table import TextFormat
+from recsys.prepare.files.unreadable import why_unreadable
 from recsys.prepare.semantic.codes import read_codes
 from recsys.tables.item_files import read_parquet
 from tests.data.folders import write_folder
@@ -47,3 +48,22 @@ def test_a_split_with_such_names(tmp_path):
     (part, *_) = sorted((folder / "train").glob("*.parquet"))
     damage(part, "label")
     assert any(f"{part}: not a readable Parquet file" in problem for problem in problems_of(folder))
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (
+            PermissionError(13, "Failed to open local file 'x'. Detail: [errno 13] Permission denied"),
+            "permission denied",
+        ),
+        (
+            OSError("Couldn't deserialize thrift:\nDeserializing page header failed.\n"),
+            "truncated or damaged (Couldn't",
+        ),
+        (pa.ArrowInvalid("Parquet magic bytes not found"), "truncated or damaged (Parquet magic bytes not found)"),
+    ],
+)
+def test_what_may_not_be_read_is_not_called_damaged(error, why):
+    assert why_unreadable(error).startswith(why)
+    assert "\n" not in why_unreadable(error)
