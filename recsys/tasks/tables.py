@@ -93,8 +93,9 @@ class TableSettings:
 
     def _tables_of_given_size(self, entries: Mapping[str, str | None]) -> dict[str, Table]:
         """The tables of features that no budget sizes."""
-        budgeted = {entry for entry, options in self.rows.options.items() if options.budget.is_given}
-        budgeted |= set(entries.values()) if self.budget.is_given else set()
+        budgeted: set[str | None] = {entry for entry, own in self.rows.options.items() if own.budget.is_given}
+        if self.budget.is_given:
+            budgeted |= set(entries.values())
         sized, sizes = {entry for entry in budgeted if self._takes_budget(entry)}, self.assignment.sizes
         return {
             name: table_of(f"tables: '{name}'", self.assignment.factory(entry), name, sizes[name], self.embedding_dim)
