@@ -111,10 +111,10 @@ def _run(args: Sequence[str] | None) -> None:
             raise
         sys.exit(_fail(said))
     except Exception as error:
-        said = _of_memory(error) or system_refusal(error)
-        if said is None:
+        refusal = _of_memory(error) or system_refusal(error)
+        if refusal is None:
             raise
-        sys.exit(_fail(said))
+        sys.exit(_fail(refusal))
 
 
 def _of_missing(error: ModuleNotFoundError, command: str) -> str:

@@ -116,7 +116,7 @@ SETTINGS = [
     ("--model.table_options={default: {init_from: nowhere.npy}}", "init_from fills one matrix"),
     (
         "--model.budget_fraction=10%",
-        "budget_fraction=10% is a budget of 59 bytes, less than the 592 bytes of the tables",
+        "budget_fraction=10% is a budget of 59 bytes, and the tables without a size to choose take 592; raise it",
     ),
     ("--model.budget_fraction=10%", "raise it, or give 'default' a method that takes a budget, such as HashTable"),
     (f"--model.tables={HASH % '5, num_lookups: 33'}", "num_lookups must be in [1, 32], got 33"),

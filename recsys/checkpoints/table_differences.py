@@ -65,6 +65,21 @@ def _flat(entry: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def check_state(owner: str, state: object) -> None:
+    """Refuse what is no state to load: a path, or a whole checkpoint.
+
+    Raises:
+        ValueError: naming what was given, and what to give.
+    """
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            f"{owner}: state_dict must be a mapping of names to tensors, as a checkpoint's entry 'state_dict', got "
+            f"{type(state).__name__}."
+        )
+    if isinstance(state.get("state_dict"), Mapping):
+        raise ValueError(f"{owner}: state_dict is a whole checkpoint; give its entry 'state_dict'.")
+
+
 def state_differences(own: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
     """What a checkpoint lacks, what it has beyond what is known here, and what is of another shape there."""
     lacking = [each for each in own if each not in given]

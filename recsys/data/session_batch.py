@@ -46,6 +46,8 @@ class SessionBatch:
             if low < 0 or high > self.items.shape[1]:
                 limit = f"[0, L={self.items.shape[1]}]"
                 raise ValueError(f"SessionBatch: lengths must be in {limit}, got {low if low < 0 else high}.")
+        if self.lengths.device.type == "cpu" and bool((self.host_lengths != self.lengths).any()):
+            raise ValueError("SessionBatch: host_lengths must be the lengths, on the CPU; leave them out.")
 
     def _check_kinds(self) -> None:
         num_sessions = len(self.lengths) if isinstance(self.lengths, Tensor) and self.lengths.dim() == 1 else -1

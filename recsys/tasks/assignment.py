@@ -41,13 +41,18 @@ class Assignment:
         return assign_features(self.columns, list(self.tables), self.assign, self.exact_up_to)
 
     def check(self) -> None:
-        """Refuse a number of ids below 0, and an entry that no feature is assigned to, which would do nothing.
+        """Refuse a number of ids below 0, a table in place of what makes some, and an entry without features.
 
         Raises:
             ValueError: naming the value or the entry.
         """
         if self.exact_up_to < 0:
             raise ValueError(f"exact_up_to must be at least 0, got {self.exact_up_to}.")
+        for name, factory in self.tables.items():
+            # A table can be called, and so passes for what makes tables.
+            if isinstance(factory, Table):
+                kind = type(factory).__name__
+                raise ValueError(f"tables['{name}'] must make tables, as the class {kind} does, got {factory!r}.")
         idle = [name for name in self.tables if name != DEFAULT_ENTRY and not self.assign.get(name)]
         if idle:
             raise ValueError(

@@ -17,7 +17,7 @@ from recsys.checkpoints.reading import KEY
 from recsys.checkpoints.remap import carry_over
 from recsys.checkpoints.settings import NUM_PROCESSES, SETTINGS, changed_settings, in_words
 from recsys.checkpoints.table_description import describe_collection
-from recsys.checkpoints.table_differences import check_tables, state_differences
+from recsys.checkpoints.table_differences import check_state, check_tables, state_differences
 from recsys.checkpoints.weights_alone import begin_anew
 from recsys.sharding.strategy import sharded_lookup
 from recsys.tables import TableCollection
@@ -225,8 +225,9 @@ class TableTask(LightningModule):
         """Load what a checkpoint holds.
 
         Raises:
-            ValueError: naming what is missing, too much, or of another shape.
+            ValueError: naming what is missing, too much, or of another shape, or if it is no state at all.
         """
+        check_state(type(self).__name__, state_dict)
         self._is_loaded = True
         try:
             return super().load_state_dict(state_dict, strict, assign)
@@ -246,7 +247,7 @@ class TableTask(LightningModule):
         """
         set_random_state(self._random_states, self.device)
         self._random_states = None
-        self._schedule = self.dense_optimizer.schedule(self.trainer, type(self).__name__)
+        self._schedule = self.dense_optimizer.schedule(type(self).__name__, self.trainer)
         keep_best(self.trainer, self._callback_states)
         if self._owes_validation:
             validate_now(self.trainer)

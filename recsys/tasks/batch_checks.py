@@ -25,10 +25,19 @@ def check_events(owner: str, batch: object, max_length: int) -> None:
     Raises:
         ValueError: naming what was given.
     """
-    if not isinstance(batch, SessionBatch):
-        raise ValueError(f"{owner}: batches must be those of a SessionDataModule, got {type(batch).__name__}.")
+    check_session_batch(owner, batch)
     if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 1:
         raise ValueError(f"{owner}: max_length must be a whole number of at least 1, got {max_length!r}.")
+
+
+def check_session_batch(owner: str, batch: object) -> None:
+    """Refuse what is no batch of sessions.
+
+    Raises:
+        ValueError: naming what was given.
+    """
+    if not isinstance(batch, SessionBatch):
+        raise ValueError(f"{owner}: batches must be those of a SessionDataModule, got {type(batch).__name__}.")
 
 
 def check_labels(owner: str, labels: Tensor | None, weights: Tensor | None, num_samples: int) -> None:
@@ -37,8 +46,7 @@ def check_labels(owner: str, labels: Tensor | None, weights: Tensor | None, num_
     Raises:
         ValueError: naming what was given.
     """
-    if labels is None:
-        raise ValueError(f"{owner}: the batch has no labels to train with; prepare the data with a label.")
+    check_labelled(owner, labels, "train")
     for name, values in (("labels", labels), ("weights", weights)):
         if values is None:
             continue
@@ -51,3 +59,13 @@ def check_labels(owner: str, labels: Tensor | None, weights: Tensor | None, num_
         if len(wrong):
             wanted = "0 or 1" if name == "labels" else "finite and at least 0"
             raise ValueError(f"{owner}: {name} must be {wanted}, got {float(wrong[0])} and {len(wrong) - 1} more.")
+
+
+def check_labelled(owner: str, labels: Tensor | None, purpose: str) -> None:
+    """Refuse a batch without labels, for whatever they are needed.
+
+    Raises:
+        ValueError: naming the purpose.
+    """
+    if labels is None:
+        raise ValueError(f"{owner}: the batch has no labels to {purpose} with; prepare the data with a label.")

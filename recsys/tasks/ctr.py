@@ -17,7 +17,7 @@ from recsys.tables import Bag, FullTable, Lookup, RowWiseAdagrad, TableOptimizer
 from recsys.tables.budget import Bytes, Fraction
 from recsys.tasks.assignment import Assignment, TableFactory
 from recsys.tasks.base import TableTask
-from recsys.tasks.batch_checks import check_clicks, check_labels
+from recsys.tasks.batch_checks import check_clicks, check_labelled, check_labels
 from recsys.tasks.captured import CapturedLoss
 from recsys.tasks.dense_model import click_model
 from recsys.tasks.dense_optimizer import DenseOptimizer, OptimizerFactory
@@ -104,6 +104,11 @@ class CTRTask(TableTask):
         self.model = click_model(model, len(columns), embedding_dim, len(schema.dense))
         if compile_model:
             self.model.compile()
+        if capture_model and type(self).forward is not CTRTask.forward:
+            raise ValueError(
+                f"CTRTask: capture_model=True replays the model alone, and not the forward() of {type(self).__name__}; "
+                "set it to False, or make that part of the model."
+            )
         self._captured = CapturedLoss(self.model, self._summed_loss) if capture_model else None
         self._metrics = BinaryMetrics()
         self._dense_names = list(schema.dense)
@@ -137,8 +142,7 @@ class CTRTask(TableTask):
         return logits.float()
 
     def _summed_loss(self, embeddings: Tensor, dense: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-        logits = self._logits(embeddings, dense)
-        return F.binary_cross_entropy_with_logits(logits, labels, weight=weights, reduction="sum")
+        return _summed(self._logits(embeddings, dense), labels, weights)
 
     def start_lookup(self, batch: Batch) -> Batch:
         """A coming batch with its lookups begun, for the pipelined step of TorchrecStrategy."""
@@ -149,9 +153,12 @@ class CTRTask(TableTask):
         check_clicks("CTRTask", batch)
         check_labels("CTRTask", batch.labels, batch.weights, len(batch))
         assert batch.labels is not None
-        embeddings = self.collection(batch.ids, batch.bags, batch.started)
-        weights = () if batch.weights is None else (batch.weights,)
-        total = (self._captured or self._summed_loss)(embeddings, batch.dense, batch.labels, *weights)
+        if self._captured is None:
+            total = _summed(self(batch), batch.labels, batch.weights)
+        else:
+            embeddings = self.collection(batch.ids, batch.bags, batch.started)
+            weights = () if batch.weights is None else (batch.weights,)
+            total = self._captured(embeddings, batch.dense, batch.labels, *weights)
         num_samples = len(batch) if batch.weights is None else batch.weights.sum()
         count = self.samples_per_process(num_samples)
         loss = total / count
@@ -167,8 +174,10 @@ class CTRTask(TableTask):
         self._collect(batch)
 
     def _collect(self, batch: Batch) -> None:
-        logits = self(batch)
+        check_clicks("CTRTask", batch)
+        check_labelled("CTRTask", batch.labels, "evaluate")
         assert batch.labels is not None
+        logits = self(batch)
         # On a GPU nobody waits for each batch: what is NaN is found at the end.
         if logits.device.type == "cpu":
             check_logits(logits, batch.dense, self._dense_names)
@@ -206,3 +215,8 @@ class CTRTask(TableTask):
             # In float64: a plain number would be logged, and returned by `trainer.test`, in float32.
             self.log(f"{split}/{name}", torch.tensor(value, dtype=torch.float64), prog_bar=name in ("auc", "gauc"))
         self._metrics = BinaryMetrics()
+
+
+def _summed(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """The sum of the binary cross-entropies of all rows, as often as they weigh."""
+    return F.binary_cross_entropy_with_logits(logits, labels, weight=weights, reduction="sum")

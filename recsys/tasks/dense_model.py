@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from recsys.models import PISA
+from recsys.models import CLICK_MODELS, PISA, ConcatFusion, SumFusion
 from recsys.models.session import SessionModel
 
-_OURS = "recsys.models."
+_ROWS = (2, 1)
+"""Of the batches that a model is tried with: the last batch of a split may be of one row, which `squeeze()` drops."""
 
 
 def click_model(make: Callable[..., Any], num_features: int, embedding_dim: int, num_dense: int) -> nn.Module:
@@ -25,10 +26,12 @@ def click_model(make: Callable[..., Any], num_features: int, embedding_dim: int,
     """
     wanted = "model must be made of (num_features, embedding_dim, num_dense), as DeepFM and DLRM are"
     model = _made("CTRTask", make, (num_features, embedding_dim, num_dense), wanted)
-    if not type(model).__module__.startswith(_OURS):
-        shapes = f"embeddings [B, {num_features}, {embedding_dim}] and dense [B, {num_dense}]"
-        inputs = torch.zeros(2, num_features, embedding_dim), torch.zeros(2, num_dense)
-        _try("CTRTask", model, inputs, (2,), f"logits [B] of {shapes}, as DeepFM does")
+    if type(model) in CLICK_MODELS:
+        return model
+    shapes = f"embeddings [B, {num_features}, {embedding_dim}] and dense [B, {num_dense}]"
+    for num_rows in _ROWS:
+        inputs = torch.zeros(num_rows, num_features, embedding_dim), torch.zeros(num_rows, num_dense)
+        _try("CTRTask", model, inputs, (num_rows,), f"logits [B] of {shapes}, as DeepFM does")
     return model
 
 
@@ -49,10 +52,28 @@ def session_model(owner: str, make: Callable[..., Any], embedding_dim: int, max_
             f"as SASRec does; {type(model).__name__} has none."
         )
     if not isinstance(model, SessionModel):
-        inputs = torch.zeros(2, 1, embedding_dim), torch.ones(2, dtype=torch.int64), None
         shapes = f"vectors [B, L, {embedding_dim}], lengths [B] and times [B, L] or None"
-        _try(owner, model, inputs, (2, 1, embedding_dim), f"hidden states [B, L, {embedding_dim}] of {shapes}")
+        for num_rows in _ROWS:
+            inputs = torch.zeros(num_rows, 1, embedding_dim), torch.ones(num_rows, dtype=torch.int64), None
+            gives = f"hidden states [B, L, {embedding_dim}] of {shapes}"
+            _try(owner, model, inputs, (num_rows, 1, embedding_dim), gives)
     return model
+
+
+def fusion_module(owner: str, make: Callable[..., Any], num_features: int, embedding_dim: int) -> nn.Module:
+    """What makes the vectors of several features one.
+
+    Raises:
+        ValueError: if it is made of other things, or gives no vectors [N, D] of vectors [N, F, D].
+    """
+    wanted = "fusion must be made of (num_features, embedding_dim), as SumFusion and ConcatFusion are"
+    module = _made(owner, make, (num_features, embedding_dim), wanted)
+    if type(module) not in (SumFusion, ConcatFusion):
+        gives = f"vectors [N, {embedding_dim}] of those of features [N, {num_features}, {embedding_dim}]"
+        for num_rows in _ROWS:
+            inputs = (torch.zeros(num_rows, num_features, embedding_dim),)
+            _try(owner, module, inputs, (num_rows, embedding_dim), gives, "fusion")
+    return module
 
 
 def pisa_model(make: Callable[..., Any], embedding_dim: int, max_length: int) -> PISA:
@@ -81,7 +102,14 @@ def _made(owner: str, make: Callable[..., Any], sizes: Sequence[int], wanted: st
 
 
 @torch.no_grad()
-def _try(owner: str, model: nn.Module, inputs: Sequence[Tensor | None], shape: tuple[int, ...], gives: str) -> None:
+def _try(
+    owner: str,
+    model: nn.Module,
+    inputs: Sequence[Tensor | None],
+    shape: tuple[int, ...],
+    gives: str,
+    argument: str = "model",
+) -> None:
     """Run a model on zeros, which leaves it and the random numbers as they were."""
     if any(parameter.is_meta for parameter in model.parameters()):
         return
@@ -90,13 +118,13 @@ def _try(owner: str, model: nn.Module, inputs: Sequence[Tensor | None], shape: t
         with torch.random.fork_rng(devices=[]):
             found = model.eval()(*inputs)
     except Exception as error:
-        raise ValueError(f"{owner}: model must give {gives}; {name} says {_said(error)}.") from error
+        raise ValueError(f"{owner}: {argument} must give {gives}; {name} says {_said(error)}.") from error
     finally:
         for module, mode in training.items():
             module.training = mode
     if not isinstance(found, Tensor) or found.shape != shape:
         got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        raise ValueError(f"{owner}: model must give {gives}; of a batch of 2, {name} gives {got}.")
+        raise ValueError(f"{owner}: {argument} must give {gives}; of a batch of {shape[0]}, {name} gives {got}.")
 
 
 def _said(error: Exception) -> str:

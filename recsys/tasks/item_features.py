@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from recsys.data.schema import Column
 from recsys.models.checks import check_at_least
 from recsys.tasks.assignment import did_you_mean
+from recsys.tasks.dense_model import fusion_module
 from recsys.tasks.items import FeatureHeads, ItemBags, ItemSide, Projected
 
 FusionFactory = Callable[[int, int], nn.Module]
@@ -72,7 +73,11 @@ def with_ids(columns: Sequence[Column]) -> list[Column]:
 
 
 def item_side(schema: ItemCatalogue, columns: Sequence[Column], fusion: FusionFactory, embedding_dim: int) -> ItemSide:
-    """What turns ids into vectors; see NextItemTask for the arguments."""
+    """What turns ids into vectors; see NextItemTask for the arguments.
+
+    Raises:
+        ValueError: if the fusion is none.
+    """
     embedded = with_ids(columns)
     dense = [schema.item_numbers(column.name) for column in columns if column.kind == "dense"]
     numbers = Projected(_standardised(np.stack(dense, axis=1)), embedding_dim) if dense else None
@@ -85,7 +90,8 @@ def item_side(schema: ItemCatalogue, columns: Sequence[Column], fusion: FusionFa
         for column in embedded
         if column.kind == "multi_valued"
     }
-    return ItemSide(features, bags, fusion(len(embedded), embedding_dim), numbers)
+    fused = fusion_module("NextItemTask", fusion, len(embedded), embedding_dim)
+    return ItemSide(features, bags, fused, numbers)
 
 
 def feature_heads(schema: ItemCatalogue, predict: Mapping[str, float], embedding_dim: int) -> FeatureHeads | None:

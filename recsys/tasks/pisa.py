@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recsys.argument_types import typed
+from recsys.checkpoints.table_differences import check_state
 from recsys.data import SessionBatch, SessionDataModule
 from recsys.data.sequences import Sequences
 from recsys.losses import FullCrossEntropy, Loss, Sampler, Scoring, UniformSampler, item_side, query_side
@@ -124,6 +125,8 @@ class PISATask(SessionTask):
         self._pairwise = PairwiseLosses(session_share, cosine_share, long_term_weight)
         if scoring is not None and loss is None:
             raise ValueError("PISATask: scoring needs a loss; the paper's pairwise losses are of dot products.")
+        if sampler is not None and loss is not None:
+            raise ValueError(f"PISATask: sampler is of the paper's pairwise losses, and not of {type(loss).__name__}.")
         self._memory = self._make_memory(memory_weight, memory_succession, loss)
         self._trains_scores = loss is not None
         check_at_least("PISATask", "session_gap", session_gap, 0)
@@ -206,6 +209,7 @@ class PISATask(SessionTask):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """See TableTask; there is room for as many pairs as the checkpoint has."""
+        check_state(type(self).__name__, state_dict)
         for name in ("pairs", "pair_values"):
             if name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[name], device=self.device))
@@ -281,7 +285,12 @@ class PISATask(SessionTask):
         """Sum over the targets: ranking above negatives, and agreement with the target session's embedding."""
         users, _, events = places
         targets = histories.items[users, events]
-        drawn = self._sampler.draw(targets, self.catalogue).view(-1)
-        read, positives, negatives = self.reader.together(histories.items[histories.is_event], targets, drawn)
+        drawn = self._sampler.draw(targets, self.catalogue)
+        if drawn.shape != (len(targets), 1):
+            raise ValueError(
+                f"PISATask: sampler must draw one negative for every target, [{len(targets)}, 1], as UniformSampler(1, "
+                f"per_target=True) does; {type(self._sampler).__name__} gives {list(drawn.shape)}."
+            )
+        read, positives, negatives = self.reader.together(histories.items[histories.is_event], targets, drawn.view(-1))
         states = self.states(histories, self._padded(histories.items, read))
         return self._pairwise(states, places, positives, negatives)

@@ -15,6 +15,7 @@ from recsys.losses.checks import check_item_ids
 from recsys.metrics.next_item import RankingMetrics, exclude, ranks_of_targets
 from recsys.models.checks import check_at_least
 from recsys.tasks.base import TableTask
+from recsys.tasks.batch_checks import check_session_batch
 from recsys.tasks.dense_optimizer import DenseOptimizer
 from recsys.tasks.item_features import ITEM, ItemCatalogue
 from recsys.tasks.item_scores import ItemScores
@@ -168,6 +169,7 @@ class SessionTask(TableTask, ABC):
         self._collect(batch)
 
     def _collect(self, batch: SessionBatch) -> None:
+        check_session_batch(type(self).__name__, batch)
         if batch.targets is None:
             raise ValueError(f"{type(self).__name__}: the batch has no targets to rank, as those of training.")
         self._metrics.update(self.scores(batch), batch.targets, batch.history)

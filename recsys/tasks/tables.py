@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from recsys.data.schema import Column
-from recsys.tables import Feature, FullTable, Table, TableCollection
+from recsys.tables import Feature, Table, TableCollection
 from recsys.tables.factories import table_of
 from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.sizing import fit_tables, stored_bytes
@@ -83,30 +83,37 @@ class TableSettings:
         """
         entries, sizes = self.assignment.entries(), self.assignment.sizes
         factories = {name: self.assignment.factory(entry) for name, entry in entries.items()}
-        made: dict[str, Table] = {}
-        for names, num_bytes in self._budgeted_parts(entries, sizes):
+        given = self._tables_of_given_size(entries)
+        made = dict(given)
+        for names, num_bytes in self._budgeted_parts(entries, sizes, given):
             chosen, theirs = {name: factories[name] for name in names}, {name: sizes[name] for name in names}
             made |= fit_tables(chosen, theirs, self.embedding_dim, num_bytes)
         # In the order of the columns, whatever was fitted first.
+        return {name: made[name] for name in factories}
+
+    def _tables_of_given_size(self, entries: Mapping[str, str | None]) -> dict[str, Table]:
+        """The tables of features that no budget sizes."""
+        budgeted: set[str | None] = {entry for entry, own in self.rows.options.items() if own.budget.is_given}
+        if self.budget.is_given:
+            budgeted |= set(entries.values())
+        sized, sizes = {entry for entry in budgeted if self._takes_budget(entry)}, self.assignment.sizes
         return {
-            name: made[name]
-            if name in made
-            else table_of(f"tables: '{name}'", factory, name, sizes[name], self.embedding_dim)
-            for name, factory in factories.items()
+            name: table_of(f"tables: '{name}'", self.assignment.factory(entry), name, sizes[name], self.embedding_dim)
+            for name, entry in entries.items()
+            if entry not in sized
         }
 
     def _budgeted_parts(
-        self, entries: Mapping[str, str | None], sizes: Mapping[str, int]
+        self, entries: Mapping[str, str | None], sizes: Mapping[str, int], given: Mapping[str, Table]
     ) -> list[tuple[list[str], int]]:
         """Features that share a budget, and the bytes of it that are theirs."""
         all_bytes = self.all_bytes
         if all_bytes is not None:
-            kept = [name for name, entry in entries.items() if not self._takes_budget(entry)]
-            exact = {name: FullTable(name, sizes[name], self.embedding_dim) for name in kept}
-            left = all_bytes - stored_bytes(exact)
-            if left <= 0:
-                raise ValueError(self._too_small(all_bytes, entries, stored_bytes(exact)))
-            return [([name for name in entries if name not in exact], left)] if len(exact) < len(entries) else []
+            sized, given_bytes = [name for name in entries if name not in given], stored_bytes(given)
+            left = all_bytes - given_bytes
+            if left < 0 or (not left and sized and given):
+                raise ValueError(self._too_small(all_bytes, entries, given_bytes))
+            return [(sized, left)] if sized else []
         parts = []
         for entry, options in self.rows.options.items():
             names = [name for name, own in entries.items() if own == entry]
@@ -116,15 +123,15 @@ class TableSettings:
                 parts.append((names, options.budget.bytes_of([sizes[name] for name in names], self.embedding_dim)))
         return parts
 
-    def _too_small(self, all_bytes: int, entries: Mapping[str, str | None], exact_bytes: int) -> str:
+    def _too_small(self, all_bytes: int, entries: Mapping[str, str | None], given_bytes: int) -> str:
         """What to do about a budget that tables without a size to choose exceed, in the words in which it was given."""
         given = f"budget_fraction={self.budget.fraction}" if self.budget.num_bytes is None else "budget_bytes"
         whole = [entry for entry in dict.fromkeys(entries.values()) if entry and not self._takes_budget(entry)]
         cures = ["lower exact_up_to"] if None in entries.values() else []
         cures += [f"give '{entry}' a method that takes a budget, such as HashTable" for entry in whole]
         return (
-            f"{given} is a budget of {all_bytes} bytes, less than the {exact_bytes} bytes of the tables that keep "
-            f"every row; raise it, or {', or '.join(cures)}."
+            f"{given} is a budget of {all_bytes} bytes, and the tables without a size to choose take {given_bytes}; "
+            f"raise it, or {', or '.join(cures)}."
         )
 
     def _takes_budget(self, entry: str | None) -> bool:

@@ -36,13 +36,23 @@ def trained(batch, configured=True):
     return task.training_step(batch, 0)
 
 
+def evaluated(batch):
+    task = CTRTask(LogisticRegression, SCHEMA, embedding_dim=4)
+    task.configure_model()
+    task.validation_step(batch, 0)
+
+
+def loaded(state):
+    CTRTask(LogisticRegression, SCHEMA, embedding_dim=4).load_state_dict(state)
+
+
 def told(items, targets=None):
     task = NextItemTask(SASRec, Items(), embedding_dim=DIM, max_length=MAX_LENGTH)
     task.configure_model()
     if targets is None:
         task(padded(items))
     else:
-        task.validation_step(padded(items, targets=targets), 0)
+        task.validation_step(padded(items, targets=targets) if isinstance(items, list) else items, 0)
 
 
 def sessions(**changed):
@@ -53,6 +63,8 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "sessions to a task of clicks": (lambda: trained(sessions()), "must be those of a CTRDataModule, got SessionBatch"),
     "a tensor": (lambda: trained(torch.zeros(2, 1)), "batches must be those of a CTRDataModule, got Tensor"),
     "no labels": (lambda: trained(clicks(labels=None)), "no labels to train with"),
+    "no labels to compare with": (lambda: evaluated(clicks(labels=None)), "no labels to evaluate with"),
+    "a pair to evaluate": (lambda: evaluated((1, 2)), "must be those of a CTRDataModule, got tuple"),
     "labels of -1": (lambda: trained(clicks(labels=tensor([-1.0, 1.0]))), "labels must be 0 or 1, got -1.0"),
     "half a label": (lambda: trained(clicks(labels=tensor([0.5, 1.0]))), "labels must be 0 or 1, got 0.5"),
     "labels in a column": (lambda: trained(clicks(labels=torch.ones(2, 1))), r"floats \[B=2\], got \[2, 1\]"),
@@ -64,17 +76,21 @@ CALLS: dict[str, tuple[Callable[[], object], str]] = {
     "no length": (lambda: NextItem().evaluation(sessions(), 0), "max_length must be a whole number .* got 0"),
     "an item beyond": (lambda: told([[1, 31]]), r"items must be in \[1, num_items=30\], got 31"),
     "padding inside": (lambda: told([[1, 0, 2]]), r"items must be in \[1, num_items=30\], got 0"),
+    "no batch to rank": (lambda: told({"items": 1}, tensor([1])), "NextItemTask: batches must be .* got dict"),
     "items in a list": (lambda: sessions(items=[[1, 2, 0]]), r"items must be a Tensor \[B, L\] .* got list"),
     "items of numpy": (lambda: sessions(items=ITEMS.numpy()), "items must be a Tensor .* got ndarray"),
     "longer than it is": (lambda: sessions(lengths=tensor([2, 4])), r"lengths must be in \[0, L=3\], got 4"),
     "shorter than nothing": (lambda: sessions(lengths=tensor([-1, 3])), r"lengths must be in \[0, L=3\], got -1"),
     "lengths of others": (lambda: sessions(lengths=tensor([2])), r"items must be .* got \[2, 3\]"),
     "other lengths there": (lambda: sessions(host_lengths=tensor([2])), r"host_lengths must be a Tensor \[B\]"),
+    "lengths that disagree": (lambda: sessions(host_lengths=tensor([1, 3])), "host_lengths must be the lengths"),
     "short times": (lambda: sessions(times=ITEMS[:, :2]), "times must be"),
     "targets of others": (lambda: sessions(targets=tensor([1])), "targets must be"),
     "float targets": (lambda: sessions(targets=tensor([1.0, 2.0])), "targets must be .* torch.float32"),
     "seen in a list": (lambda: sessions(seen=[1]), "seen must be a Bag of 2 sessions, got list"),
     "seen of others": (lambda: sessions(seen=Bag(tensor([1]), tensor([1]))), "seen must be a Bag .* got one of 1"),
+    "a path as state": (lambda: loaded("last.ckpt"), "CTRTask: state_dict must be a mapping .* got str"),
+    "a whole checkpoint": (lambda: loaded({"state_dict": {}}), "is a whole checkpoint; give its entry 'state_dict'"),
     "no mapping": (lambda: counts_of(None, ["epoch"]), "a loader's state must be a mapping, .* got NoneType"),
     "a missing number": (lambda: counts_of({}, ["epoch"]), "must have epoch, a whole number .* got None"),
     "a negative epoch": (lambda: counts_of({"epoch": -1}, ["epoch"]), "must have epoch, .* got -1"),

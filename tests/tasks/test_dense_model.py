@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from recsys.models import PISA, DeepFM, SASRec
-from recsys.tasks.dense_model import click_model, pisa_model, session_model
+from recsys.models import PISA, ConcatFusion, DeepFM, SASRec, SumFusion
+from recsys.tasks.dense_model import click_model, fusion_module, pisa_model, session_model
 
 
 class Own(nn.Module):
@@ -24,6 +24,11 @@ class Own(nn.Module):
 class Column(Own):
     def forward(self, embeddings, dense):
         return super().forward(embeddings, dense).unsqueeze(1)
+
+
+class Squeezed(Own):
+    def forward(self, embeddings, dense):
+        return super().forward(embeddings, dense).squeeze()
 
 
 class Pair(Own):
@@ -55,6 +60,8 @@ def test_a_trial_leaves_no_trace():
             Column,
             r"logits \[B\] of embeddings \[B, 3, 4\] and .*; of a batch of 2, Column gives \[2, 1\]",
         ),
+        (Squeezed, r"of a batch of 1, Squeezed gives \[\]"),
+        (lambda *_: SASRec(4, 3), r"model must give logits \[B\] of .*; SASRec says ValueError: "),
         (Pair, "of a batch of 2, Pair gives tuple"),
         (nn.Linear, r"Linear says TypeError: .* takes 2 positional arguments but 3 were given \("),
         (nn.Bilinear, r"Bilinear says RuntimeError: .* \("),
@@ -108,3 +115,25 @@ def test_models_of_sessions_of_ones_own_and_of_other_tasks():
     assert isinstance(session_model("NextItemTask", OwnSession, 8, 10), OwnSession)
     with pytest.raises(ValueError, match="PISATask: model must be PISA, or a class made from it, got SASRec"):
         pisa_model(SASRec, 8, 10)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (ConcatFusion(3, 8), r"fusion must be made of \(num_features, embedding_dim\), .* says TypeError"),
+        (lambda *_: None, "fusion must be made of .*, got NoneType, which is no nn.Module"),
+        (lambda number, dim: nn.Linear(dim, dim), r"fusion must give vectors \[N, 8\] .*, Linear gives \[2, 3, 8\]"),
+    ],
+)
+def test_what_is_no_fusion_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        fusion_module("NextItemTask", make, 3, 8)
+
+
+def test_fusions_of_ones_own():
+    class Largest(nn.Module):
+        def forward(self, vectors):
+            return vectors.amax(1)
+
+    for make in (SumFusion, ConcatFusion, lambda *_: Largest()):
+        assert isinstance(fusion_module("NextItemTask", make, 3, 8), nn.Module)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 
 from recsys.data import SessionBatch
-from recsys.losses import Cosine, FullCrossEntropy, SampledSoftmax, UniformSampler
+from recsys.losses import Cosine, FullCrossEntropy, InBatchSampler, SampledSoftmax, UniformSampler
 from recsys.models import PISA
 from recsys.tables import Adagrad, DenseGradient, TorchLookup
 from recsys.tasks import PISATask
@@ -188,6 +188,22 @@ def test_memory_weights_are_checked(arguments, message):
 def test_scoring_without_a_loss_is_refused():
     with pytest.raises(ValueError, match="PISATask: scoring needs a loss"):
         make_task(scoring=Cosine(0.1))
+
+
+def test_a_sampler_is_of_the_pairwise_losses():
+    with pytest.raises(ValueError, match="sampler is of the paper's pairwise losses, and not of FullCrossEntropy"):
+        make_task(loss=FullCrossEntropy(), sampler=UniformSampler(1, per_target=True))
+
+
+@pytest.mark.parametrize("sampler", [InBatchSampler(), UniformSampler(1), UniformSampler(5, per_target=True)])
+def test_every_target_has_a_negative_of_its_own(sampler):
+    task = make_task(sampler=sampler)
+    task.configure_model()
+    users, batch_targets = habits(4)
+    batch = batch_of(users, batch_targets)
+    task.count_pairs([batch])
+    with pytest.raises(ValueError, match=f"one negative for every target, .*; {type(sampler).__name__} gives"):
+        task.training_step(batch, 0)
 
 
 @pytest.mark.parametrize("name", ["session_share", "cosine_share"])

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recsys.argument_types import check_fields, typed
 from recsys.prepare.files.column_values import exact_ids, is_plain
 from recsys.prepare.files.first_line import first_line
 from recsys.prepare.files.unreadable import UNREADABLE
@@ -31,8 +32,8 @@ class Codes:
         num_codes: K.
 
     Raises:
-        ValueError: if an item is there twice or has no name, a code is out of range or follows a missing one, or there
-            are more than 31 bits hold.
+        ValueError: if a field is of another type, an item is there twice or has no name, a code is out of range or
+            follows a missing one, or there are more than 31 bits hold.
     """
 
     items: pl.Series
@@ -41,6 +42,9 @@ class Codes:
 
     def __post_init__(self) -> None:
         """Refuse codes that say two things, or nothing."""
+        check_fields(self)
+        if self.values.dtype.kind not in "iu":
+            raise ValueError(f"codes: must be whole numbers, got {self.values.dtype}.")
         if not 1 <= self.num_codes <= MOST_CODES:
             raise ValueError(f"codes: num_codes must be in [1, {MOST_CODES}], got {self.num_codes}.")
         if self.items.null_count():
@@ -89,6 +93,7 @@ class Codes:
         pq.write_table(table.replace_schema_metadata(metadata), path, compression="zstd")
 
 
+@typed
 def read_codes(path: Path, num_codes: int | None = None) -> Codes:
     """Codes of a Parquet file, ours or one that others have published.
 

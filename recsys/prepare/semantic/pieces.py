@@ -37,8 +37,19 @@ class Pieces:
     num_codes: int
 
     def codes(self, codes: Codes) -> Codes:
-        """Pieces of items in place of their codes; items with fewer pieces than others end with missing ones."""
+        """Pieces of items in place of their codes; items with fewer pieces than others end with missing ones.
+
+        Raises:
+            ValueError: if the codes have other levels, or others of a level, than those that the pieces are made of.
+        """
         import sentencepiece
+
+        if (codes.num_levels, codes.num_codes) != (self.num_levels, self.num_codes):
+            # Each code of each level is a character: other sizes would spell other codes.
+            raise ValueError(
+                f"codes: pieces are made of {self.num_levels} levels of {self.num_codes} codes, got {codes.num_levels} "
+                f"levels of {codes.num_codes}; give codes of the same method and sizes."
+            )
 
         processor = sentencepiece.SentencePieceProcessor(model_proto=self.model)
         lines = sentences(codes)

@@ -197,3 +197,9 @@ def test_codes_that_say_two_things_are_refused():
         Codes(pl.Series(["a", "b"]), np.array([[0, 0], [-1, 1]]), 2)
     with pytest.raises(ValueError, match=r"must be in \[0, 2\)"):
         Codes(pl.Series(["a"]), np.array([[2]]), 2)
+    with pytest.raises(ValueError, match="codes: must be whole numbers, got float64"):
+        Codes(pl.Series(["a"]), np.array([[0.5]]), 2)
+    with pytest.raises(ValueError, match="Codes: items must be Series, got "):
+        Codes(["a"], np.array([[0]]), 2)
+    with pytest.raises(ValueError, match=r"read_codes: path must be Path, got 'codes\.parquet'"):
+        read_codes("codes.parquet")

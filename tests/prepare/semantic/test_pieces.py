@@ -34,6 +34,13 @@ def test_popular_items_become_one_piece_and_every_item_keeps_its_codes(model_typ
         assert spelt == [level * 8 + code for level, code in enumerate(codes.values[row])]
 
 
+@pytest.mark.parametrize("other", [{"levels": 3}, {"levels": 5}, {"num_codes": 4}, {"num_codes": 16}])
+def test_pieces_of_codes_of_other_sizes_are_refused(other):
+    pieces = fit_pieces(made_codes(), np.ones(400, dtype=np.int64), 60, "bpe")
+    with pytest.raises(ValueError, match=r"pieces are made of 4 levels of 8 codes, got \d levels of \d+; give codes"):
+        pieces.codes(made_codes(40, **other))
+
+
 @pytest.mark.parametrize("model_type", ["unigram", "bpe"])
 def test_codes_that_no_impression_has_are_pieces_too(model_type):
     codes = made_codes()
