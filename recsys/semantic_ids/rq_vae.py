@@ -6,6 +6,7 @@ Source: Rajput et al., "Recommender systems with generative retrieval" (NeurIPS 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from recsys.argument_types import check_fields
 from recsys.prepare.semantic.codes import Codes
 from recsys.prepare.semantic.content import Matrix, Vectors
+from recsys.prepare.semantic.quantiser_checks import check_sizes, check_values, checked_matrix
 from recsys.semantic_ids.averaged_quantiser import AveragedQuantiser
 from recsys.semantic_ids.residual_quantiser import ResidualQuantiser
 
@@ -52,6 +55,19 @@ class RQVAESettings:
     num_steps: int = 3000
     revive_steps: int = 50
     ema_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        sizes = {f"hidden_dims[{place}]": size for place, size in enumerate(self.hidden_dims)}
+        counts = {name: getattr(self, name) for name in ("latent_dim", "batch_size", "num_steps", "revive_steps")}
+        check_sizes("RQVAESettings", **sizes, **counts)
+        for name, least in (("commitment", 0.0), ("learning_rate", math.ulp(0.0))):
+            value = getattr(self, name)
+            if not least <= value < math.inf:
+                above = "at least 0" if least == 0 else "above 0"
+                raise ValueError(f"RQVAESettings: {name} must be {above} and finite, got {value}.")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"RQVAESettings: ema_decay must be in [0, 1), got {self.ema_decay}.")
 
 
 class RQVAE(LightningModule):
@@ -120,10 +136,14 @@ class TrainedRQVAE:
 
     @torch.no_grad()
     def codes(self, vectors: Vectors) -> Codes:
-        """The codes of each item."""
-        found = []
-        for start in range(0, len(vectors.values), _BLOCK_ROWS):
-            block = (vectors.values[start : start + _BLOCK_ROWS] - self._mean) / self._scale
+        """The codes of each item.
+
+        Raises:
+            ValueError: if the vectors are not finite, or of another width.
+        """
+        given, found = checked_matrix("TrainedRQVAE.codes", vectors.values, len(self._mean)), []
+        for start in range(0, len(given), _BLOCK_ROWS):
+            block = (given[start : start + _BLOCK_ROWS] - self._mean) / self._scale
             latent = self._model.encoder(torch.from_numpy(block.astype(np.float32)))
             found.append(self._model.quantiser(latent).codes.numpy())
         num_levels, num_codes, _ = self._model.quantiser.books.shape
@@ -132,7 +152,12 @@ class TrainedRQVAE:
 
     @torch.no_grad()
     def rebuilt(self, values: NDArray[np.int64]) -> Matrix:
-        """The vectors [M, T] that codes [M, L] stand for."""
+        """The vectors [M, T] that codes [M, L] stand for.
+
+        Raises:
+            ValueError: if they are no codes of these books.
+        """
+        check_values("TrainedRQVAE.rebuilt", values, *self._model.quantiser.books.shape[:2])
         codes = torch.from_numpy(values)
         latent = sum(book[own] for book, own in zip(self._model.quantiser.books, codes.t(), strict=True))
         rebuilt: Matrix = self._model.decoder(latent).numpy() * self._scale + self._mean
@@ -161,8 +186,11 @@ def fit_rq_vae(
     """Train on vectors [M, T], which are centred and scaled alike to a mean square of 1.
 
     Raises:
-        ValueError: if there are fewer vectors than codes.
+        ValueError: if the vectors are no finite matrix, a size is below 1, there are fewer vectors than codes, or
+            training has not stayed finite.
     """
+    vectors = checked_matrix("fit_rq_vae", vectors)
+    check_sizes("fit_rq_vae", num_levels=num_levels, num_codes=num_codes)
     settings = settings or RQVAESettings()
     mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = float(np.sqrt(((vectors - mean) ** 2).mean())) or 1.0
@@ -176,6 +204,10 @@ def fit_rq_vae(
         model.quantiser.start(model.encoder(inputs[sample]), seed)
     batches = DataLoader(TensorDataset(inputs), settings.batch_size, shuffle=True, generator=generator)
     _quiet_trainer(settings.num_steps).fit(model, batches)
+    if not all(bool(value.isfinite().all()) for value in model.parameters()):
+        raise ValueError(
+            f"fit_rq_vae: training has not stayed finite; lower RQVAESettings.learning_rate={settings.learning_rate}."
+        )
     return TrainedRQVAE(model, mean, scale)
 
 

@@ -85,6 +85,8 @@ def fit_pieces(codes: Codes, counts: NDArray[np.int64], num_pieces: int, model_t
         ValueError: if sentencepiece is not installed, there are too many codes for its alphabet, too few pieces for
             all single codes, or no item with codes was shown.
     """
+    if np.shape(counts) != (len(codes.values),):
+        raise ValueError(f"counts must be [{len(codes.values)}], one for every item, got {list(np.shape(counts))}.")
     num_single = codes.num_levels * codes.num_codes
     if num_single > _NUM_CHARACTERS:
         raise ValueError(

@@ -15,6 +15,7 @@ from sklearn.cluster import MiniBatchKMeans
 
 from recsys.prepare.semantic.codes import Codes
 from recsys.prepare.semantic.content import Matrix, Vectors
+from recsys.prepare.semantic.quantiser_checks import check_sizes, check_values, checked_matrix
 
 BLOCK_ROWS = 1 << 15
 _BATCH_ROWS, _PASSES = 1 << 13, 50
@@ -33,17 +34,27 @@ class Codebooks:
     mean: NDArray[np.float32]
 
     def codes(self, vectors: Vectors) -> Codes:
-        """The nearest centre of each level, of each item."""
-        values = np.empty((len(vectors.values), len(self.centres)), dtype=np.int64)
+        """The nearest centre of each level, of each item.
+
+        Raises:
+            ValueError: if the vectors are not finite, or of another width.
+        """
+        given = checked_matrix("Codebooks.codes", vectors.values, len(self.mean))
+        values = np.empty((len(given), len(self.centres)), dtype=np.int64)
         for start in range(0, len(values), BLOCK_ROWS):
-            left = vectors.values[start : start + BLOCK_ROWS] - self.mean
+            left = given[start : start + BLOCK_ROWS] - self.mean
             for level, centres in enumerate(self.centres):
                 values[start : start + BLOCK_ROWS, level] = own = nearest(left, centres)
                 left = left - centres[own]
         return Codes(vectors.items, values, self.centres.shape[1])
 
     def rebuilt(self, values: NDArray[np.int64]) -> Matrix:
-        """The vectors [M, T] that codes [M, L] stand for."""
+        """The vectors [M, T] that codes [M, L] stand for.
+
+        Raises:
+            ValueError: if they are no codes of these books.
+        """
+        check_values("Codebooks.rebuilt", values, *self.centres.shape[:2])
         total = np.repeat(self.mean[None], len(values), axis=0)
         for centres, codes in zip(self.centres, values.T, strict=True):
             total += centres[codes]
@@ -63,8 +74,10 @@ def fit_residual_kmeans(vectors: Matrix, num_levels: int, num_codes: int, seed: 
     """Centres by mini-batch k-means (scikit-learn), one level after the other.
 
     Raises:
-        ValueError: if there are fewer vectors than codes.
+        ValueError: if the vectors are no finite matrix, a size is below 1, or there are fewer vectors than codes.
     """
+    vectors = checked_matrix("fit_residual_kmeans", vectors)
+    check_sizes("fit_residual_kmeans", num_levels=num_levels, num_codes=num_codes)
     if len(vectors) < num_codes:
         raise ValueError(f"--codes: {num_codes} centres need as many items with content, there are {len(vectors)}.")
     mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
