@@ -26,7 +26,7 @@ MOST_MODULES, MOST_SCRIPTS = 10, 8
 
 FLOORS = (
     {"argument_types"},
-    {"tables", "models", "prepare", "human", "environment", "hardware"},
+    {"tables", "models", "prepare", "human", "causes", "environment", "hardware"},
     {"data", "evaluation", "losses", "checkpoints"},
     {"sharding", "description", "planning", "semantic_ids"},
     {"metrics"},
