@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
@@ -14,6 +14,7 @@ from pathlib import Path
 from traceback import extract_tb
 
 from recsys import __version__
+from recsys.configuration.causes import led_to
 from recsys.configuration.shipped import is_yaml, names, with_files
 from recsys.configuration.suggestions import explain
 from recsys.prepare.files.streams import discard_output, print_anywhere
@@ -103,7 +104,7 @@ def _run(args: Sequence[str] | None) -> None:
     except (ValueError, OSError) as error:
         mistake = _mistake(error)
         # What builds a config's classes tries several types, and hides the error that ended it behind one of its own.
-        refused = next((each for each in _led_to(error) if isinstance(each, PermissionError)), None)
+        refused = next((each for each in led_to(error) if isinstance(each, PermissionError)), None)
         system = system_refusal(error if mistake is not None or refused is None else refused)
         said = _of_memory(error) or system or explain(str(mistake or error))
         # A parser that tried several types keeps what ours said and not where it was said.
@@ -146,19 +147,12 @@ def _of_memory(error: BaseException) -> str | None:
 
 def _mistake(error: BaseException | None) -> BaseException | None:
     """The error of this package, which tells a user of a mistake, among those that led to this one; else None."""
-    for each in _led_to(error):
+    for each in led_to(error):
         # An error that came with another as its cause may never have been raised.
         frames = extract_tb(each.__traceback__)
         if frames and Path(frames[-1].filename).is_relative_to(Path(__file__).parent):
             return each
     return None
-
-
-def _led_to(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _unknown_command(arguments: Sequence[str]) -> str:

@@ -13,6 +13,8 @@ import lightning
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+from recsys.configuration.causes import led_to
+
 _LIGHTNING = Path(lightning.__file__).parent
 _OWN = Path(__file__).parents[1]
 
@@ -61,8 +63,7 @@ def _refused(error: BaseException) -> str | None:
 
     What this package says of a value is a sentence already.
     """
-    cause: BaseException | None = error
-    while cause is not None:
+    for cause in led_to(error):
         said = " ".join(str(cause).split())
         frame = [None, *extract_tb(cause.__traceback__)][-1]
         raised_in = Path("" if frame is None else frame.filename)
@@ -74,7 +75,6 @@ def _refused(error: BaseException) -> str | None:
         abstract = re.match(r"Can't instantiate abstract class (\w+)", said)
         if isinstance(cause, TypeError) and abstract:
             return f"{abstract[1]} is what other classes are made from; name one of them ({said})."
-        cause = cause.__cause__ or cause.__context__
     return None
 
 
