@@ -32,7 +32,7 @@ from recsys.compression.stage_run import MODEL, check_run, fit, is_done, write_j
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.tables import AutoDimTable, SearchedTable, Table, TableCollection
-from recsys.tables.budget import Bytes, Fraction, parse_bytes, parse_fraction
+from recsys.tables.budget import Bytes, Fraction, bytes_of_fraction, parse_bytes
 from recsys.tables.compact import RowPrecision
 from recsys.tables.vectors import vectors_of_all
 
@@ -276,7 +276,7 @@ class Stages:
         if self.budget_bytes is not None:
             return parse_bytes(self.budget_bytes)
         assert self.budget_fraction is not None
-        return int(parse_fraction(self.budget_fraction) * full_bytes)
+        return bytes_of_fraction(self.budget_fraction, full_bytes)
 
 
 def _read_population(path: Path) -> Population:
