@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ _UNITS = {"": 1, "b": 1} | {
     for power, prefix in enumerate("kmgt", 1)
     for suffix, base in (("", 1000), ("b", 1000), ("ib", 1024))
 }
+_ROUNDING = 1e-15
+"""Of a product of two float64 numbers, relative to it."""
 
 
 def parse_bytes(value: Bytes) -> int:
@@ -61,6 +64,20 @@ def parse_fraction(value: Fraction, argument: str = "budget_fraction") -> float:
     if isinstance(value, bool) or not 0 < found <= 1:
         raise ValueError(f"{argument} must be in (0, 1], or a percentage such as 10%, got {value!r}.")
     return found
+
+
+def bytes_of_fraction(fraction: Fraction, full_bytes: int) -> int:
+    """The whole bytes in a fraction of some, those from which it differs by rounding alone among them.
+
+    Raises:
+        ValueError: if it is no fraction in (0, 1].
+
+    >>> bytes_of_fraction(0.29, 400), int(0.29 * 400)
+    (116, 115)
+    """
+    exact = parse_fraction(fraction) * full_bytes
+    nearest = round(exact)
+    return nearest if math.isclose(exact, nearest, rel_tol=_ROUNDING) else int(exact)
 
 
 class BudgetError(ValueError):
@@ -125,13 +142,13 @@ class Budget:
         full = self.table.logical_bytes()
         raise BudgetError(
             f"{owner}: budget_fraction={self.fraction} of {full} bytes cannot be met; the smallest budget that can is "
-            f"{smallest_bytes} bytes, budget_fraction={_rounded_up(smallest_bytes / full)}. Small tables are best kept "
+            f"{smallest_bytes} bytes, budget_fraction={rounded_up(smallest_bytes / full)}. Small tables are best kept "
             f"whole: exact_up_to: {self.table.num_embeddings} does.",
             smallest_bytes,
         )
 
 
-def _rounded_up(fraction: float) -> float:
+def rounded_up(fraction: float) -> float:
     """Four digits that are not below the fraction."""
     rounded = float(f"{fraction:.4g}")
     return rounded if rounded >= fraction else float(f"{fraction * 1.0005:.4g}")
@@ -168,7 +185,7 @@ def budget_of(table: Table, budget_bytes: Bytes | None, budget_fraction: Fractio
         fraction = None if budget_fraction is None else parse_fraction(budget_fraction)
     except ValueError as error:
         raise ValueError(f"{type(table).__name__} '{table.name}': {error}") from None
-    return None if fraction is None else Budget(table, int(fraction * table.logical_bytes()), fraction)
+    return None if fraction is None else Budget(table, bytes_of_fraction(fraction, table.logical_bytes()), fraction)
 
 
 def exactly_one(owner: str, **arguments: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from recsys.tables.base import Table
 from recsys.tables.budget import BudgetError
@@ -25,7 +26,11 @@ def stored_bytes(tables: Mapping[str, Table]) -> int:
 
 
 def fit_tables(
-    factories: Mapping[str, SizedFactory], sizes: Mapping[str, int], embedding_dim: int, budget_bytes: int
+    factories: Mapping[str, SizedFactory],
+    sizes: Mapping[str, int],
+    embedding_dim: int,
+    budget_bytes: int,
+    beside: Mapping[str, Table] = MappingProxyType({}),
 ) -> dict[str, Table]:
     """Tables that together take at most a budget: each the same fraction of its full bytes, the rest to the largest.
 
@@ -37,6 +42,7 @@ def fit_tables(
         sizes: V of each feature.
         embedding_dim: D.
         budget_bytes: of all tables together, as training holds them, without optimizer state.
+        beside: tables that have their sizes, and count in the budget.
 
     Raises:
         ValueError: if the smallest tables need more, with what they need.
@@ -46,26 +52,30 @@ def fit_tables(
     def make(fraction: float) -> dict[str, Table]:
         return {name: maker(fraction) for name, maker in makers.items()}
 
+    def count(tables: Mapping[str, Table]) -> int:
+        return stored_bytes({**beside, **tables})
+
     full = make(1.0)
-    if stored_bytes(full) <= budget_bytes:
+    if count(full) <= budget_bytes:
         return full
     low = _smallest(lambda fraction: _is_whole(make(fraction)))
     high, best = 1.0, make(low)
-    if stored_bytes(best) > budget_bytes:
+    if count(best) > budget_bytes:
         kinds = ", ".join(dict.fromkeys(type(table).__name__ for table in best.values()))
+        others = f" beside {stored_bytes(beside)} bytes of tables without a size to choose" if beside else ""
         raise BudgetError(
-            f"budget_bytes={budget_bytes} cannot be met by {len(best)} tables ({kinds}); the smallest budget that can "
-            f"is {stored_bytes(best)} bytes.",
-            stored_bytes(best),
+            f"budget_bytes={budget_bytes} cannot be met by {len(best)} tables ({kinds}){others}; the smallest budget "
+            f"that can is {count(best)} bytes.",
+            count(best),
         )
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         tables = make(middle)
-        if stored_bytes(tables) <= budget_bytes:
+        if count(tables) <= budget_bytes:
             low, best = middle, tables
         else:
             high = middle
-    return _filled(best, makers, budget_bytes)
+    return _filled(best, makers, budget_bytes, beside)
 
 
 def _smallest(fits: Callable[[float], bool]) -> float:
@@ -109,15 +119,17 @@ class _Maker:
         return self._factory(*self._sizes, budget_bytes=num_bytes)
 
 
-def _filled(tables: dict[str, Table], makers: Mapping[str, _Maker], budget_bytes: int) -> dict[str, Table]:
+def _filled(
+    tables: dict[str, Table], makers: Mapping[str, _Maker], budget_bytes: int, beside: Mapping[str, Table]
+) -> dict[str, Table]:
     """Give what is left to one table after the other, the largest first."""
     tables = dict(tables)
     for name in sorted(tables, key=lambda each: -tables[each].logical_bytes()):
-        left = budget_bytes - stored_bytes(tables)
+        before = stored_bytes({**beside, **tables})
         try:
             own = stored_bytes({name: tables[name]})
-            larger = {**tables, name: makers[name].of_bytes(own + left)}
-            if stored_bytes(tables) < stored_bytes(larger) <= budget_bytes:
+            larger = {**tables, name: makers[name].of_bytes(own + budget_bytes - before)}
+            if before < stored_bytes({**beside, **larger}) <= budget_bytes:
                 tables = larger
         except ValueError:
             # A shared matrix is sized by all that share it, not by one.

@@ -424,6 +424,24 @@ def test_what_the_system_refuses_the_parser_of_configs_is_said(said, monkeypatch
     assert "Permission denied: '/data/schema.json'" in said()
 
 
+def test_an_error_that_is_its_own_cause_is_said(said, monkeypatch):
+    def refuse(*_, **__):
+        error = ValueError("rows are wrong")
+        raise error from error
+
+    monkeypatch.setattr(RecsysCLI, "launch", refuse)
+    with pytest.raises(ValueError, match="rows are wrong"):
+        said()
+
+
+def test_a_file_that_is_no_predictions_is_named(tmp_path, capsys):
+    (tmp_path / "last.ckpt").touch()
+    with pytest.raises(SystemExit) as stop:
+        main(["evaluate", str(tmp_path / "last.ckpt")])
+    assert stop.value.code == 2
+    assert "last.ckpt" in capsys.readouterr().err
+
+
 def test_a_missing_package_names_the_extra(said, monkeypatch):
     def refuse(*_, **__):
         raise ModuleNotFoundError("No module named 'lightnink'", name="lightnink.pytorch")

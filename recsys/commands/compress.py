@@ -32,7 +32,7 @@ from recsys.configuration.suggestions import explain
 from recsys.configuration.words import divided
 from recsys.data.counts import require_folder
 from recsys.prepare.files.command_parser import SEED, CommandParser
-from recsys.tables.budget import parse_bytes, parse_fraction
+from recsys.tables.budget import bytes_of_fraction, parse_bytes, parse_fraction
 from recsys.tables.compact import RowPrecision
 
 AUTO = "auto"
@@ -154,8 +154,8 @@ def _at_once(chosen: argparse.Namespace, command: Sequence[str]) -> None:
     if chosen.budget_bytes is not None:
         budget_bytes = parse_bytes(chosen.budget_bytes)
     elif chosen.budget_fraction is not None:
-        budget_bytes = int(parse_fraction(chosen.budget_fraction) * work.full_bytes)
-    sweep = [int(parse_fraction(fraction) * work.full_bytes) for fraction in chosen.sweep]
+        budget_bytes = bytes_of_fraction(chosen.budget_fraction, work.full_bytes)
+    sweep = [bytes_of_fraction(fraction, work.full_bytes) for fraction in chosen.sweep]
     methods = [kind() for name, kind in METHODS.items() if chosen.method in (AUTO, name)]
     work.run(methods, budget_bytes, sweep, chosen.metric, out, chosen.finetune)
 

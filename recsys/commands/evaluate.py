@@ -68,7 +68,9 @@ def _evaluate(chosen: argparse.Namespace, request: Request) -> int:
     except ValueError as error:
         read = (*request.files, *request.against, *(counts for _, counts in request.frequency))
         told = str(error).startswith("--") or any(str(path) in str(error) for path in read)
-        raise error if told else ValueError(f"{request.words}: {error}") from error
+        if told:
+            raise
+        raise ValueError(f"{request.words}: {error}") from error
     report.print()
     if chosen.out is not None:
         report.write(chosen.out)

@@ -23,7 +23,7 @@ from recsys.planning.placing import Fleet, place
 from recsys.prepare.clicks.planned_tables import as_yaml
 from recsys.prepare.files.command_parser import CommandParser
 from recsys.prepare.files.whole_files import write_whole_text
-from recsys.tables.budget import parse_bytes, parse_fraction
+from recsys.tables.budget import bytes_of_fraction, parse_bytes
 
 _MAX_GPUS = 4096
 _MAX_EMBEDDING_DIM = 4096
@@ -123,7 +123,7 @@ def read_columns(folder: Path) -> list[Column]:
 def _budget(chosen: argparse.Namespace, full_bytes: int) -> int:
     if chosen.budget_bytes is not None:
         return parse_bytes(chosen.budget_bytes)
-    return int(parse_fraction(chosen.budget_fraction) * full_bytes)
+    return bytes_of_fraction(chosen.budget_fraction, full_bytes)
 
 
 def _fleet(chosen: argparse.Namespace) -> Fleet:

@@ -32,7 +32,7 @@ from recsys.compression.stage_run import MODEL, check_run, fit, is_done, write_j
 from recsys.compression.trained import Compressed
 from recsys.configuration.lightning_cli import RecsysCLI
 from recsys.tables import AutoDimTable, SearchedTable, Table, TableCollection
-from recsys.tables.budget import Bytes, Fraction, parse_bytes, parse_fraction
+from recsys.tables.budget import Bytes, Fraction, bytes_of_fraction, parse_bytes
 from recsys.tables.compact import RowPrecision
 from recsys.tables.vectors import vectors_of_all
 
@@ -126,17 +126,13 @@ class Stages:
     def selection(self) -> None:
         """Choose what is kept, and give it its initial values."""
         folder = self._folder("selection")
-        asked = {"budget_bytes": self.budget_bytes, "budget_fraction": self.budget_fraction, "seed": self.seed}
-        asked |= {} if self.start == "initial" else {"start": self.start}
-        asked |= {} if self.width_step == WIDTH_STEP else {"width_step": self.width_step}
-        asked |= {} if self.precision == "float32" else {"precision": self.precision}
         if (folder / MODEL).is_file():
-            refuse_other_selection(folder, asked)
+            refuse_other_selection(folder, self._asked)
             refuse_other_generations(folder, _read_population(folder / EVOLUTION), self.evolution)
             self.say("selection: done before")
             return
         self._require("search")
-        refuse_other_selection(folder, asked)
+        refuse_other_selection(folder, self._asked)
         cli = self._searched()
         task, collection = cli.model, cli.model.collection
         full = sum(collection.table(f.table).logical_bytes() for f in collection.features)
@@ -168,6 +164,8 @@ class Stages:
         What a search has learned is published as it was selected where training on validates worse.
         """
         self._require("selection")
+        # Rows that were chosen as codes would not fit as numbers.
+        refuse_other_selection(self.out / "selection", self._asked)
         if (self.out / CONFIG).is_file():
             self.say(f"retrain: done before; remove '{self.out / CONFIG}' and '{self.out / 'retrain'}' to do it again")
             return
@@ -183,6 +181,15 @@ class Stages:
             trained.append(selected / MODEL)
         write_served(command, best_in_validation(command, trained, self.precision), self.out / MODEL, self.precision)
         write_config(RecsysCLI.launch(command, run=False), self.out / MODEL, self.out / CONFIG)
+
+    @property
+    def _asked(self) -> dict[str, object]:
+        """What decides a selection, and what is made of it."""
+        asked: dict[str, object] = {"budget_bytes": self.budget_bytes, "budget_fraction": self.budget_fraction}
+        asked["seed"] = self.seed
+        asked |= {} if self.start == "initial" else {"start": self.start}
+        asked |= {} if self.width_step == WIDTH_STEP else {"width_step": self.width_step}
+        return asked | ({} if self.precision == "float32" else {"precision": self.precision})
 
     @cached_property
     def _seed_words(self) -> list[str]:
@@ -276,7 +283,7 @@ class Stages:
         if self.budget_bytes is not None:
             return parse_bytes(self.budget_bytes)
         assert self.budget_fraction is not None
-        return int(parse_fraction(self.budget_fraction) * full_bytes)
+        return bytes_of_fraction(self.budget_fraction, full_bytes)
 
 
 def _read_population(path: Path) -> Population:

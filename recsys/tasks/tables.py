@@ -10,6 +10,7 @@ import torch
 
 from recsys.data.schema import Column
 from recsys.tables import Feature, Table, TableCollection
+from recsys.tables.budget import BudgetError, rounded_up
 from recsys.tables.factories import table_of
 from recsys.tables.lookups.base import LookupFactory
 from recsys.tables.sizing import fit_tables, stored_bytes
@@ -81,15 +82,13 @@ class TableSettings:
         Raises:
             ValueError: if a size or a budget cannot be met, before rows are allocated.
         """
-        entries, sizes = self.assignment.entries(), self.assignment.sizes
-        factories = {name: self.assignment.factory(entry) for name, entry in entries.items()}
+        entries = self.assignment.entries()
         given = self._tables_of_given_size(entries)
         made = dict(given)
-        for names, num_bytes in self._budgeted_parts(entries, sizes, given):
-            chosen, theirs = {name: factories[name] for name in names}, {name: sizes[name] for name in names}
-            made |= fit_tables(chosen, theirs, self.embedding_dim, num_bytes)
+        for features, budget, beside in self._budgeted_parts(entries, given):
+            made |= self._fitted(features, budget, beside)
         # In the order of the columns, whatever was fitted first.
-        return {name: made[name] for name in factories}
+        return {name: made[name] for name in entries}
 
     def _tables_of_given_size(self, entries: Mapping[str, str | None]) -> dict[str, Table]:
         """The tables of features that no budget sizes."""
@@ -104,24 +103,42 @@ class TableSettings:
         }
 
     def _budgeted_parts(
-        self, entries: Mapping[str, str | None], sizes: Mapping[str, int], given: Mapping[str, Table]
-    ) -> list[tuple[list[str], int]]:
-        """Features that share a budget, and the bytes of it that are theirs."""
+        self, entries: Mapping[str, str | None], given: Mapping[str, Table]
+    ) -> list[tuple[dict[str, str | None], TotalBudget, Mapping[str, Table]]]:
+        """Features that share a budget and their entries, the budget, and the tables that count in it besides."""
         all_bytes = self.all_bytes
         if all_bytes is not None:
-            sized, given_bytes = [name for name in entries if name not in given], stored_bytes(given)
+            sized = {name: entry for name, entry in entries.items() if name not in given}
+            given_bytes = stored_bytes(given)
             left = all_bytes - given_bytes
             if left < 0 or (not left and sized and given):
                 raise ValueError(self._too_small(all_bytes, entries, given_bytes))
-            return [(sized, left)] if sized else []
-        parts = []
+            return [(sized, self.budget, given)] if sized else []
+        parts: list[tuple[dict[str, str | None], TotalBudget, Mapping[str, Table]]] = []
         for entry, options in self.rows.options.items():
-            names = [name for name, own in entries.items() if own == entry]
             if options.budget.is_given:
                 if not self._takes_budget(entry):
                     raise ValueError(f"table_options '{entry}': its method keeps every row and takes no budget.")
-                parts.append((names, options.budget.bytes_of([sizes[name] for name in names], self.embedding_dim)))
+                parts.append(({name: own for name, own in entries.items() if own == entry}, options.budget, {}))
         return parts
+
+    def _fitted(
+        self, entries: Mapping[str, str | None], budget: TotalBudget, beside: Mapping[str, Table]
+    ) -> dict[str, Table]:
+        """Tables of these features, as large as the budget allows with those that count in it besides."""
+        all_sizes = self.assignment.sizes
+        sizes = {name: all_sizes[name] for name in entries}
+        factories = {name: self.assignment.factory(entry) for name, entry in entries.items()}
+        counted = [*sizes.values(), *(all_sizes[name] for name in beside)]
+        num_bytes = budget.bytes_of(counted, self.embedding_dim)
+        try:
+            return fit_tables(factories, sizes, self.embedding_dim, num_bytes, beside)
+        except BudgetError as error:
+            if budget.fraction is None:
+                raise
+            smallest = rounded_up(error.smallest_bytes / (4 * self.embedding_dim * sum(counted)))
+            cure = f" That is budget_fraction={smallest}." if smallest <= 1 else ""
+            raise BudgetError(f"budget_fraction={budget.fraction}: {error}{cure}", error.smallest_bytes) from None
 
     def _too_small(self, all_bytes: int, entries: Mapping[str, str | None], given_bytes: int) -> str:
         """What to do about a budget that tables without a size to choose exceed, in the words in which it was given."""

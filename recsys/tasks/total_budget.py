@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from recsys.tables.budget import Bytes, Fraction, parse_bytes, parse_fraction
+from recsys.tables.budget import Bytes, Fraction, bytes_of_fraction, parse_bytes, parse_fraction
 
 
 @dataclass(frozen=True)
@@ -44,4 +44,4 @@ class TotalBudget:
         if self.num_bytes is not None:
             return parse_bytes(self.num_bytes)
         assert self.fraction is not None
-        return int(parse_fraction(self.fraction) * 4 * embedding_dim * sum(sizes))
+        return bytes_of_fraction(self.fraction, 4 * embedding_dim * sum(sizes))

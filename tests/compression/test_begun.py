@@ -59,6 +59,16 @@ def test_a_budget_is_the_same_however_it_is_written(tmp_path):
         refuse_other_selection(tmp_path, {"budget_bytes": None, "budget_fraction": "0.3"})
 
 
+def test_what_is_trained_again_is_served_as_it_was_selected(tmp_path):
+    selection = tmp_path / "selection"
+    selection.mkdir()
+    (selection / "model.ckpt").touch()
+    refuse_other_selection(selection, {"budget_fraction": "20%", "seed": 0, "precision": "int4"})
+    said = "begun with --budget_fraction 20% --seed 0 --row_precision int4, and this asks for --budget_fraction 20% "
+    with pytest.raises(ValueError, match=said):
+        Stages([], tmp_path, budget_fraction="20%").run(["retrain"])
+
+
 def test_other_generations_of_a_search_that_has_ended_are_refused(tmp_path):
     population = Population({(0,): 0.5}, 2, [0.5, 0.5, 0.5])
     refuse_other_generations(tmp_path, population, Evolution(num_iterations=2))

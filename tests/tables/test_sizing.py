@@ -19,7 +19,7 @@ from recsys.tables import (
     TTTable,
     UnifiedTable,
 )
-from recsys.tables.budget import BudgetError, parse_bytes, parse_fraction
+from recsys.tables.budget import BudgetError, bytes_of_fraction, parse_bytes, parse_fraction
 from recsys.tables.sizing import fit_tables, stored_bytes
 
 METHODS = {
@@ -94,6 +94,14 @@ def test_what_is_no_number_of_bytes_is_refused(text):
 @pytest.mark.parametrize(("text", "expected"), [("1%", 0.01), (0.5, 0.5), ("0.25", 0.25), ("100 %", 1.0)])
 def test_fractions_may_be_percentages(text, expected):
     assert parse_fraction(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "full", "found"),
+    [(0.29, 400, 116), ("29%", 100, 29), (0.58, 800, 464), (0.0048, 10_000, 48), (0.1, 99, 9), (1, 7, 7)],
+)
+def test_a_fraction_of_bytes_is_not_one_less_by_rounding(fraction, full, found):
+    assert bytes_of_fraction(fraction, full) == found
 
 
 @pytest.mark.parametrize("text", ["0%", 0, 1.5, "101%", "much", float("nan"), True, None])

@@ -10,6 +10,7 @@ import pytest
 from recsys.data import Column, Schema
 from recsys.models import LogisticRegression
 from recsys.tables import AutoSrhTable, FullTable, HashTable, OptEmbedTable, PEPTable, SumTable
+from recsys.tables.budget import BudgetError
 from recsys.tables.sizing import stored_bytes
 from recsys.tasks import CTRTask
 
@@ -56,6 +57,20 @@ def test_tables_of_a_given_size_leave_the_rest():
 def test_no_bytes_are_too_few():
     with pytest.raises(ValueError, match="budget_bytes=0 cannot be met by 2 tables"):
         tables(HashTable, budget_bytes=0)
+
+
+def test_the_smallest_budget_that_is_named_is_that_of_all_tables():
+    words = r"budget_bytes=200 cannot be met by .* beside 192 bytes of tables without .* that can is 208 bytes"
+    with pytest.raises(BudgetError, match=words):
+        tables(HashTable, budget_bytes=200, exact_up_to=12)
+    assert stored_bytes(tables(HashTable, budget_bytes=208, exact_up_to=12)) == 208
+
+
+def test_a_fraction_is_refused_by_the_fraction_that_is_met():
+    with pytest.raises(ValueError, match=r"budget_fraction=0\.1%: budget_bytes=4 cannot") as found:
+        tables(HashTable, budget_fraction="0.1%")
+    fraction = float(str(found.value).rpartition("=")[2].rstrip("."))
+    assert stored_bytes(tables(HashTable, budget_fraction=fraction)) == 2 * 4 * DIM
 
 
 def test_a_table_is_not_what_makes_tables():
