@@ -162,9 +162,21 @@ def difference_in_words(found: Comparison) -> str:
 
 
 def measured_splits(data: CTRDataModule | SessionDataModule) -> list[str]:
-    """Of val and test, those with rows."""
+    """Of val and test, those with rows.
+
+    Raises:
+        ValueError: if all rows of one have the same label, and so no AUC.
+    """
     splits = data.schema.splits
-    return [split for split in ("val", "test") if split in splits and splits[split].num_rows]
+    found = [split for split in ("val", "test") if split in splits and splits[split].num_rows]
+    for split in found:
+        label_rate = getattr(splits[split], "label_rate", None)
+        if label_rate in (0, 1):
+            raise ValueError(
+                f"all rows of {split} in '{data.schema.path}' have label {label_rate:.0f}, and no AUC tells what "
+                "compression loses there; prepare the data with rows of both labels in it, or without the split."
+            )
+    return found
 
 
 def scores_in_bf16(trainer: Trainer) -> bool:

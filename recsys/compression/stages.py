@@ -99,7 +99,8 @@ class Stages:
             raise ValueError("--start searched: what AutoDimTable has learned is no table of one width; leave it out.")
         self._refuse_precision(made)
         selects_rows = any(isinstance(table, SearchedTable) and table.selects == "rows" for table in made)
-        if selects_rows and "val" not in measured_splits(cli.datamodule):
+        measured = measured_splits(cli.datamodule)
+        if selects_rows and "val" not in measured:
             raise ValueError(
                 f"widths are searched by the val split, of which '{cli.datamodule.schema.path}' has no rows; give data "
                 "with rows for val, or tables that search no widths, such as -c configs/tables/pep.yaml."

@@ -1,6 +1,7 @@
 """Data with weights, and without rows for val: what is measured, and what is refused before anything is done."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +74,22 @@ def test_what_chooses_by_val_is_refused_where_it_has_no_rows(trained, tmp_path, 
     assert compress(checkpoint, tmp_path / "out", *words, "--budget_fraction", "30%", *more) == 2
     assert f"error: {said} chooses by the val split, of which '" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_split_of_one_label_is_refused_before_work_starts(prepared, weighted, trained, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(weighted, data)
+    schema = json.loads((data / "schema.json").read_text())
+    schema["splits"]["test"]["label_rate"] = 0.0
+    (data / "schema.json").write_text(json.dumps(schema))
+    out, said = tmp_path / "out", f"error: all rows of test in '{data}' have label 0, and no AUC tells"
+    words = [*unwatched(weighted), "--budget_fraction", "20%"]
+    assert compress(out, *words_of(data, "pep"), *words) == 2
+    assert said in capsys.readouterr().err
+    checkpoint, own, _ = trained
+    assert compress(checkpoint, out, *own, f"--data.init_args.path={data}", *words[-2:], "--method", "int8") == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_a_search_for_widths_without_rows_for_val_is_refused_before_it_trains(weighted, tmp_path, capsys):
