@@ -15,8 +15,14 @@ def begin_anew(checkpoint: dict[str, Any]) -> bool:
             that gave the weights is taken away.
 
     Returns: whether it is one of weights alone.
+
+    Raises:
+        ValueError: if it has a part of that state and lacks the other.
     """
-    if any(name in checkpoint for name in _OF_OPTIMIZERS):
+    missing = [name for name in _OF_OPTIMIZERS if name not in checkpoint]
+    if missing and len(missing) < len(_OF_OPTIMIZERS):
+        raise ValueError(f"the checkpoint is damaged: it lacks {missing[0]}; go on from another one.")
+    if not missing:
         return False
     checkpoint.update({name: [] for name in _OF_OPTIMIZERS})
     checkpoint.pop("loops", None)

@@ -13,7 +13,7 @@ FIRST_YEAR, LAST_YEAR = 1900, 2200
 """A time outside of these is none: programs write 0001-01-01 or 9999-12-31 for a missing one."""
 ISO = (
     r"^(?P<date>\d{4}-\d{2}-\d{2})(?:[T ](?P<minute>\d{2}:\d{2})(?P<second>:\d{2})?(?:[.,](?P<part>\d{1,9}))?"
-    r"(?: ?(?P<zone>Z|UTC|[+-]\d{2}:?\d{2}))?)?$"
+    r"(?: ?(?P<zone>Z|UTC|[+-](?:0\d|1[0-4]):?[0-5]\d))?)?$"
 )
 
 

@@ -101,9 +101,13 @@ def fit_categories(
         num_bins: of a column of numbers that are no whole ones, with equally many items each; None for 10.
 
     Raises:
-        ValueError: if a column has more categories than codes, or bins are asked for and no column holds such numbers.
+        ValueError: if a column has no value or more categories than codes, or bins are asked for and no column holds
+            such numbers.
     """
     levels = [_level(frame[column], num_bins or DEFAULT_BINS) for column in columns]
+    empty = next((level.column for level in levels if (_encoded(frame[level.column], level) == MISSING).all()), None)
+    if empty is not None:
+        raise ValueError(f"--categories: column '{empty}' has no value in any row; leave it out.")
     if num_bins is not None and all(level.bounds is None for level in levels):
         raise ValueError(
             f"--bins {num_bins} does nothing: none of {', '.join(columns)} holds numbers with a point; leave it out."
@@ -152,9 +156,20 @@ def _texts(values: pl.Series) -> pl.Series:
     return rows.join(joined, on="row", how="left", maintain_order="left")["text"]
 
 
+def _new_numbers(values: pl.Series) -> NDArray[np.float64]:
+    """The numbers of a column that was cut into bins, NaN where one is missing; new items may hold anything in it."""
+    must = f"--extend: column '{values.name}' was cut into bins and must hold finite numbers, got"
+    if not (values.dtype.is_numeric() or values.dtype == pl.Null):
+        raise ValueError(f"{must} {values.dtype}; write numbers, and leave cells empty where there is none.")
+    numbers = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    if np.isinf(numbers).any():
+        raise ValueError(f"{must} an infinite one; leave such a cell empty.")
+    return numbers
+
+
 def _encoded(values: pl.Series, level: Level) -> NDArray[np.int64]:
     if level.bounds is not None:
-        numbers = values.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        numbers = _new_numbers(values)
         bins = 1 + np.searchsorted(np.array(level.bounds), numbers, side="right")
         return np.where(np.isnan(numbers), MISSING, bins).astype(np.int64)
     known = pl.DataFrame(

@@ -125,6 +125,9 @@ def test_a_number_too_large_for_its_unit(tmp_path):
         ("9999-12-31", None),
         ("2020-02-30", None),
         ("5 May 2020", None),
+        ("2024-02-29T10:00:00+99:00", None),  # no zone is that far ahead
+        ("2024-02-29T10:00:00+05:75", None),
+        ("2024-02-29T10:00:00-15:00", None),
     ],
 )
 def test_iso_is_read_and_nothing_is_guessed(text, expected):

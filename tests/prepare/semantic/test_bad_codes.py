@@ -161,6 +161,9 @@ COLUMNS = [
     ({"kind": [[{"a": 1}]] * 12}, "--categories: column 'kind' is of type Struct"),
     ({"kind": [float("inf")] * 12}, "--categories: column 'kind' holds an infinite number"),
     ({"kind": [[0.5, 1.0]] * 12}, "--categories: column 'kind' holds lists of numbers with a point"),
+    ({"kind": [None] * 12}, "--categories: column 'kind' has no value in any row; leave it out"),
+    ({"kind": [float("nan")] * 12}, "--categories: column 'kind' has no value in any row; leave it out"),
+    ({"kind": ["", None] * 6}, "--categories: column 'kind' has no value in any row; leave it out"),
     ({"kind": ["a"] * 12, "item": [2.0**53] * 12}, "a float of 2**53 or more"),
     ({"kind": ["a"] * 12, "item": [[1]] * 12}, "column 'item' of "),
 ]
@@ -171,6 +174,19 @@ def test_a_bad_column(tmp_path, capsys, columns, named):
     pl.DataFrame({"item": list(range(12))} | columns).write_parquet(tmp_path / "items.parquet")
     words = ["--method", "category-prefix", "--categories", "kind", "--out", tmp_path / "out"]
     assert named in refused(capsys, "--items", tmp_path / "items.parquet", *words)
+
+
+NO_NUMBERS = [(["x"], "String"), ([[1.5]], "List(Float64)"), ([True], "Boolean"), ([float("inf")], "an infinite one")]
+
+
+@pytest.mark.parametrize(("values", "got"), NO_NUMBERS)
+def test_new_items_without_the_numbers_that_were_cut_into_bins(tmp_path, capsys, values, got):
+    frame(price=[n + 0.5 for n in range(12)]).write_parquet(tmp_path / "items.parquet")
+    categories(tmp_path, tmp_path / "items.parquet", "price")
+    pl.DataFrame({"item": ["new"], "price": values}).write_parquet(tmp_path / "new.parquet")
+    words = ["--extend", tmp_path / "out", "--items", tmp_path / "new.parquet", "--out", tmp_path / "more"]
+    must = "--extend: column 'price' was cut into bins and must hold finite numbers, got "
+    assert must + got in refused(capsys, *words)
 
 
 CODES = {"item": ["a", "b", "c"], "code0": [0, 1, 2], "code1": [1, None, 0]}
