@@ -127,6 +127,11 @@ SETTINGS = [
     ("--model.optimizer.lr=-1", "CTRTask: optimizer cannot be made, see model.optimizer: Invalid learning rate: -1.0"),
     ("--model.optimizer=torch.optim.SparseAdam", "optimizer must take dense gradients, got SparseAdam"),
     ("--model.optimizer=torch.optim.LBFGS", "optimizer cannot be made, see model.optimizer: LBFGS doesn't support"),
+    ("--model.optimizer=torch.optim.Adam --model.optimizer.maximize=true", "optimizer has maximize=True, which climbs"),
+    (
+        "--model.optimizer=torch.optim.Adam --model.optimizer.fused=true --model.optimizer.foreach=true",
+        "CTRTask: optimizer cannot be made, see model.optimizer: `fused` and `foreach` cannot be `True` together",
+    ),
     ("--model.optimizer=null", "optimizer must be a class or function, got None"),
     ("--data.drop_last=true --data.batch_size=2000", "drop_last=True leaves no batch of batch_size=2000 in 1500 rows"),
     ("--seed_everything=-1", "seed_everything: -1 is not in bounds"),

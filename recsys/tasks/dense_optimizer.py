@@ -88,7 +88,7 @@ class DenseOptimizer:
         """
         try:
             optimizer = self.factory(groups)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"{task}: optimizer cannot be made, see model.optimizer: {error}.") from error
         if not isinstance(optimizer, torch.optim.Optimizer):
             raise ValueError(
@@ -100,6 +100,8 @@ class DenseOptimizer:
                 f"{task}: optimizer must take dense gradients, got SparseAdam; choose torch.optim.Adam, and "
                 "table_optimizer: Adam for rows."
             )
+        if any(group.get("maximize") for group in optimizer.param_groups):
+            raise ValueError(f"{task}: optimizer has maximize=True, which climbs the loss; leave it out.")
         num_left_out = len(_parameters(groups) - _parameters(optimizer.param_groups))
         if num_left_out:
             raise ValueError(

@@ -21,7 +21,8 @@ from recsys.prepare.clicks.row_store import RowStore
 Numbers = NDArray[np.float64]
 
 TRANSFORMS = ("log", "standardise", "bins", "none")
-LARGEST = {"none": float(np.finfo(np.float32).max), "log": 1e300, "standardise": 1e100, "bins": 1e300}
+_FLOAT32 = float(np.finfo(np.float32).max)
+LARGEST = {"none": _FLOAT32, "log": 1e300, "standardise": _FLOAT32, "bins": 1e300}
 """Numbers beyond these cannot be kept as finite float32, or not be averaged."""
 MOST_BINS = 10_000
 MOST_SAMPLED = 1 << 22
