@@ -32,7 +32,7 @@ CANNOT_START = {"deep-hash", "gate-of-networks"}
 CANNOT_GROW = {"autosrh"}
 """Whose groups of ids are shares of all."""
 
-NEAR = {"hash-embedding": 0.6, "path-qr": 1.0, "alpt": 0.05, "cafe": 0.2, "managed": 0.2}
+NEAR = {"hash-embedding": 0.6, "path-qr": 1.0, "alpt": 0.05, "cafe": 0.2, "managed": 0.2, "compact-int4": 0.08}
 """How far examples may be from vectors that they could hold, where it is not nothing: they search or take turns, hold
 rounded values, or give rows to ids that they have seen, which at first are none or few."""
 

@@ -213,7 +213,8 @@ def test_callbacks_log_and_print(prepared, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("warmup_steps", "warns"), [(3, False), (4, True), (500, True)])
-def test_a_warm_up_that_outlasts_the_run_is_warned_of(data, tmp_path, warmup_steps, warns):
+def test_a_warm_up_that_outlasts_the_run_is_warned_of(prepared, tmp_path, warmup_steps, warns):
+    data = CTRDataModule(prepared, batch_size=100)
     task = make_task(data, warmup_steps=warmup_steps)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
