@@ -7,6 +7,7 @@ import re
 from difflib import get_close_matches
 
 from recsys.configuration.classes import classes_below
+from recsys.configuration.type_errors import innermost
 
 UNNAMED = ("TableTask", "LightningDataModule")
 """What stands for a class that has not been named yet."""
@@ -51,15 +52,14 @@ def wrong_class(message: str) -> str | None:
 
 def no_class_or_none(message: str) -> str | None:
     """What is no word at a place that takes a class, or nothing at all; None if the message is about something else."""
-    keys = list(re.finditer(r'Parser key "([\w.]+)"', message))
-    if not keys:
+    found = innermost(message)
+    if found is None:
         return None
-    innermost = message[keys[-1].end() :]
+    place, said = found
     kinds = r"(?:(?:<class '(?:[\w.]+\.\w+|NoneType)'>|type\[[\w.]+\])(?:, )?)+"
-    given = re.search(r"Given value: (.*?)(?:\. Got value: .*)?$", innermost, re.MULTILINE)
-    if given is None or not re.search(rf"Subtypes: \[{kinds}\]\s+Errors:\s+- (?:Not a valid|Expected)", innermost):
+    given = re.search(r"Given value: (.*?)(?:\. Got value: .*)?$", said, re.MULTILINE)
+    if given is None or not re.search(rf"Subtypes: \[{kinds}\]\s+Errors:\s+- (?:Not a valid|Expected)", said):
         return None
-    place = ".".join(dict.fromkeys(key[1] for key in keys))
     return f"{place} must be the name of a class, or {{class_path: NAME, init_args: {{...}}}}, got {given[1]}."
 
 

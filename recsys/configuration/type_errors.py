@@ -8,12 +8,18 @@ _NONE = "NoneType"
 _CONTAINERS = {"list": "a list", "Sequence": "a list", "dict": "keys and values", "Mapping": "keys and values"}
 
 
+def innermost(message: str) -> tuple[str, str] | None:
+    """The place that a dump is about, and what it says of that; None if it names no place."""
+    keys = list(re.finditer(r'Parser key "([\w.]+)"', message))
+    return (".".join(dict.fromkeys(key[1] for key in keys)), message[keys[-1].end() :]) if keys else None
+
+
 def wrong_type(message: str) -> str | None:
     """What must be of which type, and what was given; None if the message is about something else."""
-    keys = list(re.finditer(r'Parser key "([\w.]+)"', message))
-    if not keys:
+    found = innermost(message)
+    if found is None:
         return None
-    last = message[keys[-1].end() :]
+    place, last = found
     given = re.search(r"(?:Got value|Given value): (.*?)(?:\. Got value: .*)?$", last, re.MULTILINE)
     if given is None:
         return None
@@ -23,18 +29,17 @@ def wrong_type(message: str) -> str | None:
     value, kinds = given[1], [kind for kind in map(_plainly, wanted) if kind != _NONE]
     if not kinds or value.startswith("NestedArg("):
         return None
-    place = ".".join(dict.fromkeys(key[1] for key in keys))
     return f"{place} must be {' or '.join(kinds)}, got {value}{_hint(kinds, value)}."
 
 
 def no_fit(message: str) -> str | None:
     """Where a value stands that fits no type of its place; None if the message is about something else."""
-    keys = list(re.finditer(r'Parser key "([\w.]+)"', message))
-    if not keys:
+    found = innermost(message)
+    if found is None:
         return None
-    last = message[keys[-1].end() :]
+    place, last = found
     given = re.search(r"Given value: (?!NestedArg)(.*?)(?:\. Got value: .*)?$", last, re.MULTILINE)
-    return f"{'.'.join(dict.fromkeys(key[1] for key in keys))} cannot be {given[1]}." if given else None
+    return f"{place} cannot be {given[1]}." if given else None
 
 
 def _plainly(kind: str) -> str:

@@ -36,6 +36,7 @@ def fitted(kind):
         ((VECTORS.astype(str), 2, 4), "vectors must be a numpy array [M, T] of numbers, got [40, 6] of <U"),
         ((BROKEN, 2, 4), "vectors must be finite in float32, and row 3 is not"),
         ((VECTORS.astype(np.float64) * 1e300, 2, 4), "vectors must be finite in float32, and row 0 is not"),
+        ((VECTORS * 1e30, 2, 4), "row "),
         ((VECTORS, 0, 4), "num_levels must be a whole number of at least 1, got 0"),
         ((VECTORS, 2.5, 4), "num_levels must be a whole number of at least 1, got 2.5"),
         ((VECTORS, 2, True), "num_codes must be a whole number of at least 1, got True"),

@@ -7,14 +7,14 @@ import numbers
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.prepare.semantic.content import Matrix
+from recsys.prepare.semantic.content import LONGEST_VECTOR, Matrix
 
 
 def checked_matrix(owner: str, vectors: object, width: int | None = None) -> Matrix:
     """Vectors [M, T] in float32, T being the width if one is given.
 
     Raises:
-        ValueError: naming the owner, if they are no matrix of finite numbers.
+        ValueError: naming the owner, if they are no matrix of finite numbers, or longer than products of float32 hold.
     """
     if not isinstance(vectors, np.ndarray) or vectors.dtype.kind not in "biuf" or vectors.ndim != 2:
         kind = type(vectors).__name__
@@ -28,6 +28,9 @@ def checked_matrix(owner: str, vectors: object, width: int | None = None) -> Mat
     wrong = np.flatnonzero(~np.isfinite(squares))
     if len(wrong):
         raise ValueError(f"{owner}: vectors must be finite in float32, and row {wrong[0]} is not.")
+    if squares.max(initial=0) > LONGEST_VECTOR**2:
+        row = int(squares.argmax())
+        raise ValueError(f"{owner}: row {row} of vectors is {squares[row] ** 0.5:.3g} long; scale the vectors down.")
     return matrix
 
 
